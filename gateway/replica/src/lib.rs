@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The log's meaning, and agreement about it.
+//!
+//! The log is the truth; everything else is a fold over it. This crate says what
+//! records mean ([`record`]), folds them into windows, detector states, alerts and
+//! the ledger ([`fold`]), and holds both ends of the protocol between gateway and
+//! cloud as state machines that take bytes and times and give bytes and timers.
+//! It knows no clock, no file, no socket: time and chance are arguments or records.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`record`] | all that can happen to a gateway or to the cloud, as bytes in the log |
+//! | [`fold`] | committed record → windows, detectors, alerts, ledger |
+//! | [`outbox`] | sealed entries and alerts that the cloud may not have yet |
+//! | [`session`] | MQTT sessions as the log knows them, with their redelivery memory |
+//! | [`snapshot`] | the fold as of record N ↔ bytes |
+//! | [`uplink`] | the gateway's half of the protocol: intervals, acks, urgent lane |
+pub mod error;
+pub mod fold;
+pub mod limits;
+pub mod outbox;
+pub mod record;
+pub mod session;
+pub mod snapshot;
+pub mod uplink;
+
+pub use error::Error;

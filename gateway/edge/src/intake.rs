@@ -1,0 +1,404 @@
+//! PUBLISH → record. The acknowledgement waits at the broker for the record's commit.
+//!
+//! Payloads are parsed on the client's own task; only naming, stamping and appending happen
+//! under the one lock that gives the log its order.
+
+use crate::clock::{LoggedClock, wall_ms};
+use crate::limits::{FUTURE_MS_MAX, QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
+use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
+use hashbrown::HashMap;
+use journal::{Append, Journal};
+use parking_lot::Mutex;
+use replica::fold::Fold;
+use replica::record::{
+    self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record, Refusal, SessionEvent as Logged,
+};
+use replica::session::Redelivery;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use telemetry::payload::{self, Sample};
+use telemetry::source::{OnInvalid, Share, Sources, valid_series};
+use tokio::sync::watch;
+
+/// The door of the log: everything that enters it goes through here, in one order.
+pub struct Intake {
+    journal: Journal,
+    sources: Sources,
+    /// Whether anything can leave at all.
+    linked: bool,
+    series_max: usize,
+    state: Mutex<State>,
+    horizon: watch::Receiver<broker::Horizon>,
+    refused: [AtomicU64; Refusal::ALL.len()],
+    /// Readings whose time lay too far ahead, stamped with their arrival instead.
+    pub clamped: AtomicU64,
+    /// Readings in a unit that is not their series' own.
+    pub misfits: AtomicU64,
+}
+
+struct State {
+    clock: LoggedClock,
+    numbers: HashMap<String, u32>,
+    units: Vec<Option<Arc<str>>>,
+    sessions_last: u64,
+    memories: HashMap<u64, Redelivery>,
+    quarantined: u64,
+}
+
+impl State {
+    /// Appends a record at the clock as last read.
+    fn push(&mut self, append: &mut Append<'_>, record: &Record<'_>) -> Ticket {
+        let advance = self.clock.stamp();
+        append.push(record.kind(), |out| record.encode(advance, out))
+    }
+}
+
+/// What a client's topic means, remembered on its connection.
+#[derive(Clone)]
+struct Route {
+    source: usize,
+    series: Arc<str>,
+    /// Number and owner of the plain series, once known.
+    plain: Option<(u32, Option<Arc<str>>)>,
+}
+
+/// A connection's memory of its topics.
+#[derive(Default)]
+struct Topics(HashMap<String, Option<Route>>);
+
+/// A message whose payload was understood, on its way to the lock.
+struct Parsed<'a> {
+    index: usize,
+    route: Route,
+    samples: std::ops::Range<usize>,
+    refused: Option<(&'static str, String)>,
+    publish: &'a Publish<'a>,
+}
+
+impl Intake {
+    /// Opens the door with what the fold knows at start.
+    pub fn new(
+        journal: Journal,
+        fold: &Fold,
+        sources: Sources,
+        linked: bool,
+        series_max: usize,
+        horizon: watch::Receiver<broker::Horizon>,
+    ) -> Self {
+        let state = State {
+            clock: LoggedClock::resume(fold.clock_ms),
+            numbers: fold.dictionary().into_iter().collect(),
+            units: fold.series.iter().map(|s| s.unit.as_deref().map(Arc::from)).collect(),
+            sessions_last: fold.sessions.last,
+            memories: fold.sessions.by_number.iter().map(|(n, s)| (*n, s.memory.clone())).collect(),
+            quarantined: fold.quarantined,
+        };
+        Self {
+            journal,
+            sources,
+            linked,
+            series_max,
+            state: Mutex::new(state),
+            horizon,
+            refused: Default::default(),
+            clamped: AtomicU64::new(0),
+            misfits: AtomicU64::new(0),
+        }
+    }
+
+    /// Appends a record of the gateway's own: ticks, acks, counts.
+    ///
+    /// # Errors
+    /// The journal's refusal.
+    pub fn log(&self, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
+        let mut state = self.state.lock();
+        let mut append = self.journal.append_bookkeeping()?;
+        state.clock.read();
+        Ok(state.push(&mut append, record))
+    }
+
+    /// Logs what was refused since the last call, so that the ledger's counts outlive the process.
+    pub fn flush_refused(&self) {
+        for (reason, counter) in Refusal::ALL.into_iter().zip(&self.refused) {
+            let count = counter.swap(0, Ordering::Relaxed);
+            if count > 0 && self.log(&Record::Refused { reason, count }).is_err() {
+                counter.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Refusals that are not in the log yet.
+    pub fn refused_unlogged(&self) -> impl Iterator<Item = (Refusal, u64)> + '_ {
+        Refusal::ALL.into_iter().zip(self.refused.iter().map(|c| c.load(Ordering::Relaxed)))
+    }
+
+    fn refuse(&self, reason: Refusal) -> Verdict {
+        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+        Verdict::Refuse(match reason {
+            Refusal::Payload => broker::Refusal::PayloadFormatInvalid,
+            Refusal::Series => broker::Refusal::TopicNameInvalid,
+            Refusal::Quota | Refusal::Room => broker::Refusal::QuotaExceeded,
+        })
+    }
+
+    fn route(&self, topics: &mut Topics, topic: &str) -> Option<Route> {
+        if let Some(known) = topics.0.get(topic) {
+            return known.clone();
+        }
+        if topics.0.len() >= TOPICS_CACHED_MAX {
+            topics.0.clear();
+        }
+        let route = self.sources.resolve(topic).map(|(source, series)| Route { source, series: series.into(), plain: None });
+        topics.0.insert(topic.to_owned(), route.clone());
+        route
+    }
+
+    /// Takes a batch that was read at once from one client; one verdict each, in order.
+    pub fn take(&self, client: &Client, batch: &[Publish<'_>], verdicts: &mut Vec<Verdict>) {
+        let mut memory = client.memory.lock();
+        let topics = memory.get_or_insert_with(|| Box::<Topics>::default());
+        let Some(topics) = topics.downcast_mut::<Topics>() else {
+            verdicts.extend(batch.iter().map(|_| Verdict::Route));
+            return;
+        };
+        let arrival_ms = wall_ms();
+        let first = verdicts.len();
+        let mut samples = Vec::with_capacity(batch.len());
+        let mut parsed = Vec::with_capacity(batch.len());
+        for (index, publish) in batch.iter().enumerate() {
+            verdicts.push(Verdict::Route);
+            if publish.payload.is_empty() {
+                continue;
+            }
+            let Some(route) = self.route(topics, publish.topic) else { continue };
+            let from = samples.len();
+            let refused = match payload::parse(publish.payload, arrival_ms, &mut samples) {
+                Ok(()) if !valid_series(&route.series) => Some(("series name", format!("{:?} is no series name", &*route.series))),
+                Ok(()) => None,
+                Err(_) if self.sources.get(route.source).on_invalid == OnInvalid::Pass => {
+                    samples.truncate(from);
+                    continue;
+                }
+                Err(error) => Some(("payload", error.to_string())),
+            };
+            if refused.is_some() {
+                samples.truncate(from);
+            }
+            parsed.push(Parsed { index, route, samples: from..samples.len(), refused, publish });
+        }
+        if parsed.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        let mut append = match self.journal.append() {
+            Ok(append) => append,
+            Err(refused) => {
+                for p in &parsed {
+                    verdicts[first + p.index] = match &refused {
+                        journal::Refused::Full => Verdict::Refuse(broker::Refusal::Busy),
+                        journal::Refused::Stopped => Verdict::Refuse(broker::Refusal::Unavailable),
+                        _ => self.refuse(Refusal::Room),
+                    };
+                }
+                return;
+            }
+        };
+        for p in parsed {
+            let verdict = self.append(&mut state, &mut append, topics, client, &p, &samples[p.samples.clone()]);
+            verdicts[first + p.index] = verdict;
+        }
+    }
+
+    fn append(
+        &self,
+        state: &mut State,
+        append: &mut Append<'_>,
+        topics: &mut Topics,
+        client: &Client,
+        p: &Parsed<'_>,
+        samples: &[Sample<'_>],
+    ) -> Verdict {
+        let publish = p.publish;
+        let packet_id = if publish.qos == 2 { publish.packet_id } else { 0 };
+        let now_ms = state.clock.read();
+        if let Some((reason, detail)) = &p.refused {
+            let reason = if *reason == "payload" { Refusal::Payload } else { Refusal::Series };
+            if client.version == Version::V5 || publish.will || state.quarantined >= QUARANTINE_BYTES_MAX {
+                return match client.version {
+                    // Beyond the quarantine's bound only the count is kept; MQTT 3.1.1 knows no refusal but closing.
+                    Version::V3 if !publish.will => {
+                        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+                        Verdict::After { ticket: state.push(append, &Record::Tick), route: false }
+                    }
+                    _ => self.refuse(reason),
+                };
+            }
+            let payload = &publish.payload[..publish.payload.len().min(QUARANTINE_PAYLOAD_BYTES_MAX)];
+            state.quarantined += payload.len() as u64;
+            let kept = Record::Quarantined { reason: detail, topic: publish.topic, payload, session: client.session, packet_id };
+            return Verdict::After { ticket: state.push(append, &kept), route: false };
+        }
+        let mut numbered = Vec::with_capacity(samples.len());
+        let mut timed = true;
+        for sample in samples {
+            let number = match self.number(state, append, topics, p, sample) {
+                Ok(number) => number,
+                Err(reason) => return self.refuse(reason),
+            };
+            let time_ms = match sample.time_ms {
+                Some(t) if t > now_ms + FUTURE_MS_MAX => {
+                    self.clamped.fetch_add(1, Ordering::Relaxed);
+                    now_ms
+                }
+                Some(t) => t,
+                None => {
+                    timed = false;
+                    now_ms
+                }
+            };
+            numbered.push((number, time_ms, sample.value));
+        }
+        let remember = timed && publish.qos == 1 && client.session != 0;
+        if remember {
+            let memory = state.memories.entry(client.session).or_default();
+            if publish.dup && numbered.iter().all(|(s, t, v)| memory.knows(*s, *t, *v)) {
+                let record = Record::Duplicate { session: client.session, count: numbered.len() as u64, packet_id: 0 };
+                return Verdict::After { ticket: state.push(append, &record), route: false };
+            }
+            for (series, time_ms, value) in numbered.iter() {
+                memory.remember(*series, *time_ms, *value);
+            }
+        }
+        let leaves = self.linked && self.sources.get(p.route.source).share != Share::None;
+        let mut flags = if leaves { FLAG_LEAVES } else { 0 };
+        if packet_id != 0 {
+            flags |= FLAG_PACKET_ID;
+        }
+        if remember {
+            flags |= FLAG_TIMED;
+        }
+        let advance = state.clock.stamp();
+        let ticket = append.push(KIND_MESSAGE, |out| {
+            schemas::wire::put_varint(out, advance);
+            record::put_message_head(out, flags, client.session, packet_id);
+            for (series, time_ms, value) in numbered.iter() {
+                record::put_reading(out, *series, *time_ms, now_ms, *value);
+            }
+        });
+        append.marks()[usize::from(!leaves)] += numbered.len() as u64;
+        Verdict::After { ticket, route: true }
+    }
+
+    /// The number of a sample's series, defined in the log if it is new.
+    fn number(
+        &self,
+        state: &mut State,
+        append: &mut Append<'_>,
+        topics: &mut Topics,
+        p: &Parsed<'_>,
+        sample: &Sample<'_>,
+    ) -> Result<u32, Refusal> {
+        let unit = sample.unit.as_deref();
+        if sample.suffix.is_none()
+            && let Some((number, owner)) = &p.route.plain
+            && (unit.is_none() || owner.as_deref() == unit)
+        {
+            return Ok(*number);
+        }
+        let base: std::borrow::Cow<'_, str> = match &sample.suffix {
+            None => (&*p.route.series).into(),
+            Some(suffix) => {
+                let name = format!("{}/{suffix}", p.route.series);
+                if !valid_series(&name) {
+                    return Err(Refusal::Series);
+                }
+                name.into()
+            }
+        };
+        let mut number = self.find_or_define(state, append, &base, unit)?;
+        let owner = state.units[number as usize].clone();
+        match (unit, owner.as_deref()) {
+            (Some(unit), None) => {
+                let record = Record::Unit { number, unit };
+                state.push(append, &record);
+                state.units[number as usize] = Some(unit.into());
+            }
+            (Some(unit), Some(owner)) if unit != owner => {
+                self.misfits.fetch_add(1, Ordering::Relaxed);
+                let name = format!("{base}@{unit}");
+                if !valid_series(&name) {
+                    return Err(Refusal::Series);
+                }
+                number = self.find_or_define(state, append, &name, Some(unit))?;
+                return Ok(number);
+            }
+            _ => {}
+        }
+        if sample.suffix.is_none()
+            && let Some(Some(route)) = topics.0.get_mut(p.publish.topic)
+        {
+            route.plain = Some((number, state.units[number as usize].clone()));
+        }
+        Ok(number)
+    }
+
+    fn find_or_define(
+        &self,
+        state: &mut State,
+        append: &mut Append<'_>,
+        name: &str,
+        unit: Option<&str>,
+    ) -> Result<u32, Refusal> {
+        if let Some(number) = state.numbers.get(name) {
+            return Ok(*number);
+        }
+        if state.numbers.len() >= self.series_max {
+            return Err(Refusal::Quota);
+        }
+        let number = u32::try_from(state.units.len()).map_err(|_| Refusal::Quota)?;
+        let record = Record::Series { number, name, unit };
+        state.push(append, &record);
+        state.numbers.insert(name.to_owned(), number);
+        state.units.push(unit.map(Arc::from));
+        Ok(number)
+    }
+}
+
+impl broker::Application for Intake {
+    fn publish(&self, client: &Client, batch: &[Publish<'_>], verdicts: &mut Vec<Verdict>) {
+        self.take(client, batch, verdicts);
+    }
+
+    fn open_session(&self, open: &OpenSession<'_>) -> Result<Opened, broker::Refusal> {
+        let mut state = self.state.lock();
+        let mut append = self.journal.append_bookkeeping().map_err(|_| broker::Refusal::Unavailable)?;
+        state.clock.read();
+        state.sessions_last += 1;
+        let number = state.sessions_last;
+        let version = if open.version == Version::V5 { 5 } else { 4 };
+        let event = Logged::Opened { client_id: open.client_id, expiry_s: open.expiry_s, version };
+        let record = Record::Session { number, event };
+        let ticket = state.push(&mut append, &record);
+        Ok(Opened { number, ticket })
+    }
+
+    fn session(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, broker::Refusal> {
+        let event = match event {
+            SessionEvent::Resumed { expiry_s } => Logged::Resumed { expiry_s },
+            SessionEvent::Disconnected { expiry_s } => Logged::Disconnected { expiry_s },
+            SessionEvent::Ended => {
+                self.state.lock().memories.remove(&number);
+                Logged::Ended
+            }
+            SessionEvent::Subscribed { filter, options, identifier } => Logged::Subscribed { filter, options, identifier },
+            SessionEvent::Unsubscribed { filter } => Logged::Unsubscribed { filter },
+            SessionEvent::Qos2Received { packet_id } => Logged::Qos2Received { packet_id },
+            SessionEvent::Qos2Released { packet_id } => Logged::Qos2Released { packet_id },
+        };
+        self.log(&Record::Session { number, event }).map_err(|_| broker::Refusal::Unavailable)
+    }
+
+    fn horizon(&self) -> watch::Receiver<broker::Horizon> {
+        self.horizon.clone()
+    }
+}

@@ -1,0 +1,28 @@
+//! Bounds of the gateway, each with its reason and what happens there.
+
+/// How far ahead of the gateway's clock an event time may lie, in ms (contract §3); beyond, it is the arrival.
+pub const FUTURE_MS_MAX: i64 = 5 * 60 * 1_000;
+
+/// Topics remembered per connection; at the bound the memory starts anew. A sensor has few.
+pub const TOPICS_CACHED_MAX: usize = 4_096;
+
+/// Bytes of one payload kept in quarantine: enough to see what it was.
+pub const QUARANTINE_PAYLOAD_BYTES_MAX: usize = 4_096;
+
+/// Bytes of payloads kept in quarantine over the life of the log; beyond, they are counted only.
+pub const QUARANTINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Events waiting for the fold; a full queue holds the journal, and that the sensors.
+pub const EVENTS_MAX: usize = 256;
+
+/// A snapshot is written after this many records, so that a start replays no more, by and large.
+pub const SNAPSHOT_RECORDS: u64 = 400_000;
+
+/// Messages waiting for the uplink's sockets.
+pub const LINK_REQUESTS_MAX: usize = 1_024;
+
+/// Bytes of one message on the uplink: an interval aims at 256 KiB before compression.
+pub const LINK_PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Reconnecting waits at least and at most this long, in ms, with full jitter (protocol §4).
+pub const BACKOFF_MS: (u64, u64) = (1_000, 30_000);

@@ -1,0 +1,438 @@
+//! Committed record → windows, detectors, alerts, ledger.
+//!
+//! Invariants:
+//! - the fold is a function of the records alone: the same records give the same state,
+//!   bit for bit, whatever snapshot it was resumed from;
+//! - the logged clock never goes back;
+//! - time acts on a record's arrival before the record itself does: what is due at the new
+//!   clock is sealed or raised first, in the order of its due time;
+//! - an entry is changed only by readings of its own boot, and never once sealed.
+
+use crate::error::Error;
+use crate::outbox::{Before, BootPart, EntryName, Ledger, Sealed};
+use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, Readings, Record, Refusal};
+use crate::session::Sessions;
+use detect::{Finding, Settings, Watch};
+use schemas::message::AlertBody;
+use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use telemetry::aggregate::Aggregate;
+use telemetry::window;
+
+/// Raised whenever the same records would fold to something else.
+pub const FOLD_VERSION: u32 = 1;
+
+/// What of the configuration the fold depends on; each boot record carries it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FoldConfig {
+    /// [`FOLD_VERSION`] of the program that began the boot.
+    pub fold_version: u32,
+    /// Window sizes as configured, in ms.
+    pub sizes_ms: Vec<i64>,
+    /// Grace after a window's end and its last reading, in ms.
+    pub grace_ms: i64,
+    /// Limits and detectors.
+    pub detection: Settings,
+}
+
+/// A window that still grows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Open {
+    pub(crate) name: EntryName,
+    pub(crate) version: u64,
+    pub(crate) before: Before,
+    /// Logged clock at birth and at the last change.
+    pub(crate) birth_ms: i64,
+    pub(crate) change_ms: i64,
+    pub(crate) aggregate: Aggregate,
+}
+
+impl Open {
+    /// When it is sealed if it stays quiet (protocol §3).
+    fn due(&self, grace_ms: i64) -> i64 {
+        let end = self.name.start_ms.saturating_add(self.name.size_ms);
+        let quiet = end.max(self.change_ms).saturating_add(grace_ms);
+        quiet.min(end.max(self.birth_ms).saturating_add(self.name.size_ms))
+    }
+}
+
+/// One series of this gateway.
+#[derive(Debug, Clone)]
+pub struct Series {
+    /// Its name.
+    pub name: String,
+    /// Its unit, once given.
+    pub unit: Option<String>,
+    pub(crate) watch: Watch,
+    /// Clock for which the watch has an item among the dues.
+    pub(crate) watch_at: i64,
+    pub(crate) open: Vec<Open>,
+    /// Whether its readings may leave the site, as of the last one.
+    pub leaves: bool,
+    /// The last reading: event time in ms, value.
+    pub last: Option<(i64, f64)>,
+}
+
+/// What falls due: a series' watch, or one of its windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    at_ms: i64,
+    series: u32,
+    /// 0: the watch; else the window's size and start.
+    size_ms: i64,
+    start_ms: i64,
+    born: u64,
+}
+
+/// The working state of a gateway as of one record.
+#[derive(Debug, Clone, Default)]
+pub struct Fold {
+    /// The record up to which it is folded.
+    pub lsn: u64,
+    /// The logged clock, ms since the Unix epoch.
+    pub clock_ms: i64,
+    /// The settings of the current boot.
+    pub config: FoldConfig,
+    pub(crate) kept_ms: Vec<i64>,
+    /// By number.
+    pub series: Vec<Series>,
+    /// Boots, oldest first; the last one lives.
+    pub boots: Vec<BootPart>,
+    /// Durable MQTT sessions.
+    pub sessions: Sessions,
+    /// Values that were redeliveries.
+    pub duplicates: u64,
+    /// Messages refused, by reason.
+    pub refused: BTreeMap<u8, u64>,
+    /// Readings whose definition was lost with a damaged part of the log.
+    pub orphaned: u64,
+    /// Bytes of payloads kept in quarantine.
+    pub quarantined: u64,
+    /// Alerts up to this record were shown locally.
+    pub shown: u64,
+    /// Alerts made since the caller last took them, with the record that made them.
+    pub fresh: Vec<(u64, AlertBody)>,
+    dues: BinaryHeap<Reverse<Due>>,
+    /// Births of open entries: how many, and where the log stood before.
+    births: BTreeMap<u64, (u32, Before)>,
+    findings: Vec<Finding>,
+    ordinal: u32,
+    /// The logged clock before the record under way.
+    before_ms: i64,
+}
+
+impl Fold {
+    /// Folds one record of the log.
+    ///
+    /// # Errors
+    /// For a kind or bytes that this version cannot read; the state is then as before the record.
+    pub fn apply(&mut self, lsn: u64, kind: u8, payload: &[u8]) -> Result<(), Error> {
+        let (advance, record) = Record::decode(kind, payload)?;
+        self.lsn = lsn;
+        self.ordinal = 0;
+        self.before_ms = self.clock_ms;
+        self.clock_ms = self.clock_ms.saturating_add(i64::try_from(advance).unwrap_or(i64::MAX));
+        if let Record::Boot { boot, parent, config } = record {
+            self.config = schemas::cbor::from_slice(config, config.len()).map_err(|source| Error::Record { kind, source })?;
+            self.begin_boot(boot, parent, lsn - 1);
+            return Ok(());
+        }
+        let clock_ms = self.clock_ms;
+        if let Some(part) = self.boots.last_mut() {
+            part.end = lsn - part.base;
+            part.clock_ms = clock_ms;
+        }
+        if self.dues.peek().is_some_and(|Reverse(due)| due.at_ms <= clock_ms) {
+            self.run_dues();
+        }
+        match record {
+            Record::Message { flags, session, packet_id, readings } => {
+                self.message(flags, session, packet_id, readings).map_err(|source| Error::Record { kind, source })?;
+            }
+            Record::Series { number, name, unit } => self.define(number, name, unit),
+            Record::Unit { number, unit } => {
+                if let Some(series) = self.series.get_mut(number as usize) {
+                    series.unit = Some(unit.to_owned());
+                    series.watch.set_unit(Some(unit));
+                }
+            }
+            Record::Duplicate { session, count, packet_id } => {
+                self.duplicates += count;
+                if packet_id != 0 {
+                    self.sessions.received(session, packet_id);
+                }
+            }
+            Record::Refused { reason, count } => *self.refused.entry(reason as u8).or_default() += count,
+            Record::Quarantined { payload, session, packet_id, .. } => {
+                *self.refused.entry(Refusal::Payload as u8).or_default() += 1;
+                self.quarantined += payload.len() as u64;
+                if packet_id != 0 {
+                    self.sessions.received(session, packet_id);
+                }
+            }
+            Record::Session { number, event } => self.sessions.apply(clock_ms, number, event),
+            Record::Acked { boot, applied, shed, readings, .. } => {
+                if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
+                    part.acknowledged(applied, readings, shed);
+                }
+            }
+            Record::Shown { lsn } => self.shown = self.shown.max(lsn),
+            Record::Receipt { .. } | Record::Tick | Record::Boot { .. } => {}
+            Record::Interval { .. } | Record::AlertUp { .. } | Record::Hello { .. } | Record::Round | Record::Cursor { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Part of the log before record `first` is gone, damaged: `readings` and `local` are the
+    /// counts over the life of the log that the next whole frame carries, less its own. What
+    /// is missing is counted as accepted and given up.
+    pub fn gap(&mut self, readings: u64, local: u64) {
+        let (had, had_local) = self.totals();
+        if let Some(part) = self.boots.last_mut() {
+            let lost = readings.saturating_sub(had);
+            part.readings += lost;
+            part.damaged += lost;
+            part.local += local.saturating_sub(had_local);
+        }
+    }
+
+    /// Readings over the life of the log: those that may leave, and those that stay.
+    pub fn totals(&self) -> (u64, u64) {
+        self.boots.iter().fold((0, 0), |(r, l), p| (r + p.readings, l + p.local))
+    }
+
+    /// Begins a boot: what the one before left open is final (protocol §3).
+    pub fn begin_boot(&mut self, boot: u64, parent: Option<(u64, u64)>, base: u64) {
+        self.kept_ms = window::kept(&self.config.sizes_ms);
+        if let Some(old) = self.boots.last_mut() {
+            old.ended = true;
+            for series in &mut self.series {
+                for open in series.open.drain(..) {
+                    old.entries.insert(
+                        open.name,
+                        Sealed { version: open.version, before: open.before, aggregate: open.aggregate, held_by: 0 },
+                    );
+                }
+            }
+        }
+        self.births.clear();
+        self.sessions.restart(self.clock_ms);
+        let detection = &self.config.detection;
+        for series in &mut self.series {
+            series.watch.reconfigure(detection, &series.name, series.unit.as_deref());
+        }
+        self.boots.push(BootPart { boot, parent, base, end: 1, clock_ms: self.clock_ms, ..BootPart::default() });
+        self.schedule_all();
+    }
+
+    /// The living boot.
+    pub fn current(&self) -> Option<&BootPart> {
+        self.boots.last()
+    }
+
+    /// Up to where everything of `part` can be told: below the birth of its oldest open entry.
+    pub fn complete_to(&self, part: &BootPart) -> (u64, Before) {
+        let whole = (part.end, Before { readings: part.readings, clock_ms: part.clock_ms });
+        if part.ended {
+            return whole;
+        }
+        self.births.iter().next().map_or(whole, |(born, (_, before))| (born - 1, *before))
+    }
+
+    /// The ledger at this record.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::of(self.boots.iter())
+    }
+
+    /// When the next window or detector falls due: a tick must then be logged, if nothing else is.
+    pub fn next_due_ms(&self) -> Option<i64> {
+        self.dues.peek().map(|Reverse(due)| due.at_ms)
+    }
+
+    fn define(&mut self, number: u32, name: &str, unit: Option<&str>) {
+        let fresh = |name: &str, unit: Option<&str>, detection: &Settings| Series {
+            name: name.to_owned(),
+            unit: unit.map(str::to_owned),
+            watch: detection.watch(name, unit),
+            watch_at: i64::MAX,
+            open: Vec::new(),
+            leaves: false,
+            last: None,
+        };
+        let index = number as usize;
+        // A gap may have swallowed definitions: keep numbers dense, so that a later one finds its place.
+        while self.series.len() < index && index - self.series.len() < telemetry::limits::SERIES_MAX {
+            self.series.push(fresh("", None, &self.config.detection));
+        }
+        if index == self.series.len() {
+            self.series.push(fresh(name, unit, &self.config.detection));
+        } else if let Some(place) = self.series.get_mut(index) {
+            *place = fresh(name, unit, &self.config.detection);
+        }
+    }
+
+    fn message(&mut self, flags: u64, session: u64, packet_id: u16, readings: Readings<'_>) -> Result<(), schemas::DecodeError> {
+        let Some(part) = self.boots.last() else { return Ok(()) };
+        let seq = self.lsn - part.base;
+        let before = Before { readings: part.readings, clock_ms: self.before_ms };
+        let leaves = flags & FLAG_LEAVES != 0;
+        let remember = flags & FLAG_TIMED != 0;
+        let clock_ms = self.clock_ms;
+        let count = readings.for_each(clock_ms, |series, time_ms, value| {
+            self.reading(seq, before, leaves, series, time_ms, value);
+            if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
+                session.memory.remember(series, time_ms, value);
+            }
+        })?;
+        if flags & FLAG_PACKET_ID != 0 {
+            self.sessions.received(session, packet_id);
+        }
+        if let Some(part) = self.boots.last_mut() {
+            *(if leaves { &mut part.readings } else { &mut part.local }) += count;
+        }
+        Ok(())
+    }
+
+    fn reading(&mut self, seq: u64, before: Before, leaves: bool, number: u32, time_ms: i64, value: f64) {
+        let Some(series) = self.series.get_mut(number as usize) else {
+            self.orphaned += 1;
+            return;
+        };
+        if series.last.is_none_or(|(last, _)| time_ms >= last) {
+            series.last = Some((time_ms, value));
+        }
+        let clock_ms = self.clock_ms;
+        series.leaves = leaves;
+        if leaves {
+            for &size_ms in &self.kept_ms {
+                let start_ms = window::start_of(time_ms, size_ms);
+                match series.open.iter_mut().find(|o| o.name.start_ms == start_ms && o.name.size_ms == size_ms) {
+                    Some(open) => {
+                        open.aggregate.add(time_ms, value);
+                        open.version = seq;
+                        open.change_ms = clock_ms;
+                    }
+                    None => {
+                        let name = EntryName { born: seq, series: number, size_ms, start_ms };
+                        let aggregate = Aggregate::new(time_ms, value);
+                        let open = Open { name, version: seq, before, birth_ms: clock_ms, change_ms: clock_ms, aggregate };
+                        let at_ms = open.due(self.config.grace_ms);
+                        self.dues.push(Reverse(Due { at_ms, series: number, size_ms, start_ms, born: seq }));
+                        series.open.push(open);
+                        self.births.entry(seq).or_insert((0, before)).0 += 1;
+                    }
+                }
+            }
+        }
+        series.watch.observe(clock_ms, time_ms, value, &mut self.findings);
+        if let Some(at_ms) = series.watch.due()
+            && at_ms < series.watch_at
+        {
+            series.watch_at = at_ms;
+            self.dues.push(Reverse(Due { at_ms, series: number, size_ms: 0, start_ms: 0, born: 0 }));
+        }
+        if !self.findings.is_empty() {
+            self.raise(number);
+        }
+    }
+
+    /// Seals and raises what is due at the clock, in order of its due time.
+    fn run_dues(&mut self) {
+        while let Some(Reverse(due)) = self.dues.peek().copied().filter(|Reverse(d)| d.at_ms <= self.clock_ms) {
+            self.dues.pop();
+            let Some(series) = self.series.get_mut(due.series as usize) else { continue };
+            if due.size_ms == 0 {
+                if series.watch_at != due.at_ms {
+                    continue;
+                }
+                if series.watch.due().is_some_and(|at| at <= due.at_ms) {
+                    series.watch.tick(self.clock_ms, &mut self.findings);
+                }
+                series.watch_at = i64::MAX;
+                if let Some(at_ms) = series.watch.due() {
+                    // A detector that is still due at this clock waits for the next record.
+                    let at_ms = at_ms.max(due.at_ms.saturating_add(1));
+                    series.watch_at = at_ms;
+                    self.dues.push(Reverse(Due { at_ms, ..due }));
+                }
+                if !self.findings.is_empty() {
+                    self.raise(due.series);
+                }
+                continue;
+            }
+            let found = series.open.iter().position(|o| {
+                o.name.born == due.born && o.name.size_ms == due.size_ms && o.name.start_ms == due.start_ms
+            });
+            let Some(index) = found else { continue };
+            let at_ms = series.open[index].due(self.config.grace_ms);
+            if at_ms > due.at_ms {
+                self.dues.push(Reverse(Due { at_ms, ..due }));
+                continue;
+            }
+            let open = series.open.swap_remove(index);
+            if let Some((count, _)) = self.births.get_mut(&due.born) {
+                *count -= 1;
+                if *count == 0 {
+                    self.births.remove(&due.born);
+                }
+            }
+            if let Some(part) = self.boots.last_mut() {
+                let sealed = Sealed { version: open.version, before: open.before, aggregate: open.aggregate, held_by: 0 };
+                part.entries.insert(open.name, sealed);
+            }
+        }
+    }
+
+    fn raise(&mut self, number: u32) {
+        let series = &self.series[number as usize];
+        let Some(part) = self.boots.last_mut() else { return };
+        for finding in self.findings.drain(..) {
+            let alert = AlertBody {
+                boot: part.boot,
+                seq: self.lsn - part.base,
+                ordinal: self.ordinal,
+                series: series.name.clone(),
+                severity: finding.severity as u8,
+                kind: finding.kind.as_str().to_owned(),
+                state: finding.state as u8,
+                time_ms: finding.time_ms,
+                value: finding.value,
+                limit: finding.limit,
+                unit: series.unit.clone(),
+                message: finding.message,
+                score: finding.score,
+                baseline: finding.baseline,
+            };
+            self.ordinal += 1;
+            self.fresh.push((self.lsn, alert.clone()));
+            if series.leaves {
+                part.alerts.push_back((alert, Before { readings: part.readings, clock_ms: self.before_ms }));
+            }
+        }
+    }
+
+    /// Makes the dues anew from the state: at a boot, and after a snapshot.
+    pub(crate) fn schedule_all(&mut self) {
+        self.dues.clear();
+        self.births.clear();
+        for (number, series) in self.series.iter_mut().enumerate() {
+            series.watch_at = i64::MAX;
+            if let Some(at_ms) = series.watch.due() {
+                series.watch_at = at_ms;
+                self.dues.push(Reverse(Due { at_ms, series: number as u32, size_ms: 0, start_ms: 0, born: 0 }));
+            }
+            for open in &series.open {
+                let EntryName { born, size_ms, start_ms, .. } = open.name;
+                let at_ms = open.due(self.config.grace_ms);
+                self.dues.push(Reverse(Due { at_ms, series: number as u32, size_ms, start_ms, born }));
+                self.births.entry(born).or_insert((0, open.before)).0 += 1;
+            }
+        }
+    }
+
+    /// Names to numbers, for the intake.
+    pub fn dictionary(&self) -> HashMap<String, u32> {
+        self.series.iter().enumerate().map(|(n, s)| (s.name.clone(), n as u32)).collect()
+    }
+}

@@ -1,0 +1,240 @@
+//! The fold as of record N ↔ bytes.
+//!
+//! Everything that the log before N would give again, and nothing that is only known for
+//! now (what the cloud is believed to hold is not in it). Restored and folded on, the state
+//! is bit-identical to one that never stopped.
+
+use crate::error::Error;
+use crate::fold::{Fold, FoldConfig, Open, Series};
+use crate::limits::SNAPSHOT_BYTES_MAX;
+use crate::outbox::{Before, BootPart, EntryName, Sealed};
+use crate::session::Sessions;
+use detect::Watch;
+use schemas::message::AlertBody;
+use schemas::{DecodeError, cbor, pack};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use telemetry::aggregate::Aggregate;
+use telemetry::block;
+use telemetry::entry::Entry;
+
+/// Entries in one block, so that a decoder's bounds hold.
+const BLOCK_ENTRIES_MAX: usize = 4_096;
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    format: u32,
+    lsn: u64,
+    clock_ms: i64,
+    config: FoldConfig,
+    series: Vec<SavedSeries>,
+    boots: Vec<SavedBoot>,
+    sessions: Sessions,
+    duplicates: u64,
+    refused: BTreeMap<u8, u64>,
+    orphaned: u64,
+    quarantined: u64,
+    shown: u64,
+    fresh: Vec<(u64, AlertBody)>,
+    open: SavedEntries,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedSeries {
+    name: String,
+    unit: Option<String>,
+    watch: Watch,
+    leaves: bool,
+    last: Option<(i64, f64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedBoot {
+    boot: u64,
+    parent: Option<(u64, u64)>,
+    base: u64,
+    end: u64,
+    ended: bool,
+    clock_ms: i64,
+    readings: u64,
+    local: u64,
+    applied: u64,
+    readings_applied: u64,
+    shed: u64,
+    damaged: u64,
+    complete_from: u64,
+    alerts: Vec<(AlertBody, Before)>,
+    entries: SavedEntries,
+}
+
+/// Entries as blocks, with what a block does not carry beside them.
+#[derive(Serialize, Deserialize, Default)]
+struct SavedEntries {
+    blocks: Vec<Vec<u8>>,
+    extra: Vec<(EntryName, Before, i64, i64)>,
+}
+
+impl SavedEntries {
+    fn of<'a>(entries: impl Iterator<Item = (EntryName, u64, Before, i64, i64, &'a Aggregate)>) -> Self {
+        let mut saved = Self::default();
+        let mut block_entries = Vec::new();
+        for (name, version, before, birth_ms, change_ms, aggregate) in entries {
+            let EntryName { born, series, size_ms, start_ms } = name;
+            saved.extra.push((name, before, birth_ms, change_ms));
+            block_entries.push(Entry { series, size_ms, start_ms, born, version, aggregate: aggregate.clone() });
+            if block_entries.len() == BLOCK_ENTRIES_MAX {
+                saved.blocks.push(block::encode(&block_entries));
+                block_entries.clear();
+            }
+        }
+        if !block_entries.is_empty() {
+            saved.blocks.push(block::encode(&block_entries));
+        }
+        saved
+    }
+
+    fn restore(self, mut each: impl FnMut(EntryName, u64, Before, i64, i64, Aggregate)) -> Result<(), DecodeError> {
+        let mut aggregates = HashMap::new();
+        for bytes in &self.blocks {
+            for e in block::decode(bytes, BLOCK_ENTRIES_MAX)? {
+                let name = EntryName { born: e.born, series: e.series, size_ms: e.size_ms, start_ms: e.start_ms };
+                aggregates.insert(name, (e.version, e.aggregate));
+            }
+        }
+        for (name, before, birth_ms, change_ms) in self.extra {
+            let (version, aggregate) = aggregates.remove(&name).ok_or(DecodeError::Invalid("entry without aggregate"))?;
+            each(name, version, before, birth_ms, change_ms, aggregate);
+        }
+        Ok(())
+    }
+}
+
+impl Fold {
+    /// The state as bytes.
+    pub fn save(&self) -> Vec<u8> {
+        let open = self.series.iter().flat_map(|s| &s.open);
+        let saved = Saved {
+            format: 1,
+            lsn: self.lsn,
+            clock_ms: self.clock_ms,
+            config: self.config.clone(),
+            series: self
+                .series
+                .iter()
+                .map(|s| SavedSeries {
+                    name: s.name.clone(),
+                    unit: s.unit.clone(),
+                    watch: s.watch.clone(),
+                    leaves: s.leaves,
+                    last: s.last,
+                })
+                .collect(),
+            boots: self.boots.iter().map(save_boot).collect(),
+            sessions: self.sessions.clone(),
+            duplicates: self.duplicates,
+            refused: self.refused.clone(),
+            orphaned: self.orphaned,
+            quarantined: self.quarantined,
+            shown: self.shown,
+            fresh: self.fresh.clone(),
+            open: SavedEntries::of(open.map(|o| (o.name, o.version, o.before, o.birth_ms, o.change_ms, &o.aggregate))),
+        };
+        pack::compress(&cbor::to_vec(&saved))
+    }
+
+    /// The state of [`Fold::save`].
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] for bytes that it did not write.
+    pub fn restore(bytes: &[u8]) -> Result<Fold, Error> {
+        restore(bytes).map_err(Error::Snapshot)
+    }
+}
+
+fn save_boot(p: &BootPart) -> SavedBoot {
+    SavedBoot {
+        boot: p.boot,
+        parent: p.parent,
+        base: p.base,
+        end: p.end,
+        ended: p.ended,
+        clock_ms: p.clock_ms,
+        readings: p.readings,
+        local: p.local,
+        applied: p.applied,
+        readings_applied: p.readings_applied,
+        shed: p.shed,
+        damaged: p.damaged,
+        complete_from: p.complete_from,
+        alerts: p.alerts.iter().cloned().collect(),
+        entries: SavedEntries::of(p.entries.iter().map(|(n, s)| (*n, s.version, s.before, 0, 0, &s.aggregate))),
+    }
+}
+
+fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
+    let plain = pack::decompress(bytes, SNAPSHOT_BYTES_MAX)?;
+    let saved: Saved = cbor::from_slice(&plain, SNAPSHOT_BYTES_MAX)?;
+    if saved.format != 1 {
+        return Err(DecodeError::Invalid("snapshot format"));
+    }
+    let series = |s: SavedSeries| Series {
+        name: s.name,
+        unit: s.unit,
+        watch: s.watch,
+        watch_at: i64::MAX,
+        open: Vec::new(),
+        leaves: s.leaves,
+        last: s.last,
+    };
+    let mut fold = Fold {
+        lsn: saved.lsn,
+        clock_ms: saved.clock_ms,
+        kept_ms: telemetry::window::kept(&saved.config.sizes_ms),
+        config: saved.config,
+        series: saved.series.into_iter().map(series).collect(),
+        sessions: saved.sessions,
+        duplicates: saved.duplicates,
+        refused: saved.refused,
+        orphaned: saved.orphaned,
+        quarantined: saved.quarantined,
+        shown: saved.shown,
+        fresh: saved.fresh,
+        ..Fold::default()
+    };
+    for b in saved.boots {
+        let mut part = BootPart {
+            boot: b.boot,
+            parent: b.parent,
+            base: b.base,
+            end: b.end,
+            ended: b.ended,
+            clock_ms: b.clock_ms,
+            readings: b.readings,
+            local: b.local,
+            applied: b.applied,
+            readings_applied: b.readings_applied,
+            shed: b.shed,
+            damaged: b.damaged,
+            complete_from: b.complete_from,
+            entries: BTreeMap::new(),
+            alerts: b.alerts.into(),
+        };
+        b.entries.restore(|name, version, before, _, _, aggregate| {
+            part.entries.insert(name, Sealed { version, before, aggregate, held_by: 0 });
+        })?;
+        fold.boots.push(part);
+    }
+    let mut stray = false;
+    let places = &mut fold.series;
+    saved.open.restore(|name, version, before, birth_ms, change_ms, aggregate| {
+        match places.get_mut(name.series as usize) {
+            Some(series) => series.open.push(Open { name, version, before, birth_ms, change_ms, aggregate }),
+            None => stray = true,
+        }
+    })?;
+    if stray {
+        return Err(DecodeError::Invalid("open entry of an unknown series"));
+    }
+    fold.schedule_all();
+    Ok(fold)
+}

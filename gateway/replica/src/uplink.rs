@@ -1,0 +1,346 @@
+//! The gateway's half of the protocol (§4), without sockets or clocks.
+//!
+//! Intervals go one at a time: a next one is computed from the fold and `applied` once the
+//! one before is acknowledged, or again when its ack does not come. Nothing is queued, so
+//! nothing can be lost here. What the cloud is believed to hold is believed of one boot of
+//! the cloud only, and only from its acks.
+
+use crate::fold::Fold;
+use crate::limits::{
+    ACK_WAIT_MS, ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ALERTS_MAX, INTERVAL_BYTES_AIM, RECEIPT_WAIT_MS,
+};
+use crate::outbox::{Before, BootPart, EntryName};
+use crate::record::Record;
+use schemas::message::{Ack, AlertBody, AlertUp, Definition, Delta, FORMAT, Hello, Receipt};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use telemetry::block;
+use telemetry::entry::Entry;
+
+/// What an interval under way carries.
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    boot: u64,
+    cloud_boot: u64,
+    to: u64,
+    readings: u64,
+    names: Vec<EntryName>,
+    ahead: Vec<EntryName>,
+    definitions: Vec<u32>,
+    deadline_ms: i64,
+    /// More waits behind it.
+    cut: bool,
+}
+
+/// The gateway's end of the link.
+#[derive(Debug)]
+pub struct Uplink {
+    gateway: String,
+    version: String,
+    every_ms: i64,
+    preview: bool,
+    connected: bool,
+    cloud_boot: u64,
+    number: u64,
+    flight: Option<Flight>,
+    next_ms: i64,
+    /// Logged clock told last, per living boot.
+    frontier_ms: i64,
+    defined: HashMap<u64, HashSet<u32>>,
+    previewed: HashMap<EntryName, u64>,
+    /// Alerts without a receipt: when to send them again.
+    unreceipted: BTreeMap<(u64, u64, u32), i64>,
+}
+
+/// What came of an ack.
+#[derive(Debug, Default, PartialEq)]
+pub struct Acknowledged {
+    /// To be logged, when something changed: applied, cloud boot, shed, readings.
+    pub record: Option<Record<'static>>,
+    /// The cloud holds less than it acknowledged before: the boot, and how far it is now.
+    pub went_back: Option<(u64, u64)>,
+}
+
+impl Uplink {
+    /// An uplink of `gateway` that sends every `every_ms`, not connected.
+    pub fn new(gateway: &str, version: &str, every_ms: i64, preview: bool) -> Self {
+        Self {
+            gateway: gateway.to_owned(),
+            version: version.to_owned(),
+            every_ms,
+            preview,
+            connected: false,
+            cloud_boot: 0,
+            number: 0,
+            flight: None,
+            next_ms: 0,
+            frontier_ms: 0,
+            defined: HashMap::new(),
+            previewed: HashMap::new(),
+            unreceipted: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the link stands.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// The link stands: gives the hello to send first.
+    pub fn connected(&mut self, now_ms: i64, fold: &Fold) -> Option<Hello> {
+        self.connected = true;
+        self.flight = None;
+        self.next_ms = now_ms;
+        self.unreceipted = fold.boots.iter().flat_map(|p| &p.alerts).map(|(a, _)| ((a.boot, a.seq, a.ordinal), now_ms)).collect();
+        let part = fold.current()?;
+        Some(Hello {
+            format: FORMAT,
+            gateway: self.gateway.clone(),
+            boot: part.boot,
+            parent: part.parent,
+            sizes: fold.config.sizes_ms.clone(),
+            grace_ms: fold.config.grace_ms,
+            every_ms: self.every_ms,
+            clock_ms: fold.clock_ms,
+            version: self.version.clone(),
+        })
+    }
+
+    /// The link is gone; what was under way may or may not have arrived.
+    pub fn disconnected(&mut self) {
+        self.connected = false;
+        self.flight = None;
+    }
+
+    /// A new alert for the urgent lane, at once; it waits for its receipt from here on.
+    pub fn urgent(&mut self, now_ms: i64, alert: &AlertBody) -> Option<AlertUp> {
+        if !self.connected {
+            return None;
+        }
+        self.unreceipted.insert((alert.boot, alert.seq, alert.ordinal), now_ms + RECEIPT_WAIT_MS);
+        Some(AlertUp { format: FORMAT, alert: alert.clone() })
+    }
+
+    /// Alerts whose receipt did not come in time, again.
+    pub fn overdue(&mut self, now_ms: i64, fold: &Fold) -> Vec<AlertUp> {
+        if !self.connected || self.unreceipted.is_empty() {
+            return Vec::new();
+        }
+        let mut again = Vec::new();
+        let mut waiting = BTreeMap::new();
+        for (alert, _) in fold.boots.iter().flat_map(|p| &p.alerts) {
+            let id = (alert.boot, alert.seq, alert.ordinal);
+            if let Some(&at) = self.unreceipted.get(&id) {
+                let late = at <= now_ms && again.len() < INTERVAL_ALERTS_MAX;
+                waiting.insert(id, if late { now_ms + RECEIPT_WAIT_MS } else { at });
+                if late {
+                    again.push(AlertUp { format: FORMAT, alert: alert.clone() });
+                }
+            }
+        }
+        // An alert that an interval has covered is no longer in the fold, and needs no receipt.
+        self.unreceipted = waiting;
+        again
+    }
+
+    /// The cloud has an alert of the urgent lane.
+    pub fn receipted(&mut self, receipt: &Receipt) {
+        self.unreceipted.remove(&(receipt.boot, receipt.seq, receipt.ordinal));
+    }
+
+    /// When [`Uplink::poll`] or [`Uplink::overdue`] has something to do; `None` while there is no link.
+    pub fn next_timeout_ms(&self) -> Option<i64> {
+        if !self.connected {
+            return None;
+        }
+        let interval = self.flight.as_ref().map_or(self.next_ms, |f| f.deadline_ms);
+        Some(self.unreceipted.values().min().map_or(interval, |at| interval.min(*at)))
+    }
+
+    /// The next interval, when one is due and there is something to say.
+    pub fn poll(&mut self, now_ms: i64, fold: &Fold) -> Option<Delta> {
+        if !self.connected {
+            return None;
+        }
+        match &self.flight {
+            Some(flight) if now_ms < flight.deadline_ms => return None,
+            Some(_) => self.flight = None,
+            None if now_ms < self.next_ms => return None,
+            None => {}
+        }
+        self.next_ms = now_ms + self.every_ms;
+        let part = fold.boots.iter().find(|p| self.worth(fold, p))?;
+        Some(self.interval(now_ms, fold, part))
+    }
+
+    /// Whether an interval about `part` would tell the cloud anything.
+    fn worth(&self, fold: &Fold, part: &BootPart) -> bool {
+        if part.ended {
+            return part.applied < part.end;
+        }
+        let (to, before) = fold.complete_to(part);
+        part.entries.values().any(|e| !self.holds(e.held_by))
+            || part.alerts.front().is_some_and(|(a, _)| a.seq <= to)
+            || part.readings_applied < before.readings
+            || (to == part.end && part.applied < to && before.clock_ms - self.frontier_ms >= IDLE_FRONTIER_MS)
+            || (self.preview && fold.series.iter().flat_map(|s| &s.open).any(|o| self.previewed.get(&o.name) != Some(&o.version)))
+    }
+
+    fn holds(&self, held_by: u64) -> bool {
+        held_by != 0 && held_by == self.cloud_boot
+    }
+
+    fn interval(&mut self, now_ms: i64, fold: &Fold, part: &BootPart) -> Delta {
+        let from = part.applied;
+        let (mut to, mut before) = fold.complete_to(part);
+        let mut entries = Vec::new();
+        let mut ahead = Vec::new();
+        let mut cut = false;
+        let budget = INTERVAL_BYTES_AIM / ENTRY_BYTES_GUESS;
+        let mut last_born = 0;
+        for (name, sealed) in part.entries.iter().filter(|(_, e)| !self.holds(e.held_by)) {
+            let full = entries.len() + ahead.len() >= budget;
+            if name.born <= to && !cut {
+                if full && name.born != last_born {
+                    cut = true;
+                    to = name.born - 1;
+                    before = sealed.before;
+                    continue;
+                }
+                last_born = name.born;
+                entries.push(entry(name, sealed.version, &sealed.aggregate));
+            } else if full {
+                cut = true;
+                break;
+            } else if !cut {
+                ahead.push(entry(name, sealed.version, &sealed.aggregate));
+            }
+        }
+        let mut alerts = Vec::new();
+        for (alert, stood) in part.alerts.iter().take_while(|(a, _)| a.seq <= to) {
+            if alerts.len() >= INTERVAL_ALERTS_MAX && alerts.last().is_some_and(|a: &AlertBody| a.seq < alert.seq) {
+                (to, before, cut) = (alert.seq - 1, *stood, true);
+                break;
+            }
+            alerts.push(alert.clone());
+        }
+        let late = entries.iter().position(|e: &Entry| e.born > to).unwrap_or(entries.len());
+        ahead.extend(entries.drain(late..));
+        if self.preview && !part.ended {
+            for open in fold.series.iter().flat_map(|s| &s.open) {
+                if self.previewed.insert(open.name, open.version) != Some(open.version) {
+                    ahead.push(entry(&open.name, open.version, &open.aggregate));
+                }
+            }
+            self.previewed.retain(|name, _| name.born > part.applied);
+        }
+        to = to.max(from);
+        let names = |list: &[Entry]| list.iter().map(name_of).collect::<Vec<_>>();
+        let known = self.defined.entry(part.boot).or_default();
+        let mut definitions: Vec<u32> = entries.iter().chain(&ahead).map(|e| e.series).filter(|s| !known.contains(s)).collect();
+        definitions.sort_unstable();
+        definitions.dedup();
+        self.number += 1;
+        self.flight = Some(Flight {
+            number: self.number,
+            boot: part.boot,
+            cloud_boot: self.cloud_boot,
+            to,
+            readings: before.readings,
+            names: names(&entries),
+            ahead: names(&ahead),
+            definitions: definitions.clone(),
+            deadline_ms: now_ms + ACK_WAIT_MS,
+            cut: cut || part.ended,
+        });
+        let defs = definitions.iter().filter_map(|n| {
+            let series = fold.series.get(*n as usize)?;
+            Some(Definition { number: *n, name: series.name.clone(), unit: series.unit.clone() })
+        });
+        if !part.ended {
+            self.frontier_ms = before.clock_ms;
+        }
+        Delta {
+            format: FORMAT,
+            boot: part.boot,
+            from,
+            to,
+            cloud_boot: self.cloud_boot,
+            number: self.number,
+            frontier_ms: before.clock_ms,
+            ended: part.ended && to == part.end,
+            readings_to: before.readings,
+            accepted: part.readings,
+            local: part.local,
+            complete_from: part.complete_from,
+            defs: defs.collect(),
+            entries: block::encode(&entries),
+            ahead: block::encode(&ahead),
+            alerts,
+            marks: Vec::new(),
+            sizes: fold.config.sizes_ms.clone(),
+            grace_ms: fold.config.grace_ms,
+        }
+    }
+
+    /// The cloud answered an interval.
+    pub fn acked(&mut self, now_ms: i64, ack: &Ack, fold: &mut Fold) -> Acknowledged {
+        if ack.cloud_boot != self.cloud_boot {
+            self.cloud_boot = ack.cloud_boot;
+            self.defined.clear();
+            self.previewed.clear();
+        }
+        if ack.need_defs {
+            self.defined.remove(&ack.boot);
+        }
+        let flight = self.flight.take_if(|f| f.number == ack.number && f.boot == ack.boot);
+        let Some(part) = fold.boots.iter_mut().find(|p| p.boot == ack.boot) else { return Acknowledged::default() };
+        let mut readings = if ack.applied == part.applied { part.readings_applied } else { ack.readings };
+        if let Some(flight) = flight {
+            let believed = (flight.cloud_boot == 0 || flight.cloud_boot == ack.cloud_boot) && !ack.need_defs;
+            let taken = believed && ack.applied >= flight.to;
+            let mut held = Vec::new();
+            if taken {
+                held.extend(flight.names);
+                self.defined.entry(ack.boot).or_default().extend(flight.definitions);
+            }
+            if believed && ack.ahead {
+                held.extend(flight.ahead);
+            }
+            for name in held {
+                if let Some(sealed) = part.entries.get_mut(&name) {
+                    sealed.held_by = ack.cloud_boot;
+                }
+            }
+            if ack.applied == flight.to {
+                readings = flight.readings;
+            }
+            if flight.cut || !taken {
+                self.next_ms = now_ms;
+            }
+        }
+        let mut result = Acknowledged::default();
+        if ack.applied < part.applied {
+            result.went_back = Some((ack.boot, ack.applied));
+        }
+        if ack.applied != part.applied || ack.shed != part.shed {
+            result.record = Some(Record::Acked {
+                boot: ack.boot,
+                applied: ack.applied,
+                cloud_boot: ack.cloud_boot,
+                shed: ack.shed,
+                readings,
+            });
+        }
+        result
+    }
+}
+
+fn entry(name: &EntryName, version: u64, aggregate: &telemetry::aggregate::Aggregate) -> Entry {
+    let EntryName { born, series, size_ms, start_ms } = *name;
+    Entry { series, size_ms, start_ms, born, version, aggregate: aggregate.clone() }
+}
+
+fn name_of(e: &Entry) -> EntryName {
+    EntryName { born: e.born, series: e.series, size_ms: e.size_ms, start_ms: e.start_ms }
+}
