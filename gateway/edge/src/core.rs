@@ -1,0 +1,225 @@
+//! The one thread behind the journal: committed records in, and what follows from them out.
+//!
+//! It alone owns the fold and the uplink's state machine. Its stations, in this order:
+//! fold the frame, show alerts, hurry critical ones up, log what time makes due, speak to
+//! the cloud, save a snapshot.
+
+use crate::clock::wall_ms;
+use crate::intake::Intake;
+use crate::limits::SNAPSHOT_RECORDS;
+use crate::link::{Link, LinkEvent};
+use crate::status::{Status, alert_json};
+use broker::Broker;
+use journal::{Frame, Journal};
+use replica::fold::Fold;
+use replica::record::Record;
+use replica::uplink::Uplink;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+
+/// What happens to the core.
+pub enum Event {
+    /// A frame is durable.
+    Frame(Frame),
+    /// The link has news.
+    Link(LinkEvent),
+    /// Somebody asks how things stand.
+    Status(oneshot::Sender<Status>),
+    /// No more frames will come.
+    Stop,
+}
+
+/// The way to the core; a full queue holds the sender.
+pub type Events = mpsc::Sender<Event>;
+
+/// The gateway's thinking part, on a thread of its own.
+pub struct Core {
+    /// The folded log.
+    pub fold: Fold,
+    /// The log, for ticks, acks and snapshots.
+    pub journal: Journal,
+    /// The door of the log.
+    pub intake: Arc<Intake>,
+    /// The gateway's own broker, where alerts appear first.
+    pub broker: Broker,
+    /// The gateway's name.
+    pub gateway: String,
+    /// Protocol and sockets to the cloud, unless the gateway stands alone.
+    pub uplink: Option<(Uplink, Link)>,
+    /// Record of the last snapshot.
+    pub saved_lsn: u64,
+    /// Due time for which a tick has been logged.
+    pub ticked_ms: i64,
+}
+
+impl Core {
+    /// Runs until [`Event::Stop`]; a record that cannot be folded ends the process's work.
+    ///
+    /// # Errors
+    /// The fold's.
+    pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &tokio::runtime::Handle) -> Result<(), replica::Error> {
+        self.show();
+        loop {
+            let wait = self.next_wait();
+            let event = runtime.block_on(async { tokio::time::timeout(wait, events.recv()).await });
+            match event {
+                Ok(None | Some(Event::Stop)) => break,
+                Ok(Some(event)) => {
+                    self.take(event)?;
+                    // What else is already there goes in the same round.
+                    while let Ok(event) = events.try_recv() {
+                        if matches!(event, Event::Stop) {
+                            self.save();
+                            return Ok(());
+                        }
+                        self.take(event)?;
+                    }
+                }
+                Err(_) => {}
+            }
+            self.tick();
+            self.speak();
+            if self.fold.lsn >= self.saved_lsn + SNAPSHOT_RECORDS {
+                self.save();
+            }
+        }
+        self.save();
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), replica::Error> {
+        match event {
+            Event::Frame(frame) => {
+                fold_frame(&mut self.fold, &frame)?;
+                self.show();
+            }
+            Event::Link(event) => self.link(event),
+            // The asker may have gone; then nobody needs the answer.
+            Event::Status(reply) => drop(reply.send(Status::of(&self.fold, &self.intake, &self.journal, self.uplink.as_ref().map(|u| &u.0)))),
+            Event::Stop => {}
+        }
+        Ok(())
+    }
+
+    /// Alerts made by the frame: at the gateway's own broker, and up.
+    fn show(&mut self) {
+        if self.fold.fresh.is_empty() {
+            return;
+        }
+        let fresh = std::mem::take(&mut self.fold.fresh);
+        let shown = self.fold.shown;
+        for (lsn, alert) in &fresh {
+            if *lsn <= shown {
+                continue;
+            }
+            if let Some((uplink, link)) = &mut self.uplink
+                && self.fold.boots.iter().any(|p| p.alerts.back().is_some_and(|(a, _)| (a.boot, a.seq) >= (alert.boot, alert.seq)))
+            {
+                match uplink.urgent(wall_ms(), alert) {
+                    Some(up) => link.alert(up.encode()),
+                    None if alert.severity == 0 => link.hurry(),
+                    None => {}
+                }
+            }
+            let (topic, json) = alert_json(&self.gateway, alert);
+            self.broker.publish(&topic, json.into(), 1, false);
+        }
+        if let Some((lsn, _)) = fresh.last()
+            && let Err(refused) = self.intake.log(&Record::Shown { lsn: *lsn })
+        {
+            warn!(%refused, "alerts shown may be shown again after a crash");
+        }
+    }
+
+    fn link(&mut self, event: LinkEvent) {
+        let Some((uplink, link)) = &mut self.uplink else { return };
+        match event {
+            LinkEvent::Connected => {
+                if let Some(hello) = uplink.connected(wall_ms(), &self.fold) {
+                    link.send("hello", hello.encode());
+                }
+            }
+            LinkEvent::Disconnected => uplink.disconnected(),
+            LinkEvent::Receipt(receipt) => uplink.receipted(&receipt),
+            LinkEvent::Ack(ack) => {
+                let outcome = uplink.acked(wall_ms(), &ack, &mut self.fold);
+                if let Some((boot, applied)) = outcome.went_back {
+                    error!(boot = format!("{boot:016x}"), applied, "the cloud holds less than it acknowledged: it was restored or lost its disk");
+                }
+                if let Some(record) = outcome.record {
+                    if let Err(refused) = self.intake.log(&record) {
+                        warn!(%refused, "an acknowledgement is not logged; it will be asked for again");
+                    }
+                    if let Record::Acked { boot, applied, shed, readings, .. } = record
+                        && let Some(part) = self.fold.boots.iter_mut().find(|p| p.boot == boot)
+                    {
+                        // Folding the record later gives the same; until then the next interval must not wait.
+                        part.acknowledged(applied, readings, shed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Time that makes something due enters the log as a record.
+    fn tick(&mut self) {
+        let now_ms = wall_ms();
+        let due = self.fold.next_due_ms().filter(|at| *at <= now_ms && *at != self.ticked_ms);
+        let idle = self.uplink.as_ref().is_some_and(|(u, _)| u.is_connected())
+            && now_ms - self.fold.clock_ms.max(self.ticked_ms) >= replica::limits::IDLE_FRONTIER_MS;
+        if due.is_none() && !idle {
+            return;
+        }
+        if self.intake.log(&Record::Tick).is_ok() {
+            self.ticked_ms = due.unwrap_or(now_ms);
+        }
+    }
+
+    fn speak(&mut self) {
+        let Some((uplink, link)) = &mut self.uplink else { return };
+        let now_ms = wall_ms();
+        for again in uplink.overdue(now_ms, &self.fold) {
+            link.alert(again.encode());
+        }
+        if let Some(delta) = uplink.poll(now_ms, &self.fold) {
+            link.send("delta", delta.encode());
+        }
+    }
+
+    fn next_wait(&self) -> Duration {
+        let now_ms = wall_ms();
+        let due = self.fold.next_due_ms().filter(|at| *at != self.ticked_ms);
+        let speak = self.uplink.as_ref().and_then(|(u, _)| u.next_timeout_ms());
+        let at = due.into_iter().chain(speak).min().unwrap_or(i64::MAX);
+        // A due time that is already ticked comes with its frame; look again soon in any case.
+        Duration::from_millis(at.saturating_sub(now_ms).clamp(1, 1_000) as u64)
+    }
+
+    fn save(&mut self) {
+        self.saved_lsn = self.fold.lsn;
+        self.journal.snapshot(self.fold.lsn, self.fold.save());
+    }
+}
+
+/// Folds a frame, minding what is missing before it: marks are [R, L, boot, base].
+///
+/// # Errors
+/// The fold's, for records that this version cannot read.
+pub fn fold_frame(fold: &mut Fold, frame: &Frame) -> Result<(), replica::Error> {
+    let gap = fold.lsn != 0 && frame.first > fold.lsn + 1;
+    if gap && fold.current().is_some_and(|p| p.boot != frame.marks[2]) && frame.marks[2] != 0 {
+        fold.begin_boot(frame.marks[2], None, frame.marks[3]);
+    }
+    for (lsn, kind, payload) in frame.records() {
+        if lsn > fold.lsn {
+            fold.apply(lsn, kind, payload)?;
+        }
+    }
+    if gap {
+        fold.gap(frame.marks[0], frame.marks[1]);
+    }
+    Ok(())
+}
+

@@ -1,0 +1,137 @@
+//! The sockets under `replica::uplink`: two connections to the cloud's broker, one for
+//! intervals and one for alerts, so that an alert never waits behind a backlog.
+
+use crate::core::{Event, Events};
+use crate::limits::{BACKOFF_MS, LINK_PACKET_BYTES_MAX, LINK_REQUESTS_MAX};
+use rand::Rng;
+use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, LastWill, MqttOptions, Packet, QoS};
+use schemas::message::{Ack, Bye, FORMAT, Receipt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+/// What the link tells the core.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// The interval connection stands and listens for acks.
+    Connected,
+    /// It is gone.
+    Disconnected,
+    /// An answer to an interval.
+    Ack(Ack),
+    /// An answer on the urgent lane.
+    Receipt(Receipt),
+}
+
+/// Both connections of a gateway.
+pub struct Link {
+    gateway: String,
+    deltas: AsyncClient,
+    alerts: AsyncClient,
+    hurry: Arc<Notify>,
+}
+
+impl Link {
+    /// Starts both connections; they come back by themselves.
+    pub fn start(gateway: &str, boot: u64, host: &str, port: u16, events: Events) -> Self {
+        let hurry = Arc::new(Notify::new());
+        let lane = |name: &str| {
+            let mut options = MqttOptions::new(format!("tidegate-{gateway}-{boot:016x}-{name}"), host, port);
+            options.set_keep_alive(Duration::from_secs(10)).set_clean_session(true);
+            options.set_max_packet_size(LINK_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
+            if name == "deltas" {
+                let bye = Bye { format: FORMAT, boot }.encode();
+                options.set_last_will(LastWill::new(format!("bridge/v1/{gateway}/up/bye"), bye, QoS::AtLeastOnce, false));
+            }
+            AsyncClient::new(options, LINK_REQUESTS_MAX)
+        };
+        let (deltas, delta_loop) = lane("deltas");
+        let (alerts, alert_loop) = lane("alerts");
+        let down = |what: &str| format!("bridge/v1/{gateway}/down/{what}");
+        tokio::spawn(drive(deltas.clone(), delta_loop, down("ack"), events.clone(), hurry.clone()));
+        tokio::spawn(drive(alerts.clone(), alert_loop, down("receipt"), events, hurry.clone()));
+        Self { gateway: gateway.to_owned(), deltas, alerts, hurry }
+    }
+
+    /// Sends a hello or an interval; what does not fit the queue is computed again after the ack's time.
+    pub fn send(&self, what: &str, payload: Vec<u8>) {
+        let topic = format!("bridge/v1/{}/up/{what}", self.gateway);
+        // At most once: the application's ack decides, and what is lost is computed again.
+        if let Err(error) = self.deltas.try_publish(topic, QoS::AtMostOnce, false, payload) {
+            warn!(%error, "the uplink's queue is full");
+        }
+    }
+
+    /// Sends an alert on its own connection.
+    pub fn alert(&self, payload: Vec<u8>) {
+        let topic = format!("bridge/v1/{}/up/alert", self.gateway);
+        if let Err(error) = self.alerts.try_publish(topic, QoS::AtLeastOnce, false, payload) {
+            warn!(%error, "the urgent lane's queue is full");
+        }
+    }
+
+    /// A critical alert waits for nobody's backoff.
+    pub fn hurry(&self) {
+        self.hurry.notify_waiters();
+    }
+}
+
+/// One connection for as long as the process lives: poll, and come back with full jitter.
+async fn drive(client: AsyncClient, mut mqtt: EventLoop, filter: String, events: Events, hurry: Arc<Notify>) {
+    let is_deltas = filter.ends_with("/ack");
+    let mut wait_ms = BACKOFF_MS.0;
+    let mut up = false;
+    loop {
+        match mqtt.poll().await {
+            Ok(Mqtt::Incoming(Packet::ConnAck(_))) => {
+                if client.subscribe(filter.as_str(), QoS::AtMostOnce).await.is_err() {
+                    return;
+                }
+            }
+            Ok(Mqtt::Incoming(Packet::SubAck(_))) => {
+                info!(filter, "uplink connected");
+                up = true;
+                if is_deltas && events.send(Event::Link(LinkEvent::Connected)).await.is_err() {
+                    return;
+                }
+            }
+            Ok(Mqtt::Incoming(Packet::Publish(publish))) => {
+                let event = if is_deltas {
+                    Ack::decode(&publish.payload).map(LinkEvent::Ack)
+                } else {
+                    Receipt::decode(&publish.payload).map(LinkEvent::Receipt)
+                };
+                match event {
+                    // An answer, not a connection, shows that the other side works.
+                    Ok(event) => {
+                        wait_ms = BACKOFF_MS.0;
+                        if events.send(Event::Link(event)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => warn!(%error, topic = publish.topic, "the cloud's answer does not decode"),
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                if up {
+                    warn!(%error, "uplink lost");
+                    up = false;
+                    if is_deltas && events.send(Event::Link(LinkEvent::Disconnected)).await.is_err() {
+                        return;
+                    }
+                }
+                // What was queued for the old connection is computed anew on the next.
+                mqtt.clean();
+                mqtt.pending.clear();
+                let pause = Duration::from_millis(rand::rng().random_range(0..=wait_ms));
+                wait_ms = (wait_ms * 2).min(BACKOFF_MS.1);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = hurry.notified() => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! How a gateway stands, as `GET /api/v1/status` and `tidegate status` show it.
+
+use crate::clock::wall_ms;
+use crate::intake::Intake;
+use journal::Journal;
+use replica::fold::Fold;
+use replica::record::Refusal;
+use replica::uplink::Uplink;
+use schemas::message::AlertBody;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+/// The ledger as contract §5 writes it, in single values; `refused` in messages.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct LedgerView {
+    pub accepted: u64,
+    pub delivered: u64,
+    pub held: u64,
+    pub shed: u64,
+    pub local: u64,
+    pub duplicates: u64,
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+/// A moment's view of the gateway.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Boot id, 16 hex digits.
+    pub boot: String,
+    /// Last record folded.
+    pub lsn: u64,
+    /// Logged clock, ms since the Unix epoch.
+    pub clock_ms: i64,
+    /// Series defined.
+    pub series: usize,
+    /// The ledger.
+    pub ledger: LedgerView,
+    /// Whether the uplink stands; `None` without `[cloud]`.
+    pub connected: Option<bool>,
+    /// Entries that the cloud has not acknowledged.
+    pub entries_held: usize,
+    /// Alerts that no interval has covered yet.
+    pub alerts_held: usize,
+    /// Readings stamped with their arrival because their time lay in the future.
+    pub clamped: u64,
+    /// Readings in a unit other than their series'.
+    pub misfits: u64,
+    /// Bytes written to disk by this process.
+    pub bytes_written: u64,
+    /// Syncs by this process.
+    pub syncs: u64,
+    /// Bytes the log takes, and may take.
+    pub log_bytes: u64,
+    /// Its limit.
+    pub log_limit_bytes: u64,
+    /// Room left, or why there is none.
+    pub room: Result<u64, String>,
+    /// Seconds that the room lasts at the present rate, `None` when nothing is written.
+    pub room_s: Option<u64>,
+}
+
+impl Status {
+    /// Reads it off the working state.
+    pub fn of(fold: &Fold, intake: &Intake, journal: &Journal, uplink: Option<&Uplink>) -> Self {
+        let sum = fold.ledger();
+        let mut refused: BTreeMap<&'static str, u64> = BTreeMap::new();
+        for (reason, unlogged) in intake.refused_unlogged() {
+            let logged = fold.refused.get(&(reason as u8)).copied().unwrap_or(0);
+            refused.insert(Refusal::as_str(reason), logged + unlogged);
+        }
+        let stats = journal.stats();
+        Self {
+            boot: fold.current().map(|p| format!("{:016x}", p.boot)).unwrap_or_default(),
+            lsn: fold.lsn,
+            clock_ms: fold.clock_ms,
+            series: fold.series.len(),
+            ledger: LedgerView {
+                accepted: sum.accepted,
+                delivered: sum.delivered,
+                held: sum.held,
+                shed: sum.shed,
+                local: sum.local,
+                duplicates: fold.duplicates,
+                refused,
+            },
+            connected: uplink.map(Uplink::is_connected),
+            entries_held: fold.boots.iter().map(|p| p.entries.len()).sum(),
+            alerts_held: fold.boots.iter().map(|p| p.alerts.len()).sum(),
+            clamped: intake.clamped.load(Ordering::Relaxed),
+            misfits: intake.misfits.load(Ordering::Relaxed),
+            bytes_written: stats.bytes_written,
+            syncs: stats.syncs,
+            log_bytes: stats.used_bytes,
+            log_limit_bytes: stats.limit_bytes,
+            room: stats.room,
+            room_s: None,
+        }
+    }
+}
+
+/// Topic and payload of an alert (contract §4).
+pub fn alert_json(gateway: &str, a: &AlertBody) -> (String, String) {
+    let severity = ["critical", "warning", "info"][usize::from(a.severity.min(2))];
+    let mut body = json!({
+        "id": format!("{gateway}/{:016x}/{}/{}", a.boot, a.seq, a.ordinal),
+        "gateway": gateway,
+        "series": a.series,
+        "severity": severity,
+        "kind": a.kind,
+        "state": if a.state == 0 { "active" } else { "cleared" },
+        "time": a.time_ms,
+        "value": a.value,
+        "message": a.message,
+    });
+    let optional = [("limit", a.limit.map(Value::from)), ("unit", a.unit.clone().map(Value::from)), ("score", a.score.map(Value::from)), ("baseline", a.baseline.map(Value::from))];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            body[key] = value;
+        }
+    }
+    (format!("alerts/{severity}/{gateway}/{}", a.series), body.to_string())
+}

@@ -1,0 +1,43 @@
+//! What can be wrong with bytes.
+
+/// Why bytes do not decode.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end before the value does.
+    #[error("the bytes end early: {wanted} more were needed, {left} are left")]
+    Short {
+        /// Bytes needed.
+        wanted: usize,
+        /// Bytes there.
+        left: usize,
+    },
+    /// A length or count beyond its bound.
+    #[error("a length of {length} is beyond the bound of {max}")]
+    TooLong {
+        /// The length claimed.
+        length: u64,
+        /// The bound.
+        max: usize,
+    },
+    /// A varint of more than 64 bits.
+    #[error("a varint has more than 64 bits")]
+    Varint,
+    /// Text that is not UTF-8.
+    #[error("text is not UTF-8")]
+    Utf8,
+    /// A value that its field cannot have.
+    #[error("{0} is not valid")]
+    Invalid(&'static str),
+    /// Bytes are left over where none may be.
+    #[error("{0} bytes are left over")]
+    Trailing(usize),
+    /// CBOR that is malformed or of another shape.
+    #[error("CBOR does not decode: {0}")]
+    Cbor(String),
+    /// A message of a format that this version does not know.
+    #[error("message format {0} is newer than this program; update it")]
+    Format(u32),
+    /// Compressed bytes that do not unpack within their bound.
+    #[error("compressed bytes do not unpack: {0}")]
+    Pack(String),
+}
