@@ -485,7 +485,8 @@ const MANTISSA_MAX: f64 = (1u64 << 42) as f64;
 /// sensors' values take two or three bytes so.
 pub fn put_reading(out: &mut Vec<u8>, series: u32, time_ms: i64, clock_ms: i64, value: f64) {
     for (scale, factor) in SCALES.iter().enumerate() {
-        let m = (value * factor).round_ties_even();
+        // Adding zero turns -0.0, which no integer tells from 0, into what does not read back.
+        let m = (value * factor).round_ties_even() + 0.0;
         if m.abs() >= MANTISSA_MAX {
             break;
         }

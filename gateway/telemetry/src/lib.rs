@@ -1,1 +1,24 @@
-//! Placeholder.
+//! What a reading is, and what windows of readings come to.
+//!
+//! Pure: bytes and times in, values out. Knows no clock, no file, no socket.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`payload`] | bytes → samples: text, JSON, SenML, CBOR |
+//! | [`source`] | topic → series: filters, templates, first match wins |
+//! | [`window`] | tumbling windows by event time |
+//! | [`aggregate`] | count, sum, min, max, second moment, first, last; merge and its laws |
+//! | [`sketch`] | quantiles within 1 % |
+//! | [`entry`] | one boot's aggregate of one window, by its name in the protocol |
+//! | [`block`] | entries ↔ columns |
+pub mod aggregate;
+pub mod block;
+pub mod entry;
+pub mod error;
+pub mod limits;
+
+pub mod sketch;
+
+pub mod window;
+
+pub use error::{PayloadError, SourceError};
