@@ -1,0 +1,34 @@
+//! What can go wrong with the log.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why the log cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process owns the data dir.
+    #[error("{0} is in use by another process; a data dir belongs to one process at a time")]
+    Locked(PathBuf),
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A newer program wrote this log.
+    #[error("{path} has log format {found}, this program knows {known}; use a newer program (the log is untouched)")]
+    Newer {
+        /// The segment.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest known.
+        known: u32,
+    },
+}
+
+pub(crate) fn at(path: &std::path::Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    move |source| Error::Io { path: path.to_owned(), source }
+}
