@@ -1,0 +1,126 @@
+//! Key path → where its value was written.
+
+use crate::error::Place;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::de::{DeTable, DeValue};
+
+/// Where every key of one config was written.
+#[derive(Debug)]
+pub(crate) struct Places {
+    file: String,
+    lines: BTreeMap<String, usize>,
+    overrides: Vec<(String, Place)>,
+}
+
+impl Places {
+    /// Notes the line of every key in the file.
+    pub(crate) fn of(file: &str, text: &str, table: &DeTable<'_>) -> Self {
+        let starts = line_starts(text);
+        let mut lines = BTreeMap::new();
+        note_table("", table, &starts, &mut lines);
+        Self {
+            file: file.to_owned(),
+            lines,
+            overrides: Vec::new(),
+        }
+    }
+
+    /// Notes that `path` was set again, from `place`.
+    pub(crate) fn overridden(&mut self, path: &str, place: Place) {
+        self.overrides.push((path.to_owned(), place));
+    }
+
+    /// Where the value at `path` was written; for a key that is nowhere, where the section is that lacks it.
+    pub(crate) fn of_key(&self, path: &str) -> Place {
+        let mut at = path;
+        loop {
+            // The last override wins, as in the merged tree.
+            if let Some((_, place)) = self.overrides.iter().rev().find(|(set, _)| set == at) {
+                return place.clone();
+            }
+            if let Some(line) = self.lines.get(at) {
+                return Place::File {
+                    file: self.file.clone(),
+                    line: Some(*line),
+                };
+            }
+            match at.rfind(['.', '[']) {
+                Some(cut) => at = &at[..cut],
+                None => {
+                    return Place::File {
+                        file: self.file.clone(),
+                        line: Some(1),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Whether `path` itself has a value from the environment or `--set`.
+    pub(crate) fn is_overridden(&self, path: &str) -> bool {
+        self.overrides.iter().any(|(set, _)| set == path)
+    }
+}
+
+/// The line, from 1, of a byte offset in `text`.
+pub(crate) fn line_of(text: &str, offset: usize) -> usize {
+    line_at(&line_starts(text), offset)
+}
+
+fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0)
+        .chain(
+            text.bytes()
+                .enumerate()
+                .filter(|(_, b)| *b == b'\n')
+                .map(|(at, _)| at + 1),
+        )
+        .collect()
+}
+
+fn line_at(starts: &[usize], offset: usize) -> usize {
+    starts.partition_point(|start| *start <= offset).max(1)
+}
+
+fn note_table(
+    path: &str,
+    table: &DeTable<'_>,
+    starts: &[usize],
+    lines: &mut BTreeMap<String, usize>,
+) {
+    for (key, value) in table {
+        let name = key.get_ref();
+        let path = if path.is_empty() {
+            name.to_string()
+        } else {
+            format!("{path}.{name}")
+        };
+        note_value(&path, key.span(), value.get_ref(), starts, lines);
+    }
+}
+
+fn note_value(
+    path: &str,
+    span: Range<usize>,
+    value: &DeValue<'_>,
+    starts: &[usize],
+    lines: &mut BTreeMap<String, usize>,
+) {
+    lines.insert(path.to_owned(), line_at(starts, span.start));
+    match value {
+        DeValue::Table(table) => note_table(path, table, starts, lines),
+        DeValue::Array(array) => {
+            for (index, item) in array.iter().enumerate() {
+                note_value(
+                    &format!("{path}[{index}]"),
+                    item.span(),
+                    item.get_ref(),
+                    starts,
+                    lines,
+                );
+            }
+        }
+        _ => {}
+    }
+}
