@@ -198,9 +198,9 @@ fn check_path(path: &str) -> Result<(), String> {
         let digits = index
             .strip_suffix(']')
             .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-        if !digits
+        if digits
             .and_then(|digits| digits.parse().ok())
-            .is_some_and(|index: usize| index <= INDEX_MAX)
+            .is_none_or(|index: usize| index > INDEX_MAX)
         {
             return Err(format!(
                 "the index in brackets is a whole number from 0 to {INDEX_MAX}"

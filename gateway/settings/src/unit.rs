@@ -121,7 +121,7 @@ fn quantity_text(value: u64, units: &[(&str, u64)]) -> String {
             .iter()
             .rev()
             .copied()
-            .find(|(_, factor)| value % factor == 0)
+            .find(|(_, factor)| value.is_multiple_of(*factor))
             .unwrap_or(units[0]),
     };
     format!("{}{name}", value / factor)

@@ -1,0 +1,583 @@
+//! A gateway's config: a [`settings::Table`] → a [`Config`] that cannot be wrong.
+//!
+//! Everything is checked here, once, with file, line and key; `tidegate check` is [`load`]. The rest of
+//! the crate takes each value as it stands.
+
+use detect::{LimitRule, Pattern, Settings};
+use serde::Serialize;
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize as _, de::value::Error as PatternError};
+use settings::unit::{serialize_bytes, serialize_duration, serialize_ms, serialize_ms_list};
+use settings::{BrokerUrl, ConfigErrors, Table, address};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use telemetry::source::{OnInvalid, Share, Source, Sources};
+
+/// Bytes of a gateway's name: it is a topic level and a metric label everywhere.
+const GATEWAY_BYTES_MAX: usize = 64;
+/// A PUBLISH packet: below, no useful reading fits; above, MQTT itself ends (268,435,455 bytes, MQTT 5, 2.1.4).
+const PACKET_BYTES: (u64, u64) = (1 << 10, 256 << 20);
+/// Connections: above, the file descriptors of one process end.
+const CONNECTIONS: (u64, u64) = (1, 1_000_000);
+/// Uplink interval: more often only costs, less often than a day nobody wants to wait.
+const EVERY_MS: (i64, i64) = (10, DAY_MS);
+/// Window sizes: a millisecond is the resolution of time; a window must fit in the memory of a quarter.
+const SIZE_MS: (i64, i64) = (1, 92 * DAY_MS);
+/// Sizes at once: each costs an aggregate per series.
+const SIZES_MAX: usize = 16;
+/// Grace, and delays of limits: what waits longer than a week is no alarm any more.
+const DELAY_MS: (i64, i64) = (0, 7 * DAY_MS);
+/// Retention of delivered data, up to ten years.
+const RETAIN_MS: (i64, i64) = (0, 3_653 * DAY_MS);
+/// The log: below, not even a few commits and a snapshot fit; above, no file system is.
+const LOG_BYTES: (u64, u64) = (1 << 20, 1 << 50);
+
+const DAY_MS: i64 = 86_400_000;
+
+/// What a gateway does, complete and checked. As JSON it has the names and units of the file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    /// 1–64 of `a-z`, `0-9` and `-`; names this gateway everywhere.
+    pub gateway: String,
+    /// Where log, snapshots and working state live; a relative path is relative to the working directory.
+    pub data_dir: PathBuf,
+    /// The front door for sensors.
+    pub mqtt: Mqtt,
+    /// Health, metrics and status.
+    pub http: Http,
+    /// What may be taken at most; `[limits]` in the file.
+    #[serde(rename = "limits")]
+    pub bounds: Bounds,
+    /// Brokers that are read from as well; `[[ingest]]`.
+    pub ingest: Vec<Ingest>,
+    /// The uplink; none for a gateway that stands alone.
+    pub cloud: Option<CloudLink>,
+    /// Aggregation.
+    pub windows: Windows,
+    /// The durable log.
+    pub log: Log,
+    /// Which topics are readings; at least one, the first that matches decides; `[[source]]`.
+    #[serde(rename = "source")]
+    pub sources: Vec<Source>,
+    /// Fixed limits of series, as the detectors take them; `[[limit]]`.
+    #[serde(rename = "detection")]
+    pub limits: Settings,
+}
+
+/// `[mqtt]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Mqtt {
+    /// Where sensors connect; port 0 asks for a free one.
+    pub listen: SocketAddr,
+    /// Whether clients without a user may connect from beyond loopback.
+    pub allow_anonymous: bool,
+    /// Largest packet a client may send, in bytes.
+    #[serde(serialize_with = "serialize_bytes")]
+    pub max_packet: u64,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Http {
+    /// Where to serve; port 0 asks for a free one.
+    pub listen: SocketAddr,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Bounds {
+    /// MQTT connections at once; one more is refused.
+    pub connections: usize,
+    /// Series over the life of the data dir; a reading of one more is refused with 0x97.
+    pub series: usize,
+}
+
+/// `[[ingest]]`: a broker of the plant that the gateway subscribes at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ingest {
+    /// The broker.
+    pub url: BrokerUrl,
+    /// What to subscribe to; a valid MQTT filter.
+    pub filter: String,
+}
+
+/// `[cloud]`
+#[derive(Debug, Clone, Serialize)]
+pub struct CloudLink {
+    /// Host of the cloud's broker.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How often deltas go, in ms.
+    #[serde(rename = "every", serialize_with = "serialize_ms")]
+    pub every_ms: i64,
+    /// Whether windows that are still open go as well.
+    pub preview: bool,
+}
+
+/// `[windows]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Windows {
+    /// Sizes in ms as configured, at least one, no two alike.
+    #[serde(rename = "sizes", serialize_with = "serialize_ms_list")]
+    pub sizes_ms: Vec<i64>,
+    /// How long after its end and its last reading a window goes up, in ms.
+    #[serde(rename = "grace", serialize_with = "serialize_ms")]
+    pub grace_ms: i64,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Serialize)]
+pub struct Log {
+    /// How long delivered data is kept.
+    #[serde(serialize_with = "serialize_duration")]
+    pub retain: Duration,
+    /// Bytes of the log in all.
+    #[serde(serialize_with = "serialize_bytes")]
+    pub limit: u64,
+}
+
+/// Reads and checks a gateway's config: `file`, then the environment, then `sets` (`section.key=value`).
+///
+/// # Errors
+/// Everything that is wrong, each with its place and key.
+pub fn load(file: &Path, sets: &[String]) -> Result<Config, ConfigErrors> {
+    read(Table::load(file, sets)?)
+}
+
+/// As [`load`], from a table that is already merged.
+///
+/// # Errors
+/// Everything that is wrong, each with its place and key.
+pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
+    let gateway = root.text("gateway", |text| {
+        gateway_name(text).map(|()| text.to_owned())
+    });
+    let gateway = root.required("gateway", gateway, "\"plant-a\"");
+    let data_dir = root.text("data_dir", |text| {
+        match text.is_empty() || text.contains('\0') {
+            true => Err("this is no path".to_owned()),
+            false => Ok(PathBuf::from(text)),
+        }
+    });
+    let data_dir = root.required("data_dir", data_dir, "\"var/plant-a\"");
+    let mqtt = mqtt(root.section("mqtt"));
+    let http = http(root.section("http"));
+    let bounds = bounds(root.section("limits"));
+    let ingest = root
+        .tables("ingest")
+        .into_iter()
+        .filter_map(ingest)
+        .collect();
+    let cloud = root.table("cloud").and_then(cloud);
+    let windows = windows(root.section("windows"));
+    let log = log(root.section("log"));
+    let sources = sources(
+        gateway.as_deref().unwrap_or("gateway"),
+        root.tables("source"),
+    );
+    let limits = Settings {
+        limits: root.tables("limit").into_iter().filter_map(limit).collect(),
+    };
+    root.finish();
+    root.end()?;
+    // `end` has reported every absent value, so none is absent here.
+    let (Some(gateway), Some(data_dir)) = (gateway, data_dir) else {
+        unreachable!("required keys are there once `end` is content")
+    };
+    Ok(Config {
+        gateway,
+        data_dir,
+        mqtt,
+        http,
+        bounds,
+        ingest,
+        cloud,
+        windows,
+        log,
+        sources,
+        limits,
+    })
+}
+
+fn gateway_name(text: &str) -> Result<(), String> {
+    let sound = text
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    match sound && (1..=GATEWAY_BYTES_MAX).contains(&text.len()) {
+        true => Ok(()),
+        false => Err(format!(
+            "\"{}\" is no gateway name; write 1 to {GATEWAY_BYTES_MAX} of a-z, 0-9 and -, such as plant-a",
+            text.escape_debug()
+        )),
+    }
+}
+
+fn mqtt(mut table: Table) -> Mqtt {
+    let listen = table
+        .text("listen", address::listen)
+        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1883)));
+    let allow_anonymous = table.flag("allow_anonymous").unwrap_or(false);
+    if !listen.ip().is_loopback() && !allow_anonymous {
+        table.problem("listen", format!("{listen} is reachable from beyond this machine, where anyone could publish; write allow_anonymous = true if that is meant, or listen at 127.0.0.1"));
+    }
+    let max_packet = table
+        .size("max_packet", PACKET_BYTES.0, PACKET_BYTES.1)
+        .unwrap_or(256 << 10);
+    table.finish();
+    Mqtt {
+        listen,
+        allow_anonymous,
+        max_packet,
+    }
+}
+
+fn http(mut table: Table) -> Http {
+    let listen = table
+        .text("listen", address::listen)
+        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    table.finish();
+    Http { listen }
+}
+
+fn bounds(mut table: Table) -> Bounds {
+    let series_max = telemetry::limits::SERIES_MAX as u64;
+    let connections = table
+        .whole("connections", CONNECTIONS.0, CONNECTIONS.1)
+        .unwrap_or(10_000);
+    let series = table.whole("series", 1, series_max).unwrap_or(100_000);
+    table.finish();
+    Bounds {
+        connections: usize::try_from(connections).unwrap_or(usize::MAX),
+        series: usize::try_from(series).unwrap_or(usize::MAX),
+    }
+}
+
+fn ingest(mut table: Table) -> Option<Ingest> {
+    let url = table.text("url", address::broker_url);
+    let url = table.required("url", url, "\"mqtt://plant-broker:1883\"");
+    let filter = table.text("filter", |text| {
+        address::topic_filter(text).map(|()| text.to_owned())
+    });
+    let filter = table.required("filter", filter, "\"sensors/#\"");
+    table.finish();
+    Some(Ingest {
+        url: url?,
+        filter: filter?,
+    })
+}
+
+fn cloud(mut table: Table) -> Option<CloudLink> {
+    let url = table.text("url", address::broker_url);
+    let url = table.required("url", url, "\"mqtt://127.0.0.1:1884\"");
+    let every_ms = table
+        .duration("every", EVERY_MS.0, EVERY_MS.1)
+        .unwrap_or(5_000);
+    let preview = table.flag("preview").unwrap_or(false);
+    table.finish();
+    let url = url?;
+    Some(CloudLink {
+        host: url.host,
+        port: url.port,
+        every_ms,
+        preview,
+    })
+}
+
+fn windows(mut table: Table) -> Windows {
+    let sizes_ms = table
+        .durations("sizes", SIZE_MS.0, SIZE_MS.1)
+        .unwrap_or_else(|| vec![10_000, 60_000]);
+    if sizes_ms.is_empty() || sizes_ms.len() > SIZES_MAX {
+        table.problem(
+            "sizes",
+            format!("write 1 to {SIZES_MAX} window sizes, such as [\"10s\", \"1m\"]"),
+        );
+    }
+    for (index, size) in sizes_ms.iter().enumerate() {
+        if sizes_ms[..index].contains(size) {
+            table.problem(
+                &format!("sizes[{index}]"),
+                format!(
+                    "the size {} is there twice",
+                    settings::unit::duration_text(*size)
+                ),
+            );
+        }
+    }
+    let grace_ms = table
+        .duration("grace", DELAY_MS.0, DELAY_MS.1)
+        .unwrap_or(2_000);
+    table.finish();
+    Windows { sizes_ms, grace_ms }
+}
+
+fn log(mut table: Table) -> Log {
+    let retain_ms = table
+        .duration("retain", RETAIN_MS.0, RETAIN_MS.1)
+        .unwrap_or(7 * DAY_MS);
+    let limit = table
+        .size("limit", LOG_BYTES.0, LOG_BYTES.1)
+        .unwrap_or(2 << 30);
+    table.finish();
+    Log {
+        retain: Duration::from_millis(retain_ms.unsigned_abs()),
+        limit,
+    }
+}
+
+fn sources(gateway: &str, tables: Vec<Table>) -> Vec<Source> {
+    if tables.is_empty() {
+        return vec![Source::default()];
+    }
+    tables
+        .into_iter()
+        .filter_map(|table| source(gateway, table))
+        .collect()
+}
+
+fn source(gateway: &str, mut table: Table) -> Option<Source> {
+    let default = Source::default();
+    let filter = table.text("filter", |text| {
+        address::topic_filter(text).map(|()| text.to_owned())
+    });
+    let filter = table.required("filter", filter, "\"sensors/#\"");
+    // Without a '#' there is no {rest}; the whole topic is then the natural name.
+    let ends_open = filter
+        .as_deref()
+        .is_some_and(|filter| filter.ends_with('#'));
+    let series = table.string("series").unwrap_or_else(|| {
+        if ends_open {
+            default.series
+        } else {
+            "{topic}".to_owned()
+        }
+    });
+    let share = table
+        .word(
+            "share",
+            &[("none", Share::None), ("aggregates", Share::Aggregates)],
+        )
+        .unwrap_or(default.share);
+    let on_invalid = table
+        .word(
+            "on_invalid",
+            &[("refuse", OnInvalid::Refuse), ("pass", OnInvalid::Pass)],
+        )
+        .unwrap_or(default.on_invalid);
+    let source = filter.map(|filter| Source {
+        filter,
+        series,
+        share,
+        on_invalid,
+    });
+    if let Some(Err(error)) = source
+        .clone()
+        .map(|source| Sources::new(gateway, vec![source]))
+    {
+        table.problem("series", error.to_string());
+    }
+    table.finish();
+    source
+}
+
+fn limit(mut table: Table) -> Option<LimitRule> {
+    let series = table.text("series", |text| {
+        Pattern::deserialize(text.into_deserializer())
+            .map_err(|error: PatternError| error.to_string())
+    });
+    let series = table.required("series", series, "\"line1/*/temperature\"");
+    let [low_low, low, high, high_high] = ["low_low", "low", "high", "high_high"]
+        .map(|key| table.number(key).map(|value| (key, value)));
+    let given = [low_low, low, high, high_high]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    if given.is_empty() {
+        table.problem(
+            "series",
+            "this limit has no bound; write at least one of low_low, low, high, high_high",
+        );
+    }
+    for pair in given.windows(2) {
+        let [(lower, below), (upper, above)] = [pair[0], pair[1]];
+        if below > above {
+            table.problem(lower, format!("{lower} = {below} is above {upper} = {above}; write them in the order low_low, low, high, high_high"));
+        } else if below >= above && lower == "low" {
+            table.problem(
+                lower,
+                format!("{lower} and {upper} are both {below}, so every value would be an alarm"),
+            );
+        }
+    }
+    let deadband = table.number("deadband").unwrap_or(0.0);
+    if deadband < 0.0 {
+        table.problem("deadband", format!("{deadband} is negative; write by how much a value must return before the alarm clears, 0 or more"));
+    }
+    let on_delay_ms = table
+        .duration("on_delay", DELAY_MS.0, DELAY_MS.1)
+        .unwrap_or(0);
+    let off_delay_ms = table
+        .duration("off_delay", DELAY_MS.0, DELAY_MS.1)
+        .unwrap_or(0);
+    table.finish();
+    let [low_low, low, high, high_high] =
+        [low_low, low, high, high_high].map(|bound| bound.map(|(_, value)| value));
+    Some(LimitRule {
+        series: series?,
+        high_high,
+        high,
+        low,
+        low_low,
+        deadband,
+        on_delay_ms,
+        off_delay_ms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Config, String> {
+        read(Table::parse("edge.toml", text, &[], &[]).unwrap())
+            .map_err(|errors| errors.to_string())
+    }
+
+    const HEAD: &str = "gateway = \"plant-a\"\ndata_dir = \"var/plant-a\"\n";
+
+    #[test]
+    fn the_example_runs_as_it_is_and_says_the_defaults() {
+        let example = read_text(include_str!("../../../broker-config/edge.toml")).unwrap();
+        let mut defaults = read_text(HEAD).unwrap();
+        defaults.cloud = example.cloud.clone();
+        defaults.limits = example.limits.clone();
+        assert_eq!(
+            serde_json::to_value(&example).unwrap(),
+            serde_json::to_value(&defaults).unwrap()
+        );
+        assert_eq!(example.limits.limits.len(), 1);
+        assert_eq!(example.cloud.unwrap().port, 1884);
+    }
+
+    #[test]
+    fn impossible_values_are_refused_with_their_line_and_key() {
+        for (text, expected) in [
+            (
+                "[mqtt]\nlisten = \"0.0.0.0:1883\"",
+                "edge.toml:4: mqtt.listen: 0.0.0.0:1883 is reachable",
+            ),
+            (
+                "[windows]\nsizes = []",
+                "edge.toml:4: windows.sizes: write 1 to 16",
+            ),
+            (
+                "[windows]\nsizes = [\"60s\", \"1m\"]",
+                "edge.toml:4: windows.sizes[1]: the size 1m is there twice",
+            ),
+            (
+                "[windows]\nsizes = [\"0s\"]",
+                "windows.sizes[0]: \"0s\" is out of range",
+            ),
+            (
+                "[windows]\ngrace = 2",
+                "edge.toml:4: windows.grace: 2 has no unit",
+            ),
+            ("[log]\nlimit = \"2GB\"", "did you mean 2GiB?"),
+            (
+                "[limits]\nseries = 0",
+                "edge.toml:4: limits.series: 0 is out of range",
+            ),
+            (
+                "[cloud]\nevery = \"5s\"",
+                "edge.toml:3: cloud.url: this key is required",
+            ),
+            ("[cloud]\nurl = \"mqtts://h\"", "asks for TLS"),
+            (
+                "[[limit]]\nseries = \"a\"\nlow = 9\nhigh = 3",
+                "edge.toml:5: limit[0].low: low = 9 is above high = 3",
+            ),
+            (
+                "[[limit]]\nseries = \"a\"\nhigh = 3\ndeadband = -1",
+                "edge.toml:6: limit[0].deadband: -1 is negative",
+            ),
+            (
+                "[[limit]]\nseries = \"a\"",
+                "limit[0].series: this limit has no bound",
+            ),
+            (
+                "[[limit]]\nhigh = nan\nseries = \"a\"",
+                "limit[0].high: NaN is no finite number",
+            ),
+            (
+                "[[source]]\nfilter = \"a/#/b\"",
+                "source[0].filter: \"a/#/b\": # is only allowed at the end",
+            ),
+            (
+                "[[source]]\nfilter = \"a/+\"\nseries = \"{rest}\"",
+                "edge.toml:5: source[0].series:",
+            ),
+            (
+                "[[source]]\nfilter = \"a/#\"\nshare = \"raw\"",
+                "edge.toml:5: source[0].share: \"raw\" is not one of",
+            ),
+            (
+                "[[ingest]]\nfilter = \"#\"",
+                "ingest[0].url: this key is required",
+            ),
+        ] {
+            let error = read_text(&format!("{HEAD}{text}\n")).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        for name in ["", "Plant", "plant_a", "a/b", &"a".repeat(65)] {
+            assert!(
+                read_text(&format!("gateway = \"{name}\"\ndata_dir = \"d\"\n"))
+                    .unwrap_err()
+                    .contains("gateway: "),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn keys_of_what_is_not_built_are_unknown() {
+        for (text, expected) in [
+            (
+                "[log]\nflash_budget = \"20GiB/day\"",
+                "edge.toml:4: log.flash_budget: unknown key",
+            ),
+            (
+                "[cloud]\nurl = \"mqtt://h\"\nbudget = \"64KiB/s\"",
+                "edge.toml:5: cloud.budget: unknown key",
+            ),
+            (
+                "[redundancy]\ngroup = \"cell-4\"",
+                "edge.toml:3: redundancy: unknown key",
+            ),
+            (
+                "[[bridge]]\nfilter = \"events/#\"",
+                "edge.toml:3: bridge: unknown key",
+            ),
+            (
+                "[[state]]\nprefix = \"stock/\"",
+                "edge.toml:3: state: unknown key",
+            ),
+            (
+                "[mqtt]\nlisen = \"127.0.0.1:1\"",
+                "edge.toml:4: mqtt.lisen: unknown key; did you mean listen?",
+            ),
+        ] {
+            let error = read_text(&format!("{HEAD}{text}\n")).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let error =
+            read_text("gateway = \"X\"\n[windows]\nsizes = []\ngrace = 1\n[http]\nlisten = 8080\n")
+                .unwrap_err();
+        assert_eq!(error.lines().count(), 5, "{error}");
+    }
+}
