@@ -76,7 +76,7 @@ pub struct Series {
 
 /// What falls due: a series' watch, or one of its windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Due {
+pub(crate) struct Due {
     at_ms: i64,
     series: u32,
     /// 0: the watch; else the window's size and start.
@@ -113,13 +113,13 @@ pub struct Fold {
     pub shown: u64,
     /// Alerts made since the caller last took them, with the record that made them.
     pub fresh: Vec<(u64, AlertBody)>,
-    dues: BinaryHeap<Reverse<Due>>,
+    pub(crate) dues: BinaryHeap<Reverse<Due>>,
     /// Births of open entries: how many, and where the log stood before.
-    births: BTreeMap<u64, (u32, Before)>,
-    findings: Vec<Finding>,
-    ordinal: u32,
+    pub(crate) births: BTreeMap<u64, (u32, Before)>,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) ordinal: u32,
     /// The logged clock before the record under way.
-    before_ms: i64,
+    pub(crate) before_ms: i64,
 }
 
 impl Fold {

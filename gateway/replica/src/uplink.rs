@@ -9,7 +9,7 @@ use crate::fold::Fold;
 use crate::limits::{
     ACK_WAIT_MS, ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ALERTS_MAX, INTERVAL_BYTES_AIM, RECEIPT_WAIT_MS,
 };
-use crate::outbox::{Before, BootPart, EntryName};
+use crate::outbox::{BootPart, EntryName};
 use crate::record::Record;
 use schemas::message::{Ack, AlertBody, AlertUp, Definition, Delta, FORMAT, Hello, Receipt};
 use std::collections::{BTreeMap, HashMap, HashSet};

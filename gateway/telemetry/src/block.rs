@@ -212,7 +212,7 @@ fn get_entry(columns: &mut [Reader<'_>], before: &mut Before) -> Result<Entry, D
         (first, min, max, last) = (value(f), value(low), value(high), value(l));
     }
     if let Moments::Exact { scale, origin, d2, d1 } = &moments {
-        let long = d1.unsigned_abs() >= 1 << 110 || !(0..1 << 101).contains(d2) || origin.unsigned_abs() > 1 << 53;
+        let long = d1.unsigned_abs() >= 1 << 112 || !(0..1 << 112).contains(d2) || origin.unsigned_abs() > 1 << 53;
         if *scale as usize >= SCALES.len() || long {
             return Err(DecodeError::Invalid("moments"));
         }

@@ -16,8 +16,10 @@ pub mod block;
 pub mod entry;
 pub mod error;
 pub mod limits;
+pub mod payload;
 
 pub mod sketch;
+pub mod source;
 
 pub mod window;
 
