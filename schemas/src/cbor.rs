@@ -1,38 +1,86 @@
-//! CBOR (RFC 8949), structs with integer keys by the position of their fields.
+//! CBOR (RFC 8949): structs as maps whose integer keys are the positions of the fields.
 //!
 //! The one file that knows `serde_cbor`, which is no longer maintained, so that it can go.
-//! A struct evolves by appending fields with `#[serde(default)]`; unknown keys are skipped.
+//!
+//! A struct evolves by appending fields with `#[serde(default)]`, an enum by appending
+//! variants; fields are never removed, reordered or given another meaning. Unknown keys are
+//! skipped, so an older program reads a newer struct. Doubles that a float32 holds exactly
+//! are written as one; NaN loses its payload, every other double comes back bit for bit.
 
 use crate::error::DecodeError;
+use crate::scan;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
+use std::fmt;
+use std::marker::PhantomData;
 
 pub use serde_cbor::Value;
 
 /// Encodes a value.
 ///
 /// # Panics
-/// Never for our types: they have no maps with keys that CBOR cannot write, and memory takes any length.
+/// If the value's own `Serialize` fails. Derived ones, as all of ours are, do not: memory
+/// takes any length, and CBOR any key.
 pub fn to_vec<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_cbor::ser::to_vec_packed(value).expect("our types encode")
+    serde_cbor::ser::to_vec_packed(value).expect("a derived Serialize into memory does not fail")
 }
 
-/// Decodes a value from at most `max_len` bytes, with nothing left over. Nesting is bounded
-/// by the library (128), memory by the bytes that are there.
+/// Decodes a value from at most `max_len` bytes, with nothing left over and at most
+/// [`crate::limits::CBOR_DEPTH_MAX`] levels. Memory is in proportion to the bytes that are
+/// there, not to what they claim.
 ///
 /// # Errors
-/// [`DecodeError::TooLong`], [`DecodeError::Cbor`].
+/// [`DecodeError::TooLong`] beyond `max_len`, those of [`scan::one_item`] for malformed
+/// bytes, [`DecodeError::Cbor`] for another shape than that of `T`.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], max_len: usize) -> Result<T, DecodeError> {
     if bytes.len() > max_len {
-        return Err(DecodeError::TooLong { length: bytes.len() as u64, max: max_len });
+        return Err(DecodeError::TooLong {
+            length: bytes.len() as u64,
+            max: max_len,
+        });
     }
+    scan::one_item(bytes)?;
     serde_cbor::from_slice(bytes).map_err(|e| DecodeError::Cbor(e.to_string()))
+}
+
+/// `#[serde(deserialize_with = "cbor::list::<_, _, MAX>")]`: a list of at most `MAX` elements.
+/// A `Vec` alone would grow with whatever the bytes hold; small elements become many times
+/// their size in memory.
+///
+/// # Errors
+/// The deserializer's, and one that names the bound.
+pub fn list<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: serde::Deserialize<'de>,
+{
+    struct List<T, const MAX: usize>(PhantomData<T>);
+    impl<'de, T: serde::Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let mut out = Vec::new();
+            while let Some(element) = seq.next_element()? {
+                if out.len() == MAX {
+                    return Err(A::Error::invalid_length(MAX + 1, &self));
+                }
+                out.push(element);
+            }
+            Ok(out)
+        }
+    }
+    deserializer.deserialize_seq(List::<T, MAX>(PhantomData))
 }
 
 /// `#[serde(with = "schemas::cbor::bytes")]`: a byte string instead of an array of numbers.
 pub mod bytes {
-    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::de::{Error, Visitor};
     use serde::{Deserializer, Serializer};
+    use std::fmt;
 
     /// Writes a byte string.
     ///
@@ -42,15 +90,15 @@ pub mod bytes {
         s.serialize_bytes(bytes)
     }
 
-    /// Reads a byte string.
+    /// Reads a byte string; an array of numbers is refused.
     ///
     /// # Errors
     /// The deserializer's.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u8>, D::Error> {
         struct Bytes;
-        impl<'de> Visitor<'de> for Bytes {
+        impl Visitor<'_> for Bytes {
             type Value = Vec<u8>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a byte string")
             }
             fn visit_bytes<E: Error>(self, v: &[u8]) -> Result<Vec<u8>, E> {
@@ -59,14 +107,132 @@ pub mod bytes {
             fn visit_byte_buf<E: Error>(self, v: Vec<u8>) -> Result<Vec<u8>, E> {
                 Ok(v)
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<u8>, A::Error> {
-                let mut out = Vec::new();
-                while let Some(byte) = seq.next_element()? {
-                    out.push(byte);
-                }
-                Ok(out)
-            }
         }
         d.deserialize_byte_buf(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Old {
+        a: u64,
+        b: Option<String>,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Kind {
+        Plain,
+        Sized(u32),
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct New {
+        a: u64,
+        b: Option<String>,
+        #[serde(default)]
+        c: Vec<Kind>,
+        #[serde(with = "bytes", default)]
+        d: Vec<u8>,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Bounded {
+        #[serde(deserialize_with = "list::<_, _, 3>")]
+        few: Vec<u8>,
+    }
+
+    #[test]
+    fn old_and_new_programs_read_each_other() {
+        let old = Old {
+            a: 7,
+            b: Some("x".into()),
+        };
+        let new: New = from_slice(&to_vec(&old), 100).unwrap();
+        assert_eq!(
+            new,
+            New {
+                a: 7,
+                b: Some("x".into()),
+                c: vec![],
+                d: vec![]
+            }
+        );
+
+        let new = New {
+            a: 7,
+            b: None,
+            c: vec![Kind::Plain, Kind::Sized(9)],
+            d: vec![1, 2],
+        };
+        let bytes = to_vec(&new);
+        assert_eq!(from_slice::<New>(&bytes, 100).unwrap(), new);
+        assert_eq!(
+            from_slice::<Old>(&bytes, 100).unwrap(),
+            Old { a: 7, b: None }
+        );
+    }
+
+    #[test]
+    fn keys_are_positions_and_bytes_are_bytes() {
+        let new = New {
+            a: 1,
+            b: None,
+            c: vec![],
+            d: vec![5],
+        };
+        assert_eq!(to_vec(&new), [0xa4, 0, 1, 1, 0xf6, 2, 0x80, 3, 0x41, 5]);
+        let array_for_bytes = [0xa2, 0, 1, 3, 0x81, 5];
+        assert!(matches!(
+            from_slice::<New>(&array_for_bytes, 100),
+            Err(DecodeError::Cbor(_))
+        ));
+    }
+
+    #[test]
+    fn bounds_hold() {
+        let bytes = to_vec(&Bounded { few: vec![1, 2, 3] });
+        assert_eq!(
+            from_slice::<Bounded>(&bytes, bytes.len()).unwrap().few,
+            [1, 2, 3]
+        );
+        let short = bytes.len() - 1;
+        assert_eq!(
+            from_slice::<Bounded>(&bytes, short),
+            Err(DecodeError::TooLong {
+                length: bytes.len() as u64,
+                max: short
+            })
+        );
+        let four = from_slice::<Bounded>(&to_vec(&Bounded { few: vec![0; 4] }), 100);
+        assert!(
+            matches!(&four, Err(DecodeError::Cbor(why)) if why.contains("at most 3 elements")),
+            "{four:?}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn doubles_come_back_bit_for_bit(bits: u64) {
+            let v = f64::from_bits(bits);
+            let back: f64 = from_slice(&to_vec(&v), 9).unwrap();
+            prop_assert!(back.to_bits() == bits || (v.is_nan() && back.is_nan()));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = from_slice::<Value>(&bytes, 1_000);
+        }
+
+        /// The first pass and the library agree on what is well-formed, or the pass is stricter.
+        #[test]
+        fn the_scan_lets_all_of_ours_through(a: u64, b: Option<String>, d: Vec<u8>) {
+            let new = New { a, b, c: vec![Kind::Sized(1)], d };
+            prop_assert_eq!(from_slice::<New>(&to_vec(&new), 10_000).unwrap(), new);
+        }
     }
 }
