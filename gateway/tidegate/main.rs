@@ -1,1 +1,123 @@
-fn main() {}
+//! The program `tidegate`: one command per file, exit codes decided here and nowhere else.
+//!
+//! | file | command |
+//! |---|---|
+//! | `edge.rs` | `tidegate edge`: a gateway |
+//! | `cloud.rs` | `tidegate cloud`: a cloud bridge |
+//! | `check.rs` | `tidegate check`: validates a config of either role |
+//! | `replay.rs`, `replay/` | `tidegate replay`: publishes a recorded CSV as if it were sensors |
+//! | `status.rs` | `tidegate status`: what a running role is doing |
+//! | `log.rs` | `tidegate log`: reads the durable log, also beside a running process |
+//! | `role.rs` | what the roles share: runtime, signals, the time a stop may take |
+//! | `outcome.rs` | how a command ends |
+//!
+//! Standard output carries results only; everything else goes to standard error.
+
+mod check;
+mod cloud;
+mod edge;
+mod log;
+mod outcome;
+mod replay;
+mod role;
+mod status;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use outcome::Failure;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// An MQTT gateway for the factory floor and the cloud bridge behind it.
+///
+/// Exit codes: 0 done, 1 it failed while running, 2 the command line or the config is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 100)]
+struct Arguments {
+    /// How to log to standard error; RUST_LOG sets the level (error, warn, info, debug, trace).
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Json,
+    Text,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a gateway: front door for sensors, log, windows, detection, alarms, uplink.
+    Edge(role::Arguments),
+    /// Run a cloud bridge: takes gateways' alerts and deltas, merges, publishes merged topics.
+    Cloud(role::Arguments),
+    /// Validate a config of either role without starting.
+    Check(check::Arguments),
+    /// Publish a recorded CSV as if it were sensors.
+    Replay(replay::Arguments),
+    /// Show what a running gateway or bridge is doing.
+    Status(status::Arguments),
+    /// Read the durable log, also beside a running process.
+    #[command(subcommand)]
+    Log(log::Command),
+}
+
+fn main() -> ExitCode {
+    // clap itself ends with 2 for a wrong command line and with 0 for --help and --version.
+    let arguments = Arguments::parse();
+    let done = start_logging(arguments.log).and_then(|()| match arguments.command {
+        Command::Edge(arguments) => edge::run(&arguments),
+        Command::Cloud(arguments) => cloud::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Status(arguments) => status::run(&arguments),
+        Command::Log(command) => log::run(&command),
+    });
+    match done {
+        // Whoever reads our output has seen enough, as in `tidegate log show | head`.
+        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(Failure::Running(error)) => {
+            report(arguments.log, &error);
+            ExitCode::from(1)
+        }
+        Err(Failure::Usage(error)) => {
+            report(arguments.log, &error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn report(format: LogFormat, error: &anyhow::Error) {
+    match format {
+        LogFormat::Json => tracing::error!("{error:#}"),
+        LogFormat::Text => eprintln!("tidegate: {error:#}"),
+    }
+}
+
+fn start_logging(format: LogFormat) -> Result<(), Failure> {
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env()
+        .map_err(|error| Failure::Usage(anyhow::anyhow!("the environment variable RUST_LOG is wrong: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

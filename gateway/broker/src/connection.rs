@@ -261,7 +261,7 @@ impl Connection {
                 },
                 _ = stop.changed(), if !stopping => {}
                 () = tokio::time::sleep_until(silent), if reading => return End::Close(0x8d),
-                () = tokio::time::sleep(Duration::from_millis(100)), if self.blocked.is_some() => self.blocked = self.blocked.filter(|_| true),
+                () = tokio::time::sleep(Duration::from_millis(100)), if self.blocked.is_some() => self.blocked = None,
             }
         }
     }

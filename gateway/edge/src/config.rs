@@ -5,8 +5,6 @@
 
 use detect::{LimitRule, Pattern, Settings};
 use serde::Serialize;
-use serde::de::IntoDeserializer as _;
-use serde::{Deserialize as _, de::value::Error as PatternError};
 use settings::unit::{serialize_bytes, serialize_duration, serialize_ms, serialize_ms_list};
 use settings::{BrokerUrl, ConfigErrors, Table, address};
 use std::net::SocketAddr;
@@ -382,11 +380,16 @@ fn source(gateway: &str, mut table: Table) -> Option<Source> {
     source
 }
 
+fn pattern(text: &str) -> Result<Pattern, String> {
+    let level = |level: &str| !level.contains('*') || level == "*" || level == "**";
+    if text.is_empty() || text.contains(['+', '#', '\0']) || !text.split('/').all(level) {
+        return Err(format!("\"{}\" matches no series; write its levels, with * for exactly one level and ** for any number", text.escape_debug()));
+    }
+    Ok(Pattern::new(text))
+}
+
 fn limit(mut table: Table) -> Option<LimitRule> {
-    let series = table.text("series", |text| {
-        Pattern::deserialize(text.into_deserializer())
-            .map_err(|error: PatternError| error.to_string())
-    });
+    let series = table.text("series", pattern);
     let series = table.required("series", series, "\"line1/*/temperature\"");
     let [low_low, low, high, high_high] = ["low_low", "low", "high", "high_high"]
         .map(|key| table.number(key).map(|value| (key, value)));
@@ -509,6 +512,10 @@ mod tests {
             (
                 "[[limit]]\nhigh = nan\nseries = \"a\"",
                 "limit[0].high: NaN is no finite number",
+            ),
+            (
+                "[[limit]]\nseries = \"a/#\"\nhigh = 1",
+                "limit[0].series: \"a/#\" matches no series",
             ),
             (
                 "[[source]]\nfilter = \"a/#/b\"",

@@ -117,6 +117,19 @@ impl Intake {
         Ok(state.push(&mut append, record))
     }
 
+    /// Begins this process's boot: its record, and the marks that frames carry from here on.
+    ///
+    /// # Errors
+    /// The journal's refusal.
+    pub fn begin(&self, boot: u64, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
+        let mut state = self.state.lock();
+        let mut append = self.journal.append_bookkeeping()?;
+        state.clock.read();
+        let base = append.next() - 1;
+        append.marks()[2..].copy_from_slice(&[boot, base]);
+        Ok(state.push(&mut append, record))
+    }
+
     /// Logs what was refused since the last call, so that the ledger's counts outlive the process.
     pub fn flush_refused(&self) {
         for (reason, counter) in Refusal::ALL.into_iter().zip(&self.refused) {

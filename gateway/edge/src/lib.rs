@@ -1,1 +1,24 @@
-//! Placeholder.
+//! A gateway: front door, log, fold, link.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`config`] | the configuration that cannot be wrong |
+//! | [`intake`] | PUBLISH → record; the acknowledgement waits for its commit |
+//! | [`core`] | committed record → fold → alerts, intervals |
+//! | [`link`] | the sockets to the cloud |
+//! | [`run`] | start, stop, and what connects the rooms |
+//! | [`http`], [`status`] | health, figures, status |
+//! | [`clock`] | the logged clock |
+pub mod clock;
+pub mod config;
+pub mod core;
+pub mod http;
+pub mod ingest;
+pub mod intake;
+pub mod limits;
+pub mod link;
+pub mod run;
+pub mod status;
+
+pub use config::Config;
+pub use run::{Error, run};

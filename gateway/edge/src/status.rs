@@ -1,6 +1,5 @@
 //! How a gateway stands, as `GET /api/v1/status` and `tidegate status` show it.
 
-use crate::clock::wall_ms;
 use crate::intake::Intake;
 use journal::Journal;
 use replica::fold::Fold;

@@ -74,6 +74,11 @@ impl Table {
         })
     }
 
+    /// The keys that are there and were not read yet.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
     /// Whether the key is there, without reading it; it counts as known from now on.
     pub fn has(&mut self, key: &'static str) -> bool {
         self.known.push(key);

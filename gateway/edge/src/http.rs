@@ -1,0 +1,94 @@
+//! Health, figures and status over HTTP (contract §5).
+
+use crate::core::{Event, Events};
+use crate::status::Status;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
+use broker::Broker;
+use journal::{Journal, RunState};
+use std::fmt::Write;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// What the answers are read off.
+#[derive(Clone)]
+pub struct State {
+    /// The core, which knows the ledger.
+    pub events: Events,
+    /// The log.
+    pub journal: Journal,
+    /// The front door.
+    pub broker: Broker,
+}
+
+/// Serves until aborted.
+pub async fn serve(listener: TcpListener, state: State) {
+    let app = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/v1/status", get(status))
+        .with_state(state);
+    if let Err(error) = axum::serve(listener, app).await {
+        tracing::error!(%error, "HTTP ended");
+    }
+}
+
+async fn ready(Shared(state): Shared<State>) -> (StatusCode, String) {
+    if state.journal.horizon().borrow().state == RunState::Failed {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the log failed\n".into());
+    }
+    match state.journal.refusing() {
+        None => (StatusCode::OK, "ready\n".into()),
+        Some(refused) => (StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n")),
+    }
+}
+
+async fn ask(state: &State) -> Option<Status> {
+    let (reply, answer) = oneshot::channel();
+    state.events.send(Event::Status(reply)).await.ok()?;
+    answer.await.ok()
+}
+
+async fn status(Shared(state): Shared<State>) -> Result<Json<serde_json::Value>, StatusCode> {
+    let status = ask(&state).await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let mut json = serde_json::to_value(&status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let door = state.broker.stats();
+    json["role"] = "edge".into();
+    json["room"] = match &status.room {
+        Ok(bytes) => (*bytes).into(),
+        Err(why) => why.clone().into(),
+    };
+    json["connections"] = door.connections.into();
+    json["sessions"] = door.sessions.into();
+    json["subscriber_dropped"] = door.dropped.into();
+    Ok(Json(json))
+}
+
+async fn metrics(Shared(state): Shared<State>) -> Result<String, StatusCode> {
+    let s = ask(&state).await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let door = state.broker.stats();
+    let mut out = String::new();
+    let mut put = |name: &str, kind: &str, help: &str, value: u64| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "# HELP tidegate_{name} {help}\n# TYPE tidegate_{name} {kind}\ntidegate_{name} {value}");
+    };
+    put("readings_accepted_total", "counter", "Readings acknowledged to sensors.", s.ledger.accepted);
+    put("readings_delivered_total", "counter", "Readings durable at the cloud.", s.ledger.delivered);
+    put("readings_held", "gauge", "Readings still to go.", s.ledger.held);
+    put("readings_shed_total", "counter", "Readings given up and reported.", s.ledger.shed);
+    put("readings_local_total", "counter", "Readings that stay on site.", s.ledger.local);
+    put("readings_duplicate_total", "counter", "Values of redeliveries.", s.ledger.duplicates);
+    put("messages_refused_total", "counter", "Messages refused.", s.ledger.refused.values().sum());
+    put("series", "gauge", "Series defined.", s.series as u64);
+    put("entries_held", "gauge", "Sealed window entries not acknowledged by the cloud.", s.entries_held as u64);
+    put("log_written_bytes_total", "counter", "Bytes written to the log by this process.", s.bytes_written);
+    put("log_syncs_total", "counter", "Syncs of the log by this process.", s.syncs);
+    put("log_bytes", "gauge", "Bytes that the log takes.", s.log_bytes);
+    put("connections", "gauge", "MQTT connections.", door.connections as u64);
+    put("subscriber_dropped_total", "counter", "Messages that slow subscribers missed.", door.dropped);
+    put("uplink_connected", "gauge", "1 while the link to the cloud stands.", u64::from(s.connected == Some(true)));
+    Ok(out)
+}

@@ -1,0 +1,209 @@
+//! Start, stop, and what connects the rooms.
+
+use crate::config::Config;
+use crate::core::{Core, Event, fold_frame};
+use crate::http;
+use crate::ingest;
+use crate::intake::Intake;
+use crate::limits::EVENTS_MAX;
+use crate::link::Link;
+use broker::{Broker, StoredSession, Version};
+use journal::{Options, RunState};
+use replica::fold::{FOLD_VERSION, Fold, FoldConfig};
+use replica::record::Record;
+use replica::uplink::Uplink;
+use std::fs;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+/// Why a gateway cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// A record or snapshot.
+    #[error(transparent)]
+    Replica(#[from] replica::Error),
+    /// The sources.
+    #[error(transparent)]
+    Source(#[from] telemetry::SourceError),
+    /// The log refuses the gateway's own records.
+    #[error("the log takes no records at start: {0}")]
+    Refused(#[from] journal::Refused),
+    /// A socket or file.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A sync failed: final for this process.
+    #[error("the log could not be written; acknowledged readings are safe, the process ends so that it can recover")]
+    LogFailed,
+}
+
+fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Io { what: what.into(), source }
+}
+
+/// Runs a gateway until `shutdown`.
+///
+/// # Errors
+/// When it cannot start, or its log fails.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let opened = journal::open(&config.data_dir, Options { retain: config.log.retain, limit_bytes: config.log.limit })?;
+    let run_json = config.data_dir.join("run.json");
+    if run_json.exists() {
+        fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
+    }
+    let mut fold = match opened.snapshot() {
+        Some((_, state)) => Fold::restore(&state).unwrap_or_else(|error| {
+            warn!(%error, "the snapshot is passed over; the log is folded from its beginning");
+            Fold::default()
+        }),
+        None => Fold::default(),
+    };
+    let saved_lsn = fold.lsn;
+    let mut failed = None;
+    opened.replay(fold.lsn, &mut |frame| match fold_frame(&mut fold, frame) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    for (from, to) in &opened.report.gaps {
+        warn!(from, to, "records are lost to damage; their readings are counted shed");
+    }
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let frames = events.clone();
+    let end = opened.end();
+    let journal = opened.start(Box::new(move |frame| {
+        // The core ends only after the journal; before, a full queue holds the log.
+        drop(frames.blocking_send(Event::Frame(frame)));
+    }))?;
+
+    let sources = telemetry::source::Sources::new(&config.gateway, config.sources.clone())?;
+    let (horizon_out, horizon) = watch::channel(broker::Horizon { durable: end, failed: false });
+    let intake = Arc::new(Intake::new(journal.clone(), &fold, sources, config.cloud.is_some(), config.bounds.series, horizon));
+    let mut progress = journal.horizon();
+    let relay = tokio::spawn(async move {
+        loop {
+            let now = *progress.borrow_and_update();
+            horizon_out.send_replace(broker::Horizon { durable: now.durable, failed: now.state == RunState::Failed });
+            if progress.changed().await.is_err() || now.state == RunState::Failed {
+                return now.state == RunState::Failed;
+            }
+        }
+    });
+
+    let boot: u64 = rand::random();
+    let parent = fold.current().map(|p| (p.boot, p.end));
+    let settings = FoldConfig {
+        fold_version: FOLD_VERSION,
+        sizes_ms: config.windows.sizes_ms.clone(),
+        grace_ms: config.windows.grace_ms,
+        detection: config.limits.clone(),
+    };
+    {
+        let encoded = schemas::cbor::to_vec(&settings);
+        intake.begin(boot, &Record::Boot { boot, parent, config: &encoded })?;
+    }
+
+    let stored = stored_sessions(&fold);
+    let door = broker::Config { max_packet: config.mqtt.max_packet as usize, connections_max: config.bounds.connections };
+    let broker = Broker::new(door, intake.clone(), stored);
+    let mqtt = TcpListener::bind(config.mqtt.listen).await.map_err(io(format!("[mqtt] listen {}", config.mqtt.listen)))?;
+    let web = TcpListener::bind(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
+    let mqtt_at = mqtt.local_addr().map_err(io("[mqtt] listen"))?;
+    let http_at = web.local_addr().map_err(io("[http] listen"))?;
+
+    let uplink = config.cloud.as_ref().map(|cloud| {
+        let machine = Uplink::new(&config.gateway, env!("CARGO_PKG_VERSION"), cloud.every_ms, cloud.preview);
+        (machine, Link::start(&config.gateway, boot, &cloud.host, cloud.port, events.clone()))
+    });
+    let core = Core {
+        fold,
+        journal: journal.clone(),
+        intake: intake.clone(),
+        broker: broker.clone(),
+        gateway: config.gateway.clone(),
+        uplink,
+        saved_lsn,
+        ticked_ms: 0,
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::Builder::new().name("fold".into()).spawn(move || core.run(inbox, &runtime)).map_err(io("the fold's thread"))?;
+
+    let listening = broker.listen(mqtt);
+    let serving = tokio::spawn(http::serve(web, http::State { events: events.clone(), journal: journal.clone(), broker: broker.clone() }));
+    let ingests: Vec<_> = config.ingest.iter().map(|i| tokio::spawn(ingest::run(config.gateway.clone(), i.clone(), intake.clone(), broker.clone()))).collect();
+    write_run_json(&run_json, &format!(
+        "{{\"role\":\"edge\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\"}}\n",
+        std::process::id()
+    ))?;
+    info!(gateway = config.gateway, mqtt = %mqtt_at, http = %http_at, boot = format!("{boot:016x}"), "ready");
+
+    let flushing = {
+        let intake = intake.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                intake.flush_refused();
+            }
+        })
+    };
+    tokio::pin!(relay);
+    let failed = tokio::select! {
+        () = shutdown => false,
+        ended = &mut relay => ended.unwrap_or(true),
+    };
+    info!("stopping");
+    ingests.iter().for_each(tokio::task::JoinHandle::abort);
+    flushing.abort();
+    intake.flush_refused();
+    broker.shutdown(Duration::from_secs(2)).await;
+    listening.abort();
+    let stopped = tokio::task::spawn_blocking(move || journal.stop()).await;
+    drop(events.send(Event::Stop).await);
+    let folded = tokio::task::spawn_blocking(move || thread.join()).await;
+    serving.abort();
+    fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
+    match folded {
+        Ok(Ok(result)) => result?,
+        _ => return Err(Error::LogFailed),
+    }
+    if failed || stopped.is_err() { Err(Error::LogFailed) } else { Ok(()) }
+}
+
+fn stored_sessions(fold: &Fold) -> Vec<StoredSession> {
+    let now = crate::clock::wall_ms().max(fold.clock_ms);
+    let alive = fold.sessions.by_number.iter().filter(|(_, s)| !s.expired(now));
+    alive
+        .map(|(number, s)| StoredSession {
+            number: *number,
+            client_id: s.client_id.clone(),
+            expiry_s: s.expiry_s,
+            version: if s.version == 5 { Version::V5 } else { Version::V3 },
+            subscriptions: s.subscriptions.iter().map(|(f, (o, i))| (f.clone(), *o, *i)).collect(),
+            received: s.received.iter().copied().collect(),
+        })
+        .collect()
+}
+
+/// Written beside and renamed: who finds it finds it whole.
+fn write_run_json(path: &PathBuf, text: &str) -> Result<(), Error> {
+    let temporary = path.with_extension("tmp");
+    fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path)).map_err(io(path.display().to_string()))
+}
