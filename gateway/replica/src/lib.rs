@@ -13,9 +13,11 @@
 //! | [`outbox`] | sealed entries and alerts that the cloud may not have yet |
 //! | [`session`] | MQTT sessions as the log knows them, with their redelivery memory |
 //! | [`snapshot`] | the fold as of record N ↔ bytes |
+//! | [`join`] | the cloud's half: intervals joined, windows merged and revised |
 //! | [`uplink`] | the gateway's half of the protocol: intervals, acks, urgent lane |
 pub mod error;
 pub mod fold;
+pub mod join;
 pub mod limits;
 pub mod outbox;
 pub mod record;

@@ -1,0 +1,102 @@
+//! Intervals and alerts arrive; sessions of the embedded broker's clients are logged.
+
+use crate::core::{Event, Events};
+use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
+use journal::Journal;
+use parking_lot::Mutex;
+use replica::record::{Record, SessionEvent as Logged};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// Wall time in ms since the Unix epoch.
+pub fn wall_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The door of the cloud's log: records with the logged clock, in one order.
+pub struct Door {
+    journal: Journal,
+    clock: Mutex<(i64, u64)>,
+    horizon: watch::Receiver<broker::Horizon>,
+    events: Events,
+}
+
+impl Door {
+    /// A door whose clock and session numbers go on from the log's.
+    pub fn new(journal: Journal, clock_ms: i64, sessions_last: u64, horizon: watch::Receiver<broker::Horizon>, events: Events) -> Self {
+        Self { journal, clock: Mutex::new((clock_ms, sessions_last)), horizon, events }
+    }
+
+    /// Appends a record.
+    ///
+    /// # Errors
+    /// The journal's refusal.
+    pub fn log(&self, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
+        let mut clock = self.clock.lock();
+        self.append(&mut clock, record)
+    }
+
+    fn append(&self, clock: &mut (i64, u64), record: &Record<'_>) -> Result<Ticket, journal::Refused> {
+        let mut append = self.journal.append_bookkeeping()?;
+        let now = wall_ms().max(clock.0);
+        let advance = now.abs_diff(clock.0);
+        clock.0 = now;
+        Ok(append.push(record.kind(), |out| record.encode(advance, out)))
+    }
+}
+
+/// Gateway and message of a topic of the wire.
+pub fn wire(topic: &str) -> Option<(&str, &str)> {
+    topic.strip_prefix("bridge/v1/")?.split_once("/up/")
+}
+
+impl broker::Application for Door {
+    fn publish(&self, _client: &Client, batch: &[Publish<'_>], verdicts: &mut Vec<Verdict>) {
+        for publish in batch {
+            let verdict = match wire(publish.topic) {
+                None => Verdict::Route,
+                Some((gateway, what)) => {
+                    let event = Event::Wire { gateway: gateway.to_owned(), what: what.to_owned(), bytes: publish.payload.to_vec() };
+                    match self.events.try_send(event) {
+                        Ok(()) => Verdict::Accept,
+                        Err(_) => Verdict::Refuse(Refusal::Busy),
+                    }
+                }
+            };
+            // What is offered again must keep its order: nothing behind it is taken either.
+            let busy = verdict == Verdict::Refuse(Refusal::Busy);
+            verdicts.push(verdict);
+            if busy {
+                verdicts.resize(verdicts.len() + batch.len(), verdict);
+                return;
+            }
+        }
+    }
+
+    fn open_session(&self, open: &OpenSession<'_>) -> Result<Opened, Refusal> {
+        let mut clock = self.clock.lock();
+        clock.1 += 1;
+        let number = clock.1;
+        let version = if open.version == Version::V5 { 5 } else { 4 };
+        let event = Logged::Opened { client_id: open.client_id, expiry_s: open.expiry_s, version };
+        let ticket = self.append(&mut clock, &Record::Session { number, event }).map_err(|_| Refusal::Unavailable)?;
+        Ok(Opened { number, ticket })
+    }
+
+    fn session(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, Refusal> {
+        let event = match event {
+            SessionEvent::Resumed { expiry_s } => Logged::Resumed { expiry_s },
+            SessionEvent::Disconnected { expiry_s } => Logged::Disconnected { expiry_s },
+            SessionEvent::Ended => Logged::Ended,
+            SessionEvent::Subscribed { filter, options, identifier } => Logged::Subscribed { filter, options, identifier },
+            SessionEvent::Unsubscribed { filter } => Logged::Unsubscribed { filter },
+            SessionEvent::Qos2Received { packet_id } => Logged::Qos2Received { packet_id },
+            SessionEvent::Qos2Released { packet_id } => Logged::Qos2Released { packet_id },
+        };
+        self.log(&Record::Session { number, event }).map_err(|_| Refusal::Unavailable)
+    }
+
+    fn horizon(&self) -> watch::Receiver<broker::Horizon> {
+        self.horizon.clone()
+    }
+}
