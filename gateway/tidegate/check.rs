@@ -6,9 +6,7 @@ use settings::nearest::nearest;
 use std::path::PathBuf;
 
 /// Keys of the file's top level that only a gateway's config has.
-const EDGE_KEYS: [&str; 8] = [
-    "gateway", "limits", "ingest", "cloud", "windows", "log", "source", "limit",
-];
+const EDGE_KEYS: [&str; 8] = ["gateway", "limits", "ingest", "cloud", "windows", "log", "source", "limit"];
 /// The same for a cloud bridge.
 const CLOUD_KEYS: [&str; 1] = ["merged"];
 
@@ -37,36 +35,22 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let table = Table::load(&arguments.config, &arguments.set).map_err(usage)?;
     let (role, effective) = if is_edge(&table) {
         let config = edge::config::read(table).map_err(usage)?;
-        (
-            format!("gateway {}", config.gateway),
-            serde_json::to_string_pretty(&config),
-        )
+        (format!("gateway {}", config.gateway), serde_json::to_string_pretty(&config))
     } else {
         let config = cloud::config::read(table).map_err(usage)?;
-        (
-            "cloud bridge".to_owned(),
-            serde_json::to_string_pretty(&config),
-        )
+        ("cloud bridge".to_owned(), serde_json::to_string_pretty(&config))
     };
     if arguments.json {
         let effective = effective.map_err(anyhow::Error::from)?;
         return print(&effective);
     }
-    print(&format!(
-        "{}: ok, a config for the {role}",
-        arguments.config.display()
-    ))
+    print(&format!("{}: ok, a config for the {role}", arguments.config.display()))
 }
 
 /// Whether a config is a gateway's: by the keys that only one role has, misspelt ones included, so that
 /// `gatewy = "a"` is told its near name rather than that a cloud bridge knows no such key.
 fn is_edge(table: &Table) -> bool {
-    let count = |keys: &[&str]| {
-        table
-            .keys()
-            .filter(|key| nearest(key, keys.iter().copied()).is_some())
-            .count()
-    };
+    let count = |keys: &[&str]| table.keys().filter(|key| nearest(key, keys.iter().copied()).is_some()).count();
     count(&EDGE_KEYS) > count(&CLOUD_KEYS)
 }
 

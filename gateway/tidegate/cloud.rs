@@ -8,7 +8,6 @@ use crate::role;
 /// # Errors
 /// [`Failure::Usage`] for the config, [`Failure::Running`] for all else.
 pub fn run(arguments: &role::Arguments) -> Result<(), Failure> {
-    let config = cloud::config::load(&arguments.config, &arguments.set)
-        .map_err(|errors| Failure::Usage(errors.into()))?;
+    let config = cloud::config::load(&arguments.config, &arguments.set).map_err(|errors| Failure::Usage(errors.into()))?;
     role::run(|shutdown| cloud::run(config, shutdown))
 }

@@ -64,10 +64,7 @@ pub fn run(command: &Command) -> Result<(), Failure> {
 
 fn open(data_dir: &Path) -> Result<Reader, Failure> {
     if !data_dir.join("log").is_dir() {
-        return Err(Failure::Running(anyhow!(
-            "{} is no data dir: it has no log",
-            data_dir.display()
-        )));
+        return Err(Failure::Running(anyhow!("{} is no data dir: it has no log", data_dir.display())));
     }
     Reader::open(data_dir).map_err(|error| Failure::Running(error.into()))
 }
@@ -82,10 +79,7 @@ struct Context {
 
 impl Context {
     fn of(first: u64) -> Self {
-        Self {
-            clock_ms: (first == 1).then_some(0),
-            series: HashMap::new(),
-        }
+        Self { clock_ms: (first == 1).then_some(0), series: HashMap::new() }
     }
 
     fn advance(&mut self, advance_ms: u64, record: &Record<'_>) {
@@ -124,11 +118,7 @@ fn show(at: &At, from: u64, limit: u64) -> Result<(), Failure> {
                 ]),
             };
             left -= 1;
-            let line = if at.json {
-                Value::Object(shown).to_string()
-            } else {
-                text(&shown)
-            };
+            let line = if at.json { Value::Object(shown).to_string() } else { text(&shown) };
             if let Err(failure) = print(&line) {
                 ended = Err(failure);
                 return ControlFlow::Break(());
@@ -144,21 +134,13 @@ fn show(at: &At, from: u64, limit: u64) -> Result<(), Failure> {
 }
 
 /// One record as fields.
-fn describe(
-    number: u64,
-    advance_ms: u64,
-    record: &Record<'_>,
-    context: &Context,
-) -> Map<String, Value> {
+fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context) -> Map<String, Value> {
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| {
         out.insert(name.to_owned(), value);
     };
     put("record", json!(number));
-    match context
-        .clock_ms
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-    {
+    match context.clock_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
         Some(time) => put("time", json!(time.to_string())),
         None => put("after_ms", json!(advance_ms)),
     }
@@ -182,12 +164,7 @@ fn describe(
             put("series", series(*number, context));
             put("unit", json!(unit));
         }
-        Record::Message {
-            flags,
-            session,
-            packet_id,
-            readings,
-        } => {
+        Record::Message { flags, session, packet_id, readings } => {
             put("session", json!(session));
             put("packet_id", json!(packet_id));
             put("leaves", json!(flags & FLAG_LEAVES != 0));
@@ -203,11 +180,7 @@ fn describe(
                 put("error", json!(error.to_string()));
             }
         }
-        Record::Duplicate {
-            session,
-            count,
-            packet_id,
-        } => {
+        Record::Duplicate { session, count, packet_id } => {
             put("session", json!(session));
             put("packet_id", json!(packet_id));
             put("values", json!(count));
@@ -216,13 +189,7 @@ fn describe(
             put("reason", json!(reason.as_str()));
             put("messages", json!(count));
         }
-        Record::Quarantined {
-            reason,
-            topic,
-            payload,
-            session,
-            packet_id,
-        } => {
+        Record::Quarantined { reason, topic, payload, session, packet_id } => {
             put("session", json!(session));
             put("packet_id", json!(packet_id));
             put("topic", json!(topic));
@@ -233,26 +200,16 @@ fn describe(
             put("session", json!(number));
             describe_event(event, &mut put);
         }
-        Record::Acked {
-            boot,
-            applied,
-            cloud_boot,
-            shed,
-            readings,
-        } => {
+        Record::Acked { boot, applied, cloud_boot, shed, readings } => {
             put("boot", hex(*boot));
             put("applied", json!(applied));
             put("cloud_boot", hex(*cloud_boot));
             put("shed", json!(shed));
             put("readings", json!(readings));
         }
-        Record::Receipt { boot, seq, ordinal } => {
-            put("alert", json!(format!("{boot:016x}/{seq}/{ordinal}")))
-        }
+        Record::Receipt { boot, seq, ordinal } => put("alert", json!(format!("{boot:016x}/{seq}/{ordinal}"))),
         Record::Shown { lsn } | Record::Cursor { lsn } => put("to", json!(lsn)),
-        Record::Interval { gateway, bytes }
-        | Record::AlertUp { gateway, bytes }
-        | Record::Hello { gateway, bytes } => {
+        Record::Interval { gateway, bytes } | Record::AlertUp { gateway, bytes } | Record::Hello { gateway, bytes } => {
             put("gateway", json!(gateway));
             put("bytes", json!(bytes.len()));
         }
@@ -262,36 +219,22 @@ fn describe(
 
 fn describe_event(event: &SessionEvent<'_>, put: &mut impl FnMut(&str, Value)) {
     let (name, detail) = match event {
-        SessionEvent::Opened {
-            client_id,
-            expiry_s,
-            version,
-        } => {
+        SessionEvent::Opened { client_id, expiry_s, version } => {
             put("client_id", json!(client_id));
             put("version", json!(version));
             ("opened", Some(("expiry_s", json!(expiry_s))))
         }
         SessionEvent::Resumed { expiry_s } => ("resumed", Some(("expiry_s", json!(expiry_s)))),
-        SessionEvent::Disconnected { expiry_s } => {
-            ("disconnected", Some(("expiry_s", json!(expiry_s))))
-        }
+        SessionEvent::Disconnected { expiry_s } => ("disconnected", Some(("expiry_s", json!(expiry_s)))),
         SessionEvent::Ended => ("ended", None),
-        SessionEvent::Subscribed {
-            filter,
-            options,
-            identifier,
-        } => {
+        SessionEvent::Subscribed { filter, options, identifier } => {
             put("options", json!(options));
             put("identifier", json!(identifier));
             ("subscribed", Some(("filter", json!(filter))))
         }
         SessionEvent::Unsubscribed { filter } => ("unsubscribed", Some(("filter", json!(filter)))),
-        SessionEvent::Qos2Received { packet_id } => {
-            ("qos2-received", Some(("packet_id", json!(packet_id))))
-        }
-        SessionEvent::Qos2Released { packet_id } => {
-            ("qos2-released", Some(("packet_id", json!(packet_id))))
-        }
+        SessionEvent::Qos2Received { packet_id } => ("qos2-received", Some(("packet_id", json!(packet_id)))),
+        SessionEvent::Qos2Released { packet_id } => ("qos2-released", Some(("packet_id", json!(packet_id)))),
     };
     put("event", json!(name));
     if let Some((field, value)) = detail {
@@ -323,31 +266,21 @@ fn kind_of(record: &Record<'_>) -> &'static str {
 
 /// The series' name, or its number where the record that names it is freed already.
 fn series(number: u32, context: &Context) -> Value {
-    context
-        .series
-        .get(&number)
-        .map_or_else(|| json!(format!("#{number}")), |name| json!(name))
+    context.series.get(&number).map_or_else(|| json!(format!("#{number}")), |name| json!(name))
 }
 
 /// What every line begins with, without names.
 const HEAD: [&str; 3] = ["record", "time", "kind"];
 
 fn text(fields: &Map<String, Value>) -> String {
-    let plain = |text: &str| {
-        !text.is_empty()
-            && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"')
-    };
+    let plain = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"');
     let shown = |value: &Value| match value {
         Value::String(text) if plain(text) => text.clone(),
         other => other.to_string(),
     };
     let head = HEAD.iter().filter_map(|name| fields.get(*name)).map(shown);
-    let rest = fields
-        .iter()
-        .filter(|(name, value)| !HEAD.contains(&name.as_str()) && !value.is_null());
-    head.chain(rest.map(|(name, value)| format!("{name}={}", shown(value))))
-        .collect::<Vec<_>>()
-        .join(" ")
+    let rest = fields.iter().filter(|(name, value)| !HEAD.contains(&name.as_str()) && !value.is_null());
+    head.chain(rest.map(|(name, value)| format!("{name}={}", shown(value)))).collect::<Vec<_>>().join(" ")
 }
 
 /// Everything in a log, counted.
@@ -380,38 +313,24 @@ fn survey_once(data_dir: &Path) -> Result<Survey, Failure> {
     out.seen = reader
         .frames(|frame| {
             out.marks = frame.marks;
-            count_records(
-                frame,
-                &mut out.kinds,
-                &mut out.readings,
-                &mut out.undecodable,
-            );
+            count_records(frame, &mut out.kinds, &mut out.readings, &mut out.undecodable);
             ControlFlow::Continue(())
         })
         .map_err(anyhow::Error::from)?;
-    let listed = snapshot::list(reader.dir())
-        .with_context(|| format!("{} cannot be read", reader.dir().display()))?;
+    let listed = snapshot::list(reader.dir()).with_context(|| format!("{} cannot be read", reader.dir().display()))?;
     for (at, path) in listed {
         match (snapshot::read(&path), path.exists()) {
             (Some((_, state)), _) => out.snapshots.push((at, state.len() as u64)),
             // Replaced by a newer one while we looked.
             (None, false) => {}
-            (None, true) => out
-                .bad_snapshots
-                .push(format!("{}: the checksum does not match", path.display())),
+            (None, true) => out.bad_snapshots.push(format!("{}: the checksum does not match", path.display())),
         }
     }
-    out.quarantined = std::fs::read_dir(reader.dir().join("quarantine"))
-        .map_or(0, |entries| entries.count() as u64);
+    out.quarantined = std::fs::read_dir(reader.dir().join("quarantine")).map_or(0, |entries| entries.count() as u64);
     Ok(out)
 }
 
-fn count_records(
-    frame: &Frame,
-    kinds: &mut BTreeMap<&'static str, u64>,
-    readings: &mut u64,
-    undecodable: &mut Vec<String>,
-) {
+fn count_records(frame: &Frame, kinds: &mut BTreeMap<&'static str, u64>, readings: &mut u64, undecodable: &mut Vec<String>) {
     for (number, kind, payload) in frame.records() {
         match Record::decode(kind, payload) {
             Ok((_, record)) => {
@@ -430,13 +349,7 @@ fn count_records(
 
 fn verify(at: &At) -> Result<(), Failure> {
     let survey = survey(&at.data_dir)?;
-    let damage = survey
-        .seen
-        .damage
-        .iter()
-        .chain(&survey.undecodable)
-        .chain(&survey.bad_snapshots)
-        .collect::<Vec<_>>();
+    let damage = survey.seen.damage.iter().chain(&survey.undecodable).chain(&survey.bad_snapshots).collect::<Vec<_>>();
     let (first, last) = survey.seen.range.unwrap_or((0, 0));
     if at.json {
         let result = json!({"segments": survey.seen.segments, "frames": survey.seen.frames, "records": survey.seen.records,
@@ -452,20 +365,12 @@ fn verify(at: &At) -> Result<(), Failure> {
             survey.seen.frames,
             survey.seen.records,
             survey.snapshots.len(),
-            if damage.is_empty() {
-                "every checksum matches".to_owned()
-            } else {
-                format!("{} damaged places", damage.len())
-            }
+            if damage.is_empty() { "every checksum matches".to_owned() } else { format!("{} damaged places", damage.len()) }
         ))?;
     }
     match damage.is_empty() {
         true => Ok(()),
-        false => Err(Failure::Running(anyhow!(
-            "the log in {} is damaged in {} places",
-            at.data_dir.display(),
-            damage.len()
-        ))),
+        false => Err(Failure::Running(anyhow!("the log in {} is damaged in {} places", at.data_dir.display(), damage.len()))),
     }
 }
 
@@ -473,11 +378,7 @@ fn stat(at: &At) -> Result<(), Failure> {
     let survey = survey(&at.data_dir)?;
     let (first, last) = survey.seen.range.unwrap_or((0, 0));
     if at.json {
-        let snapshots = survey
-            .snapshots
-            .iter()
-            .map(|(at, bytes)| json!({"record": at, "bytes": bytes}))
-            .collect::<Vec<_>>();
+        let snapshots = survey.snapshots.iter().map(|(at, bytes)| json!({"record": at, "bytes": bytes})).collect::<Vec<_>>();
         let result = json!({"segments": survey.seen.segments, "frames": survey.seen.frames, "records": survey.seen.records,
             "bytes": survey.seen.bytes, "first": first, "last": last, "kinds": survey.kinds, "readings": survey.readings,
             "snapshots": snapshots, "quarantined_segments": survey.quarantined});
@@ -485,10 +386,7 @@ fn stat(at: &At) -> Result<(), Failure> {
     }
     print(&format!("segments   {}", survey.seen.segments))?;
     print(&format!("frames     {}", survey.seen.frames))?;
-    print(&format!(
-        "records    {} ({first} to {last})",
-        survey.seen.records
-    ))?;
+    print(&format!("records    {} ({first} to {last})", survey.seen.records))?;
     print(&format!("readings   {}", survey.readings))?;
     print(&format!("bytes      {}", survey.seen.bytes))?;
     if let Some(per_reading) = survey.seen.bytes.checked_div(survey.readings) {
@@ -501,10 +399,7 @@ fn stat(at: &At) -> Result<(), Failure> {
         print(&format!("snapshot   as of record {at}, {bytes} bytes"))?;
     }
     if survey.quarantined > 0 {
-        print(&format!(
-            "quarantine {} segments set aside",
-            survey.quarantined
-        ))?;
+        print(&format!("quarantine {} segments set aside", survey.quarantined))?;
     }
     Ok(())
 }
@@ -516,30 +411,15 @@ mod tests {
     #[test]
     fn a_message_is_shown_with_its_series_and_times() {
         let mut context = Context::of(1);
-        let named = Record::Series {
-            number: 3,
-            name: "line 1/t",
-            unit: None,
-        };
+        let named = Record::Series { number: 3, name: "line 1/t", unit: None };
         context.advance(1_700_000_000_000, &named);
         let mut bytes = Vec::new();
         replica::record::put_reading(&mut bytes, 3, 1_699_999_999_000, 1_700_000_000_000, 21.5);
         let readings = replica::record::Readings { bytes: &bytes };
-        let message = Record::Message {
-            flags: FLAG_LEAVES,
-            session: 0,
-            packet_id: 0,
-            readings,
-        };
+        let message = Record::Message { flags: FLAG_LEAVES, session: 0, packet_id: 0, readings };
         let shown = text(&describe(7, 0, &message, &context));
-        assert!(
-            shown.starts_with("7 2023-11-14T22:13:20Z message "),
-            "{shown}"
-        );
-        assert!(
-            shown.contains("line 1/t") && shown.contains("1699999999000") && shown.contains("21.5"),
-            "{shown}"
-        );
+        assert!(shown.starts_with("7 2023-11-14T22:13:20Z message "), "{shown}");
+        assert!(shown.contains("line 1/t") && shown.contains("1699999999000") && shown.contains("21.5"), "{shown}");
     }
 
     #[test]

@@ -102,14 +102,8 @@ fn start_logging(format: LogFormat) -> Result<(), Failure> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .from_env()
-        .map_err(|error| {
-            Failure::Usage(anyhow::anyhow!(
-                "the environment variable RUST_LOG is wrong: {error}"
-            ))
-        })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .map_err(|error| Failure::Usage(anyhow::anyhow!("the environment variable RUST_LOG is wrong: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => builder.json().init(),
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),

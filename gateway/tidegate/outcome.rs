@@ -28,8 +28,6 @@ pub fn print(text: &str) -> Result<(), Failure> {
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
-        Err(error) => Err(Failure::Running(anyhow::anyhow!(
-            "standard output cannot be written: {error}"
-        ))),
+        Err(error) => Err(Failure::Running(anyhow::anyhow!("standard output cannot be written: {error}"))),
     }
 }

@@ -86,13 +86,8 @@ fn delimiter(text: &str) -> Result<u8, String> {
 /// [`Failure::Usage`] for wrong arguments, [`Failure::Running`] when not every publish was acknowledged.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let usage = |message: String| Failure::Usage(anyhow!(message));
-    let url = settings::address::broker_url(&arguments.url)
-        .map_err(|message| usage(format!("--url: {message}")))?;
-    let choice = Choice {
-        delimiter: arguments.delimiter,
-        time_column: arguments.time_column.as_deref(),
-        columns: &arguments.columns,
-    };
+    let url = settings::address::broker_url(&arguments.url).map_err(|message| usage(format!("--url: {message}")))?;
+    let choice = Choice { delimiter: arguments.delimiter, time_column: arguments.time_column.as_deref(), columns: &arguments.columns };
     let recording = Recording::open(&arguments.file, &choice)?;
     let topics = topics(&arguments.topic, recording.columns()).map_err(usage)?;
     if matches!(arguments.speed, Speed::Times(_)) && !recording.has_time() {
@@ -102,19 +97,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     let id = arguments.client_id.clone().unwrap_or_else(|| {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        format!(
-            "tidegate-replay-{}-{:x}",
-            std::process::id(),
-            now.as_nanos()
-        )
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        format!("tidegate-replay-{}-{:x}", std::process::id(), now.as_nanos())
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
     let bar = progress(recording.bytes());
     let outcome = runtime.block_on(async {
         let client = Client::start(&url, &id, arguments.qos);
@@ -124,10 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     runtime.shutdown_timeout(Duration::from_millis(100));
     bar.finish_and_clear();
     let (fed, (counts, ended)) = outcome;
-    print(&format!(
-        "published {} acknowledged {}",
-        counts.published, counts.acknowledged
-    ))?;
+    print(&format!("published {} acknowledged {}", counts.published, counts.acknowledged))?;
     let skipped = fed?;
     if skipped > 0 {
         tracing::info!(cells = skipped, "cells that are no number were left out");
@@ -136,23 +119,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if counts.refused.is_empty() {
         return Ok(());
     }
-    let reasons = counts
-        .refused
-        .iter()
-        .map(|(reason, count)| format!("{count} with {reason}"))
-        .collect::<Vec<_>>()
-        .join(", ");
-    Err(Failure::Running(anyhow!(
-        "{url} refused some of what was published: {reasons}"
-    )))
+    let reasons = counts.refused.iter().map(|(reason, count)| format!("{count} with {reason}")).collect::<Vec<_>>().join(", ");
+    Err(Failure::Running(anyhow!("{url} refused some of what was published: {reasons}")))
 }
 
 /// The topic of each column.
 fn topics(template: &str, columns: &[String]) -> Result<Vec<String>, String> {
     if template.is_empty() || template.contains(['+', '#', '\0']) {
-        return Err(format!(
-            "--topic {template:?} is no topic to publish to; write one without + and #, such as sensors/{{column}}"
-        ));
+        return Err(format!("--topic {template:?} is no topic to publish to; write one without + and #, such as sensors/{{column}}"));
     }
     if columns.len() > 1 && !template.contains("{column}") {
         return Err(format!(
@@ -161,30 +135,18 @@ fn topics(template: &str, columns: &[String]) -> Result<Vec<String>, String> {
         ));
     }
     // '+', '#' and NUL can be in a column's name, but not in a topic.
-    Ok(columns
-        .iter()
-        .map(|column| template.replace("{column}", &column.replace(['+', '#', '\0'], "_")))
-        .collect())
+    Ok(columns.iter().map(|column| template.replace("{column}", &column.replace(['+', '#', '\0'], "_"))).collect())
 }
 
 /// Hands all rows to the client in the time that the speed gives them; how many cells were no number.
-async fn feed(
-    mut recording: Recording,
-    topics: &[String],
-    speed: Speed,
-    client: &Client,
-    bar: &ProgressBar,
-) -> anyhow::Result<u64> {
+async fn feed(mut recording: Recording, topics: &[String], speed: Speed, client: &Client, bar: &ProgressBar) -> anyhow::Result<u64> {
     let mut skipped = 0;
     let mut row = Row::default();
     let mut began = None::<(Instant, i64)>;
     while recording.next(&mut row)? {
         if let (Speed::Times(factor), Some(time_ms)) = (speed, row.time_ms) {
             let (start, first_ms) = *began.get_or_insert((Instant::now(), time_ms));
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "pacing by the millisecond over any length of recording"
-            )]
+            #[expect(clippy::cast_precision_loss, reason = "pacing by the millisecond over any length of recording")]
             let offset_s = (time_ms - first_ms) as f64 / 1_000.0 / factor;
             // A recording may go back in time; then the row goes at once.
             if let Ok(offset) = Duration::try_from_secs_f64(offset_s) {
@@ -197,13 +159,7 @@ async fn feed(
                 Some(time_ms) => format!("{{\"value\":{value},\"ts\":{time_ms}}}"),
                 None => format!("{{\"value\":{value}}}"),
             };
-            if !client
-                .publish(Message {
-                    topic: topics[*column].clone(),
-                    payload,
-                })
-                .await
-            {
+            if !client.publish(Message { topic: topics[*column].clone(), payload }).await {
                 // The client has given up; its reason comes out of `finish`.
                 return Ok(skipped);
             }
@@ -229,39 +185,17 @@ mod tests {
 
     #[test]
     fn arguments_that_make_no_sense_are_refused() {
-        assert_eq!(
-            (speed("max"), speed("60"), speed("0.5")),
-            (
-                Ok(Speed::Max),
-                Ok(Speed::Times(60.0)),
-                Ok(Speed::Times(0.5))
-            )
-        );
-        assert!(
-            ["0", "-1", "nan", "inf", "fast", ""]
-                .iter()
-                .all(|text| speed(text).is_err())
-        );
+        assert_eq!((speed("max"), speed("60"), speed("0.5")), (Ok(Speed::Max), Ok(Speed::Times(60.0)), Ok(Speed::Times(0.5))));
+        assert!(["0", "-1", "nan", "inf", "fast", ""].iter().all(|text| speed(text).is_err()));
         assert_eq!((delimiter(";"), delimiter("\\t")), (Ok(b';'), Ok(b'\t')));
-        assert!(
-            ["", ";;", "\"", "\n", "é"]
-                .iter()
-                .all(|text| delimiter(text).is_err())
-        );
+        assert!(["", ";;", "\"", "\n", "é"].iter().all(|text| delimiter(text).is_err()));
     }
 
     #[test]
     fn each_column_has_its_topic() {
         let columns = ["a b".to_owned(), "c#+".to_owned()];
-        assert_eq!(
-            topics("sensors/{column}", &columns).unwrap(),
-            ["sensors/a b", "sensors/c__"]
-        );
-        assert!(
-            topics("sensors", &columns)
-                .unwrap_err()
-                .contains("mix 2 columns")
-        );
+        assert_eq!(topics("sensors/{column}", &columns).unwrap(), ["sensors/a b", "sensors/c__"]);
+        assert!(topics("sensors", &columns).unwrap_err().contains("mix 2 columns"));
         assert_eq!(topics("one", &columns[..1]).unwrap(), ["one"]);
         assert!(topics("a/+", &columns).is_err());
     }

@@ -32,10 +32,7 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error + Send + Sync + 'static,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime cannot be started")?;
     let done = runtime.block_on(async {
         // Listening for signals begins before the role does anything: a stop during recovery is a clean one too.
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be listened for")?;

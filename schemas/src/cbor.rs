@@ -34,10 +34,7 @@ pub fn to_vec<T: Serialize>(value: &T) -> Vec<u8> {
 /// bytes, [`DecodeError::Cbor`] for another shape than that of `T`.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], max_len: usize) -> Result<T, DecodeError> {
     if bytes.len() > max_len {
-        return Err(DecodeError::TooLong {
-            length: bytes.len() as u64,
-            max: max_len,
-        });
+        return Err(DecodeError::TooLong { length: bytes.len() as u64, max: max_len });
     }
     scan::one_item(bytes)?;
     serde_cbor::from_slice(bytes).map_err(|e| DecodeError::Cbor(e.to_string()))
@@ -148,71 +145,32 @@ mod tests {
 
     #[test]
     fn old_and_new_programs_read_each_other() {
-        let old = Old {
-            a: 7,
-            b: Some("x".into()),
-        };
+        let old = Old { a: 7, b: Some("x".into()) };
         let new: New = from_slice(&to_vec(&old), 100).unwrap();
-        assert_eq!(
-            new,
-            New {
-                a: 7,
-                b: Some("x".into()),
-                c: vec![],
-                d: vec![]
-            }
-        );
+        assert_eq!(new, New { a: 7, b: Some("x".into()), c: vec![], d: vec![] });
 
-        let new = New {
-            a: 7,
-            b: None,
-            c: vec![Kind::Plain, Kind::Sized(9)],
-            d: vec![1, 2],
-        };
+        let new = New { a: 7, b: None, c: vec![Kind::Plain, Kind::Sized(9)], d: vec![1, 2] };
         let bytes = to_vec(&new);
         assert_eq!(from_slice::<New>(&bytes, 100).unwrap(), new);
-        assert_eq!(
-            from_slice::<Old>(&bytes, 100).unwrap(),
-            Old { a: 7, b: None }
-        );
+        assert_eq!(from_slice::<Old>(&bytes, 100).unwrap(), Old { a: 7, b: None });
     }
 
     #[test]
     fn keys_are_positions_and_bytes_are_bytes() {
-        let new = New {
-            a: 1,
-            b: None,
-            c: vec![],
-            d: vec![5],
-        };
+        let new = New { a: 1, b: None, c: vec![], d: vec![5] };
         assert_eq!(to_vec(&new), [0xa4, 0, 1, 1, 0xf6, 2, 0x80, 3, 0x41, 5]);
         let array_for_bytes = [0xa2, 0, 1, 3, 0x81, 5];
-        assert!(matches!(
-            from_slice::<New>(&array_for_bytes, 100),
-            Err(DecodeError::Cbor(_))
-        ));
+        assert!(matches!(from_slice::<New>(&array_for_bytes, 100), Err(DecodeError::Cbor(_))));
     }
 
     #[test]
     fn bounds_hold() {
         let bytes = to_vec(&Bounded { few: vec![1, 2, 3] });
-        assert_eq!(
-            from_slice::<Bounded>(&bytes, bytes.len()).unwrap().few,
-            [1, 2, 3]
-        );
+        assert_eq!(from_slice::<Bounded>(&bytes, bytes.len()).unwrap().few, [1, 2, 3]);
         let short = bytes.len() - 1;
-        assert_eq!(
-            from_slice::<Bounded>(&bytes, short),
-            Err(DecodeError::TooLong {
-                length: bytes.len() as u64,
-                max: short
-            })
-        );
+        assert_eq!(from_slice::<Bounded>(&bytes, short), Err(DecodeError::TooLong { length: bytes.len() as u64, max: short }));
         let four = from_slice::<Bounded>(&to_vec(&Bounded { few: vec![0; 4] }), 100);
-        assert!(
-            matches!(&four, Err(DecodeError::Cbor(why)) if why.contains("at most 3 elements")),
-            "{four:?}"
-        );
+        assert!(matches!(&four, Err(DecodeError::Cbor(why)) if why.contains("at most 3 elements")), "{four:?}");
     }
 
     proptest! {

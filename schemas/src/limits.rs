@@ -43,13 +43,6 @@ pub const SENTENCE_BYTES_MAX: usize = 4_096;
 pub const VERSION_BYTES_MAX: usize = 128;
 
 // An element takes a byte at least, so a count beyond the bytes would bound nothing.
-const _: () = assert!(
-    DEFINITIONS_MAX < MESSAGE_BYTES_MAX
-        && ALERTS_MAX < MESSAGE_BYTES_MAX
-        && MARKS_MAX < MESSAGE_BYTES_MAX
-);
+const _: () = assert!(DEFINITIONS_MAX < MESSAGE_BYTES_MAX && ALERTS_MAX < MESSAGE_BYTES_MAX && MARKS_MAX < MESSAGE_BYTES_MAX);
 // One alert with all its texts at their bounds fits in a message of its own.
-const _: () = assert!(
-    SERIES_BYTES_MAX + KIND_BYTES_MAX + UNIT_BYTES_MAX + SENTENCE_BYTES_MAX + 256
-        < MESSAGE_BYTES_MAX
-);
+const _: () = assert!(SERIES_BYTES_MAX + KIND_BYTES_MAX + UNIT_BYTES_MAX + SENTENCE_BYTES_MAX + 256 < MESSAGE_BYTES_MAX);

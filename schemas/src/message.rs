@@ -7,8 +7,8 @@
 use crate::cbor;
 use crate::error::DecodeError;
 use crate::limits::{
-    ALERTS_MAX, DEFINITIONS_MAX, GATEWAY_BYTES_MAX, KIND_BYTES_MAX, MARKS_MAX, MESSAGE_BYTES_MAX,
-    SENTENCE_BYTES_MAX, SERIES_BYTES_MAX, SIZES_MAX, UNIT_BYTES_MAX, VERSION_BYTES_MAX,
+    ALERTS_MAX, DEFINITIONS_MAX, GATEWAY_BYTES_MAX, KIND_BYTES_MAX, MARKS_MAX, MESSAGE_BYTES_MAX, SENTENCE_BYTES_MAX, SERIES_BYTES_MAX,
+    SIZES_MAX, UNIT_BYTES_MAX, VERSION_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
 
@@ -227,17 +227,12 @@ impl Check for Hello {
 
 impl Check for Delta {
     fn check(&self) -> Result<(), DecodeError> {
-        ensure(
-            self.from <= self.to,
-            "an interval that ends before it begins",
-        )?;
+        ensure(self.from <= self.to, "an interval that ends before it begins")?;
         windows(&self.sizes, self.grace_ms)?;
         for definition in &self.defs {
             series(&definition.name, definition.unit.as_deref())?;
         }
-        self.marks
-            .iter()
-            .try_for_each(|mark| ensure(mark.size_ms > 0, "the window size of a shed mark"))?;
+        self.marks.iter().try_for_each(|mark| ensure(mark.size_ms > 0, "the window size of a shed mark"))?;
         self.alerts.iter().try_for_each(AlertBody::check)
     }
 }
@@ -278,22 +273,11 @@ impl Check for Ack {
 }
 
 fn ensure(holds: bool, what: &'static str) -> Result<(), DecodeError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(DecodeError::Invalid(what))
-    }
+    if holds { Ok(()) } else { Err(DecodeError::Invalid(what)) }
 }
 
 fn text(text: &str, max: usize) -> Result<(), DecodeError> {
-    if text.len() <= max {
-        Ok(())
-    } else {
-        Err(DecodeError::TooLong {
-            length: text.len() as u64,
-            max,
-        })
-    }
+    if text.len() <= max { Ok(()) } else { Err(DecodeError::TooLong { length: text.len() as u64, max }) }
 }
 
 /// Gateways and kinds are levels of topics: nothing in them may be `/`, `+`, `#` or NUL.

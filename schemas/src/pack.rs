@@ -34,35 +34,21 @@ fn tagged(tag: u8, bytes: &[u8]) -> Vec<u8> {
 /// [`DecodeError::TooLong`] beyond `max`, [`DecodeError::Pack`] for damage,
 /// [`DecodeError::Invalid`] for an unknown tag or a frame without its size.
 pub fn decompress(bytes: &[u8], max: usize) -> Result<Vec<u8>, DecodeError> {
-    let (tag, body) = bytes
-        .split_first()
-        .ok_or(DecodeError::Short { wanted: 1, left: 0 })?;
+    let (tag, body) = bytes.split_first().ok_or(DecodeError::Short { wanted: 1, left: 0 })?;
     match *tag {
         STORED if body.len() <= max => Ok(body.to_vec()),
-        STORED => Err(DecodeError::TooLong {
-            length: body.len() as u64,
-            max,
-        }),
+        STORED => Err(DecodeError::TooLong { length: body.len() as u64, max }),
         ZSTD => unpack(body, max),
         _ => Err(DecodeError::Invalid("a packing tag")),
     }
 }
 
 fn unpack(frame: &[u8], max: usize) -> Result<Vec<u8>, DecodeError> {
-    let claimed = zstd::zstd_safe::get_frame_content_size(frame)
-        .ok()
-        .flatten();
-    let claimed = claimed.ok_or(DecodeError::Invalid(
-        "a compressed frame that does not say its size",
-    ))?;
+    let claimed = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten();
+    let claimed = claimed.ok_or(DecodeError::Invalid("a compressed frame that does not say its size"))?;
     match usize::try_from(claimed) {
-        Ok(size) if size <= max => {
-            zstd::bulk::decompress(frame, size).map_err(|e| DecodeError::Pack(e.to_string()))
-        }
-        _ => Err(DecodeError::TooLong {
-            length: claimed,
-            max,
-        }),
+        Ok(size) if size <= max => zstd::bulk::decompress(frame, size).map_err(|e| DecodeError::Pack(e.to_string())),
+        _ => Err(DecodeError::TooLong { length: claimed, max }),
     }
 }
 
@@ -76,35 +62,16 @@ mod tests {
         assert_eq!(compress(b""), [STORED]);
         assert_eq!(compress(b"ab"), [STORED, b'a', b'b']);
         let packed = compress(&[7; 10_000]);
-        assert!(
-            packed[0] == ZSTD && packed.len() < 50,
-            "{} bytes",
-            packed.len()
-        );
+        assert!(packed[0] == ZSTD && packed.len() < 50, "{} bytes", packed.len());
     }
 
     #[test]
     fn what_claims_more_than_the_bound_is_refused_before_it_is_unpacked() {
         let packed = compress(&[7; 10_000]);
-        assert_eq!(
-            decompress(&packed, 9_999),
-            Err(DecodeError::TooLong {
-                length: 10_000,
-                max: 9_999
-            })
-        );
-        assert_eq!(
-            decompress(&[STORED, 1, 2], 1),
-            Err(DecodeError::TooLong { length: 2, max: 1 })
-        );
-        assert_eq!(
-            decompress(&[], 1),
-            Err(DecodeError::Short { wanted: 1, left: 0 })
-        );
-        assert_eq!(
-            decompress(&[2, 0], 1),
-            Err(DecodeError::Invalid("a packing tag"))
-        );
+        assert_eq!(decompress(&packed, 9_999), Err(DecodeError::TooLong { length: 10_000, max: 9_999 }));
+        assert_eq!(decompress(&[STORED, 1, 2], 1), Err(DecodeError::TooLong { length: 2, max: 1 }));
+        assert_eq!(decompress(&[], 1), Err(DecodeError::Short { wanted: 1, left: 0 }));
+        assert_eq!(decompress(&[2, 0], 1), Err(DecodeError::Invalid("a packing tag")));
     }
 
     proptest! {

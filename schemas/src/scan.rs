@@ -48,9 +48,7 @@ fn item(reader: &mut Reader<'_>, first: u8, depth: usize) -> Result<(), DecodeEr
             None => chunks(reader, major),
         },
         ARRAY | MAP | TAG => {
-            let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep {
-                max: CBOR_DEPTH_MAX,
-            })?;
+            let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep { max: CBOR_DEPTH_MAX })?;
             let per_element = if major == MAP { 2 } else { 1 };
             match argument {
                 // A tag's argument is its name; one item follows.
@@ -70,11 +68,7 @@ fn head(reader: &mut Reader<'_>, first: u8) -> Result<Head, DecodeError> {
         small @ 0..=23 => Some(u64::from(small)),
         size @ 24..=27 => {
             let bytes = reader.take(1 << (size - 24))?;
-            Some(
-                bytes
-                    .iter()
-                    .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
-            )
+            Some(bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
         }
         31 if matches!(major, BYTES | TEXT | ARRAY | MAP) => None,
         31 if first == BREAK => {
@@ -122,14 +116,9 @@ fn chunks(reader: &mut Reader<'_>, major: u8) -> Result<(), DecodeError> {
             return Ok(());
         }
         match head(reader, first)? {
-            Head {
-                major: same,
-                argument: Some(length),
-            } if same == major => skip(reader, length)?,
+            Head { major: same, argument: Some(length) } if same == major => skip(reader, length)?,
             _ => {
-                return Err(DecodeError::Invalid(
-                    "a CBOR string with a chunk of another kind",
-                ));
+                return Err(DecodeError::Invalid("a CBOR string with a chunk of another kind"));
             }
         }
     }
@@ -170,39 +159,13 @@ mod tests {
     #[test]
     fn what_is_malformed_is_named() {
         let huge = [0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
-        assert_eq!(
-            one_item(&huge),
-            Err(DecodeError::TooLong {
-                length: u64::MAX,
-                max: 0
-            })
-        );
-        assert_eq!(
-            one_item(&[0xa2, 0, 0, 0]),
-            Err(DecodeError::TooLong { length: 2, max: 3 })
-        );
-        assert_eq!(
-            one_item(&[]),
-            Err(DecodeError::Short { wanted: 1, left: 0 })
-        );
-        assert_eq!(
-            one_item(&[0x43, 1]),
-            Err(DecodeError::Short { wanted: 2, left: 1 })
-        );
+        assert_eq!(one_item(&huge), Err(DecodeError::TooLong { length: u64::MAX, max: 0 }));
+        assert_eq!(one_item(&[0xa2, 0, 0, 0]), Err(DecodeError::TooLong { length: 2, max: 3 }));
+        assert_eq!(one_item(&[]), Err(DecodeError::Short { wanted: 1, left: 0 }));
+        assert_eq!(one_item(&[0x43, 1]), Err(DecodeError::Short { wanted: 2, left: 1 }));
         assert_eq!(one_item(&[0x00, 0x00]), Err(DecodeError::Trailing(1)));
-        for bytes in [
-            &[0xff][..],
-            &[0x1f],
-            &[0x1c],
-            &[0xdf],
-            &[0x5f, 0x61, b'v', 0xff],
-            &[0x82, 0xff, 0x00],
-            &[0xbf, 0x00, 0xff],
-        ] {
-            assert!(
-                matches!(one_item(bytes), Err(DecodeError::Invalid(_))),
-                "{bytes:02x?}"
-            );
+        for bytes in [&[0xff][..], &[0x1f], &[0x1c], &[0xdf], &[0x5f, 0x61, b'v', 0xff], &[0x82, 0xff, 0x00], &[0xbf, 0x00, 0xff]] {
+            assert!(matches!(one_item(bytes), Err(DecodeError::Invalid(_))), "{bytes:02x?}");
         }
     }
 
@@ -210,23 +173,8 @@ mod tests {
     fn nesting_ends_at_its_bound() {
         let nested = |levels: usize| [vec![0x81; levels], vec![0x00]].concat();
         assert_eq!(one_item(&nested(CBOR_DEPTH_MAX)), Ok(()));
-        assert_eq!(
-            one_item(&nested(CBOR_DEPTH_MAX + 1)),
-            Err(DecodeError::TooDeep {
-                max: CBOR_DEPTH_MAX
-            })
-        );
-        assert_eq!(
-            one_item(&vec![0xbf; 1 << 20]),
-            Err(DecodeError::TooDeep {
-                max: CBOR_DEPTH_MAX
-            })
-        );
-        assert_eq!(
-            one_item(&vec![0xc1; 1 << 20]),
-            Err(DecodeError::TooDeep {
-                max: CBOR_DEPTH_MAX
-            })
-        );
+        assert_eq!(one_item(&nested(CBOR_DEPTH_MAX + 1)), Err(DecodeError::TooDeep { max: CBOR_DEPTH_MAX }));
+        assert_eq!(one_item(&vec![0xbf; 1 << 20]), Err(DecodeError::TooDeep { max: CBOR_DEPTH_MAX }));
+        assert_eq!(one_item(&vec![0xc1; 1 << 20]), Err(DecodeError::TooDeep { max: CBOR_DEPTH_MAX }));
     }
 }

@@ -64,10 +64,7 @@ impl<'a> Reader<'a> {
                 self.rest = tail;
                 Ok(head)
             }
-            None => Err(DecodeError::Short {
-                wanted: n - self.rest.len(),
-                left: self.rest.len(),
-            }),
+            None => Err(DecodeError::Short { wanted: n - self.rest.len(), left: self.rest.len() }),
         }
     }
 
@@ -77,10 +74,7 @@ impl<'a> Reader<'a> {
     /// [`DecodeError::Short`].
     #[inline]
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
-        let (&first, tail) = self
-            .rest
-            .split_first()
-            .ok_or(DecodeError::Short { wanted: 1, left: 0 })?;
+        let (&first, tail) = self.rest.split_first().ok_or(DecodeError::Short { wanted: 1, left: 0 })?;
         self.rest = tail;
         Ok(first)
     }
@@ -175,11 +169,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`DecodeError::Trailing`].
     pub fn finish(&self) -> Result<(), DecodeError> {
-        if self.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::Trailing(self.rest.len()))
-        }
+        if self.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(self.rest.len())) }
     }
 }
 

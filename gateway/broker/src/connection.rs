@@ -221,7 +221,8 @@ impl Connection {
             if stopping && (self.pending.is_empty() || self.horizon.borrow().failed) {
                 return End::Close(0x8b);
             }
-            let full = self.pending.len() >= usize::from(RECEIVE_MAX) * 2 || (self.client.version == Version::V3 && self.unacked >= usize::from(RECEIVE_MAX) * 2);
+            let full = self.pending.len() >= usize::from(RECEIVE_MAX) * 2
+                || (self.client.version == Version::V3 && self.unacked >= usize::from(RECEIVE_MAX) * 2);
             let reading = self.blocked.is_none() && !stopping && !full;
             // While we do not read, the client cannot be heard, and its time stands still.
             if !reading {
@@ -595,7 +596,8 @@ impl Connection {
         }
         {
             let mut sessions = inner.sessions.lock();
-            let ours = sessions.get(&self.client.client_id).is_some_and(|s| s.owner.as_ref().is_some_and(|(id, _)| *id == self.client.connection));
+            let ours =
+                sessions.get(&self.client.client_id).is_some_and(|s| s.owner.as_ref().is_some_and(|(id, _)| *id == self.client.connection));
             if ours {
                 let mut session = self.session.lock();
                 let expiry_s = expiry_s.filter(|_| session.expiry_s > 0).unwrap_or(session.expiry_s);
@@ -628,7 +630,15 @@ async fn fire(inner: Arc<Inner>, client: Client, mut horizon: watch::Receiver<Ho
             return;
         }
     }
-    let publish = Publish { topic: &will.topic, payload: &will.payload, qos: will.qos.min(1), retain: will.retain, dup: false, packet_id: 0, will: true };
+    let publish = Publish {
+        topic: &will.topic,
+        payload: &will.payload,
+        qos: will.qos.min(1),
+        retain: will.retain,
+        dup: false,
+        packet_id: 0,
+        will: true,
+    };
     let mut verdicts = Vec::new();
     inner.application.publish(&client, &[publish], &mut verdicts);
     let routed = match verdicts.first() {
@@ -637,7 +647,13 @@ async fn fire(inner: Arc<Inner>, client: Client, mut horizon: watch::Receiver<Ho
         _ => false,
     };
     if routed {
-        let message = Message { topic: will.topic.as_str().into(), payload: will.payload.into(), qos: will.qos, retain: will.retain, properties: Bytes::new() };
+        let message = Message {
+            topic: will.topic.as_str().into(),
+            payload: will.payload.into(),
+            qos: will.qos,
+            retain: will.retain,
+            properties: Bytes::new(),
+        };
         inner.router.route(client.connection, message);
     }
 }

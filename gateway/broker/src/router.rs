@@ -120,7 +120,8 @@ impl Router {
                 }
                 let granted = (subscription.options & 3).min(1).min(message.qos);
                 let as_published = subscription.options & 8 != 0;
-                let d = delivery.get_or_insert_with(|| Delivery { message: message.clone(), qos: 0, retain: false, identifiers: Vec::new() });
+                let d =
+                    delivery.get_or_insert_with(|| Delivery { message: message.clone(), qos: 0, retain: false, identifiers: Vec::new() });
                 d.qos = d.qos.max(granted);
                 d.retain |= as_published && message.retain;
                 d.identifiers.extend(subscription.identifier);

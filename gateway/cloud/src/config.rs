@@ -59,10 +59,7 @@ pub struct Merged {
     pub retain_ms: Option<i64>,
 }
 
-fn serialize_retain<S: serde::Serializer>(
-    retain_ms: &Option<i64>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn serialize_retain<S: serde::Serializer>(retain_ms: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
     match retain_ms {
         Some(ms) => serialize_ms(ms, serializer),
         None => serializer.serialize_none(),
@@ -82,11 +79,9 @@ pub fn load(file: &Path, sets: &[String]) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// Everything that is wrong, each with its place and key.
 pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
-    let data_dir = root.text("data_dir", |text| {
-        match text.is_empty() || text.contains('\0') {
-            true => Err("this is no path".to_owned()),
-            false => Ok(PathBuf::from(text)),
-        }
+    let data_dir = root.text("data_dir", |text| match text.is_empty() || text.contains('\0') {
+        true => Err("this is no path".to_owned()),
+        false => Ok(PathBuf::from(text)),
     });
     let data_dir = root.required("data_dir", data_dir, "\"var/cloud\"");
     let mqtt = mqtt(root.section("mqtt"));
@@ -94,22 +89,13 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     let merged = merged(root.section("merged"));
     root.finish();
     root.end()?;
-    let Some(data_dir) = data_dir else {
-        unreachable!("required keys are there once `end` is content")
-    };
-    Ok(Config {
-        data_dir,
-        mqtt,
-        http,
-        merged,
-    })
+    let Some(data_dir) = data_dir else { unreachable!("required keys are there once `end` is content") };
+    Ok(Config { data_dir, mqtt, http, merged })
 }
 
 fn mqtt(mut table: Table) -> Mqtt {
     let embedded = table.has("listen");
-    let listen = table
-        .text("listen", address::listen)
-        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1884)));
+    let listen = table.text("listen", address::listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1884)));
     let existing = table.has("broker");
     let broker = table.text("broker", address::broker_url);
     let anonymous_given = table.has("allow_anonymous");
@@ -118,10 +104,7 @@ fn mqtt(mut table: Table) -> Mqtt {
         table.problem("broker", "an existing broker is used, or one of our own listens, never both; write either broker or listen");
     }
     if existing && anonymous_given {
-        table.problem(
-            "allow_anonymous",
-            "who may connect to an existing broker is decided there; leave this key out",
-        );
+        table.problem("allow_anonymous", "who may connect to an existing broker is decided there; leave this key out");
     }
     if !existing && !listen.ip().is_loopback() && !allow_anonymous {
         table.problem("listen", format!("{listen} is reachable from beyond this machine, where anyone could publish; write allow_anonymous = true if that is meant, or listen at 127.0.0.1"));
@@ -129,17 +112,12 @@ fn mqtt(mut table: Table) -> Mqtt {
     table.finish();
     match broker {
         Some(broker) => Mqtt::Existing { broker },
-        None => Mqtt::Embedded {
-            listen,
-            allow_anonymous,
-        },
+        None => Mqtt::Embedded { listen, allow_anonymous },
     }
 }
 
 fn http(mut table: Table) -> Http {
-    let listen = table
-        .text("listen", address::listen)
-        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)));
+    let listen = table.text("listen", address::listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8081)));
     table.finish();
     Http { listen }
 }
@@ -155,18 +133,14 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<Config, String> {
-        read(Table::parse("cloud.toml", text, &[], &[]).unwrap())
-            .map_err(|errors| errors.to_string())
+        read(Table::parse("cloud.toml", text, &[], &[]).unwrap()).map_err(|errors| errors.to_string())
     }
 
     #[test]
     fn the_example_runs_as_it_is_and_says_the_defaults() {
         let example = read_text(include_str!("../../../broker-config/cloud.toml")).unwrap();
         let defaults = read_text("data_dir = \"var/cloud\"\n").unwrap();
-        assert_eq!(
-            serde_json::to_value(&example).unwrap(),
-            serde_json::to_value(&defaults).unwrap()
-        );
+        assert_eq!(serde_json::to_value(&example).unwrap(), serde_json::to_value(&defaults).unwrap());
     }
 
     #[test]
@@ -175,30 +149,15 @@ mod tests {
         assert!(matches!(config.mqtt, Mqtt::Existing { ref broker } if broker.host == "host"));
         assert_eq!(config.merged.retain_ms, Some(400 * DAY_MS));
         for (text, expected) in [
-            (
-                "[mqtt]\nbroker = \"mqtt://h\"\nlisten = \"127.0.0.1:1\"",
-                "cloud.toml:3: mqtt.broker: an existing broker",
-            ),
-            (
-                "[mqtt]\nlisten = \"0.0.0.0:1\"",
-                "cloud.toml:3: mqtt.listen: 0.0.0.0:1 is reachable",
-            ),
-            (
-                "[mqtt]\nmax_packet = \"1MiB\"",
-                "mqtt.max_packet: unknown key",
-            ),
+            ("[mqtt]\nbroker = \"mqtt://h\"\nlisten = \"127.0.0.1:1\"", "cloud.toml:3: mqtt.broker: an existing broker"),
+            ("[mqtt]\nlisten = \"0.0.0.0:1\"", "cloud.toml:3: mqtt.listen: 0.0.0.0:1 is reachable"),
+            ("[mqtt]\nmax_packet = \"1MiB\"", "mqtt.max_packet: unknown key"),
             ("gateway = \"a\"", "cloud.toml:2: gateway: unknown key"),
-            (
-                "[merged]\nretain = 400",
-                "cloud.toml:3: merged.retain: 400 has no unit",
-            ),
+            ("[merged]\nretain = 400", "cloud.toml:3: merged.retain: 400 has no unit"),
         ] {
             let error = read_text(&format!("data_dir = \"d\"\n{text}\n")).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
-        assert!(
-            read_text("data_dir = \"d\"\n[mqtt]\nlisten = \"0.0.0.0:1\"\nallow_anonymous = true\n")
-                .is_ok()
-        );
+        assert!(read_text("data_dir = \"d\"\n[mqtt]\nlisten = \"0.0.0.0:1\"\nallow_anonymous = true\n").is_ok());
     }
 }

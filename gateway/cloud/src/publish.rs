@@ -31,8 +31,12 @@ pub fn alert(gateway: &str, a: &AlertBody) -> (String, String) {
         "state": if a.state == 0 { "active" } else { "cleared" },
         "time": a.time_ms, "value": a.value, "message": a.message,
     });
-    let optional: [(&str, Option<Value>); 4] =
-        [("limit", a.limit.map(Value::from)), ("unit", a.unit.clone().map(Value::from)), ("score", a.score.map(Value::from)), ("baseline", a.baseline.map(Value::from))];
+    let optional: [(&str, Option<Value>); 4] = [
+        ("limit", a.limit.map(Value::from)),
+        ("unit", a.unit.clone().map(Value::from)),
+        ("score", a.score.map(Value::from)),
+        ("baseline", a.baseline.map(Value::from)),
+    ];
     for (key, value) in optional {
         if let Some(value) = value {
             body[key] = value;

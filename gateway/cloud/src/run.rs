@@ -169,7 +169,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     for (lsn, effects) in unpublished {
         core.effects(lsn, effects).await;
     }
-    let thread = std::thread::Builder::new().name("join".into()).spawn(move || core.run(inbox, &runtime)).map_err(io("the join's thread"))?;
+    let thread =
+        std::thread::Builder::new().name("join".into()).spawn(move || core.run(inbox, &runtime)).map_err(io("the join's thread"))?;
     let accepting = listening.map(|(broker, listener)| broker.listen(listener));
     let serving = tokio::spawn(http::serve(web, http::State { events: events.clone(), journal: journal.clone() }));
     let text = format!("{{\"role\":\"cloud\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\"}}\n", std::process::id());

@@ -70,7 +70,9 @@ impl Rate {
 fn finding(state: State, time_ms: i64, value: f64, step: f64, usual: f64, unit: Option<&str>) -> Finding {
     let score = (step.abs() / usual).min(1e9);
     let message = match state {
-        State::Active => format!("changed by {} at once and stayed; {} is usual ({} times)", amount(step, unit), amount(usual, unit), number(score)),
+        State::Active => {
+            format!("changed by {} at once and stayed; {} is usual ({} times)", amount(step, unit), amount(usual, unit), number(score))
+        }
         State::Cleared => format!("changes by its usual {} again", amount(usual, unit)),
     };
     let baseline = Some(usual);

@@ -96,7 +96,9 @@ impl Spike {
                 number(score),
                 amount(self.mean, unit)
             ),
-            State::Cleared => format!("{} is near the usual {} again, or the usual is learnt anew", amount(value, unit), amount(self.mean, unit)),
+            State::Cleared => {
+                format!("{} is near the usual {} again, or the usual is learnt anew", amount(value, unit), amount(self.mean, unit))
+            }
         };
         Finding {
             kind: Kind::Spike,

@@ -98,7 +98,10 @@ mod tests {
         let normal: Vec<f64> = (0..86_400).map(|_| ((20.0 + 0.3 * noise(&mut seed)) * 10.0).round() / 10.0).collect();
         assert_eq!(run(&mut watch, normal, 0), vec![]);
         let found = run(&mut watch, [20.0, 40.0, 20.0, 20.0], 86_400);
-        assert_eq!(found.iter().map(|f| (f.kind, f.state)).collect::<Vec<_>>(), vec![(Kind::Spike, State::Active), (Kind::Spike, State::Cleared)]);
+        assert_eq!(
+            found.iter().map(|f| (f.kind, f.state)).collect::<Vec<_>>(),
+            vec![(Kind::Spike, State::Active), (Kind::Spike, State::Cleared)]
+        );
         let found = run(&mut watch, std::iter::repeat_n(20.1, 400), 86_404);
         assert_eq!(found[0].kind, Kind::Flatline);
         let mut found = Vec::new();

@@ -149,60 +149,31 @@ pub fn load(file: &Path, sets: &[String]) -> Result<Config, ConfigErrors> {
 /// # Errors
 /// Everything that is wrong, each with its place and key.
 pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
-    let gateway = root.text("gateway", |text| {
-        gateway_name(text).map(|()| text.to_owned())
-    });
+    let gateway = root.text("gateway", |text| gateway_name(text).map(|()| text.to_owned()));
     let gateway = root.required("gateway", gateway, "\"plant-a\"");
-    let data_dir = root.text("data_dir", |text| {
-        match text.is_empty() || text.contains('\0') {
-            true => Err("this is no path".to_owned()),
-            false => Ok(PathBuf::from(text)),
-        }
+    let data_dir = root.text("data_dir", |text| match text.is_empty() || text.contains('\0') {
+        true => Err("this is no path".to_owned()),
+        false => Ok(PathBuf::from(text)),
     });
     let data_dir = root.required("data_dir", data_dir, "\"var/plant-a\"");
     let mqtt = mqtt(root.section("mqtt"));
     let http = http(root.section("http"));
     let bounds = bounds(root.section("limits"));
-    let ingest = root
-        .tables("ingest")
-        .into_iter()
-        .filter_map(ingest)
-        .collect();
+    let ingest = root.tables("ingest").into_iter().filter_map(ingest).collect();
     let cloud = root.table("cloud").and_then(cloud);
     let windows = windows(root.section("windows"));
     let log = log(root.section("log"));
-    let sources = sources(
-        gateway.as_deref().unwrap_or("gateway"),
-        root.tables("source"),
-    );
-    let limits = Settings {
-        limits: root.tables("limit").into_iter().filter_map(limit).collect(),
-    };
+    let sources = sources(gateway.as_deref().unwrap_or("gateway"), root.tables("source"));
+    let limits = Settings { limits: root.tables("limit").into_iter().filter_map(limit).collect() };
     root.finish();
     root.end()?;
     // `end` has reported every absent value, so none is absent here.
-    let (Some(gateway), Some(data_dir)) = (gateway, data_dir) else {
-        unreachable!("required keys are there once `end` is content")
-    };
-    Ok(Config {
-        gateway,
-        data_dir,
-        mqtt,
-        http,
-        bounds,
-        ingest,
-        cloud,
-        windows,
-        log,
-        sources,
-        limits,
-    })
+    let (Some(gateway), Some(data_dir)) = (gateway, data_dir) else { unreachable!("required keys are there once `end` is content") };
+    Ok(Config { gateway, data_dir, mqtt, http, bounds, ingest, cloud, windows, log, sources, limits })
 }
 
 fn gateway_name(text: &str) -> Result<(), String> {
-    let sound = text
-        .bytes()
-        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let sound = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     match sound && (1..=GATEWAY_BYTES_MAX).contains(&text.len()) {
         true => Ok(()),
         false => Err(format!(
@@ -213,167 +184,89 @@ fn gateway_name(text: &str) -> Result<(), String> {
 }
 
 fn mqtt(mut table: Table) -> Mqtt {
-    let listen = table
-        .text("listen", address::listen)
-        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1883)));
+    let listen = table.text("listen", address::listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 1883)));
     let allow_anonymous = table.flag("allow_anonymous").unwrap_or(false);
     if !listen.ip().is_loopback() && !allow_anonymous {
         table.problem("listen", format!("{listen} is reachable from beyond this machine, where anyone could publish; write allow_anonymous = true if that is meant, or listen at 127.0.0.1"));
     }
-    let max_packet = table
-        .size("max_packet", PACKET_BYTES.0, PACKET_BYTES.1)
-        .unwrap_or(256 << 10);
+    let max_packet = table.size("max_packet", PACKET_BYTES.0, PACKET_BYTES.1).unwrap_or(256 << 10);
     table.finish();
-    Mqtt {
-        listen,
-        allow_anonymous,
-        max_packet,
-    }
+    Mqtt { listen, allow_anonymous, max_packet }
 }
 
 fn http(mut table: Table) -> Http {
-    let listen = table
-        .text("listen", address::listen)
-        .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
+    let listen = table.text("listen", address::listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
     table.finish();
     Http { listen }
 }
 
 fn bounds(mut table: Table) -> Bounds {
     let series_max = telemetry::limits::SERIES_MAX as u64;
-    let connections = table
-        .whole("connections", CONNECTIONS.0, CONNECTIONS.1)
-        .unwrap_or(10_000);
+    let connections = table.whole("connections", CONNECTIONS.0, CONNECTIONS.1).unwrap_or(10_000);
     let series = table.whole("series", 1, series_max).unwrap_or(100_000);
     table.finish();
-    Bounds {
-        connections: usize::try_from(connections).unwrap_or(usize::MAX),
-        series: usize::try_from(series).unwrap_or(usize::MAX),
-    }
+    Bounds { connections: usize::try_from(connections).unwrap_or(usize::MAX), series: usize::try_from(series).unwrap_or(usize::MAX) }
 }
 
 fn ingest(mut table: Table) -> Option<Ingest> {
     let url = table.text("url", address::broker_url);
     let url = table.required("url", url, "\"mqtt://plant-broker:1883\"");
-    let filter = table.text("filter", |text| {
-        address::topic_filter(text).map(|()| text.to_owned())
-    });
+    let filter = table.text("filter", |text| address::topic_filter(text).map(|()| text.to_owned()));
     let filter = table.required("filter", filter, "\"sensors/#\"");
     table.finish();
-    Some(Ingest {
-        url: url?,
-        filter: filter?,
-    })
+    Some(Ingest { url: url?, filter: filter? })
 }
 
 fn cloud(mut table: Table) -> Option<CloudLink> {
     let url = table.text("url", address::broker_url);
     let url = table.required("url", url, "\"mqtt://127.0.0.1:1884\"");
-    let every_ms = table
-        .duration("every", EVERY_MS.0, EVERY_MS.1)
-        .unwrap_or(5_000);
+    let every_ms = table.duration("every", EVERY_MS.0, EVERY_MS.1).unwrap_or(5_000);
     let preview = table.flag("preview").unwrap_or(false);
     table.finish();
     let url = url?;
-    Some(CloudLink {
-        host: url.host,
-        port: url.port,
-        every_ms,
-        preview,
-    })
+    Some(CloudLink { host: url.host, port: url.port, every_ms, preview })
 }
 
 fn windows(mut table: Table) -> Windows {
-    let sizes_ms = table
-        .durations("sizes", SIZE_MS.0, SIZE_MS.1)
-        .unwrap_or_else(|| vec![10_000, 60_000]);
+    let sizes_ms = table.durations("sizes", SIZE_MS.0, SIZE_MS.1).unwrap_or_else(|| vec![10_000, 60_000]);
     if sizes_ms.is_empty() || sizes_ms.len() > SIZES_MAX {
-        table.problem(
-            "sizes",
-            format!("write 1 to {SIZES_MAX} window sizes, such as [\"10s\", \"1m\"]"),
-        );
+        table.problem("sizes", format!("write 1 to {SIZES_MAX} window sizes, such as [\"10s\", \"1m\"]"));
     }
     for (index, size) in sizes_ms.iter().enumerate() {
         if sizes_ms[..index].contains(size) {
-            table.problem(
-                &format!("sizes[{index}]"),
-                format!(
-                    "the size {} is there twice",
-                    settings::unit::duration_text(*size)
-                ),
-            );
+            table.problem(&format!("sizes[{index}]"), format!("the size {} is there twice", settings::unit::duration_text(*size)));
         }
     }
-    let grace_ms = table
-        .duration("grace", DELAY_MS.0, DELAY_MS.1)
-        .unwrap_or(2_000);
+    let grace_ms = table.duration("grace", DELAY_MS.0, DELAY_MS.1).unwrap_or(2_000);
     table.finish();
     Windows { sizes_ms, grace_ms }
 }
 
 fn log(mut table: Table) -> Log {
-    let retain_ms = table
-        .duration("retain", RETAIN_MS.0, RETAIN_MS.1)
-        .unwrap_or(7 * DAY_MS);
-    let limit = table
-        .size("limit", LOG_BYTES.0, LOG_BYTES.1)
-        .unwrap_or(2 << 30);
+    let retain_ms = table.duration("retain", RETAIN_MS.0, RETAIN_MS.1).unwrap_or(7 * DAY_MS);
+    let limit = table.size("limit", LOG_BYTES.0, LOG_BYTES.1).unwrap_or(2 << 30);
     table.finish();
-    Log {
-        retain: Duration::from_millis(retain_ms.unsigned_abs()),
-        limit,
-    }
+    Log { retain: Duration::from_millis(retain_ms.unsigned_abs()), limit }
 }
 
 fn sources(gateway: &str, tables: Vec<Table>) -> Vec<Source> {
     if tables.is_empty() {
         return vec![Source::default()];
     }
-    tables
-        .into_iter()
-        .filter_map(|table| source(gateway, table))
-        .collect()
+    tables.into_iter().filter_map(|table| source(gateway, table)).collect()
 }
 
 fn source(gateway: &str, mut table: Table) -> Option<Source> {
     let default = Source::default();
-    let filter = table.text("filter", |text| {
-        address::topic_filter(text).map(|()| text.to_owned())
-    });
+    let filter = table.text("filter", |text| address::topic_filter(text).map(|()| text.to_owned()));
     let filter = table.required("filter", filter, "\"sensors/#\"");
     // Without a '#' there is no {rest}; the whole topic is then the natural name.
-    let ends_open = filter
-        .as_deref()
-        .is_some_and(|filter| filter.ends_with('#'));
-    let series = table.string("series").unwrap_or_else(|| {
-        if ends_open {
-            default.series
-        } else {
-            "{topic}".to_owned()
-        }
-    });
-    let share = table
-        .word(
-            "share",
-            &[("none", Share::None), ("aggregates", Share::Aggregates)],
-        )
-        .unwrap_or(default.share);
-    let on_invalid = table
-        .word(
-            "on_invalid",
-            &[("refuse", OnInvalid::Refuse), ("pass", OnInvalid::Pass)],
-        )
-        .unwrap_or(default.on_invalid);
-    let source = filter.map(|filter| Source {
-        filter,
-        series,
-        share,
-        on_invalid,
-    });
-    if let Some(Err(error)) = source
-        .clone()
-        .map(|source| Sources::new(gateway, vec![source]))
-    {
+    let ends_open = filter.as_deref().is_some_and(|filter| filter.ends_with('#'));
+    let series = table.string("series").unwrap_or_else(|| if ends_open { default.series } else { "{topic}".to_owned() });
+    let share = table.word("share", &[("none", Share::None), ("aggregates", Share::Aggregates)]).unwrap_or(default.share);
+    let on_invalid = table.word("on_invalid", &[("refuse", OnInvalid::Refuse), ("pass", OnInvalid::Pass)]).unwrap_or(default.on_invalid);
+    let source = filter.map(|filter| Source { filter, series, share, on_invalid });
+    if let Some(Err(error)) = source.clone().map(|source| Sources::new(gateway, vec![source])) {
         table.problem("series", error.to_string());
     }
     table.finish();
@@ -383,7 +276,10 @@ fn source(gateway: &str, mut table: Table) -> Option<Source> {
 fn pattern(text: &str) -> Result<Pattern, String> {
     let level = |level: &str| !level.contains('*') || level == "*" || level == "**";
     if text.is_empty() || text.contains(['+', '#', '\0']) || !text.split('/').all(level) {
-        return Err(format!("\"{}\" matches no series; write its levels, with * for exactly one level and ** for any number", text.escape_debug()));
+        return Err(format!(
+            "\"{}\" matches no series; write its levels, with * for exactly one level and ** for any number",
+            text.escape_debug()
+        ));
     }
     Ok(Pattern::new(text))
 }
@@ -391,52 +287,34 @@ fn pattern(text: &str) -> Result<Pattern, String> {
 fn limit(mut table: Table) -> Option<LimitRule> {
     let series = table.text("series", pattern);
     let series = table.required("series", series, "\"line1/*/temperature\"");
-    let [low_low, low, high, high_high] = ["low_low", "low", "high", "high_high"]
-        .map(|key| table.number(key).map(|value| (key, value)));
-    let given = [low_low, low, high, high_high]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>();
+    let [low_low, low, high, high_high] = ["low_low", "low", "high", "high_high"].map(|key| table.number(key).map(|value| (key, value)));
+    let given = [low_low, low, high, high_high].into_iter().flatten().collect::<Vec<_>>();
     if given.is_empty() {
-        table.problem(
-            "series",
-            "this limit has no bound; write at least one of low_low, low, high, high_high",
-        );
+        table.problem("series", "this limit has no bound; write at least one of low_low, low, high, high_high");
     }
     for pair in given.windows(2) {
         let [(lower, below), (upper, above)] = [pair[0], pair[1]];
         if below > above {
-            table.problem(lower, format!("{lower} = {below} is above {upper} = {above}; write them in the order low_low, low, high, high_high"));
-        } else if below >= above && lower == "low" {
             table.problem(
                 lower,
-                format!("{lower} and {upper} are both {below}, so every value would be an alarm"),
+                format!("{lower} = {below} is above {upper} = {above}; write them in the order low_low, low, high, high_high"),
             );
+        } else if below >= above && lower == "low" {
+            table.problem(lower, format!("{lower} and {upper} are both {below}, so every value would be an alarm"));
         }
     }
     let deadband = table.number("deadband").unwrap_or(0.0);
     if deadband < 0.0 {
-        table.problem("deadband", format!("{deadband} is negative; write by how much a value must return before the alarm clears, 0 or more"));
+        table.problem(
+            "deadband",
+            format!("{deadband} is negative; write by how much a value must return before the alarm clears, 0 or more"),
+        );
     }
-    let on_delay_ms = table
-        .duration("on_delay", DELAY_MS.0, DELAY_MS.1)
-        .unwrap_or(0);
-    let off_delay_ms = table
-        .duration("off_delay", DELAY_MS.0, DELAY_MS.1)
-        .unwrap_or(0);
+    let on_delay_ms = table.duration("on_delay", DELAY_MS.0, DELAY_MS.1).unwrap_or(0);
+    let off_delay_ms = table.duration("off_delay", DELAY_MS.0, DELAY_MS.1).unwrap_or(0);
     table.finish();
-    let [low_low, low, high, high_high] =
-        [low_low, low, high, high_high].map(|bound| bound.map(|(_, value)| value));
-    Some(LimitRule {
-        series: series?,
-        high_high,
-        high,
-        low,
-        low_low,
-        deadband,
-        on_delay_ms,
-        off_delay_ms,
-    })
+    let [low_low, low, high, high_high] = [low_low, low, high, high_high].map(|bound| bound.map(|(_, value)| value));
+    Some(LimitRule { series: series?, high_high, high, low, low_low, deadband, on_delay_ms, off_delay_ms })
 }
 
 #[cfg(test)]
@@ -444,8 +322,7 @@ mod tests {
     use super::*;
 
     fn read_text(text: &str) -> Result<Config, String> {
-        read(Table::parse("edge.toml", text, &[], &[]).unwrap())
-            .map_err(|errors| errors.to_string())
+        read(Table::parse("edge.toml", text, &[], &[]).unwrap()).map_err(|errors| errors.to_string())
     }
 
     const HEAD: &str = "gateway = \"plant-a\"\ndata_dir = \"var/plant-a\"\n";
@@ -456,10 +333,7 @@ mod tests {
         let mut defaults = read_text(HEAD).unwrap();
         defaults.cloud = example.cloud.clone();
         defaults.limits = example.limits.clone();
-        assert_eq!(
-            serde_json::to_value(&example).unwrap(),
-            serde_json::to_value(&defaults).unwrap()
-        );
+        assert_eq!(serde_json::to_value(&example).unwrap(), serde_json::to_value(&defaults).unwrap());
         assert_eq!(example.limits.limits.len(), 1);
         assert_eq!(example.cloud.unwrap().port, 1884);
     }
@@ -467,113 +341,42 @@ mod tests {
     #[test]
     fn impossible_values_are_refused_with_their_line_and_key() {
         for (text, expected) in [
-            (
-                "[mqtt]\nlisten = \"0.0.0.0:1883\"",
-                "edge.toml:4: mqtt.listen: 0.0.0.0:1883 is reachable",
-            ),
-            (
-                "[windows]\nsizes = []",
-                "edge.toml:4: windows.sizes: write 1 to 16",
-            ),
-            (
-                "[windows]\nsizes = [\"60s\", \"1m\"]",
-                "edge.toml:4: windows.sizes[1]: the size 1m is there twice",
-            ),
-            (
-                "[windows]\nsizes = [\"0s\"]",
-                "windows.sizes[0]: \"0s\" is out of range",
-            ),
-            (
-                "[windows]\ngrace = 2",
-                "edge.toml:4: windows.grace: 2 has no unit",
-            ),
+            ("[mqtt]\nlisten = \"0.0.0.0:1883\"", "edge.toml:4: mqtt.listen: 0.0.0.0:1883 is reachable"),
+            ("[windows]\nsizes = []", "edge.toml:4: windows.sizes: write 1 to 16"),
+            ("[windows]\nsizes = [\"60s\", \"1m\"]", "edge.toml:4: windows.sizes[1]: the size 1m is there twice"),
+            ("[windows]\nsizes = [\"0s\"]", "windows.sizes[0]: \"0s\" is out of range"),
+            ("[windows]\ngrace = 2", "edge.toml:4: windows.grace: 2 has no unit"),
             ("[log]\nlimit = \"2GB\"", "did you mean 2GiB?"),
-            (
-                "[limits]\nseries = 0",
-                "edge.toml:4: limits.series: 0 is out of range",
-            ),
-            (
-                "[cloud]\nevery = \"5s\"",
-                "edge.toml:3: cloud.url: this key is required",
-            ),
+            ("[limits]\nseries = 0", "edge.toml:4: limits.series: 0 is out of range"),
+            ("[cloud]\nevery = \"5s\"", "edge.toml:3: cloud.url: this key is required"),
             ("[cloud]\nurl = \"mqtts://h\"", "asks for TLS"),
-            (
-                "[[limit]]\nseries = \"a\"\nlow = 9\nhigh = 3",
-                "edge.toml:5: limit[0].low: low = 9 is above high = 3",
-            ),
-            (
-                "[[limit]]\nseries = \"a\"\nhigh = 3\ndeadband = -1",
-                "edge.toml:6: limit[0].deadband: -1 is negative",
-            ),
-            (
-                "[[limit]]\nseries = \"a\"",
-                "limit[0].series: this limit has no bound",
-            ),
-            (
-                "[[limit]]\nhigh = nan\nseries = \"a\"",
-                "limit[0].high: NaN is no finite number",
-            ),
-            (
-                "[[limit]]\nseries = \"a/#\"\nhigh = 1",
-                "limit[0].series: \"a/#\" matches no series",
-            ),
-            (
-                "[[source]]\nfilter = \"a/#/b\"",
-                "source[0].filter: \"a/#/b\": # is only allowed at the end",
-            ),
-            (
-                "[[source]]\nfilter = \"a/+\"\nseries = \"{rest}\"",
-                "edge.toml:5: source[0].series:",
-            ),
-            (
-                "[[source]]\nfilter = \"a/#\"\nshare = \"raw\"",
-                "edge.toml:5: source[0].share: \"raw\" is not one of",
-            ),
-            (
-                "[[ingest]]\nfilter = \"#\"",
-                "ingest[0].url: this key is required",
-            ),
+            ("[[limit]]\nseries = \"a\"\nlow = 9\nhigh = 3", "edge.toml:5: limit[0].low: low = 9 is above high = 3"),
+            ("[[limit]]\nseries = \"a\"\nhigh = 3\ndeadband = -1", "edge.toml:6: limit[0].deadband: -1 is negative"),
+            ("[[limit]]\nseries = \"a\"", "limit[0].series: this limit has no bound"),
+            ("[[limit]]\nhigh = nan\nseries = \"a\"", "limit[0].high: NaN is no finite number"),
+            ("[[limit]]\nseries = \"a/#\"\nhigh = 1", "limit[0].series: \"a/#\" matches no series"),
+            ("[[source]]\nfilter = \"a/#/b\"", "source[0].filter: \"a/#/b\": # is only allowed at the end"),
+            ("[[source]]\nfilter = \"a/+\"\nseries = \"{rest}\"", "edge.toml:5: source[0].series:"),
+            ("[[source]]\nfilter = \"a/#\"\nshare = \"raw\"", "edge.toml:5: source[0].share: \"raw\" is not one of"),
+            ("[[ingest]]\nfilter = \"#\"", "ingest[0].url: this key is required"),
         ] {
             let error = read_text(&format!("{HEAD}{text}\n")).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
         for name in ["", "Plant", "plant_a", "a/b", &"a".repeat(65)] {
-            assert!(
-                read_text(&format!("gateway = \"{name}\"\ndata_dir = \"d\"\n"))
-                    .unwrap_err()
-                    .contains("gateway: "),
-                "{name}"
-            );
+            assert!(read_text(&format!("gateway = \"{name}\"\ndata_dir = \"d\"\n")).unwrap_err().contains("gateway: "), "{name}");
         }
     }
 
     #[test]
     fn keys_of_what_is_not_built_are_unknown() {
         for (text, expected) in [
-            (
-                "[log]\nflash_budget = \"20GiB/day\"",
-                "edge.toml:4: log.flash_budget: unknown key",
-            ),
-            (
-                "[cloud]\nurl = \"mqtt://h\"\nbudget = \"64KiB/s\"",
-                "edge.toml:5: cloud.budget: unknown key",
-            ),
-            (
-                "[redundancy]\ngroup = \"cell-4\"",
-                "edge.toml:3: redundancy: unknown key",
-            ),
-            (
-                "[[bridge]]\nfilter = \"events/#\"",
-                "edge.toml:3: bridge: unknown key",
-            ),
-            (
-                "[[state]]\nprefix = \"stock/\"",
-                "edge.toml:3: state: unknown key",
-            ),
-            (
-                "[mqtt]\nlisen = \"127.0.0.1:1\"",
-                "edge.toml:4: mqtt.lisen: unknown key; did you mean listen?",
-            ),
+            ("[log]\nflash_budget = \"20GiB/day\"", "edge.toml:4: log.flash_budget: unknown key"),
+            ("[cloud]\nurl = \"mqtt://h\"\nbudget = \"64KiB/s\"", "edge.toml:5: cloud.budget: unknown key"),
+            ("[redundancy]\ngroup = \"cell-4\"", "edge.toml:3: redundancy: unknown key"),
+            ("[[bridge]]\nfilter = \"events/#\"", "edge.toml:3: bridge: unknown key"),
+            ("[[state]]\nprefix = \"stock/\"", "edge.toml:3: state: unknown key"),
+            ("[mqtt]\nlisen = \"127.0.0.1:1\"", "edge.toml:4: mqtt.lisen: unknown key; did you mean listen?"),
         ] {
             let error = read_text(&format!("{HEAD}{text}\n")).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
@@ -582,9 +385,7 @@ mod tests {
 
     #[test]
     fn all_problems_come_at_once() {
-        let error =
-            read_text("gateway = \"X\"\n[windows]\nsizes = []\ngrace = 1\n[http]\nlisten = 8080\n")
-                .unwrap_err();
+        let error = read_text("gateway = \"X\"\n[windows]\nsizes = []\ngrace = 1\n[http]\nlisten = 8080\n").unwrap_err();
         assert_eq!(error.lines().count(), 5, "{error}");
     }
 }

@@ -97,7 +97,9 @@ impl Core {
             }
             Event::Link(event) => self.link(event),
             // The asker may have gone; then nobody needs the answer.
-            Event::Status(reply) => drop(reply.send(Status::of(&self.fold, &self.intake, &self.journal, self.uplink.as_ref().map(|u| &u.0)))),
+            Event::Status(reply) => {
+                drop(reply.send(Status::of(&self.fold, &self.intake, &self.journal, self.uplink.as_ref().map(|u| &u.0))))
+            }
             Event::Stop => {}
         }
         Ok(())
@@ -146,7 +148,10 @@ impl Core {
             LinkEvent::Ack(ack) => {
                 let outcome = uplink.acked(wall_ms(), &ack, &mut self.fold);
                 if let Some((boot, applied)) = outcome.went_back {
-                    error!(boot = format!("{boot:016x}"), applied, "the cloud holds less than it acknowledged: it was restored or lost its disk");
+                    error!(
+                        boot = format!("{boot:016x}"),
+                        applied, "the cloud holds less than it acknowledged: it was restored or lost its disk"
+                    );
                 }
                 if let Some(record) = outcome.record {
                     if let Err(refused) = self.intake.log(&record) {
@@ -222,4 +227,3 @@ pub fn fold_frame(fold: &mut Fold, frame: &Frame) -> Result<(), replica::Error> 
     }
     Ok(())
 }
-

@@ -19,7 +19,8 @@ pub async fn run(gateway: String, ingest: Ingest, intake: Arc<Intake>, broker: B
     let (client, mut mqtt) = AsyncClient::new(options, 1_000);
     // The plant's broker keeps the session; here it is a client like any other, whose
     // redeliveries are told by what its session sent lately.
-    let session = intake.open_session(&broker::OpenSession { client_id: &id, expiry_s: u32::MAX, version: Version::V5 }).map_or(0, |o| o.number);
+    let session =
+        intake.open_session(&broker::OpenSession { client_id: &id, expiry_s: u32::MAX, version: Version::V5 }).map_or(0, |o| o.number);
     let us = Client { client_id: id, session, version: Version::V5, connection: 0, memory: Mutex::new(None) };
     let mut wait_ms = BACKOFF_MS.0;
     loop {

@@ -10,9 +10,7 @@ use hashbrown::HashMap;
 use journal::{Append, Journal};
 use parking_lot::Mutex;
 use replica::fold::Fold;
-use replica::record::{
-    self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record, Refusal, SessionEvent as Logged,
-};
+use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record, Refusal, SessionEvent as Logged};
 use replica::session::Redelivery;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -355,13 +353,7 @@ impl Intake {
         Ok(number)
     }
 
-    fn find_or_define(
-        &self,
-        state: &mut State,
-        append: &mut Append<'_>,
-        name: &str,
-        unit: Option<&str>,
-    ) -> Result<u32, Refusal> {
+    fn find_or_define(&self, state: &mut State, append: &mut Append<'_>, name: &str, unit: Option<&str>) -> Result<u32, Refusal> {
         if let Some(number) = state.numbers.get(name) {
             return Ok(*number);
         }

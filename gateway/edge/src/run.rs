@@ -144,15 +144,20 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         ticked_ms: 0,
     };
     let runtime = tokio::runtime::Handle::current();
-    let thread = std::thread::Builder::new().name("fold".into()).spawn(move || core.run(inbox, &runtime)).map_err(io("the fold's thread"))?;
+    let thread =
+        std::thread::Builder::new().name("fold".into()).spawn(move || core.run(inbox, &runtime)).map_err(io("the fold's thread"))?;
 
     let listening = broker.listen(mqtt);
     let serving = tokio::spawn(http::serve(web, http::State { events: events.clone(), journal: journal.clone(), broker: broker.clone() }));
-    let ingests: Vec<_> = config.ingest.iter().map(|i| tokio::spawn(ingest::run(config.gateway.clone(), i.clone(), intake.clone(), broker.clone()))).collect();
-    write_run_json(&run_json, &format!(
-        "{{\"role\":\"edge\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\"}}\n",
-        std::process::id()
-    ))?;
+    let ingests: Vec<_> = config
+        .ingest
+        .iter()
+        .map(|i| tokio::spawn(ingest::run(config.gateway.clone(), i.clone(), intake.clone(), broker.clone())))
+        .collect();
+    write_run_json(
+        &run_json,
+        &format!("{{\"role\":\"edge\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\"}}\n", std::process::id()),
+    )?;
     info!(gateway = config.gateway, mqtt = %mqtt_at, http = %http_at, boot = format!("{boot:016x}"), "ready");
 
     let flushing = {

@@ -114,7 +114,12 @@ pub fn alert_json(gateway: &str, a: &AlertBody) -> (String, String) {
         "value": a.value,
         "message": a.message,
     });
-    let optional = [("limit", a.limit.map(Value::from)), ("unit", a.unit.clone().map(Value::from)), ("score", a.score.map(Value::from)), ("baseline", a.baseline.map(Value::from))];
+    let optional = [
+        ("limit", a.limit.map(Value::from)),
+        ("unit", a.unit.clone().map(Value::from)),
+        ("score", a.score.map(Value::from)),
+        ("baseline", a.baseline.map(Value::from)),
+    ];
     for (key, value) in optional {
         if let Some(value) = value {
             body[key] = value;

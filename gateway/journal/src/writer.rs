@@ -139,9 +139,11 @@ impl Writer {
         let snapshot = self.shared.snapshot_lsn.load(Ordering::Acquire);
         while let [oldest, next, ..] = self.segments.as_slice() {
             let too_many = (self.segments.len() as u64 + 1) * self.shared.segment_bytes > self.shared.limit_bytes;
-            let old = oldest.path.metadata().and_then(|m| m.modified()).is_ok_and(|at| {
-                SystemTime::now().duration_since(at).is_ok_and(|age| age > self.retain)
-            });
+            let old = oldest
+                .path
+                .metadata()
+                .and_then(|m| m.modified())
+                .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > self.retain));
             if next.first > snapshot + 1 || !(too_many || old) {
                 return;
             }

@@ -209,10 +209,8 @@ impl Fold {
             old.ended = true;
             for series in &mut self.series {
                 for open in series.open.drain(..) {
-                    old.entries.insert(
-                        open.name,
-                        Sealed { version: open.version, before: open.before, aggregate: open.aggregate, held_by: 0 },
-                    );
+                    old.entries
+                        .insert(open.name, Sealed { version: open.version, before: open.before, aggregate: open.aggregate, held_by: 0 });
                 }
             }
         }
@@ -361,9 +359,10 @@ impl Fold {
                 }
                 continue;
             }
-            let found = series.open.iter().position(|o| {
-                o.name.born == due.born && o.name.size_ms == due.size_ms && o.name.start_ms == due.start_ms
-            });
+            let found = series
+                .open
+                .iter()
+                .position(|o| o.name.born == due.born && o.name.size_ms == due.size_ms && o.name.start_ms == due.start_ms);
             let Some(index) = found else { continue };
             let at_ms = series.open[index].due(self.config.grace_ms);
             if at_ms > due.at_ms {

@@ -243,7 +243,8 @@ impl Bridge {
         }
         (part.sizes, part.grace_ms) = (delta.sizes.clone(), delta.grace_ms);
         let applied = part.applied;
-        let places: Vec<(u32, telemetry::entry::Entry)> = entries.into_iter().filter_map(|e| Some((*part.series.get(&e.series)?, e))).collect();
+        let places: Vec<(u32, telemetry::entry::Entry)> =
+            entries.into_iter().filter_map(|e| Some((*part.series.get(&e.series)?, e))).collect();
         for (series, e) in places {
             if e.version <= applied {
                 continue;

@@ -1,6 +1,5 @@
 //! Bounds of this crate, each with its reason and what happens there.
 
-
 /// Readings remembered per session for telling redeliveries (contract §3, protocol §1).
 /// Older ones are forgotten: a DUP that late counts again. MQTT's receive maximum that
 /// the front door grants is no larger, so a client cannot have more in flight.

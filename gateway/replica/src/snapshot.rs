@@ -121,13 +121,7 @@ impl Fold {
             series: self
                 .series
                 .iter()
-                .map(|s| SavedSeries {
-                    name: s.name.clone(),
-                    unit: s.unit.clone(),
-                    watch: s.watch.clone(),
-                    leaves: s.leaves,
-                    last: s.last,
-                })
+                .map(|s| SavedSeries { name: s.name.clone(), unit: s.unit.clone(), watch: s.watch.clone(), leaves: s.leaves, last: s.last })
                 .collect(),
             boots: self.boots.iter().map(save_boot).collect(),
             sessions: self.sessions.clone(),
@@ -226,11 +220,9 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
     }
     let mut stray = false;
     let places = &mut fold.series;
-    saved.open.restore(|name, version, before, birth_ms, change_ms, aggregate| {
-        match places.get_mut(name.series as usize) {
-            Some(series) => series.open.push(Open { name, version, before, birth_ms, change_ms, aggregate }),
-            None => stray = true,
-        }
+    saved.open.restore(|name, version, before, birth_ms, change_ms, aggregate| match places.get_mut(name.series as usize) {
+        Some(series) => series.open.push(Open { name, version, before, birth_ms, change_ms, aggregate }),
+        None => stray = true,
     })?;
     if stray {
         return Err(DecodeError::Invalid("open entry of an unknown series"));

@@ -6,9 +6,7 @@
 //! the cloud only, and only from its acks.
 
 use crate::fold::Fold;
-use crate::limits::{
-    ACK_WAIT_MS, ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ALERTS_MAX, INTERVAL_BYTES_AIM, RECEIPT_WAIT_MS,
-};
+use crate::limits::{ACK_WAIT_MS, ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ALERTS_MAX, INTERVAL_BYTES_AIM, RECEIPT_WAIT_MS};
 use crate::outbox::{BootPart, EntryName};
 use crate::record::Record;
 use schemas::message::{Ack, AlertBody, AlertUp, Definition, Delta, FORMAT, Hello, Receipt};
@@ -324,13 +322,8 @@ impl Uplink {
             result.went_back = Some((ack.boot, ack.applied));
         }
         if ack.applied != part.applied || ack.shed != part.shed {
-            result.record = Some(Record::Acked {
-                boot: ack.boot,
-                applied: ack.applied,
-                cloud_boot: ack.cloud_boot,
-                shed: ack.shed,
-                readings,
-            });
+            result.record =
+                Some(Record::Acked { boot: ack.boot, applied: ack.applied, cloud_boot: ack.cloud_boot, shed: ack.shed, readings });
         }
         result
     }

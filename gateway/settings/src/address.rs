@@ -44,46 +44,27 @@ pub fn broker_url(text: &str) -> Result<BrokerUrl, String> {
     match scheme {
         "mqtt" | "tcp" => {}
         "mqtts" | "ssl" | "tls" => {
-            return Err(format!(
-                "\"{text}\" asks for TLS, which this version does not speak; {url}"
-            ));
+            return Err(format!("\"{text}\" asks for TLS, which this version does not speak; {url}"));
         }
         _ => {
-            return Err(format!(
-                "\"{text}\" has the unknown scheme \"{scheme}\"; {url}"
-            ));
+            return Err(format!("\"{text}\" has the unknown scheme \"{scheme}\"; {url}"));
         }
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains('@') {
-        return Err(format!(
-            "the URL names a user, which this version does not support; {url}"
-        ));
+        return Err(format!("the URL names a user, which this version does not support; {url}"));
     }
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
-            let (host, port) = rest
-                .split_once(']')
-                .ok_or_else(|| format!("\"{text}\" lacks the closing ']'; {url}"))?;
-            (
-                host,
-                if port.is_empty() {
-                    None
-                } else {
-                    Some(port.strip_prefix(':').unwrap_or(""))
-                },
-            )
+            let (host, port) = rest.split_once(']').ok_or_else(|| format!("\"{text}\" lacks the closing ']'; {url}"))?;
+            (host, if port.is_empty() { None } else { Some(port.strip_prefix(':').unwrap_or("")) })
         }
         None => match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
         },
     };
-    if host.is_empty()
-        || host.contains(|c: char| {
-            c == '/' || c == '?' || c == '#' || c.is_whitespace() || c.is_control()
-        })
-    {
+    if host.is_empty() || host.contains(|c: char| c == '/' || c == '?' || c == '#' || c.is_whitespace() || c.is_control()) {
         return Err(format!("\"{text}\" has no valid host; {url}"));
     }
     let port = match port {
@@ -93,10 +74,7 @@ pub fn broker_url(text: &str) -> Result<BrokerUrl, String> {
             _ => return Err(format!("\"{text}\" has no valid port (1 to 65535); {url}")),
         },
     };
-    Ok(BrokerUrl {
-        host: host.to_owned(),
-        port,
-    })
+    Ok(BrokerUrl { host: host.to_owned(), port })
 }
 
 /// Reads an address to listen at: `127.0.0.1:1883`, `[::1]:1883`, `localhost:1883`; port 0 asks for a free one.
@@ -104,10 +82,7 @@ pub fn broker_url(text: &str) -> Result<BrokerUrl, String> {
 /// # Errors
 /// A sentence that says what is wrong with the text and how to write it.
 pub fn listen(text: &str) -> Result<SocketAddr, String> {
-    if let Some(port) = text
-        .strip_prefix("localhost:")
-        .and_then(|port| port.parse().ok())
-    {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
     text.parse().map_err(|_| format!("\"{text}\" is no address to listen at; write address:port, such as 127.0.0.1:1883 or 0.0.0.0:1883"))
@@ -119,9 +94,7 @@ pub fn listen(text: &str) -> Result<SocketAddr, String> {
 /// A sentence that says what is wrong with the filter.
 pub fn topic_filter(text: &str) -> Result<(), String> {
     if text.is_empty() {
-        return Err(
-            "an empty topic filter matches nothing; write one such as sensors/#".to_owned(),
-        );
+        return Err("an empty topic filter matches nothing; write one such as sensors/#".to_owned());
     }
     if text.len() > FILTER_BYTES_MAX || text.contains('\0') {
         return Err("the topic filter is longer than 65535 bytes or contains NUL".to_owned());
@@ -129,9 +102,7 @@ pub fn topic_filter(text: &str) -> Result<(), String> {
     let levels = text.split('/').collect::<Vec<_>>();
     for (index, level) in levels.iter().enumerate() {
         if level.contains(['+', '#']) && level.len() > 1 {
-            return Err(format!(
-                "\"{text}\": + and # stand alone between slashes, as in sensors/+/temperature"
-            ));
+            return Err(format!("\"{text}\": + and # stand alone between slashes, as in sensors/+/temperature"));
         }
         if *level == "#" && index + 1 < levels.len() {
             return Err(format!("\"{text}\": # is only allowed at the end"));
@@ -147,11 +118,9 @@ mod tests {
 
     #[test]
     fn broker_urls_are_read_and_written_alike() {
-        for (text, host, port) in [
-            ("mqtt://127.0.0.1:1884", "127.0.0.1", 1884),
-            ("mqtt://plant-broker:1883", "plant-broker", 1883),
-            ("mqtt://[::1]:7", "::1", 7),
-        ] {
+        for (text, host, port) in
+            [("mqtt://127.0.0.1:1884", "127.0.0.1", 1884), ("mqtt://plant-broker:1883", "plant-broker", 1883), ("mqtt://[::1]:7", "::1", 7)]
+        {
             let url = broker_url(text).unwrap();
             assert_eq!((url.host.as_str(), url.port), (host, port));
             assert_eq!(url.to_string(), text);
@@ -172,12 +141,7 @@ mod tests {
             assert!(broker_url(bad).is_err(), "{bad}");
         }
         assert!(broker_url("mqtts://h:8883").unwrap_err().contains("TLS"));
-        assert!(
-            !broker_url("mqtt://u:secret@h")
-                .unwrap_err()
-                .contains("secret"),
-            "no password in a message"
-        );
+        assert!(!broker_url("mqtt://u:secret@h").unwrap_err().contains("secret"), "no password in a message");
     }
 
     #[test]

@@ -22,10 +22,7 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File {
-                file,
-                line: Some(line),
-            } => write!(f, "{file}:{line}"),
+            Self::File { file, line: Some(line) } => write!(f, "{file}:{line}"),
             Self::File { file, line: None } => f.write_str(file),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Set(argument) => write!(f, "--set {argument}"),
@@ -84,11 +81,7 @@ impl fmt::Display for ConfigErrors {
             write!(f, "{problem}")?;
         }
         if self.problems.len() > PROBLEMS_MAX {
-            write!(
-                f,
-                "\nand {} more problems",
-                self.problems.len() - PROBLEMS_MAX
-            )?;
+            write!(f, "\nand {} more problems", self.problems.len() - PROBLEMS_MAX)?;
         }
         Ok(())
     }

@@ -16,16 +16,7 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 
 fn fold(name: &str) -> Vec<char> {
     // Longer names are no misspelling of ours, and the table below is quadratic.
-    name.chars()
-        .take(64)
-        .map(|c| {
-            if c == '-' {
-                '_'
-            } else {
-                c.to_ascii_lowercase()
-            }
-        })
-        .collect()
+    name.chars().take(64).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
 }
 
 /// Optimal string alignment: Levenshtein's distance with swaps of neighbours.

@@ -19,11 +19,7 @@ impl Places {
         let starts = line_starts(text);
         let mut lines = BTreeMap::new();
         note_table("", table, &starts, &mut lines);
-        Self {
-            file: file.to_owned(),
-            lines,
-            overrides: Vec::new(),
-        }
+        Self { file: file.to_owned(), lines, overrides: Vec::new() }
     }
 
     /// Notes that `path` was set again, from `place`.
@@ -40,18 +36,12 @@ impl Places {
                 return place.clone();
             }
             if let Some(line) = self.lines.get(at) {
-                return Place::File {
-                    file: self.file.clone(),
-                    line: Some(*line),
-                };
+                return Place::File { file: self.file.clone(), line: Some(*line) };
             }
             match at.rfind(['.', '[']) {
                 Some(cut) => at = &at[..cut],
                 None => {
-                    return Place::File {
-                        file: self.file.clone(),
-                        line: Some(1),
-                    };
+                    return Place::File { file: self.file.clone(), line: Some(1) };
                 }
             }
         }
@@ -69,56 +59,28 @@ pub(crate) fn line_of(text: &str, offset: usize) -> usize {
 }
 
 fn line_starts(text: &str) -> Vec<usize> {
-    std::iter::once(0)
-        .chain(
-            text.bytes()
-                .enumerate()
-                .filter(|(_, b)| *b == b'\n')
-                .map(|(at, _)| at + 1),
-        )
-        .collect()
+    std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1)).collect()
 }
 
 fn line_at(starts: &[usize], offset: usize) -> usize {
     starts.partition_point(|start| *start <= offset).max(1)
 }
 
-fn note_table(
-    path: &str,
-    table: &DeTable<'_>,
-    starts: &[usize],
-    lines: &mut BTreeMap<String, usize>,
-) {
+fn note_table(path: &str, table: &DeTable<'_>, starts: &[usize], lines: &mut BTreeMap<String, usize>) {
     for (key, value) in table {
         let name = key.get_ref();
-        let path = if path.is_empty() {
-            name.to_string()
-        } else {
-            format!("{path}.{name}")
-        };
+        let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
         note_value(&path, key.span(), value.get_ref(), starts, lines);
     }
 }
 
-fn note_value(
-    path: &str,
-    span: Range<usize>,
-    value: &DeValue<'_>,
-    starts: &[usize],
-    lines: &mut BTreeMap<String, usize>,
-) {
+fn note_value(path: &str, span: Range<usize>, value: &DeValue<'_>, starts: &[usize], lines: &mut BTreeMap<String, usize>) {
     lines.insert(path.to_owned(), line_at(starts, span.start));
     match value {
         DeValue::Table(table) => note_table(path, table, starts, lines),
         DeValue::Array(array) => {
             for (index, item) in array.iter().enumerate() {
-                note_value(
-                    &format!("{path}[{index}]"),
-                    item.span(),
-                    item.get_ref(),
-                    starts,
-                    lines,
-                );
+                note_value(&format!("{path}[{index}]"), item.span(), item.get_ref(), starts, lines);
             }
         }
         _ => {}

@@ -36,42 +36,19 @@ impl Table {
     /// When the file cannot be read or is no TOML; all else is noted and comes out of [`Table::end`].
     pub fn load(file: &Path, sets: &[String]) -> Result<Self, ConfigErrors> {
         // A variable that is not UTF-8 is not one of ours: our values are TOML.
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect::<Vec<_>>();
-        Self::parse(
-            &file.display().to_string(),
-            &layers::read_file(file)?,
-            &environment,
-            sets,
-        )
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect::<Vec<_>>();
+        Self::parse(&file.display().to_string(), &layers::read_file(file)?, &environment, sets)
     }
 
     /// As [`Table::load`], from a text and an environment that are at hand.
     ///
     /// # Errors
     /// When the text is no TOML.
-    pub fn parse(
-        file: &str,
-        text: &str,
-        environment: &[(String, String)],
-        sets: &[String],
-    ) -> Result<Self, ConfigErrors> {
-        let Merged {
-            values,
-            places,
-            problems,
-        } = layers::merge(file, text, environment, sets)?;
-        let shared = Rc::new(Shared {
-            places,
-            problems: RefCell::new(problems),
-        });
-        Ok(Self {
-            path: String::new(),
-            values,
-            known: Vec::new(),
-            shared,
-        })
+    pub fn parse(file: &str, text: &str, environment: &[(String, String)], sets: &[String]) -> Result<Self, ConfigErrors> {
+        let Merged { values, places, problems } = layers::merge(file, text, environment, sets)?;
+        let shared = Rc::new(Shared { places, problems: RefCell::new(problems) });
+        Ok(Self { path: String::new(), values, known: Vec::new(), shared })
     }
 
     /// The keys that are there and were not read yet.
@@ -92,9 +69,7 @@ impl Table {
         match value.kind {
             ValueKind::String(text) => Some(text),
             // Without quotes on a command line, `--set gateway=7` looks like a number and is none.
-            ValueKind::I64(_) | ValueKind::Boolean(_) | ValueKind::Float(_)
-                if self.shared.places.is_overridden(&path) =>
-            {
+            ValueKind::I64(_) | ValueKind::Boolean(_) | ValueKind::Float(_) if self.shared.places.is_overridden(&path) => {
                 value.into_string().ok()
             }
             kind => self.wrong_type(key, "a string in quotes", &kind),
@@ -102,34 +77,20 @@ impl Table {
     }
 
     /// A string that `read` turns into something; its error is noted as the problem.
-    pub fn text<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    pub fn text<T>(&mut self, key: &'static str, read: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.string(key)?;
-        read(&text)
-            .map_err(|message| self.problem(key, message))
-            .ok()
+        read(&text).map_err(|message| self.problem(key, message)).ok()
     }
 
     /// One of a few words.
     pub fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         self.text(key, |text| {
-            words
-                .iter()
-                .find(|(word, _)| *word == text)
-                .map(|(_, value)| *value)
-                .ok_or_else(|| {
-                    let known = words
-                        .iter()
-                        .map(|(word, _)| format!("\"{word}\""))
-                        .collect::<Vec<_>>()
-                        .join(", ");
-                    let hint = nearest(text, words.iter().map(|(word, _)| *word))
-                        .map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
-                    format!("\"{text}\" is not one of {known}{hint}")
-                })
+            words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
+                let known = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+                let hint =
+                    nearest(text, words.iter().map(|(word, _)| *word)).map_or(String::new(), |near| format!("; did you mean \"{near}\"?"));
+                format!("\"{text}\" is not one of {known}{hint}")
+            })
         })
     }
 
@@ -146,10 +107,7 @@ impl Table {
         match self.take(key)?.kind {
             ValueKind::I64(number) => match u64::try_from(number) {
                 Ok(number) if (min..=max).contains(&number) => Some(number),
-                _ => self.wrong(
-                    key,
-                    format!("{number} is out of range; write a whole number from {min} to {max}"),
-                ),
+                _ => self.wrong(key, format!("{number} is out of range; write a whole number from {min} to {max}")),
             },
             kind => self.wrong_type(key, "a whole number", &kind),
         }
@@ -160,10 +118,7 @@ impl Table {
         match self.take(key)?.kind {
             ValueKind::Float(number) if number.is_finite() => Some(number),
             ValueKind::Float(number) => self.wrong(key, format!("{number} is no finite number")),
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "a limit beyond 2^53 is as good as its nearest double"
-            )]
+            #[expect(clippy::cast_precision_loss, reason = "a limit beyond 2^53 is as good as its nearest double")]
             ValueKind::I64(number) => Some(number as f64),
             kind => self.wrong_type(key, "a number", &kind),
         }
@@ -188,10 +143,7 @@ impl Table {
         for (index, item) in items.into_iter().enumerate() {
             let read = match item.kind {
                 ValueKind::String(text) => duration_within(&text, min, max),
-                kind => Err(format!(
-                    "{} is no duration; write one in quotes, such as \"10s\"",
-                    describe(&kind)
-                )),
+                kind => Err(format!("{} is no duration; write one in quotes, such as \"10s\"", describe(&kind))),
             };
             match read {
                 Ok(ms) => out.push(ms),
@@ -207,20 +159,13 @@ impl Table {
     /// A size of `min` to `max` bytes, in bytes.
     pub fn size(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
         if let Some(number) = self.bare_number(key) {
-            return self.wrong(
-                key,
-                format!("{number} has no unit; write a size in quotes, such as \"{number}KiB\""),
-            );
+            return self.wrong(key, format!("{number} has no unit; write a size in quotes, such as \"{number}KiB\""));
         }
         self.text(key, |text| {
             let bytes = unit::size_bytes(text)?;
             match (min..=max).contains(&bytes) {
                 true => Ok(bytes),
-                false => Err(format!(
-                    "\"{text}\" is out of range; write a size from {} to {}",
-                    unit::size_text(min),
-                    unit::size_text(max)
-                )),
+                false => Err(format!("\"{text}\" is out of range; write a size from {} to {}", unit::size_text(min), unit::size_text(max))),
             }
         })
     }
@@ -237,8 +182,7 @@ impl Table {
     /// A section, `[key]`, read as empty where it is absent, so that all its defaults apply.
     pub fn section(&mut self, key: &'static str) -> Table {
         let path = self.path_of(key);
-        self.table(key)
-            .unwrap_or_else(|| self.below(path, Map::new()))
+        self.table(key).unwrap_or_else(|| self.below(path, Map::new()))
     }
 
     /// All sections `[[key]]`, in their order.
@@ -256,10 +200,7 @@ impl Table {
             let path = format!("{path}[{index}]");
             match item.kind {
                 ValueKind::Table(values) => out.push(self.below(path, values)),
-                kind => self.note(
-                    path,
-                    format!("expected a section, found {}", describe(&kind)),
-                ),
+                kind => self.note(path, format!("expected a section, found {}", describe(&kind))),
             }
         }
         out
@@ -268,18 +209,8 @@ impl Table {
     /// Notes that a key which has no default is absent, unless it is there and was wrong already.
     pub fn required<T>(&self, key: &'static str, value: Option<T>, example: &str) -> Option<T> {
         let path = self.path_of(key);
-        if value.is_none()
-            && !self
-                .shared
-                .problems
-                .borrow()
-                .iter()
-                .any(|problem| problem.key == path)
-        {
-            self.problem(
-                key,
-                format!("this key is required; write {key} = {example}"),
-            );
+        if value.is_none() && !self.shared.problems.borrow().iter().any(|problem| problem.key == path) {
+            self.problem(key, format!("this key is required; write {key} = {example}"));
         }
         value
     }
@@ -291,11 +222,7 @@ impl Table {
 
     /// Notes every key that was never asked for, with the name it was probably meant to be.
     pub fn finish(&self) {
-        for name in self
-            .values
-            .keys()
-            .filter(|name| !self.known.contains(&name.as_str()))
-        {
+        for name in self.values.keys().filter(|name| !self.known.contains(&name.as_str())) {
             let message = match nearest(name, self.known.iter().copied()) {
                 Some(near) => format!("unknown key; did you mean {near}?"),
                 None => format!("unknown key; known here: {}", self.known.join(", ")),
@@ -310,28 +237,15 @@ impl Table {
     /// All problems noted, in the order of the file.
     pub fn end(self) -> Result<(), ConfigErrors> {
         let problems = self.shared.problems.take();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigErrors::new(problems))
-        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigErrors::new(problems)) }
     }
 
     fn below(&self, path: String, values: Map<String, Value>) -> Table {
-        Table {
-            path,
-            values,
-            known: Vec::new(),
-            shared: Rc::clone(&self.shared),
-        }
+        Table { path, values, known: Vec::new(), shared: Rc::clone(&self.shared) }
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     fn take(&mut self, key: &'static str) -> Option<Value> {
@@ -354,11 +268,7 @@ impl Table {
 
     fn note(&self, key: String, message: String) {
         let place = self.shared.places.of_key(&key);
-        self.shared.problems.borrow_mut().push(Problem {
-            place,
-            key,
-            message,
-        });
+        self.shared.problems.borrow_mut().push(Problem { place, key, message });
     }
 
     fn wrong<T>(&self, key: &str, message: String) -> Option<T> {
@@ -367,10 +277,7 @@ impl Table {
     }
 
     fn wrong_type<T>(&self, key: &str, expected: &str, found: &ValueKind) -> Option<T> {
-        self.wrong(
-            key,
-            format!("expected {expected}, found {}", describe(found)),
-        )
+        self.wrong(key, format!("expected {expected}, found {}", describe(found)))
     }
 }
 
@@ -378,11 +285,9 @@ fn duration_within(text: &str, min: i64, max: i64) -> Result<i64, String> {
     let ms = unit::duration_ms(text)?;
     match (min..=max).contains(&ms) {
         true => Ok(ms),
-        false => Err(format!(
-            "\"{text}\" is out of range; write a duration from {} to {}",
-            unit::duration_text(min),
-            unit::duration_text(max)
-        )),
+        false => {
+            Err(format!("\"{text}\" is out of range; write a duration from {} to {}", unit::duration_text(min), unit::duration_text(max)))
+        }
     }
 }
 
@@ -407,10 +312,7 @@ mod tests {
     const FILE: &str = "gateway = \"a\"\n\n[mqtt]\nlisten = \"x\"\nlisen = 1\n\n[[limit]]\nhigh = 1\n\n[[limit]]\nhigh = \"two\"\n";
 
     fn read(text: &str, environment: &[(&str, &str)], sets: &[&str]) -> Table {
-        let environment = environment
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-            .collect::<Vec<_>>();
+        let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
         let sets = sets.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
         Table::parse("edge.toml", text, &environment, &sets).unwrap()
     }
@@ -432,119 +334,49 @@ mod tests {
         let text = root.end().unwrap_err().to_string();
         let lines = text.lines().collect::<Vec<_>>();
         assert_eq!(lines.len(), 4, "{text}");
-        assert!(
-            lines[0].starts_with("edge.toml:1: data_dir: this key is required"),
-            "{text}"
-        );
-        assert!(
-            lines[1].starts_with("edge.toml:4: mqtt.listen: \"x\" is no address"),
-            "{text}"
-        );
-        assert_eq!(
-            lines[2],
-            "edge.toml:5: mqtt.lisen: unknown key; did you mean listen?"
-        );
-        assert_eq!(
-            lines[3],
-            "edge.toml:11: limit[1].high: expected a number, found \"two\""
-        );
+        assert!(lines[0].starts_with("edge.toml:1: data_dir: this key is required"), "{text}");
+        assert!(lines[1].starts_with("edge.toml:4: mqtt.listen: \"x\" is no address"), "{text}");
+        assert_eq!(lines[2], "edge.toml:5: mqtt.lisen: unknown key; did you mean listen?");
+        assert_eq!(lines[3], "edge.toml:11: limit[1].high: expected a number, found \"two\"");
     }
 
     #[test]
     fn the_environment_overrides_the_file_and_set_overrides_both() {
-        let environment = [
-            ("TIDEGATE__MQTT__LISTEN", "e"),
-            ("TIDEGATE__GATEWAY", "7"),
-            ("TIDEGATE__LIMIT__1__HIGH", "2.5"),
-            ("TIDEGATE_SEEDS", "9"),
-        ];
-        let mut root = read(
-            FILE,
-            &environment,
-            &[
-                "mqtt.listen=s",
-                "windows.sizes=[\"1m\", \"5m\"]",
-                "mqtt.extra=true",
-            ],
-        );
+        let environment =
+            [("TIDEGATE__MQTT__LISTEN", "e"), ("TIDEGATE__GATEWAY", "7"), ("TIDEGATE__LIMIT__1__HIGH", "2.5"), ("TIDEGATE_SEEDS", "9")];
+        let mut root = read(FILE, &environment, &["mqtt.listen=s", "windows.sizes=[\"1m\", \"5m\"]", "mqtt.extra=true"]);
         assert_eq!(root.string("gateway").as_deref(), Some("7"));
         let mut mqtt = root.section("mqtt");
         assert_eq!(mqtt.string("listen").as_deref(), Some("s"));
         assert_eq!(mqtt.string("lisen"), None);
         mqtt.finish();
         assert_eq!(root.tables("limit")[1].number("high"), Some(2.5));
-        assert_eq!(
-            root.section("windows").durations("sizes", 1, i64::MAX),
-            Some(vec![60_000, 300_000])
-        );
+        assert_eq!(root.section("windows").durations("sizes", 1, i64::MAX), Some(vec![60_000, 300_000]));
         root.finish();
         let text = root.end().unwrap_err().to_string();
-        assert!(
-            text.contains("edge.toml:5: mqtt.lisen: expected a string in quotes, found 1"),
-            "{text}"
-        );
-        assert!(
-            text.contains("--set mqtt.extra=true: mqtt.extra: unknown key"),
-            "{text}"
-        );
+        assert!(text.contains("edge.toml:5: mqtt.lisen: expected a string in quotes, found 1"), "{text}");
+        assert!(text.contains("--set mqtt.extra=true: mqtt.extra: unknown key"), "{text}");
         assert_eq!(text.lines().count(), 2);
     }
 
     #[test]
     fn an_override_that_is_no_key_is_refused() {
-        for bad in [
-            "novalue",
-            "=1",
-            "a..b=1",
-            "limit[99999999].high=1",
-            "limit[-1].high=1",
-            "limit[x]=1",
-            "a b=1",
-        ] {
+        for bad in ["novalue", "=1", "a..b=1", "limit[99999999].high=1", "limit[-1].high=1", "limit[x]=1", "a b=1"] {
             assert!(read("", &[], &[bad]).end().is_err(), "{bad}");
         }
-        let error = read("", &[("TIDEGATE__A____B", "1")], &[])
-            .end()
-            .unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("environment variable TIDEGATE__A____B"),
-            "{error}"
-        );
+        let error = read("", &[("TIDEGATE__A____B", "1")], &[]).end().unwrap_err();
+        assert!(error.to_string().starts_with("environment variable TIDEGATE__A____B"), "{error}");
     }
 
     #[test]
     fn a_quantity_without_its_unit_is_told_how_to_write_it() {
-        let mut root = read(
-            "every = 5\nlimit = 1000\nretain = \"5KiB\"\nsizes = [\"10s\", 3]",
-            &[],
-            &[],
-        );
-        assert_eq!(
-            (
-                root.duration("every", 0, 9),
-                root.size("limit", 0, 9),
-                root.duration("retain", 0, 9)
-            ),
-            (None, None, None)
-        );
+        let mut root = read("every = 5\nlimit = 1000\nretain = \"5KiB\"\nsizes = [\"10s\", 3]", &[], &[]);
+        assert_eq!((root.duration("every", 0, 9), root.size("limit", 0, 9), root.duration("retain", 0, 9)), (None, None, None));
         assert_eq!(root.durations("sizes", 0, 99_999), None);
         let text = root.end().unwrap_err().to_string();
-        assert!(
-            text.contains(
-                "edge.toml:1: every: 5 has no unit; write a duration in quotes, such as \"5s\""
-            ),
-            "{text}"
-        );
-        assert!(
-            text.contains("edge.toml:2: limit: 1000 has no unit; write a size"),
-            "{text}"
-        );
-        assert!(
-            text.contains("edge.toml:4: sizes[1]: 3 is no duration"),
-            "{text}"
-        );
+        assert!(text.contains("edge.toml:1: every: 5 has no unit; write a duration in quotes, such as \"5s\""), "{text}");
+        assert!(text.contains("edge.toml:2: limit: 1000 has no unit; write a size"), "{text}");
+        assert!(text.contains("edge.toml:4: sizes[1]: 3 is no duration"), "{text}");
     }
 
     #[test]
@@ -553,12 +385,7 @@ mod tests {
         assert!(error.to_string().starts_with("edge.toml:2: "), "{error}");
         assert!(Table::parse("edge.toml", "\"a.b\" = 1\n", &[], &[]).is_err());
         assert!(Table::parse("edge.toml", "a = 99999999999999999999\n", &[], &[]).is_err());
-        assert!(
-            Table::load(Path::new("does/not/exist.toml"), &[])
-                .unwrap_err()
-                .to_string()
-                .contains("cannot be opened")
-        );
+        assert!(Table::load(Path::new("does/not/exist.toml"), &[]).unwrap_err().to_string().contains("cannot be opened"));
     }
 
     proptest! {

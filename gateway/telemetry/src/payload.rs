@@ -133,8 +133,21 @@ mod tests {
 
     #[test]
     fn what_is_no_reading_says_why() {
-        for bad in ["", "NaN", "inf", "hello", "{}", r#"{"a":"x"}"#, "[1,\"x\"]", "1e999", r#"{"value":1,"ts":-5}"#, r#"{"value":1e400}"#,
-            r#"{"value":1,"ts":"yesterday"}"#, r#"{"value":null}"#, "[[[[[[[[[[1]]]]]]]]]]"] {
+        for bad in [
+            "",
+            "NaN",
+            "inf",
+            "hello",
+            "{}",
+            r#"{"a":"x"}"#,
+            "[1,\"x\"]",
+            "1e999",
+            r#"{"value":1,"ts":-5}"#,
+            r#"{"value":1e400}"#,
+            r#"{"value":1,"ts":"yesterday"}"#,
+            r#"{"value":null}"#,
+            "[[[[[[[[[[1]]]]]]]]]]",
+        ] {
             assert!(all(bad).is_err(), "{bad}");
         }
     }

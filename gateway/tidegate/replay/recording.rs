@@ -172,7 +172,9 @@ mod tests {
 
     #[test]
     fn delimiter_time_and_columns_are_found() {
-        let mut skab = recording("\u{feff}datetime;Temp;Volume Flow;note\n2020-03-09 10:14:33;1.50;-2e3;x\n2020-03-09 10:14:34;NaN;;\n", &ALL).unwrap();
+        let mut skab =
+            recording("\u{feff}datetime;Temp;Volume Flow;note\n2020-03-09 10:14:33;1.50;-2e3;x\n2020-03-09 10:14:34;NaN;;\n", &ALL)
+                .unwrap();
         assert_eq!(skab.columns(), ["Temp", "Volume Flow", "note"]);
         let mut row = Row::default();
         assert!(skab.next(&mut row).unwrap());
@@ -185,7 +187,9 @@ mod tests {
 
     #[test]
     fn a_column_that_is_not_there_is_told_its_near_name() {
-        let Err(Failure::Usage(error)) = recording("time,value\n", &Choice { columns: &["valeu".to_owned()], ..ALL }) else { panic!("accepted") };
+        let Err(Failure::Usage(error)) = recording("time,value\n", &Choice { columns: &["valeu".to_owned()], ..ALL }) else {
+            panic!("accepted")
+        };
         assert!(error.to_string().contains("did you mean \"value\"?"), "{error}");
         assert!(recording("time\n", &ALL).is_err(), "nothing to publish");
         assert!(!recording("a,b\n1,2\n", &ALL).unwrap().has_time());

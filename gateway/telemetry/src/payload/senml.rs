@@ -8,7 +8,19 @@ use std::borrow::Cow;
 
 /// JSON names and CBOR labels of RFC 8428, table 4.
 const NAMES: [(&str, i64); 14] = [
-    ("bver", -1), ("bn", -2), ("bt", -3), ("bu", -4), ("bv", -5), ("bs", -6), ("n", 0), ("u", 1), ("v", 2), ("vs", 3), ("vb", 4), ("s", 5), ("t", 6),
+    ("bver", -1),
+    ("bn", -2),
+    ("bt", -3),
+    ("bu", -4),
+    ("bv", -5),
+    ("bs", -6),
+    ("n", 0),
+    ("u", 1),
+    ("v", 2),
+    ("vs", 3),
+    ("vb", 4),
+    ("s", 5),
+    ("t", 6),
     ("vd", 8),
 ];
 /// Times below 2^28 seconds are relative to now (RFC 8428, 4.5.3).

@@ -115,9 +115,8 @@ fn one<'a>(node: &Node, out: &mut Vec<Sample<'a>>) -> Result<(), PayloadError> {
         out.push(Sample { suffix: None, value, time_ms: None, unit: None });
         return Ok(());
     };
-    let field = |names: &[&str]| {
-        names.iter().find_map(|n| fields.iter().find(|(k, _)| matches!(k, Key::Text(t) if t == n)).map(|(_, v)| v))
-    };
+    let field =
+        |names: &[&str]| names.iter().find_map(|n| fields.iter().find(|(k, _)| matches!(k, Key::Text(t) if t == n)).map(|(_, v)| v));
     const TIMES: [&str; 3] = ["ts", "time", "timestamp"];
     let time_ms = field(&TIMES).map(Node::time_ms).transpose()?;
     let unit = match field(&["unit"]) {

@@ -1,0 +1,141 @@
+//! Processes and clients of a test's plant.
+
+use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// A role that runs until it is killed or dropped.
+pub struct Role {
+    child: Child,
+    pub mqtt: u16,
+    pub http: u16,
+}
+
+impl Role {
+    /// Starts a role and waits until it is ready.
+    pub fn start(role: &str, config: &Path, data: &Path) -> Role {
+        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args([role, "--config"])
+            .arg(config)
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pid = u64::from(child.id());
+        let run = data.join("run.json");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let found = std::fs::read(&run).ok().and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+            if let Some(v) = found.filter(|v| v["pid"] == pid) {
+                let port = |key: &str| v[key].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
+                return Role { child, mqtt: port("mqtt"), http: port("http") };
+            }
+            assert!(Instant::now() < deadline, "{role} is not ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; the exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        // SAFETY: a signal to a child that has not been waited for.
+        unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Writes a config with a fixed MQTT port, so that a role that comes back is found again.
+pub fn configs(dir: &Path, mqtt: u16, cloud_mqtt: u16) -> (PathBuf, PathBuf) {
+    let edge = dir.join("edge.toml");
+    let cloud = dir.join("cloud.toml");
+    let d = dir.display();
+    std::fs::write(
+        &edge,
+        format!(
+            "gateway = \"plant-a\"\ndata_dir = \"{d}/edge\"\n[mqtt]\nlisten = \"127.0.0.1:{mqtt}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [cloud]\nurl = \"mqtt://127.0.0.1:{cloud_mqtt}\"\nevery = \"1s\"\n[windows]\nsizes = [\"1s\", \"10s\"]\ngrace = \"1s\"\n\
+         [[limit]]\nseries = \"**/temperature\"\nhigh_high = 95.0\n"
+        ),
+    )
+    .unwrap();
+    std::fs::write(
+        &cloud,
+        format!("data_dir = \"{d}/cloud\"\n[mqtt]\nlisten = \"127.0.0.1:{cloud_mqtt}\"\n[http]\nlisten = \"127.0.0.1:0\"\n"),
+    )
+    .unwrap();
+    (edge, cloud)
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Publishes at QoS 1 from a client with a persistent session and waits for every PUBACK,
+/// through restarts of the gateway.
+pub fn publish_all(port: u16, messages: Vec<(String, String)>) -> std::thread::JoinHandle<usize> {
+    std::thread::spawn(move || {
+        let mut options = MqttOptions::new("press", "127.0.0.1", port);
+        options.set_clean_session(false).set_keep_alive(Duration::from_secs(5)).set_inflight(100);
+        let (client, mut connection) = Client::new(options, 100);
+        let total = messages.len();
+        let sender = std::thread::spawn(move || {
+            for (topic, payload) in messages {
+                client.publish(topic, QoS::AtLeastOnce, false, payload).unwrap();
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            client
+        });
+        let mut acked = 0;
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while acked < total && Instant::now() < deadline {
+            match connection.recv_timeout(Duration::from_secs(1)) {
+                Ok(Ok(Event::Incoming(Packet::PubAck(_)))) => acked += 1,
+                Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) => break,
+                Ok(Ok(_)) | Err(_) => {}
+                Ok(Err(_)) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+        drop(sender.join().unwrap());
+        acked
+    })
+}
+
+/// Everything a consumer receives, through restarts of the bridge.
+pub fn consume(port: u16, filters: &'static [&'static str]) -> Receiver<(String, Value)> {
+    let (send, receive) = channel();
+    std::thread::spawn(move || {
+        let mut options = MqttOptions::new("consumer", "127.0.0.1", port);
+        options.set_max_packet_size(1 << 20, 1 << 20);
+        let (client, mut connection) = Client::new(options, 100);
+        for event in connection.iter() {
+            match event {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => filters.iter().for_each(|f| client.try_subscribe(*f, QoS::AtLeastOnce).unwrap()),
+                Ok(Event::Incoming(Packet::Publish(p))) => {
+                    if send.send((p.topic, serde_json::from_slice(&p.payload).unwrap())).is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    });
+    receive
+}
