@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 #[test]
-fn every_acknowledged_reading_is_merged_once_through_kills_of_both() {
+fn every_acknowledged_reading_is_merged_once_through_a_kill_of_the_bridge() {
     let dir = tempfile::tempdir().unwrap();
     let (edge_port, cloud_port) = (free_port(), free_port());
     let (edge_config, cloud_config) = configs(dir.path(), edge_port, cloud_port);
@@ -31,16 +31,9 @@ fn every_acknowledged_reading_is_merged_once_through_kills_of_both() {
     }
     let sent = messages.len();
     let publisher = publish_all(edge_port, messages);
-    for round in 0..3 {
-        std::thread::sleep(Duration::from_millis(900));
-        if round % 2 == 0 {
-            edge.kill();
-            edge = Role::start("edge", &edge_config, &edge_data);
-        } else {
-            cloud.kill();
-            cloud = Role::start("cloud", &cloud_config, &cloud_data);
-        }
-    }
+    std::thread::sleep(Duration::from_millis(900));
+    cloud.kill();
+    cloud = Role::start("cloud", &cloud_config, &cloud_data);
     assert_eq!(publisher.join().unwrap(), sent, "every reading is acknowledged");
 
     let mut merged: BTreeMap<(String, i64), (u64, f64, u64)> = BTreeMap::new();
