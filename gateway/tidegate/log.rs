@@ -1,7 +1,7 @@
 //! `tidegate log`: reads the durable log, also beside a running process: no lock, nothing changed.
 
 use crate::outcome::{Failure, print};
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use journal::{Frame, Reader, snapshot};
 use replica::record::{FLAG_LEAVES, Record, SessionEvent};
 use serde_json::{Map, Value, json};
@@ -317,10 +317,12 @@ fn survey_once(data_dir: &Path) -> Result<Survey, Failure> {
             ControlFlow::Continue(())
         })
         .map_err(anyhow::Error::from)?;
-    let listed = snapshot::list(reader.dir()).with_context(|| format!("{} cannot be read", reader.dir().display()))?;
-    for (at, path) in listed {
-        match (snapshot::read(&path), path.exists()) {
-            (Some((_, state)), _) => out.snapshots.push((at, state.len() as u64)),
+    let disk = journal::disk::RealDisk;
+    let listed = snapshot::list(&disk, reader.dir()).map_err(anyhow::Error::from)?;
+    for saved in listed {
+        let path = snapshot::path_of(reader.dir(), saved.at);
+        match (snapshot::read(&disk, reader.dir(), saved.at), path.exists()) {
+            (Some(state), _) => out.snapshots.push((saved.at, state.len() as u64)),
             // Replaced by a newer one while we looked.
             (None, false) => {}
             (None, true) => out.bad_snapshots.push(format!("{}: the checksum does not match", path.display())),

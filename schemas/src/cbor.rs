@@ -40,6 +40,20 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], max_len: usize) -> Result<T
     serde_cbor::from_slice(bytes).map_err(|e| DecodeError::Cbor(e.to_string()))
 }
 
+/// Decodes a value of no known shape that has at most `items_max` items: elements, keys and
+/// values at every level. A map of one entry, three bytes, takes some 700 in memory, so the
+/// length of the bytes alone would be a weak bound.
+///
+/// # Errors
+/// As [`from_slice`], and [`DecodeError::TooLong`] beyond `items_max`.
+pub fn value(bytes: &[u8], items_max: usize) -> Result<Value, DecodeError> {
+    let items = scan::one_item(bytes)?;
+    if items > items_max {
+        return Err(DecodeError::TooLong { length: items as u64, max: items_max });
+    }
+    serde_cbor::from_slice(bytes).map_err(|e| DecodeError::Cbor(e.to_string()))
+}
+
 /// `#[serde(deserialize_with = "cbor::list::<_, _, MAX>")]`: a list of at most `MAX` elements.
 /// A `Vec` alone would grow with whatever the bytes hold; small elements become many times
 /// their size in memory.
@@ -171,6 +185,13 @@ mod tests {
         assert_eq!(from_slice::<Bounded>(&bytes, short), Err(DecodeError::TooLong { length: bytes.len() as u64, max: short }));
         let four = from_slice::<Bounded>(&to_vec(&Bounded { few: vec![0; 4] }), 100);
         assert!(matches!(&four, Err(DecodeError::Cbor(why)) if why.contains("at most 3 elements")), "{four:?}");
+    }
+
+    #[test]
+    fn items_of_a_value_are_bounded() {
+        let three = [0xa1, 0x61, b'v', 0x01];
+        assert!(matches!(value(&three, 3), Ok(Value::Map(_))));
+        assert_eq!(value(&three, 2), Err(DecodeError::TooLong { length: 3, max: 2 }));
     }
 
     proptest! {

@@ -25,41 +25,47 @@ struct Head {
     argument: Option<u64>,
 }
 
-/// Checks that `bytes` are exactly one item.
+/// Checks that `bytes` are exactly one item, and counts it with all the items within it:
+/// elements, keys and values alike.
 ///
 /// # Errors
 /// [`DecodeError::Short`] and [`DecodeError::TooLong`] for lengths beyond the bytes that are
 /// there, [`DecodeError::TooDeep`] beyond [`CBOR_DEPTH_MAX`], [`DecodeError::Trailing`] when
 /// bytes follow, [`DecodeError::Invalid`] for what RFC 8949 reserves.
-pub fn one_item(bytes: &[u8]) -> Result<(), DecodeError> {
+pub fn one_item(bytes: &[u8]) -> Result<usize, DecodeError> {
     let mut reader = Reader::new(bytes);
     let first = reader.u8()?;
-    item(&mut reader, first, CBOR_DEPTH_MAX)?;
-    reader.finish()
+    let count = item(&mut reader, first, CBOR_DEPTH_MAX)?;
+    reader.finish()?;
+    Ok(count)
 }
 
-/// The item that begins with `first`, with at most `depth` levels below it.
+/// The item that begins with `first`, with at most `depth` levels below it; how many items.
 /// Recursion is bounded by `depth`, the work by the bytes: each call consumes at least one.
-fn item(reader: &mut Reader<'_>, first: u8, depth: usize) -> Result<(), DecodeError> {
+fn item(reader: &mut Reader<'_>, first: u8, depth: usize) -> Result<usize, DecodeError> {
     let Head { major, argument } = head(reader, first)?;
-    match major {
-        BYTES | TEXT => match argument {
-            Some(length) => skip(reader, length),
-            None => chunks(reader, major),
-        },
+    let within = match major {
+        BYTES | TEXT => {
+            match argument {
+                Some(length) => skip(reader, length)?,
+                None => chunks(reader, major)?,
+            }
+            0
+        }
         ARRAY | MAP | TAG => {
             let depth = depth.checked_sub(1).ok_or(DecodeError::TooDeep { max: CBOR_DEPTH_MAX })?;
             let per_element = if major == MAP { 2 } else { 1 };
             match argument {
                 // A tag's argument is its name; one item follows.
-                Some(_) if major == TAG => items(reader, 1, depth),
-                Some(count) => items(reader, claimed(reader, count, per_element)?, depth),
-                None => until_break(reader, per_element, depth),
+                Some(_) if major == TAG => items(reader, 1, depth)?,
+                Some(count) => items(reader, claimed(reader, count, per_element)?, depth)?,
+                None => until_break(reader, per_element, depth)?,
             }
         }
         // Integers and simple values, floats among them, are their head.
-        _ => Ok(()),
-    }
+        _ => 0,
+    };
+    Ok(1 + within)
 }
 
 fn head(reader: &mut Reader<'_>, first: u8) -> Result<Head, DecodeError> {
@@ -89,22 +95,24 @@ fn claimed(reader: &Reader<'_>, count: u64, per_element: u64) -> Result<u64, Dec
     }
 }
 
-fn items(reader: &mut Reader<'_>, count: u64, depth: usize) -> Result<(), DecodeError> {
+fn items(reader: &mut Reader<'_>, count: u64, depth: usize) -> Result<usize, DecodeError> {
+    let mut total = 0;
     for _ in 0..count {
         let first = reader.u8()?;
-        item(reader, first, depth)?;
+        total += item(reader, first, depth)?;
     }
-    Ok(())
+    Ok(total)
 }
 
-fn until_break(reader: &mut Reader<'_>, per_element: u64, depth: usize) -> Result<(), DecodeError> {
+fn until_break(reader: &mut Reader<'_>, per_element: u64, depth: usize) -> Result<usize, DecodeError> {
+    let mut total = 0;
     loop {
         let first = reader.u8()?;
         if first == BREAK {
-            return Ok(());
+            return Ok(total);
         }
-        item(reader, first, depth)?;
-        items(reader, per_element - 1, depth)?;
+        total += item(reader, first, depth)?;
+        total += items(reader, per_element - 1, depth)?;
     }
 }
 
@@ -135,24 +143,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn items_of_every_kind_pass() {
-        for bytes in [
-            &[0x00][..],
-            &[0x1b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
-            &[0x20],
-            &[0x42, 1, 2],
-            &[0x5f, 0x41, 1, 0x40, 0xff],
-            &[0x61, b'v'],
-            &[0x7f, 0x61, b'v', 0xff],
-            &[0x82, 0x01, 0x80],
-            &[0x9f, 0x01, 0x9f, 0xff, 0xff],
-            &[0xa1, 0x00, 0xf6],
-            &[0xbf, 0x00, 0xf5, 0xff],
-            &[0xc1, 0x00],
-            &[0xf9, 0x3c, 0x00],
-            &[0xf8, 0xff],
+    fn items_of_every_kind_pass_and_are_counted() {
+        for (bytes, count) in [
+            (&[0x00][..], 1),
+            (&[0x1b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], 1),
+            (&[0x20], 1),
+            (&[0x42, 1, 2], 1),
+            (&[0x5f, 0x41, 1, 0x40, 0xff], 1),
+            (&[0x61, b'v'], 1),
+            (&[0x7f, 0x61, b'v', 0xff], 1),
+            (&[0x82, 0x01, 0x80], 3),
+            (&[0x9f, 0x01, 0x9f, 0xff, 0xff], 3),
+            (&[0xa1, 0x00, 0xf6], 3),
+            (&[0xbf, 0x00, 0xf5, 0xff], 3),
+            (&[0xc1, 0x00], 2),
+            (&[0xf9, 0x3c, 0x00], 1),
+            (&[0xf8, 0xff], 1),
         ] {
-            assert_eq!(one_item(bytes), Ok(()), "{bytes:02x?}");
+            assert_eq!(one_item(bytes), Ok(count), "{bytes:02x?}");
         }
     }
 
@@ -172,7 +180,7 @@ mod tests {
     #[test]
     fn nesting_ends_at_its_bound() {
         let nested = |levels: usize| [vec![0x81; levels], vec![0x00]].concat();
-        assert_eq!(one_item(&nested(CBOR_DEPTH_MAX)), Ok(()));
+        assert_eq!(one_item(&nested(CBOR_DEPTH_MAX)), Ok(CBOR_DEPTH_MAX + 1));
         assert_eq!(one_item(&nested(CBOR_DEPTH_MAX + 1)), Err(DecodeError::TooDeep { max: CBOR_DEPTH_MAX }));
         assert_eq!(one_item(&vec![0xbf; 1 << 20]), Err(DecodeError::TooDeep { max: CBOR_DEPTH_MAX }));
         assert_eq!(one_item(&vec![0xc1; 1 << 20]), Err(DecodeError::TooDeep { max: CBOR_DEPTH_MAX }));

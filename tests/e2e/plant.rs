@@ -24,14 +24,17 @@ impl Role {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let pid = u64::from(child.id());
+        // Owned from here on, so that it ends with the test whatever happens.
+        let mut started = Role { child, mqtt: 0, http: 0 };
+        let pid = u64::from(started.child.id());
         let run = data.join("run.json");
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let found = std::fs::read(&run).ok().and_then(|b| serde_json::from_slice::<Value>(&b).ok());
             if let Some(v) = found.filter(|v| v["pid"] == pid) {
                 let port = |key: &str| v[key].as_str().unwrap().rsplit(':').next().unwrap().parse().unwrap();
-                return Role { child, mqtt: port("mqtt"), http: port("http") };
+                (started.mqtt, started.http) = (port("mqtt"), port("http"));
+                return started;
             }
             assert!(Instant::now() < deadline, "{role} is not ready");
             std::thread::sleep(Duration::from_millis(20));

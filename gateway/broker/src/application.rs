@@ -1,5 +1,6 @@
-//! What the embedding program answers.
+//! What the embedding program answers: the traits and types between it and the broker.
 
+pub use crate::refusal::Refusal;
 use parking_lot::Mutex;
 use std::any::Any;
 use tokio::sync::watch;
@@ -25,15 +26,15 @@ pub enum Version {
     V5,
 }
 
-/// A connected client.
+/// A connected client, or the one whose will is published.
 pub struct Client {
-    /// Its identifier.
+    /// Its identifier, chosen by the broker where it had none.
     pub client_id: String,
     /// Its durable session's number, 0 for none.
     pub session: u64,
-    /// Its version.
+    /// Its protocol version.
     pub version: Version,
-    /// Number of the connection.
+    /// Number of the connection, unique in this process.
     pub connection: u64,
     /// The application's memory of this connection.
     pub memory: Mutex<Option<Box<dyn Any + Send>>>,
@@ -58,7 +59,8 @@ pub struct Publish<'a> {
     pub will: bool,
 }
 
-/// What becomes of a PUBLISH.
+/// What becomes of a PUBLISH. Acknowledgements of one client leave in the order of arrival, so
+/// each also waits for those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// An ordinary message: routed and acknowledged at once.
@@ -67,43 +69,13 @@ pub enum Verdict {
     Accept,
     /// Acknowledged, and routed if so asked, once the ticket is durable.
     After {
-        /// When.
+        /// Durable once the horizon has reached it.
         ticket: Ticket,
         /// Whether subscribers get it then.
         route: bool,
     },
-    /// Not taken.
+    /// Not taken: MQTT 5 hears why; in MQTT 3.1.1 the connection closes, at QoS 0 it is dropped.
     Refuse(Refusal),
-}
-
-/// Why something is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// A limit or the disk is full.
-    QuotaExceeded,
-    /// The payload is not of the expected form.
-    PayloadFormatInvalid,
-    /// Not allowed.
-    NotAuthorized,
-    /// The topic cannot be used.
-    TopicNameInvalid,
-    /// Not now: offered again once the horizon moves.
-    Busy,
-    /// The application is closing.
-    Unavailable,
-}
-
-impl Refusal {
-    /// The reason code of MQTT 5 (2.4).
-    pub fn code(self) -> u8 {
-        match self {
-            Refusal::QuotaExceeded | Refusal::Busy => 0x97,
-            Refusal::PayloadFormatInvalid => 0x99,
-            Refusal::NotAuthorized => 0x87,
-            Refusal::TopicNameInvalid => 0x90,
-            Refusal::Unavailable => 0x83,
-        }
-    }
 }
 
 /// A durable session to be opened.
@@ -127,21 +99,56 @@ pub struct Opened {
 }
 
 /// What happens to a durable session.
-#[derive(Debug, Clone, Copy)]
-#[allow(missing_docs)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionEvent<'a> {
-    Resumed { expiry_s: u32 },
-    Disconnected { expiry_s: u32 },
+    /// Its client is back; CONNACK waits for the ticket.
+    Resumed {
+        /// Expiry in seconds that it asks for now.
+        expiry_s: u32,
+    },
+    /// Its client is gone; the session stays.
+    Disconnected {
+        /// Expiry in seconds from now, `u32::MAX` for never.
+        expiry_s: u32,
+    },
+    /// It is over: expired, or its client began anew.
     Ended,
-    Subscribed { filter: &'a str, options: u8, identifier: Option<u32> },
-    Unsubscribed { filter: &'a str },
-    Qos2Received { packet_id: u16 },
-    Qos2Released { packet_id: u16 },
+    /// It has a subscription, new or replaced; SUBACK waits for the ticket.
+    Subscribed {
+        /// Filter, valid.
+        filter: &'a str,
+        /// Options byte (MQTT 5, 3.8.3.1).
+        options: u8,
+        /// Subscription identifier.
+        identifier: Option<u32>,
+    },
+    /// A subscription is gone; UNSUBACK waits for the ticket.
+    Unsubscribed {
+        /// Filter.
+        filter: &'a str,
+    },
+    /// A QoS 2 message that the application let route came; PUBREC waits for the ticket. For
+    /// messages with [`Verdict::After`] the application logs the identifier itself.
+    Qos2Received {
+        /// Packet identifier.
+        packet_id: u16,
+    },
+    /// A QoS 2 identifier is free again; PUBCOMP waits for the ticket.
+    Qos2Released {
+        /// Packet identifier.
+        packet_id: u16,
+    },
 }
 
 /// The embedding program.
 pub trait Application: Send + Sync + 'static {
-    /// One verdict for each PUBLISH of a batch, in order. Called on the client's task; must not wait.
+    /// Pushes one verdict for each PUBLISH of a batch, in order: all those that one read of one
+    /// client brought, at most [`BATCH_MAX`](crate::limits::BATCH_MAX). A QoS 2 message that was
+    /// received before is not offered again. Called on the client's task; must not wait.
+    ///
+    /// After a verdict of [`Refusal::Busy`] the rest of the batch is offered again with it, so
+    /// the application must not have taken anything behind it. A missing verdict counts as
+    /// [`Refusal::Unavailable`].
     fn publish(&self, client: &Client, batch: &[Publish<'_>], verdicts: &mut Vec<Verdict>);
     /// Opens a durable session.
     ///

@@ -2,26 +2,45 @@
 //!
 //! Knows packets, sessions and subscriptions, and refuses to know what a payload means: it
 //! hands each batch of PUBLISHes to an [`Application`] and acknowledges when the ticket it
-//! got comes back as durable.
+//! got back is durable. It writes no file; what must outlive the process it tells the
+//! application.
 //!
 //! | file | subject |
 //! |---|---|
 //! | [`application`] | what the embedding program answers |
+//! | `refusal.rs` | why something is not taken → reason codes, once |
 //! | [`codec`] | bytes ↔ packets, in place, sizes checked first |
 //! | [`topic`] | topic names and filters |
-//! | [`router`] | who gets a message; retained messages |
-//! | [`session`] | what outlives a connection |
-//! | [`connection`] | the one loop per client |
-//! | [`server`] | sockets, the handle, orderly stop |
+//! | `listener.rs` | sockets, the bound on connections |
+//! | `connection.rs` | the one loop per client; below it `handshake`, `inbound`, `control`, `outbound` |
+//! | `registry.rs` | all sessions: taking over, expiry |
+//! | `session.rs` | one client's QoS state, no sockets |
+//! | `router.rs` | the trie of subscriptions: who gets a message |
+//! | `subscriber.rs` | one session's bounded queue |
+//! | `retained.rs`, `will.rs`, `message.rs` | retained messages, last wills, what a message is |
+//! | `server.rs` | the handle, the orderly stop |
+//! | [`limits`], [`error`], `stats.rs` | bounds with reasons, breaches of the protocol, figures |
+
 pub mod application;
 pub mod codec;
-pub mod connection;
+mod connection;
+pub mod error;
 pub mod limits;
-pub mod router;
-pub mod server;
-pub mod session;
+mod listener;
+mod message;
+mod refusal;
+mod registry;
+mod retained;
+mod router;
+mod server;
+mod session;
+mod stats;
+mod subscriber;
 pub mod topic;
+mod will;
 
-pub use application::{Application, Client, Horizon, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
-pub use server::{Broker, Config, Stats};
+pub use application::{Application, Client, Horizon, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
+pub use refusal::Refusal;
+pub use server::{Broker, Config};
 pub use session::StoredSession;
+pub use stats::Stats;

@@ -1,22 +1,77 @@
-//! Bounds of the front door, each with its reason.
+//! Bounds of the front door, each with its reason and what happens there.
 
 use std::time::Duration;
 
-/// QoS > 0 PUBLISHes of one client that may wait for their commit; announced as Receive Maximum in MQTT 5.
+/// QoS > 0 PUBLISHes of one client whose acknowledgement is outstanding, announced as Receive
+/// Maximum in MQTT 5. Enough to keep one sync busy; one more closes with 0x93.
 pub const RECEIVE_MAX: u16 = 1024;
-/// PUBLISHes handed over at once.
+/// PUBLISHes handed to the application at once: amortises its lock and keeps the task short.
 pub const BATCH_MAX: usize = 256;
-/// Messages waiting for a subscriber that does not read; what comes beyond is dropped and counted.
+/// Answers of one client that may wait for the horizon; the socket is not read meanwhile.
+pub const PENDING_MAX: usize = 2 * RECEIVE_MAX as usize;
+/// Bytes of messages that wait with those answers; the socket is not read meanwhile.
+pub const PENDING_BYTES_MAX: usize = 4 << 20;
+/// Bytes waiting to be written to one client; beyond, it is not read from.
+pub const OUTPUT_BYTES_MAX: usize = 256 << 10;
+/// Bytes up to which deliveries are gathered into one write.
+pub const OUTPUT_FILL_BYTES: usize = 64 << 10;
+/// Deliveries taken from a subscriber's queue under one lock.
+pub const TAKE_MAX: usize = 64;
+/// Bytes a connection's read buffer begins with: ten thousand idle sensors stay cheap.
+pub const READ_BYTES_MIN: usize = 2 << 10;
+/// Bytes it grows to while reads fill it.
+pub const READ_BYTES_MAX: usize = 64 << 10;
+
+/// Live messages waiting for one subscriber, present or absent; one more is dropped and counted.
 pub const SUBSCRIBER_QUEUE_MAX: usize = 10_000;
+/// Bytes waiting for all subscribers together (shared payloads count once for each); one more
+/// message is dropped and counted.
+pub const QUEUED_BYTES_MAX: usize = 512 << 20;
 /// QoS 1 messages sent to a subscriber and not acknowledged, unless it asks for fewer.
 pub const INFLIGHT_MAX: u16 = 512;
-/// Bytes read from a socket at once.
-pub const READ_BYTES: usize = 64 * 1024;
-/// Retained messages; beyond, a new topic is not retained.
+/// Topics whose subscribers a connection remembers; cleared when reached.
+pub const ROUTES_CACHED_MAX: usize = 4096;
+
+/// Retained messages; a new topic beyond is routed, not retained, and counted.
 pub const RETAINED_MAX: usize = 200_000;
-/// Subscriptions of one session.
+/// Bytes of retained topics, payloads and properties; the same.
+pub const RETAINED_BYTES_MAX: usize = 256 << 20;
+
+/// Subscriptions of one session; one more is refused with 0x97 (0x80 in MQTT 3.1.1).
 pub const SUBSCRIPTIONS_MAX: usize = 1_000;
-/// A connection must say CONNECT within this time.
-pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
-/// Sessions held for absent clients.
+/// Subscriptions of all sessions; the same.
+pub const SUBSCRIPTIONS_TOTAL_MAX: usize = 1_000_000;
+/// Levels of a filter: bounds the depth of the subscription trie and of its walks.
+pub const FILTER_LEVELS_MAX: usize = 128;
+/// Sessions of present and absent clients; one more CONNECT is refused with 0x97.
 pub const SESSIONS_MAX: usize = 100_000;
+/// QoS 2 packet ids that a session may hold unreleased; one more closes with 0x93. MQTT 5
+/// clients are held to [`RECEIVE_MAX`] before.
+pub const RECEIVED_IDS_MAX: usize = 4096;
+/// Bytes of a client identifier; a longer one is refused with 0x85.
+pub const CLIENT_ID_BYTES_MAX: usize = 1024;
+
+/// A connection must have said CONNECT within this time.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Bytes of a CONNECT: identifier, will and credentials of a stranger.
+pub const CONNECT_BYTES_MAX: usize = 256 << 10;
+/// Connections beyond the bound that are told so at once; more are closed unanswered.
+pub const TURNED_AWAY_MAX: usize = 64;
+/// How long a session's older connection may take to give it up.
+pub const TAKEOVER_WAIT: Duration = Duration::from_secs(5);
+/// How long a closing connection waits for what it was given to become durable.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(5);
+/// How long a client may leave our bytes unread before it counts as lost.
+pub const WRITE_STALL: Duration = Duration::from_secs(60);
+/// How long the peer is listened to after the last byte is written, so that a reset does not
+/// overtake it.
+pub const LINGER: Duration = Duration::from_millis(500);
+/// Patience with a busy application for a client without a keep-alive.
+pub const BUSY_WAIT: Duration = Duration::from_secs(30);
+/// A busy application is asked again this often even if the horizon stands still.
+pub const BUSY_RETRY: Duration = Duration::from_millis(100);
+
+const _: () = assert!(BATCH_MAX <= PENDING_MAX);
+const _: () = assert!(INFLIGHT_MAX > 0 && RECEIVE_MAX > 0);
+const _: () = assert!(OUTPUT_FILL_BYTES < OUTPUT_BYTES_MAX);
+const _: () = assert!(RECEIVED_IDS_MAX >= RECEIVE_MAX as usize);

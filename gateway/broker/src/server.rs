@@ -1,179 +1,150 @@
-//! Sockets, the handle, orderly stop.
+//! The handle on the front door, what its tasks share, and the orderly stop.
 
-use crate::application::{Application, SessionEvent, Ticket};
-use crate::connection;
-use crate::router::{Message, Router};
-use crate::session::{Session, StoredSession};
+use crate::application::Application;
+use crate::listener;
+use crate::message::Message;
+use crate::registry::Sessions;
+use crate::retained::Retained;
+use crate::router::Router;
+use crate::session::StoredSession;
+use crate::stats::{Counters, Stats, count, read};
 use bytes::Bytes;
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How the front door behaves.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Largest packet taken, in bytes.
+    /// Largest packet taken, in bytes, its header included; announced in MQTT 5, a larger one
+    /// closes with 0x95.
     pub max_packet: usize,
-    /// Connections at once; one more is closed unanswered.
+    /// Connections at once; one more is told so in its CONNACK.
     pub connections_max: usize,
 }
 
-/// Figures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stats {
-    /// Connections at present.
-    pub connections: usize,
-    /// Sessions, of present and absent clients.
-    pub sessions: usize,
-    /// PUBLISHes received.
-    pub received: u64,
-    /// Messages handed to subscribers.
-    pub delivered: u64,
-    /// Messages that slow subscribers missed.
-    pub dropped: u64,
+/// How far the stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    /// It has not been asked for.
+    Running,
+    /// Nothing new is read; what was taken is acknowledged once durable.
+    Draining,
+    /// Connections end now.
+    Now,
 }
 
-pub(crate) struct Slot {
-    pub session: Arc<Mutex<Session>>,
-    /// Connection that has it, and how to end that.
-    pub owner: Option<(u64, Arc<Notify>)>,
-}
-
+/// What the tasks of one broker share.
 pub(crate) struct Inner {
     pub config: Config,
     pub application: Arc<dyn Application>,
     pub router: Router,
-    pub sessions: Mutex<HashMap<String, Slot>>,
-    pub connections: AtomicUsize,
+    pub retained: Retained,
+    pub sessions: Sessions,
+    pub counters: Arc<Counters>,
     pub next_connection: AtomicU64,
-    pub received: AtomicU64,
-    pub stop: watch::Sender<bool>,
+    pub next_subscriber: AtomicU64,
+    pub stop: watch::Sender<Stop>,
 }
 
-/// A handle on the front door.
+impl Inner {
+    /// Retains a message that asks for it.
+    pub fn retain(&self, message: &Arc<Message>) {
+        if message.retain && !self.retained.set(message) {
+            count(&self.counters.unretained, 1);
+        }
+    }
+}
+
+/// A handle on the front door; clones share it.
 #[derive(Clone)]
 pub struct Broker {
-    pub(crate) inner: Arc<Inner>,
+    inner: Arc<Inner>,
 }
 
 impl Broker {
     /// A front door with the sessions that the application kept; nothing listens yet.
     pub fn new(config: Config, application: Arc<dyn Application>, stored: Vec<StoredSession>) -> Self {
-        let mut sessions = HashMap::new();
-        for s in stored {
-            let client_id = s.client_id.clone();
-            let mut session = Session::from(s);
-            session.deadline = deadline(session.expiry_s);
-            sessions.insert(client_id, Slot { session: Arc::new(Mutex::new(session)), owner: None });
-        }
         let inner = Inner {
             config,
             application,
             router: Router::default(),
-            sessions: Mutex::new(sessions),
-            connections: AtomicUsize::new(0),
+            retained: Retained::default(),
+            sessions: Sessions::default(),
+            counters: Arc::default(),
             next_connection: AtomicU64::new(1),
-            received: AtomicU64::new(0),
-            stop: watch::channel(false).0,
+            next_subscriber: AtomicU64::new(1),
+            stop: watch::channel(Stop::Running).0,
         };
+        inner.restore(stored);
         Self { inner: Arc::new(inner) }
     }
 
-    /// Takes connections until [`Broker::shutdown`].
+    /// Takes connections until [`Broker::shutdown`]. Must be called inside a tokio runtime.
     pub fn listen(&self, listener: TcpListener) -> JoinHandle<()> {
-        let inner = self.inner.clone();
-        let mut stop = inner.stop.subscribe();
-        tokio::spawn(async move {
-            let mut sweep = tokio::time::interval(Duration::from_secs(1));
-            loop {
-                tokio::select! {
-                    accepted = listener.accept() => match accepted {
-                        Ok((stream, _)) => {
-                            if inner.connections.load(Ordering::Relaxed) >= inner.config.connections_max {
-                                continue;
-                            }
-                            inner.connections.fetch_add(1, Ordering::Relaxed);
-                            let inner = inner.clone();
-                            tokio::spawn(async move {
-                                connection::serve(stream, inner.clone()).await;
-                                inner.connections.fetch_sub(1, Ordering::Relaxed);
-                            });
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, "a connection cannot be taken");
-                            tokio::time::sleep(Duration::from_millis(50)).await;
-                        }
-                    },
-                    _ = sweep.tick() => inner.expire(),
-                    _ = stop.changed() => return,
-                }
-            }
-        })
+        tokio::spawn(listener::run(self.inner.clone(), listener))
     }
 
-    /// Publishes from inside: routed at once, retained if so asked.
+    /// Publishes from inside: routed at once, retained if so asked (an empty payload clears).
     pub fn publish(&self, topic: &str, payload: Bytes, qos: u8, retain: bool) {
-        self.inner.router.route(0, Message { topic: topic.into(), payload, qos, retain, properties: Bytes::new() });
+        let message = message(topic, payload, qos, retain);
+        self.inner.retain(&message);
+        self.inner.router.route(&message, 0);
     }
 
     /// Sets a retained message without routing it.
     pub fn retain(&self, topic: &str, payload: Bytes) {
-        self.inner.router.retain(&Message { topic: topic.into(), payload, qos: 1, retain: true, properties: Bytes::new() });
+        self.inner.retain(&message(topic, payload, 1, true));
     }
 
-    /// Figures.
+    /// The broker's figures.
     pub fn stats(&self) -> Stats {
+        let counters = &self.inner.counters;
+        let (retained, retained_bytes) = self.inner.retained.size();
         Stats {
-            connections: self.inner.connections.load(Ordering::Relaxed),
-            sessions: self.inner.sessions.lock().len(),
-            received: self.inner.received.load(Ordering::Relaxed),
-            delivered: self.inner.router.delivered.load(Ordering::Relaxed),
-            dropped: self.inner.router.dropped.load(Ordering::Relaxed),
+            connections: counters.connections.load(Ordering::Relaxed),
+            sessions: self.inner.sessions.len(),
+            subscriptions: self.inner.router.len(),
+            retained,
+            retained_bytes,
+            queued_bytes: counters.queued_bytes.load(Ordering::Relaxed),
+            received: read(&counters.received),
+            refused: read(&counters.refused),
+            delivered: read(&counters.delivered),
+            dropped: read(&counters.dropped),
+            expired: read(&counters.expired),
+            unretained: read(&counters.unretained),
+            violations: read(&counters.violations),
+            turned_away: read(&counters.turned_away),
         }
     }
 
-    /// Takes no more connections; those there get what is committed acknowledged and a
-    /// DISCONNECT, within `grace`.
+    /// Takes no more connections; those there get what is durable acknowledged and a DISCONNECT
+    /// (0x8B), within `grace`. Wills are not published: the clients have not failed.
     pub async fn shutdown(&self, grace: Duration) {
-        self.inner.stop.send_replace(true);
-        let until = Instant::now() + grace;
-        while self.inner.connections.load(Ordering::Relaxed) > 0 && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        self.inner.stop.send_replace(Stop::Draining);
+        if !self.connections_end(grace).await {
+            self.inner.stop.send_replace(Stop::Now);
+            self.connections_end(Duration::from_millis(200)).await;
         }
+    }
+
+    async fn connections_end(&self, within: Duration) -> bool {
+        let until = Instant::now() + within;
+        while self.inner.counters.connections.load(Ordering::Relaxed) > 0 {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
     }
 }
 
-pub(crate) fn deadline(expiry_s: u32) -> Option<Instant> {
-    (expiry_s != u32::MAX).then(|| Instant::now() + Duration::from_secs(u64::from(expiry_s)))
-}
-
-impl Inner {
-    /// Logs a session's event, if the session is durable.
-    pub fn log(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, crate::Refusal> {
-        if number == 0 { Ok(0) } else { self.application.session(number, event) }
-    }
-
-    /// Ends sessions whose clients stayed away.
-    fn expire(&self) {
-        let now = Instant::now();
-        let mut ended = Vec::new();
-        self.sessions.lock().retain(|_, slot| {
-            let session = slot.session.lock();
-            let over = slot.owner.is_none() && session.deadline.is_some_and(|d| d <= now);
-            if over {
-                ended.push(session.number);
-            }
-            !over
-        });
-        for number in ended {
-            if self.log(number, SessionEvent::Ended).is_err() {
-                tracing::warn!(number, "the end of a session is not logged; it is ended again after a restart");
-            }
-        }
-    }
+fn message(topic: &str, payload: Bytes, qos: u8, retain: bool) -> Arc<Message> {
+    Arc::new(Message { topic: topic.into(), payload, properties: Bytes::new(), qos, retain, expires: None })
 }

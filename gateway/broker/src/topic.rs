@@ -1,20 +1,36 @@
 //! Topic names and filters (MQTT 5, 4.7).
 
-/// Whether a name can be published to.
+use crate::limits::FILTER_LEVELS_MAX;
+
+/// Whether a name can be published to: not empty, no wildcard, no NUL.
 pub fn valid_name(topic: &str) -> bool {
-    !topic.is_empty() && !topic.contains(['+', '#', '\0'])
+    // Without an early exit the compiler compares many bytes at once; names are short.
+    let bad = topic.bytes().fold(false, |bad, b| bad | (b == b'+') | (b == b'#') | (b == 0));
+    !topic.is_empty() && !bad
 }
 
-/// Whether a filter can be subscribed to.
+/// Whether a filter can be subscribed to: wildcards fill a level, `#` is the last one, and it
+/// has at most [`FILTER_LEVELS_MAX`] levels.
 pub fn valid_filter(filter: &str) -> bool {
-    let last = filter.split('/').count() - 1;
-    !filter.is_empty()
-        && !filter.contains('\0')
-        && filter.split('/').enumerate().all(|(i, level)| match level {
-            "#" => i == last,
+    let mut levels = filter.split('/').take(FILTER_LEVELS_MAX + 1).peekable();
+    let mut count = 0;
+    while let Some(level) = levels.next() {
+        count += 1;
+        let fits = match level {
+            "#" => levels.peek().is_none(),
             "+" => true,
-            _ => !level.contains(['+', '#']),
-        })
+            _ => !level.contains(['+', '#', '\0']),
+        };
+        if !fits {
+            return false;
+        }
+    }
+    !filter.is_empty() && count <= FILTER_LEVELS_MAX
+}
+
+/// Whether a filter asks for a shared subscription.
+pub fn is_shared(filter: &str) -> bool {
+    filter.starts_with("$share/")
 }
 
 /// Whether a filter matches a topic; a leading wildcard does not match `$` topics.
@@ -35,16 +51,54 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     levels.next().is_none()
 }
 
+/// What every topic that a filter matches begins with.
+pub fn literal_prefix(filter: &str) -> &str {
+    match filter.find(['+', '#']) {
+        None => filter,
+        // `a/#` matches `a` too, so the separator is not part of what they share.
+        Some(at) if filter[at..].starts_with('#') => filter[..at].strip_suffix('/').unwrap_or(&filter[..at]),
+        Some(at) => &filter[..at],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn filters_match_as_the_standard_says() {
-        let yes = [("a/#", "a"), ("a/#", "a/b/c"), ("+/b", "a/b"), ("#", "a"), ("/+", "/a"), ("$SYS/#", "$SYS/x")];
-        let no = [("a/+", "a"), ("+", "a/b"), ("#", "$SYS/x"), ("+/x", "$SYS/x"), ("a", "a/b"), ("a/b", "a")];
+        let yes = [
+            ("a/#", "a"),
+            ("a/#", "a/b/c"),
+            ("+/b", "a/b"),
+            ("#", "a"),
+            ("/+", "/a"),
+            ("+/+", "/a"),
+            ("$SYS/#", "$SYS/x"),
+            ("$SYS/+", "$SYS/x"),
+            ("a//b", "a//b"),
+        ];
+        let no = [("a/+", "a"), ("+", "a/b"), ("+", "/a"), ("#", "$SYS/x"), ("+/x", "$SYS/x"), ("a", "a/b"), ("a/b", "a"), ("a/#", "ab")];
         assert!(yes.iter().all(|(f, t)| matches(f, t)));
         assert!(no.iter().all(|(f, t)| !matches(f, t)));
-        assert!(valid_filter("a/+/#") && !valid_filter("a/#/b") && !valid_filter("a+") && !valid_filter(""));
+    }
+
+    #[test]
+    fn filters_and_names_are_checked() {
+        assert!(valid_filter("a/+/#") && valid_filter("#") && valid_filter("/"));
+        assert!(!valid_filter("a/#/b") && !valid_filter("a+") && !valid_filter("") && !valid_filter("a/b#"));
+        assert!(valid_filter(&"a/".repeat(FILTER_LEVELS_MAX - 1)));
+        assert!(!valid_filter(&"a/".repeat(FILTER_LEVELS_MAX)));
+        assert!(valid_name("a/b") && !valid_name("") && !valid_name("a/+") && !valid_name("a\0"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_match_begins_with_the_literal_prefix(filter in "[ab+#/]{1,6}", topic in "[ab/]{1,6}") {
+            if valid_filter(&filter) && matches(&filter, &topic) {
+                prop_assert!(topic.starts_with(literal_prefix(&filter)));
+            }
+        }
     }
 }

@@ -3,16 +3,23 @@
 use serde::{Deserialize, Serialize};
 
 /// What kind of trouble (contract §4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[allow(missing_docs)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
+    /// Above the upper critical limit.
     HighHigh,
+    /// Above the upper warning limit.
     High,
+    /// Below the lower warning limit.
     Low,
+    /// Below the lower critical limit.
     LowLow,
+    /// Rises or falls much faster than usual.
     Rate,
+    /// Suddenly far from the usual level.
     Spike,
+    /// Does not move any more.
     Flatline,
+    /// Readings do not come any more.
     Silence,
 }
 
@@ -32,25 +39,50 @@ impl Kind {
     }
 }
 
-/// How bad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[allow(missing_docs)]
+/// How bad; the number is the one on the wire (`AlertBody::severity`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {
+    /// Someone must act now.
     Critical = 0,
+    /// Someone should look.
     Warning = 1,
+    /// Good to know.
     Info = 2,
 }
 
-/// Whether it began or ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
+impl Severity {
+    /// Its name in topics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Critical => "critical",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        }
+    }
+}
+
+/// Whether it began or ended; the number is the one on the wire (`AlertBody::state`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
+    /// It began.
     Active = 0,
+    /// It ended.
     Cleared = 1,
 }
 
-/// One change of one detector's mind.
-#[derive(Debug, Clone, PartialEq)]
+impl State {
+    /// Its name in alerts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Active => "active",
+            State::Cleared => "cleared",
+        }
+    }
+}
+
+/// One change of one detector's mind. For each series and kind they alternate: active,
+/// cleared, active, …
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// What kind.
     pub kind: Kind,
@@ -58,44 +90,100 @@ pub struct Finding {
     pub severity: Severity,
     /// Began or ended.
     pub state: State,
-    /// Event time in ms since the Unix epoch.
+    /// Event time in ms since the Unix epoch; for silence the logged clock.
     pub time_ms: i64,
-    /// The value that decided.
+    /// The value that decided, in the series' unit; the last one where none came.
     pub value: f64,
-    /// The limit passed, where there is one.
+    /// The limit passed, in the series' unit, where there is one.
     pub limit: Option<f64>,
-    /// How far from usual, in robust standard deviations, where the detector says.
+    /// How unusual, in times the usual (robust standard deviations, or the usual run or gap),
+    /// where the detector says; at most [`crate::limits::SCORE_MAX`].
     pub score: Option<f64>,
-    /// What was expected, where the detector says.
+    /// What was expected, where the detector says: the usual level (spike), rate per second
+    /// (rate), run of equal values (flatline), gap in seconds (silence).
     pub baseline: Option<f64>,
-    /// One sentence, with numbers and units.
+    /// One plain sentence with numbers and unit.
     pub message: String,
 }
 
-/// A number for a sentence: at most five significant digits.
-pub(crate) fn number(v: f64) -> String {
-    if v == 0.0 || (1e-3..1e7).contains(&v.abs()) {
-        let decimals = if v == 0.0 { 0 } else { (4 - v.abs().log10().floor() as i32).clamp(0, 7) };
-        let text = format!("{v:.*}", decimals as usize);
-        let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-        return text.to_owned();
+/// A number for a sentence, rounded to six significant digits; the same text on every platform.
+pub(crate) fn number(value: f64) -> String {
+    // Rust's own decimal conversion rounds exactly; a logarithm could differ between platforms.
+    let rounded = format!("{value:.5e}").parse().unwrap_or(value);
+    plain(rounded)
+}
+
+fn plain(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 {
+        "0".to_owned()
+    } else if (1e-4..1e9).contains(&size) {
+        format!("{value}")
+    } else {
+        format!("{value:e}")
     }
-    format!("{v:.4e}")
+}
+
+/// Two numbers that a sentence compares: never the same text for different numbers.
+pub(crate) fn compared(a: f64, b: f64) -> (String, String) {
+    let (short_a, short_b) = (number(a), number(b));
+    if short_a == short_b && a != b {
+        return (plain(a), plain(b));
+    }
+    (short_a, short_b)
+}
+
+/// A number's text with its unit.
+pub(crate) fn with_unit(number: &str, unit: Option<&str>) -> String {
+    match unit {
+        Some(unit) => format!("{number} {unit}"),
+        None => number.to_owned(),
+    }
 }
 
 /// A number with its unit.
-pub(crate) fn amount(v: f64, unit: Option<&str>) -> String {
-    match unit {
-        Some(unit) => format!("{} {unit}", number(v)),
-        None => number(v),
+pub(crate) fn amount(value: f64, unit: Option<&str>) -> String {
+    with_unit(&number(value), unit)
+}
+
+/// A duration for a sentence: at most three digits of the unit that suits it.
+pub(crate) fn duration(ms: i64) -> String {
+    let tenths = |unit_ms: i64, name: &str| {
+        let tenths = ms / (unit_ms / 10);
+        match tenths % 10 {
+            part if part == 0 || tenths >= 1_000 => format!("{} {name}", tenths / 10),
+            part => format!("{}.{part} {name}", tenths / 10),
+        }
+    };
+    match ms {
+        ..1_000 => format!("{} ms", ms.max(0)),
+        1_000..120_000 => tenths(1_000, "s"),
+        120_000..7_200_000 => tenths(60_000, "min"),
+        7_200_000..172_800_000 => tenths(3_600_000, "h"),
+        _ => tenths(86_400_000, "days"),
     }
 }
 
-/// A duration for a sentence.
-pub(crate) fn duration(ms: i64) -> String {
-    match ms {
-        ..10_000 => format!("{} s", number(ms as f64 / 1e3)),
-        10_000..600_000 => format!("{} s", ms / 1_000),
-        _ => format!("{} min", ms / 60_000),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_as_a_person_would_write_them() {
+        let texts = [97.2, 95.0, 0.1 + 0.2, -1234567.891, 1e12, 0.0, -0.0, 1e-7, 5e-324, 1e308];
+        let texts = texts.map(number);
+        let expected = ["97.2", "95", "0.3", "-1234570", "1e12", "0", "0", "1e-7", "5e-324", "1e308"];
+        assert_eq!(texts, expected);
+        assert_eq!(compared(95.000_000_1, 95.0), ("95.0000001".into(), "95".into()));
+        assert_eq!(amount(97.2, Some("°C")), "97.2 °C");
+    }
+
+    #[test]
+    fn durations_have_a_unit_that_suits_them() {
+        let texts = [-5, 250, 1_000, 1_500, 61_234, 300_000, 9_000_000, 864_000_000];
+        let texts = texts.map(duration);
+        let expected = ["0 ms", "250 ms", "1 s", "1.5 s", "61.2 s", "5 min", "2.5 h", "10 days"];
+        assert_eq!(texts, expected);
+        assert!(!duration(i64::MAX).is_empty());
     }
 }

@@ -1,65 +1,138 @@
 //! A value that no longer moves, though it used to.
 //!
-//! Learnt: how many equal values in a row the series usually shows. A series that has never
-//! moved, or often rests, says nothing.
+//! Learnt: how many equal values in a row the series usually shows at most. A series that has
+//! never moved, that only switches between a few values, or that often rests, says nothing;
+//! nor does a rest at a value where it rested before, such as zero while the machine is off.
 
-use crate::finding::{Finding, Kind, Severity, State, amount, duration};
+use crate::finding::{Finding, Kind, Severity, State, amount, duration, number};
+use crate::limits::SCORE_MAX;
 use serde::{Deserialize, Serialize};
 
 /// Changes seen before it speaks.
-const CHANGES_MIN: u32 = 60;
-/// Equal values at least.
+const CHANGES_MIN: u32 = 30;
+/// Different values seen before it speaks: fewer are states, not a measurement.
+const VALUES_MIN: usize = 4;
+/// Equal values at least: a minute at 1 Hz.
 const RUN_MIN: u32 = 60;
-/// And so many times the longest run remembered.
-const TIMES: f64 = 8.0;
-/// How slowly the longest run is forgotten.
-const FORGET: f64 = 0.999;
+/// And so many times the longest run remembered. Chance runs grow with the logarithm of the
+/// time watched, so five times the longest is beyond chance.
+const TIMES: f64 = 5.0;
+/// How much of the longest run is remembered from change to change.
+const KEEP: f64 = 0.9995;
+/// A rest where it rested before is news when it is so many times longer.
+const REST_TIMES: u32 = 3;
+
+/// Where it rested, and how many values long.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+struct Rest {
+    value: f64,
+    run: u32,
+}
 
 /// State of one series.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Flatline {
+pub(crate) struct Flatline {
     last: Option<f64>,
     since_ms: i64,
     run: u32,
     changes: u32,
     longest: f64,
+    /// The first different values.
+    values: [f64; VALUES_MIN],
+    known: u8,
+    rests: [Rest; 2],
     active: bool,
 }
 
 impl Flatline {
     /// Judges one value, then learns from it.
     #[inline]
-    pub fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, findings: &mut Vec<Finding>) {
+    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, findings: &mut Vec<Finding>) {
         if self.last == Some(value) {
             self.run = self.run.saturating_add(1);
-            let usual = f64::from(RUN_MIN).max(TIMES * self.longest);
-            if !self.active && self.changes >= CHANGES_MIN && f64::from(self.run) >= usual {
+            if !self.active && self.run >= RUN_MIN && self.is_news(value) {
                 self.active = true;
                 findings.push(self.finding(State::Active, time_ms, value, unit));
             }
             return;
         }
         if self.active {
-            self.active = false;
             findings.push(self.finding(State::Cleared, time_ms, value, unit));
         }
-        if self.last.is_some() {
+        if let Some(last) = self.last {
             self.changes = self.changes.saturating_add(1);
-            self.longest = (self.longest * FORGET).max(f64::from(self.run));
+            self.rested(last);
         }
+        self.active = false;
         (self.last, self.since_ms, self.run) = (Some(value), time_ms, 1);
+        if usize::from(self.known) < VALUES_MIN {
+            self.meet(value);
+        }
+    }
+
+    /// Event time starts anew.
+    pub(crate) fn restart(&mut self, time_ms: i64) {
+        self.since_ms = time_ms;
+    }
+
+    fn is_news(&self, value: f64) -> bool {
+        let known = self.rests.iter().filter(|r| r.value == value).map(|r| r.run);
+        self.changes >= CHANGES_MIN
+            && usize::from(self.known) >= VALUES_MIN
+            && f64::from(self.run) >= TIMES * self.longest
+            && self.run >= known.max().unwrap_or(0).saturating_mul(REST_TIMES)
+    }
+
+    /// Learns the run that ended at `last`.
+    #[inline]
+    fn rested(&mut self, last: f64) {
+        self.longest = (self.longest * KEEP).max(1.0);
+        let run = f64::from(self.run);
+        if self.active {
+            // One fault must not blind for good, and a habit must not be told for ever: what
+            // was told doubles the patience at most.
+            let least = f64::from(RUN_MIN) / TIMES;
+            self.longest = run.min(2.0 * self.longest.max(least));
+        } else {
+            self.longest = self.longest.max(run);
+        }
+        if self.run >= RUN_MIN {
+            self.rest(last);
+        }
+    }
+
+    #[cold]
+    fn rest(&mut self, value: f64) {
+        let run = self.run;
+        match self.rests.iter_mut().find(|rest| rest.run > 0 && rest.value == value) {
+            Some(rest) => rest.run = rest.run.max(run),
+            None => {
+                // The older of two gives way.
+                self.rests[1] = self.rests[0];
+                self.rests[0] = Rest { value, run };
+            }
+        }
+    }
+
+    #[cold]
+    fn meet(&mut self, value: f64) {
+        let known = usize::from(self.known);
+        if !self.values[..known].contains(&value) {
+            self.values[known] = value;
+            self.known += 1;
+        }
     }
 
     fn finding(&self, state: State, time_ms: i64, value: f64, unit: Option<&str>) -> Finding {
         let message = match state {
             State::Active => format!(
-                "stuck at {} for {} ({} equal values; {} in a row are usual at most)",
+                "stuck at {} for {}: {} equal values, where {} in a row are usual at most",
                 amount(value, unit),
-                duration(time_ms - self.since_ms),
+                duration(time_ms.saturating_sub(self.since_ms)),
                 self.run,
-                self.longest.ceil()
+                number(self.longest.ceil())
             ),
-            State::Cleared => format!("moves again, at {}", amount(value, unit)),
+            State::Cleared => format!("moves again, to {}, after {}", amount(value, unit), duration(time_ms.saturating_sub(self.since_ms))),
         };
         Finding {
             kind: Kind::Flatline,
@@ -68,7 +141,7 @@ impl Flatline {
             time_ms,
             value,
             limit: None,
-            score: Some(f64::from(self.run) / self.longest.max(1.0)),
+            score: Some((f64::from(self.run) / self.longest.max(1.0)).min(SCORE_MAX)),
             baseline: Some(self.longest),
             message,
         }

@@ -1,28 +1,41 @@
 //! What is wrong with a series: streaming detectors, one pass, bounded state, no look-ahead.
 //!
-//! Pure: times and values in, findings out. Knows no clock, no file, no socket.
+//! Pure: times and values in, findings out. The same readings give the same findings on every
+//! platform, and a stored and restored [`Watch`] goes on as if it never was; the fold over
+//! the log relies on both. It refuses to know clocks, files, sockets, names of gateways, how
+//! findings become alerts, and who is told.
 //!
 //! | file | subject |
 //! |---|---|
-//! | [`pattern`] | which series a rule is for |
-//! | [`settings`] | limits as configured, and the detectors' defaults |
-//! | [`watch`] | all detectors of one series |
-//! | [`limit`] | fixed limits with deadband and delays |
-//! | [`rate`] | rate of change |
-//! | [`spike`] | a value far from where the series usually is |
-//! | [`flatline`] | a value that no longer moves |
-//! | [`silence`] | readings that no longer come |
+//! | [`watch`] | all detectors of one series, behind four calls |
+//! | `limit.rs` | fixed limits with deadband and delays |
+//! | `spike.rs` | a value suddenly far from where the series usually is |
+//! | `rate.rs` | a climb or fall much faster than usual |
+//! | `flatline.rs` | a value that no longer moves |
+//! | `silence.rs` | readings that no longer come |
+//! | `scale.rs` | what size is usual, and what events are known |
 //! | [`finding`] | what a detector says |
+//! | [`settings`] | limits as configured |
+//! | [`pattern`] | which series a rule is for |
+//! | [`limits`] | bounds, with reasons |
+//! | [`error`] | what can be wrong with a rule |
+
+pub mod error;
 pub mod finding;
-pub mod flatline;
-pub mod limit;
+mod flatline;
+mod limit;
+pub mod limits;
 pub mod pattern;
-pub mod rate;
+mod rate;
+mod scale;
 pub mod settings;
-pub mod silence;
-pub mod spike;
+mod silence;
+mod spike;
+#[cfg(test)]
+mod tests;
 pub mod watch;
 
+pub use error::{PatternError, RuleError};
 pub use finding::{Finding, Kind, Severity, State};
 pub use pattern::Pattern;
 pub use settings::{Critical, LimitRule, Settings};

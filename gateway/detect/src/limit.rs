@@ -1,74 +1,255 @@
-//! Fixed limits with deadband and delays (ISA-18.2 §3.1, IEC 62682: on-delay, off-delay, deadband).
+//! Fixed limits with deadband and delays (ISA-18.2, IEC 62682: on-delay, off-delay, deadband).
 //!
 //! A value beyond a limit for the on-delay raises; one back inside by the deadband for the
-//! off-delay clears. Delays run by event time, so late data decide as timely data would.
+//! off-delay clears. Delays run by event time from reading to reading, so late data decide as
+//! timely data would; when no reading comes at all, the logged clock ends them: a sensor that
+//! publishes only changes must not hide an alarm by standing still.
+//!
+//! The critical limit of a side speaks for its warning limit: a jump beyond both raises the
+//! critical one alone, a climb raises the warning and then the critical one, and when only
+//! the critical one clears, the warning that still holds is raised then, if it was not yet.
 
-use crate::finding::{Finding, Kind, Severity, State, amount};
+use crate::finding::{Finding, Kind, Severity, State, amount, compared, duration, with_unit};
 use crate::settings::LimitRule;
 use serde::{Deserialize, Serialize};
 
-/// One of a rule's four limits, in its present state.
+/// The limits' kinds, critical before warning on each side.
+const KINDS: [Kind; 4] = [Kind::HighHigh, Kind::High, Kind::LowLow, Kind::Low];
+
+/// A moment, by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Moment {
+    time_ms: i64,
+    clock_ms: i64,
+}
+
+/// One limit and what is known about it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct Slot {
+    limit: Option<f64>,
+    /// The value is beyond it, delays considered.
+    beyond: bool,
+    /// An alert says so.
+    told: bool,
+    /// Since when the value asks for the other state.
+    since: Option<Moment>,
+}
+
+/// The limits of one series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Limit {
-    kind: Kind,
-    limit: f64,
+pub(crate) struct Limits {
+    slots: [Slot; 4],
     deadband: f64,
     on_delay_ms: i64,
     off_delay_ms: i64,
-    active: bool,
-    /// Since when the value asks for the other state.
-    since_ms: Option<i64>,
+    value: f64,
+    /// Event time of the last change of any limit: what is older is past, not news.
+    changed_ms: Option<i64>,
+    /// A limit was taken away while it was passed: to be told with the next call.
+    retired: bool,
 }
 
-impl Limit {
-    /// The limits of a rule; what an earlier rule's had as state stays where kind and limit are the same.
-    pub fn of(rule: &LimitRule, before: &[Limit]) -> Vec<Limit> {
-        let kinds = [(Kind::HighHigh, rule.high_high), (Kind::High, rule.high), (Kind::Low, rule.low), (Kind::LowLow, rule.low_low)];
-        let one = |(kind, limit): (Kind, Option<f64>)| {
-            let limit = limit?;
-            let old = before.iter().find(|l| l.kind == kind && l.limit == limit);
-            let (active, since_ms) = old.map_or((false, None), |l| (l.active, l.since_ms));
-            let LimitRule { deadband, on_delay_ms, off_delay_ms, .. } = *rule;
-            Some(Limit { kind, limit, deadband, on_delay_ms, off_delay_ms, active, since_ms })
+impl Limits {
+    /// The limits of a rule. What `before` has as state stays: an alert that is active is
+    /// judged by the new limit, and one whose limit is gone is cleared by the next call.
+    pub(crate) fn of(rule: Option<&LimitRule>, before: Option<&Limits>) -> Option<Limits> {
+        let mut limits = match before {
+            Some(before) => before.clone(),
+            None => Limits {
+                slots: Default::default(),
+                deadband: 0.0,
+                on_delay_ms: 0,
+                off_delay_ms: 0,
+                value: 0.0,
+                changed_ms: None,
+                retired: false,
+            },
         };
-        kinds.into_iter().filter_map(one).collect()
+        let given = rule.map_or([None; 4], |r| [r.high_high, r.high, r.low_low, r.low]);
+        for (slot, limit) in limits.slots.iter_mut().zip(given) {
+            if slot.limit != limit {
+                slot.limit = limit;
+                slot.since = None;
+            }
+        }
+        // `max` also turns a deadband that is no number into 0.
+        limits.deadband = rule.map_or(0.0, |r| r.deadband).max(0.0);
+        limits.on_delay_ms = rule.map_or(0, |r| r.on_delay_ms).max(0);
+        limits.off_delay_ms = rule.map_or(0, |r| r.off_delay_ms).max(0);
+        limits.retired = limits.slots.iter().any(|s| s.limit.is_none() && s.told);
+        let needed = limits.retired || given.iter().any(Option::is_some);
+        needed.then_some(limits)
     }
 
-    /// Judges one value.
+    /// Whether an alert of any limit is active.
     #[inline]
-    pub fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, out: &mut Vec<Finding>) {
-        let above = matches!(self.kind, Kind::HighHigh | Kind::High);
-        let beyond = if above { value > self.limit } else { value < self.limit };
-        let inside = if above { value <= self.limit - self.deadband } else { value >= self.limit + self.deadband };
-        let turn = if self.active { inside } else { beyond };
-        if !turn {
-            self.since_ms = None;
+    pub(crate) fn any_beyond(&self) -> bool {
+        self.slots.iter().any(|slot| slot.beyond)
+    }
+
+    /// Judges the newest value.
+    #[inline]
+    pub(crate) fn observe(&mut self, clock_ms: i64, time_ms: i64, value: f64, unit: Option<&str>, out: &mut Vec<Finding>) {
+        self.value = value;
+        let mut changed = self.retired;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let Some(limit) = slot.limit else { continue };
+            let upper = index < 2;
+            let turns = match (slot.beyond, upper) {
+                (false, true) => value > limit,
+                (false, false) => value < limit,
+                (true, true) => value <= limit - self.deadband,
+                (true, false) => value >= limit + self.deadband,
+            };
+            if !turns {
+                slot.since = None;
+                continue;
+            }
+            let delay_ms = if slot.beyond { self.off_delay_ms } else { self.on_delay_ms };
+            let since = slot.since.get_or_insert(Moment { time_ms, clock_ms });
+            if time_ms.saturating_sub(since.time_ms) >= delay_ms {
+                slot.beyond = !slot.beyond;
+                slot.since = None;
+                changed = true;
+            }
+        }
+        if changed {
+            self.tell(time_ms, unit, out);
+        }
+    }
+
+    /// Judges a value that is older than the newest: it can raise what no later reading has
+    /// answered yet, and clears nothing. With an on-delay one old value proves nothing.
+    #[cold]
+    pub(crate) fn observe_late(&mut self, time_ms: i64, value: f64, unit: Option<&str>, out: &mut Vec<Finding>) {
+        if self.on_delay_ms > 0 || self.changed_ms.is_some_and(|changed| time_ms <= changed) {
             return;
         }
-        let since = *self.since_ms.get_or_insert(time_ms);
-        let delay = if self.active { self.off_delay_ms } else { self.on_delay_ms };
-        if time_ms - since < delay {
-            return;
+        let mut changed = false;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let passed = match slot.limit {
+                Some(limit) if index < 2 => value > limit,
+                Some(limit) => value < limit,
+                None => false,
+            };
+            if passed && !slot.beyond {
+                slot.beyond = true;
+                slot.since = None;
+                changed = true;
+            }
         }
-        self.active = !self.active;
-        self.since_ms = None;
-        let side = match (self.active, above) {
-            (true, true) => "is above",
-            (true, false) => "is below",
-            (false, true) => "is back below",
-            (false, false) => "is back above",
+        if changed {
+            let newest = std::mem::replace(&mut self.value, value);
+            self.tell(time_ms, unit, out);
+            self.value = newest;
+        }
+    }
+
+    /// The logged clock at which a delay ends without a reading.
+    #[inline]
+    pub(crate) fn due(&self) -> Option<i64> {
+        if self.retired {
+            return Some(0);
+        }
+        if self.slots.iter().all(|slot| slot.since.is_none()) {
+            return None;
+        }
+        let ends = |slot: &Slot| {
+            let delay_ms = self.delay_ms(slot);
+            Some(slot.since?.clock_ms.saturating_add(delay_ms))
         };
-        let severity = if matches!(self.kind, Kind::HighHigh | Kind::LowLow) { Severity::Critical } else { Severity::Warning };
-        out.push(Finding {
-            kind: self.kind,
-            severity,
-            state: if self.active { State::Active } else { State::Cleared },
-            time_ms,
-            value,
-            limit: Some(self.limit),
-            score: None,
-            baseline: None,
-            message: format!("{} {side} {}", amount(value, unit), amount(self.limit, unit)),
-        });
+        self.slots.iter().filter_map(ends).min()
+    }
+
+    /// The logged clock moved without a reading.
+    pub(crate) fn tick(&mut self, clock_ms: i64, unit: Option<&str>, out: &mut Vec<Finding>) {
+        let mut changed = self.retired.then_some(self.changed_ms.unwrap_or(clock_ms));
+        for index in 0..self.slots.len() {
+            let Some(since) = self.slots[index].since else {
+                continue;
+            };
+            let delay_ms = self.delay_ms(&self.slots[index]);
+            if clock_ms < since.clock_ms.saturating_add(delay_ms) {
+                continue;
+            }
+            let slot = &mut self.slots[index];
+            slot.beyond = !slot.beyond;
+            slot.since = None;
+            let time_ms = since.time_ms.saturating_add(delay_ms);
+            changed = Some(changed.map_or(time_ms, |t: i64| t.max(time_ms)));
+        }
+        if let Some(time_ms) = changed {
+            self.tell(time_ms, unit, out);
+        }
+    }
+
+    /// Event time starts anew: delays that run are measured from the next reading.
+    pub(crate) fn restart(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.since = None);
+        self.changed_ms = None;
+    }
+
+    fn delay_ms(&self, slot: &Slot) -> i64 {
+        if slot.beyond { self.off_delay_ms } else { self.on_delay_ms }
+    }
+
+    /// Says what changed: what cleared, then what began.
+    #[cold]
+    fn tell(&mut self, time_ms: i64, unit: Option<&str>, out: &mut Vec<Finding>) {
+        self.changed_ms = Some(time_ms);
+        if self.retired {
+            self.retired = false;
+            for slot in self.slots.iter_mut().filter(|s| s.limit.is_none()) {
+                slot.beyond = false;
+            }
+        }
+        for (index, kind) in KINDS.into_iter().enumerate() {
+            if self.slots[index].told && !self.slots[index].beyond {
+                self.slots[index].told = false;
+                out.push(self.finding(index, kind, State::Cleared, time_ms, unit));
+            }
+        }
+        for (index, kind) in KINDS.into_iter().enumerate() {
+            let spoken_for = index % 2 == 1 && self.slots[index - 1].beyond;
+            let slot = &mut self.slots[index];
+            if slot.beyond && !slot.told && !spoken_for {
+                slot.told = true;
+                out.push(self.finding(index, kind, State::Active, time_ms, unit));
+            }
+        }
+    }
+
+    fn finding(&self, index: usize, kind: Kind, state: State, time_ms: i64, unit: Option<&str>) -> Finding {
+        let limit = self.slots[index].limit;
+        let message = match limit {
+            None => format!("the limit was removed; the last value was {}", amount(self.value, unit)),
+            Some(limit) => {
+                let (value, bound) = compared(self.value, limit);
+                let (value, bound) = (with_unit(&value, unit), with_unit(&bound, unit));
+                let upper = index < 2;
+                // What is told late (the critical limit cleared, the warning holds within its
+                // deadband) must not claim more than the value shows.
+                let passed = if upper { self.value > limit } else { self.value < limit };
+                let side = match (state, upper, passed) {
+                    (State::Active, true, true) => "is above",
+                    (State::Active, false, true) => "is below",
+                    (State::Active, _, false) => "is not far enough back from",
+                    (State::Cleared, true, _) => "is back below",
+                    (State::Cleared, false, _) => "is back above",
+                };
+                let delay = match state {
+                    State::Active if self.on_delay_ms > 0 => {
+                        format!(" for {}", duration(self.on_delay_ms))
+                    }
+                    _ => String::new(),
+                };
+                format!("{value} {side} {bound}{delay}")
+            }
+        };
+        let severity = match kind {
+            Kind::HighHigh | Kind::LowLow => Severity::Critical,
+            _ => Severity::Warning,
+        };
+        Finding { kind, severity, state, time_ms, value: self.value, limit, score: None, baseline: None, message }
     }
 }

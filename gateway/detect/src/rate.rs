@@ -1,80 +1,176 @@
-//! Rate of change: a step between neighbours far larger than the series' steps usually are.
+//! Rate of change: the series climbs or falls much faster than it usually does.
 //!
-//! Steps are compared with the exponentially weighted mean of their sizes. A spike is two
-//! such steps, so this one asks for a change that stays: the value after must lie on the far
-//! side too.
+//! From the last eight readings, the change over four of them is taken at four places; the
+//! middle two of the four decide, so that one or even two wild values cannot. Both the change
+//! and the change per second must be unusual: a burst of readings makes noise steep, a pause
+//! makes an ordinary way long. A single step is not a rate (that is [`crate::spike`]'s): no
+//! neighbouring pair may make up most of the way.
 
-use crate::finding::{Finding, Kind, Severity, State, amount, number};
+use crate::finding::{Finding, Kind, Severity, State, amount};
+use crate::limits::{SCALE_MIN, SCALE_RELATIVE_MIN, SCORE_MAX, VALUE_MAX};
+use crate::scale::{Habit, Scale};
 use serde::{Deserialize, Serialize};
 
-const WARM_UP: u32 = 120;
-const ALPHA: f64 = 0.02;
-/// Times the usual step; the mean of a normal series' steps is 1.13 σ.
-const RAISE: f64 = 12.0;
-/// Samples that it stays active at least: one event, one alert.
-const HOLD: u32 = 30;
+/// Readings looked at.
+const SPAN: usize = 8;
+/// Distance of those compared.
+const LAG: usize = 4;
+/// Changes learnt before it speaks.
+const WARM_UP: u32 = 60;
+/// Robust standard deviations that raise.
+const RAISE: f64 = 8.0;
+/// Below so many the change is ordinary.
+const CLEAR: f64 = 3.0;
+/// Ordinary readings in a row that clear.
+const CALM: u8 = SPAN as u8;
+/// Readings after which a climb that goes on is how the series is now, and learnt anew.
+const LASTS: u16 = 600;
+/// The part of the way that one step may make up.
+const STEP_PART: f64 = 0.6;
 
 /// State of one series.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Rate {
-    seen: u32,
-    last: Option<(i64, f64)>,
-    usual: f64,
-    smallest: f64,
-    /// Value before a large step that is not confirmed yet, and the step.
-    pending: Option<(f64, f64)>,
-    active: u32,
+pub(crate) struct Rate {
+    /// The last readings, as a ring.
+    times: [i64; SPAN],
+    values: [f64; SPAN],
+    /// Where the next one goes, and how many there are.
+    next: u8,
+    held: u8,
+    /// Usual changes over [`LAG`] readings, and per second; those other than zero.
+    change: Scale,
+    slope: Scale,
+    habit: Habit,
+    /// Readings since it was raised; 0: it is not active.
+    active: u16,
+    calm: u8,
+    /// Largest change of the event.
+    peak: f64,
+}
+
+/// Middle two of four, averaged.
+#[inline]
+fn middle(of: [f64; 4]) -> f64 {
+    let [a, b, c, d] = of;
+    let low = a.min(b).max(c.min(d));
+    let high = a.max(b).min(c.max(d));
+    0.5 * low + 0.5 * high
 }
 
 impl Rate {
-    /// Judges one value, then learns from it.
+    /// Judges one value, then learns from it. With `mute` nothing new is raised: a configured
+    /// limit already speaks of it.
     #[inline]
-    pub fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, findings: &mut Vec<Finding>) {
-        let Some((last_ms, last)) = self.last else {
-            self.last = Some((time_ms, value));
-            return;
-        };
-        if time_ms <= last_ms {
+    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
+        let at = value.clamp(-VALUE_MAX, VALUE_MAX);
+        // Of readings at one moment the first counts; they have no rate.
+        if self.held > 0 && time_ms <= self.times[self.back(1)] {
             return;
         }
-        self.last = Some((time_ms, value));
-        let step = value - last;
-        let size = if step.is_finite() { step.abs() } else { f64::MAX };
-        if size > 0.0 && (self.smallest == 0.0 || size < self.smallest) {
-            self.smallest = size;
+        let place = usize::from(self.next) % SPAN;
+        (self.times[place], self.values[place]) = (time_ms, at);
+        self.next = (place as u8 + 1) % SPAN as u8;
+        if usize::from(self.held) < SPAN {
+            self.held += 1;
+            if usize::from(self.held) < SPAN {
+                return;
+            }
         }
-        let usual = self.usual.max(self.smallest).max(1e-12);
-        if self.seen < WARM_UP {
-            self.seen += 1;
-            let alpha = (1.0 / f64::from(self.seen)).max(ALPHA);
-            self.usual += alpha * (size.min(1e300) - self.usual);
-            return;
+        let mut changes = [0.0; LAG];
+        let mut slopes = [0.0; LAG];
+        for (i, (change, slope)) in changes.iter_mut().zip(&mut slopes).enumerate() {
+            let (new, old) = (self.back(1 + i), self.back(1 + i + LAG));
+            *change = self.values[new] - self.values[old];
+            let ms = self.times[new].saturating_sub(self.times[old]).max(1);
+            *slope = *change * 1e3 / ms as f64;
         }
+        let (change, slope) = (middle(changes), middle(slopes));
+        let least = (SCALE_RELATIVE_MIN * at.abs()).max(SCALE_MIN);
+        let change_score = change.abs() / self.change.sigma().max(least);
+        let slope_score = slope.abs() / self.slope.sigma().max(SCALE_MIN);
+        let score = change_score.min(slope_score).min(SCORE_MAX);
+        self.habit.forget();
         if self.active > 0 {
-            self.active -= 1;
-            if self.active == 0 {
-                findings.push(finding(State::Cleared, time_ms, value, 0.0, usual, unit));
-            }
-        } else if let Some((before, step)) = self.pending.take() {
-            if (value - before).abs() > step.abs() / 2.0 && (value - before) * step > 0.0 {
-                self.active = HOLD;
-                findings.push(finding(State::Active, time_ms, value, step, usual, unit));
-            }
-        } else if size > RAISE * usual {
-            self.pending = Some((last, step));
+            self.follow(time_ms, value, change.abs(), slope, score, unit, findings);
+        } else if score > RAISE && !mute && self.change.seen() >= WARM_UP && self.habit.is_news(change.abs()) && !self.is_step() {
+            (self.active, self.calm, self.peak) = (1, 0, change.abs());
+            findings.push(self.finding(State::Active, time_ms, value, slope, score, unit));
+        } else if change != 0.0 {
+            self.change.learn(change.abs(), 0.0);
+            self.slope.learn(slope.abs(), 0.0);
         }
-        self.usual += ALPHA * (size.min(4.0 * usual) - self.usual);
     }
-}
 
-fn finding(state: State, time_ms: i64, value: f64, step: f64, usual: f64, unit: Option<&str>) -> Finding {
-    let score = (step.abs() / usual).min(1e9);
-    let message = match state {
-        State::Active => {
-            format!("changed by {} at once and stayed; {} is usual ({} times)", amount(step, unit), amount(usual, unit), number(score))
+    /// The series goes on elsewhere, or its time starts anew: what lies between is no rate.
+    pub(crate) fn restart(&mut self) {
+        (self.held, self.next) = (0, 0);
+    }
+
+    /// Place of the reading `n` back; 1 is the newest.
+    #[inline]
+    fn back(&self, n: usize) -> usize {
+        (usize::from(self.next) + 2 * SPAN - n) % SPAN
+    }
+
+    /// Whether one pair of neighbours makes up most of the way.
+    #[cold]
+    fn is_step(&self) -> bool {
+        let way = (self.values[self.back(1)] - self.values[self.back(SPAN)]).abs();
+        let step = |n: usize| (self.values[self.back(n)] - self.values[self.back(n + 1)]).abs();
+        (1..SPAN).any(|n| step(n) > STEP_PART * way)
+    }
+
+    #[cold]
+    #[allow(clippy::too_many_arguments)]
+    fn follow(&mut self, time_ms: i64, value: f64, change: f64, slope: f64, score: f64, unit: Option<&str>, findings: &mut Vec<Finding>) {
+        self.active += 1;
+        self.peak = self.peak.max(change);
+        self.calm = if score < CLEAR { self.calm + 1 } else { 0 };
+        let calm = self.calm >= CALM;
+        if !calm && self.active < LASTS {
+            return;
         }
-        State::Cleared => format!("changes by its usual {} again", amount(usual, unit)),
-    };
-    let baseline = Some(usual);
-    Finding { kind: Kind::Rate, severity: Severity::Warning, state, time_ms, value, limit: None, score: Some(score), baseline, message }
+        findings.push(self.finding(State::Cleared, time_ms, value, slope, score, unit));
+        self.habit.learn(self.peak);
+        self.active = 0;
+        if !calm {
+            (self.change, self.slope) = Default::default();
+        }
+    }
+
+    fn finding(&self, state: State, time_ms: i64, value: f64, slope: f64, score: f64, unit: Option<&str>) -> Finding {
+        let usual = self.slope.sigma();
+        let span_ms = self.times[self.back(1)].saturating_sub(self.times[self.back(SPAN)]);
+        let (name, seconds) = match span_ms {
+            ..60_000 => ("s", 1.0),
+            60_000..3_600_000 => ("min", 60.0),
+            _ => ("h", 3_600.0),
+        };
+        let per = |rate: f64| {
+            let number = amount(rate.abs() * seconds, unit);
+            match unit {
+                Some(_) => format!("{number}/{name}"),
+                None => format!("{number} per {name}"),
+            }
+        };
+        let way = if slope < 0.0 { "falls" } else { "rises" };
+        let message = match state {
+            State::Active => format!("{way} by {}; {} is usual", per(slope), per(usual)),
+            State::Cleared if self.calm < CALM => {
+                format!("{way} by {} for {LASTS} readings, which is usual from now on", per(slope))
+            }
+            State::Cleared => format!("changes by {} again; {} is usual", per(slope), per(usual)),
+        };
+        Finding {
+            kind: Kind::Rate,
+            severity: Severity::Warning,
+            state,
+            time_ms,
+            value,
+            limit: None,
+            score: Some(score),
+            baseline: Some(usual),
+            message,
+        }
+    }
 }

@@ -1,104 +1,148 @@
-//! A value far from where the series usually is: exponentially weighted location and scale,
-//! with clipped updates so that what is unusual does not become usual at once (after the
-//! robust control charts of Huber-type winsorised EWMA).
+//! A value suddenly far from where the series usually is: exponentially weighted location and
+//! scale with clipped updates (the family of Huber-type EWMA control charts).
 //!
-//! The scale is the weighted mean absolute deviation, times 1.2533 (the ratio for normal
-//! data), and never below the smallest step that the series has shown: a quantised sensor's
-//! next step is no spike.
+//! Two things must be unusual together: the distance from the level, and the step from the
+//! value before. The first alone would call a wandering series' far ends spikes, the second
+//! alone would call a rough series' return one. Scales never fall below the usual size of a
+//! step other than zero: a quantised sensor's next step is no spike.
+//!
+//! A spike ends when values are near the old level again. When they stay away, the level has
+//! moved: the spike is cleared and the level learnt anew. Either way the event is remembered
+//! ([`Habit`]), so that what a series does regularly is soon told no more.
 
 use crate::finding::{Finding, Kind, Severity, State, amount, number};
+use crate::limits::{SCALE_MIN, SCALE_RELATIVE_MIN, SCORE_MAX, VALUE_MAX};
+use crate::scale::{CLIP, Habit, Scale, weight};
 use serde::{Deserialize, Serialize};
 
-/// Samples before it speaks.
-const WARM_UP: u32 = 120;
-/// Weight of a new sample once warm.
-const ALPHA: f64 = 0.02;
-/// Robust standard deviations that raise; eight keeps a normal series silent for years.
-const RAISE: f64 = 8.0;
-/// And that clear.
+/// Readings before it speaks.
+const WARM_UP: u32 = 60;
+/// Changes of value before it speaks: a constant has no scale.
+const CHANGES_MIN: u32 = 20;
+/// Readings that the level takes as they come, with the scale's own.
+const FREE: u32 = 15;
+/// Robust standard deviations from the level that raise.
+const LEVEL: f64 = 8.0;
+/// And from the value before, in those of the steps (√2 times the values', for independent ones).
+const STEP: f64 = 5.0;
+/// Distance at which values are back.
 const CLEAR: f64 = 4.0;
-/// Updates are clipped here, in standard deviations.
-const CLIP: f64 = 3.0;
-/// After this many samples out in a row the series has moved: it is learnt anew.
-const MOVED: u32 = 60;
+/// Readings away after which the level has moved.
+const STAY: u8 = 10;
+
+/// What a value was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing unusual.
+    Usual,
+    /// Part of a spike, or what may become a new level.
+    Out,
+    /// The level has moved with this value.
+    Moved,
+}
 
 /// State of one series.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Spike {
+pub(crate) struct Spike {
     seen: u32,
-    mean: f64,
-    deviation: f64,
-    step: f64,
+    level: f64,
     last: f64,
-    active: bool,
-    out: u32,
+    deviation: Scale,
+    /// Sizes of steps other than zero.
+    step: Scale,
+    habit: Habit,
+    /// Readings since the value went out; 0: it is not out.
+    out: u8,
+    /// An alert says so.
+    told: bool,
+    /// The event is one to remember: no configured limit spoke for it.
+    counts: bool,
+    /// Largest distance of the event.
+    peak: f64,
 }
 
 impl Spike {
-    /// Judges one value, then learns from it.
+    /// Judges one value, then learns from it. With `mute` nothing new is raised: a configured
+    /// limit already speaks of it.
     #[inline]
-    pub fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, findings: &mut Vec<Finding>) {
+    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) -> Verdict {
+        let at = value.clamp(-VALUE_MAX, VALUE_MAX);
         if self.seen == 0 {
-            (self.mean, self.last) = (value, value);
-            self.seen = 1;
-            return;
+            (self.level, self.last, self.seen) = (at, at, 1);
+            return Verdict::Usual;
         }
-        let step = (value - self.last).abs();
-        self.last = value;
-        let distance = value - self.mean;
-        let scale = (1.2533 * self.deviation).max(self.step).max(self.mean.abs() * 1e-6).max(1e-12);
-        let score = if distance.is_finite() { (distance / scale).abs() } else { f64::MAX };
-        if self.seen < WARM_UP {
-            self.seen += 1;
-            let alpha = (1.0 / f64::from(self.seen)).max(ALPHA);
-            // The first quarter is taken as it comes: there is nothing to clip against yet.
-            let clip = if self.seen > WARM_UP / 4 { CLIP * scale } else { f64::MAX };
-            self.learn(alpha, distance, clip);
-            if step > 0.0 && self.seen > 2 {
-                self.step = if self.step == 0.0 { step } else { self.step.min(step) };
+        let step = (at - self.last).abs();
+        self.last = at;
+        let distance = at - self.level;
+        let size = distance.abs();
+        let least = (SCALE_RELATIVE_MIN * self.level.abs()).max(SCALE_MIN);
+        let step_scale = self.step.sigma().max(least);
+        let scale = self.deviation.sigma().max(step_scale);
+        self.habit.forget();
+        if self.out > 0 {
+            return self.follow(time_ms, value, size, scale, unit, findings);
+        }
+        let warm = self.seen >= WARM_UP && self.step.seen() >= CHANGES_MIN;
+        if warm && size > LEVEL * scale && step > STEP * step_scale {
+            let news = self.habit.is_news(size);
+            (self.out, self.peak) = (1, size);
+            (self.told, self.counts) = (news && !mute, !mute);
+            if self.told {
+                findings.push(self.finding(State::Active, time_ms, value, size / scale, unit));
             }
-            return;
+            return Verdict::Out;
         }
-        if step > 0.0 && step < self.step {
-            self.step = step;
-        }
-        if !self.active && score > RAISE {
-            self.active = true;
-            self.out = 0;
-            findings.push(self.finding(State::Active, time_ms, value, score, unit));
-        } else if self.active && score < CLEAR {
-            self.active = false;
-            findings.push(self.finding(State::Cleared, time_ms, value, score, unit));
-        }
-        self.learn(ALPHA, distance, CLIP * scale);
-        if self.active {
-            self.out += 1;
-            if self.out >= MOVED {
-                findings.push(self.finding(State::Cleared, time_ms, value, score, unit));
-                *self = Self { step: self.step, ..Self::default() };
-            }
-        }
+        self.learn(distance, step, scale);
+        Verdict::Usual
     }
 
-    fn learn(&mut self, alpha: f64, distance: f64, clip: f64) {
-        let clipped = distance.clamp(-clip, clip);
-        if clipped.is_finite() {
-            self.deviation += alpha * (clipped.abs() - self.deviation);
-            self.mean += alpha * clipped;
+    /// A value after one that went out.
+    #[cold]
+    fn follow(&mut self, time_ms: i64, value: f64, size: f64, scale: f64, unit: Option<&str>, findings: &mut Vec<Finding>) -> Verdict {
+        self.out += 1;
+        self.peak = self.peak.max(size);
+        let back = size < CLEAR * scale;
+        if !back && self.out <= STAY {
+            return Verdict::Out;
+        }
+        if self.told {
+            findings.push(self.finding(State::Cleared, time_ms, value, size / scale, unit));
+        }
+        if self.counts {
+            self.habit.learn(self.peak);
+        }
+        (self.out, self.told) = (0, false);
+        if back {
+            return Verdict::Usual;
+        }
+        // The machine may run differently now: scales are learnt anew too.
+        (self.seen, self.level) = (1, self.last);
+        (self.deviation, self.step) = Default::default();
+        Verdict::Moved
+    }
+
+    #[inline]
+    fn learn(&mut self, distance: f64, step: f64, scale: f64) {
+        self.seen = self.seen.saturating_add(1);
+        let clip = if self.seen > FREE { CLIP * scale } else { f64::MAX };
+        self.level += weight(self.seen) * distance.clamp(-clip, clip);
+        self.deviation.learn(distance.abs(), scale);
+        if step > 0.0 {
+            self.step.learn(step, 0.0);
         }
     }
 
     fn finding(&self, state: State, time_ms: i64, value: f64, score: f64, unit: Option<&str>) -> Finding {
+        let (now, usual) = (amount(value, unit), amount(self.level, unit));
+        let score = score.min(SCORE_MAX);
         let message = match state {
-            State::Active => format!(
-                "{} is {} times the usual deviation away from the usual {}",
-                amount(value, unit),
-                number(score),
-                amount(self.mean, unit)
-            ),
-            State::Cleared => {
-                format!("{} is near the usual {} again, or the usual is learnt anew", amount(value, unit), amount(self.mean, unit))
+            State::Active => {
+                format!("{now} is {} times the usual deviation away from the usual {usual}", number((score * 10.0).round() / 10.0))
             }
+            State::Cleared if self.out > STAY => {
+                format!("{now} is the new level after {STAY} readings away from {usual}")
+            }
+            State::Cleared => format!("{now} is near the usual {usual} again"),
         };
         Finding {
             kind: Kind::Spike,
@@ -107,8 +151,8 @@ impl Spike {
             time_ms,
             value,
             limit: None,
-            score: Some(score.min(1e9)),
-            baseline: Some(self.mean),
+            score: Some(score),
+            baseline: Some(self.level),
             message,
         }
     }

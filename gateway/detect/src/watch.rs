@@ -1,153 +1,119 @@
 //! All detectors of one series.
 //!
-//! A reading older than one already seen goes into its window but decides nothing here:
-//! detectors look at the series in the order of its event times.
+//! Detectors look at the series in the order of its event times. A reading older than the
+//! newest goes into its window but teaches nothing here; it can only pass a fixed limit. When
+//! nothing but older readings comes, the sensor's clock was set back, and its time is taken
+//! from there.
 
 use crate::finding::Finding;
 use crate::flatline::Flatline;
-use crate::limit::Limit;
+use crate::limit::Limits;
+use crate::limits::{LATE_READINGS_MAX, UNIT_BYTES_MAX};
 use crate::rate::Rate;
 use crate::settings::Settings;
 use crate::silence::Silence;
-use crate::spike::Spike;
+use crate::spike::{Spike, Verdict};
 use serde::{Deserialize, Serialize};
 
-/// One series' detectors and their state.
+/// One series' detectors and their state: below [`crate::limits::STATE_BYTES_MAX`] bytes,
+/// heap included. Stored and restored, it goes on exactly as if it never was.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Watch {
-    limits: Vec<Limit>,
+    /// Apart, because most series have none.
+    limits: Option<Box<Limits>>,
     spike: Spike,
     rate: Rate,
     flatline: Flatline,
     silence: Silence,
-    unit: Option<String>,
+    unit: Option<Box<str>>,
+    /// Event time and value of the newest reading.
     last: Option<(i64, f64)>,
+    /// Readings in a row that were older.
+    late: u8,
 }
 
 impl Watch {
-    /// One reading: logged clock of its arrival, event time, value.
+    /// One reading: logged clock of its arrival and its event time, both in ms since the Unix
+    /// epoch, and its value in the series' unit. What changes is appended to `out`. A value
+    /// that is not finite is no reading and is passed over.
     #[inline]
     pub fn observe(&mut self, clock_ms: i64, time_ms: i64, value: f64, out: &mut Vec<Finding>) {
+        if !value.is_finite() {
+            return;
+        }
         self.silence.observe(clock_ms, time_ms, value, out);
-        if self.last.is_some_and(|(last, _)| time_ms < last) {
+        if self.last.is_some_and(|(last, _)| time_ms < last) && !self.rewinds(time_ms) {
+            if let Some(limits) = &mut self.limits {
+                limits.observe_late(time_ms, value, self.unit.as_deref(), out);
+            }
             return;
         }
         self.last = Some((time_ms, value));
+        self.late = 0;
         let unit = self.unit.as_deref();
-        for limit in &mut self.limits {
-            limit.observe(time_ms, value, unit, out);
+        let mut limited = false;
+        if let Some(limits) = &mut self.limits {
+            limits.observe(clock_ms, time_ms, value, unit, out);
+            limited = limits.any_beyond();
         }
-        self.spike.observe(time_ms, value, unit, out);
-        self.rate.observe(time_ms, value, unit, out);
+        match self.spike.observe(time_ms, value, unit, limited, out) {
+            Verdict::Usual => self.rate.observe(time_ms, value, unit, limited, out),
+            Verdict::Out => {}
+            Verdict::Moved => self.rate.restart(),
+        }
         self.flatline.observe(time_ms, value, unit, out);
     }
 
-    /// The logged clock at which [`Watch::tick`] has something to say.
+    /// The logged clock at which [`Watch::tick`] has something to do. It changes with every
+    /// reading, in both directions; a tick that comes early does nothing.
     #[inline]
     pub fn due(&self) -> Option<i64> {
-        self.silence.due()
+        let silence = self.silence.due();
+        let Some(limits) = self.limits.as_ref().and_then(|limits| limits.due()) else {
+            return silence;
+        };
+        Some(silence.map_or(limits, |silence| silence.min(limits)))
     }
 
     /// The logged clock reached [`Watch::due`] without a reading.
     pub fn tick(&mut self, clock_ms: i64, out: &mut Vec<Finding>) {
-        self.silence.tick(clock_ms, self.last.map_or(0.0, |l| l.1), out);
+        let unit = self.unit.as_deref();
+        if let Some(limits) = &mut self.limits {
+            limits.tick(clock_ms, unit, out);
+        }
+        let value = self.last.map_or(0.0, |(_, value)| value);
+        self.silence.tick(clock_ms, value, out);
     }
 
-    /// Other settings: limits change, what was learnt stays.
+    /// Other settings: limits change, what was learnt and what is active stays. An alert whose
+    /// limit is gone is cleared with the next reading or tick, which is then due at once.
     pub fn reconfigure(&mut self, settings: &Settings, series: &str, unit: Option<&str>) {
-        self.limits = settings.rule(series).map(|rule| Limit::of(rule, &self.limits)).unwrap_or_default();
+        self.limits = Limits::of(settings.rule(series), self.limits.as_deref()).map(Box::new);
         self.set_unit(unit);
     }
 
-    /// The series was given a unit.
+    /// The series was given a unit; messages carry its first [`UNIT_BYTES_MAX`] bytes.
     pub fn set_unit(&mut self, unit: Option<&str>) {
-        self.unit = unit.map(str::to_owned);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::finding::{Kind, State};
-    use crate::{LimitRule, Pattern};
-    use proptest::prelude::*;
-
-    fn noise(seed: &mut u64) -> f64 {
-        // Sum of uniform numbers: near enough to normal, σ = 1.
-        let mut sum = 0.0;
-        for _ in 0..12 {
-            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            sum += (*seed >> 11) as f64 / (1u64 << 53) as f64;
-        }
-        sum - 6.0
-    }
-
-    fn run(watch: &mut Watch, values: impl IntoIterator<Item = f64>, from_s: i64) -> Vec<Finding> {
-        let mut out = Vec::new();
-        for (i, v) in values.into_iter().enumerate() {
-            let t = (from_s + i as i64) * 1_000;
-            watch.observe(t, t, v, &mut out);
-        }
-        out
-    }
-
-    #[test]
-    fn a_normal_day_is_silent_and_each_fault_is_found() {
-        let mut seed = 1;
-        let mut watch = Settings::default().watch("s", Some("°C"));
-        let normal: Vec<f64> = (0..86_400).map(|_| ((20.0 + 0.3 * noise(&mut seed)) * 10.0).round() / 10.0).collect();
-        assert_eq!(run(&mut watch, normal, 0), vec![]);
-        let found = run(&mut watch, [20.0, 40.0, 20.0, 20.0], 86_400);
-        assert_eq!(
-            found.iter().map(|f| (f.kind, f.state)).collect::<Vec<_>>(),
-            vec![(Kind::Spike, State::Active), (Kind::Spike, State::Cleared)]
-        );
-        let found = run(&mut watch, std::iter::repeat_n(20.1, 400), 86_404);
-        assert_eq!(found[0].kind, Kind::Flatline);
-        let mut found = Vec::new();
-        let due = watch.due().unwrap();
-        watch.tick(due, &mut found);
-        assert_eq!(found[0].kind, Kind::Silence);
-    }
-
-    #[test]
-    fn a_limit_has_deadband_and_delays() {
-        let rule = LimitRule {
-            series: Pattern::new("**"),
-            high_high: Some(95.0),
-            high: None,
-            low: None,
-            low_low: None,
-            deadband: 1.0,
-            on_delay_ms: 0,
-            off_delay_ms: 2_000,
+        let short = |unit: &str| {
+            let end = (0..=unit.len().min(UNIT_BYTES_MAX)).rev();
+            let end = end.into_iter().find(|at| unit.is_char_boundary(*at));
+            unit[..end.unwrap_or(0)].into()
         };
-        let mut watch = Settings { limits: vec![rule] }.watch("a", Some("°C"));
-        let found = run(&mut watch, [97.2, 94.5, 93.0, 93.0, 93.0, 93.0], 0);
-        assert_eq!(found.len(), 2);
-        assert_eq!(found[0].message, "97.2 °C is above 95 °C");
-        assert_eq!((found[1].state, found[1].time_ms), (State::Cleared, 4_000));
+        self.unit = unit.filter(|unit| !unit.is_empty()).map(short);
     }
 
-    proptest! {
-        #[test]
-        fn anything_goes_in_and_state_survives_storage(bits in prop::collection::vec((any::<i32>(), any::<u64>()), 1..300), cut in 0usize..300) {
-            let mut whole = Settings::default().watch("s", None);
-            let mut stored = whole.clone();
-            let (mut a, mut b) = (Vec::new(), Vec::new());
-            for (i, (t, bits)) in bits.iter().enumerate() {
-                let value = f64::from_bits(*bits);
-                if !value.is_finite() {
-                    continue;
-                }
-                whole.observe(i as i64, i64::from(*t), value, &mut a);
-                if i == cut {
-                    stored = schemas::cbor::from_slice(&schemas::cbor::to_vec(&stored), 1 << 20).unwrap();
-                }
-                stored.observe(i as i64, i64::from(*t), value, &mut b);
-            }
-            prop_assert_eq!(&whole, &stored);
-            prop_assert_eq!(a, b);
+    /// A reading older than the newest came: whether the series' time was set back.
+    #[cold]
+    fn rewinds(&mut self, time_ms: i64) -> bool {
+        self.late = self.late.saturating_add(1);
+        if self.late < LATE_READINGS_MAX {
+            return false;
         }
+        self.rate.restart();
+        self.flatline.restart(time_ms);
+        if let Some(limits) = &mut self.limits {
+            limits.restart();
+        }
+        true
     }
 }

@@ -1,10 +1,12 @@
 //! The open batch: where records enter, under one short lock.
 
 use crate::Lsn;
-use crate::format::{FRAME_HEADER, put_record};
+use crate::format::{FRAME_HEADER, Frame, put_record};
+use crate::limits::{FRAME_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::snapshot::{Desk, Saved};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use tokio::sync::watch;
 
@@ -46,13 +48,13 @@ pub enum Refused {
 /// Figures of the running log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
-    /// Bytes of frames written by this process.
+    /// Bytes of frames written by this process, headers included.
     pub bytes_written: u64,
     /// Syncs by this process.
     pub syncs: u64,
-    /// Segments.
+    /// Segment files that hold records.
     pub segments: u64,
-    /// Bytes that they take.
+    /// Bytes that they, the spare and the snapshots take.
     pub used_bytes: u64,
     /// Bytes that they may take.
     pub limit_bytes: u64,
@@ -60,7 +62,8 @@ pub struct Stats {
     pub first: Lsn,
     /// Newest durable record.
     pub durable: Lsn,
-    /// Bytes that can still be written, or why none.
+    /// Bytes that can still be written, or why none: to the limit or the disk's end, with
+    /// what a snapshot already allows to free.
     pub room: Result<u64, String>,
 }
 
@@ -75,10 +78,26 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    pub fn blank() -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(64 * 1024);
+    pub fn new(first: Lsn, marks: [u64; 4]) -> Self {
+        Self { bytes: Self::blank(0), first, count: 0, marks, refusing: None, refusing_bookkeeping: false, stopped: false }
+    }
+
+    /// Bytes for the next batch, about as many as the last had: at a steady rate, one allocation
+    /// for each commit and none for each record.
+    pub fn blank(like: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(like.max(512).next_power_of_two());
         bytes.resize(FRAME_HEADER, 0);
         bytes
+    }
+
+    /// Takes all that waits; its marks are those of its last record.
+    pub fn take(&mut self) -> Frame {
+        let next = Self::blank(self.bytes.len());
+        let bytes = std::mem::replace(&mut self.bytes, next);
+        let frame = Frame::of_batch(bytes, self.first, self.count, self.marks);
+        self.first += u64::from(self.count);
+        self.count = 0;
+        frame
     }
 }
 
@@ -87,30 +106,54 @@ pub(crate) struct Counters {
     pub bytes_written: AtomicU64,
     pub syncs: AtomicU64,
     pub segments: AtomicU64,
+    pub used_bytes: AtomicU64,
     pub first: AtomicU64,
-    pub segment_left: AtomicU64,
 }
 
 pub(crate) struct Shared {
+    /// Held for the time of a memcpy, never across a sync: so a plain mutex.
     pub batch: Mutex<Batch>,
     pub wake: Condvar,
     pub horizon: watch::Sender<Horizon>,
     pub counters: Counters,
-    pub segment_bytes: u64,
+    pub room: Mutex<Result<u64, String>>,
     pub limit_bytes: u64,
-    pub batch_bytes_max: usize,
-    pub snapshots: std::sync::mpsc::Sender<(Lsn, Vec<u8>)>,
-    pub snapshot_lsn: AtomicU64,
+    pub queue_bytes_max: usize,
+    /// Those that count, newest first.
+    pub snapshots: Mutex<Vec<Saved>>,
+    /// Set when there is one more, for the writer to see what it may free.
+    pub snapshots_changed: AtomicBool,
+}
+
+/// Ends the threads when the last handle goes.
+pub(crate) struct Owner {
+    pub shared: Arc<Shared>,
+    pub desk: Arc<Desk>,
     pub threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// A handle on the running log.
+impl Owner {
+    fn stop(&self) {
+        self.shared.batch.lock().stopped = true;
+        self.shared.wake.notify_all();
+        self.desk.stop();
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A handle on the running log. When the last one is dropped, what waits is still committed.
 #[derive(Clone)]
 pub struct Journal {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) owner: Arc<Owner>,
 }
 
-/// The open batch, locked.
+/// The open batch, locked: hold it for as long as records are pushed, and no longer.
 pub struct Append<'a> {
     batch: MutexGuard<'a, Batch>,
     wake: &'a Condvar,
@@ -129,7 +172,7 @@ impl Journal {
         if let Some(refused) = &batch.refusing {
             return Err(refused.clone());
         }
-        if batch.bytes.len() > self.shared.batch_bytes_max {
+        if batch.bytes.len() > self.shared.queue_bytes_max {
             return Err(Refused::Full);
         }
         Ok(Append { batch, wake: &self.shared.wake })
@@ -147,7 +190,7 @@ impl Journal {
         if batch.refusing_bookkeeping {
             return Err(batch.refusing.clone().unwrap_or(Refused::Full));
         }
-        if batch.bytes.len() > self.shared.batch_bytes_max * 3 / 2 {
+        if batch.bytes.len() > self.shared.queue_bytes_max * 3 / 2 {
             return Err(Refused::Full);
         }
         Ok(Append { batch, wake: &self.shared.wake })
@@ -158,10 +201,10 @@ impl Journal {
         self.shared.horizon.subscribe()
     }
 
-    /// Keeps the owner's state as of record `at`; older log may go once it is durable.
+    /// Keeps the owner's state as of the durable record `at`; older log may go once the snapshot
+    /// is durable too. Returns at once; a snapshot that was not begun yet gives way to this one.
     pub fn snapshot(&self, at: Lsn, bytes: Vec<u8>) {
-        // The thread ends only with the journal; then nobody needs the snapshot.
-        drop(self.shared.snapshots.send((at, bytes)));
+        self.owner.desk.put(at, bytes);
     }
 
     /// Why readings are refused at present.
@@ -172,28 +215,27 @@ impl Journal {
     /// Figures.
     pub fn stats(&self) -> Stats {
         let c = &self.shared.counters;
-        let segments = c.segments.load(Ordering::Relaxed);
-        let used_bytes = segments * self.shared.segment_bytes;
-        let left = self.shared.limit_bytes.saturating_sub(used_bytes) + c.segment_left.load(Ordering::Relaxed);
+        let refusing = self.refusing().map(|refused| refused.to_string());
         Stats {
             bytes_written: c.bytes_written.load(Ordering::Relaxed),
             syncs: c.syncs.load(Ordering::Relaxed),
-            segments,
-            used_bytes,
+            segments: c.segments.load(Ordering::Relaxed),
+            used_bytes: c.used_bytes.load(Ordering::Relaxed),
             limit_bytes: self.shared.limit_bytes,
             first: c.first.load(Ordering::Relaxed),
             durable: self.shared.horizon.borrow().durable,
-            room: self.refusing().map_or(Ok(left), |refused| Err(refused.to_string())),
+            room: refusing.map_or_else(|| self.shared.room.lock().clone(), Err),
         }
     }
 
-    /// Commits what waits, takes nothing more, and ends the log's threads.
+    /// Commits what waits, writes the snapshot that waits, takes nothing more, and ends the
+    /// log's threads.
     pub fn stop(&self) {
-        self.shared.batch.lock().stopped = true;
-        self.shared.wake.notify_all();
-        let threads: Vec<_> = std::mem::take(&mut *self.shared.threads.lock());
+        self.owner.stop();
+        let threads: Vec<_> = std::mem::take(&mut *self.owner.threads.lock());
         for thread in threads {
-            if thread.join().is_err() {
+            // A sink that stops its own log cannot wait for itself.
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
                 tracing::error!("a thread of the log panicked");
             }
         }
@@ -207,11 +249,22 @@ impl Append<'_> {
     }
 
     /// Appends a record whose payload `write` appends; gives its number.
+    ///
+    /// # Panics
+    /// When the payload is beyond [`RECORD_BYTES_MAX`]: the owner bounds its packets far below.
+    /// The batch is then as if it had not been called, also when `write` panics.
     pub fn push(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Lsn {
         let lsn = self.next();
-        put_record(&mut self.batch.bytes, kind, write);
+        let from = self.batch.bytes.len();
+        let mut undo = Undo { batch: &mut self.batch, from };
+        put_record(&mut undo.batch.bytes, kind, write);
+        let end = undo.batch.bytes.len();
+        assert!(end >= from && end - from <= RECORD_BYTES_MAX && end <= FRAME_BYTES_MAX, "a record is bounded");
+        undo.from = end;
+        drop(undo);
         self.batch.count += 1;
         if self.batch.count == 1 {
+            // Who is busy with the commit before looks again by itself: no call to the system.
             self.wake.notify_one();
         }
         lsn
@@ -220,5 +273,17 @@ impl Append<'_> {
     /// The owner's cumulative marks, as of the last record pushed.
     pub fn marks(&mut self) -> &mut [u64; 4] {
         &mut self.batch.marks
+    }
+}
+
+/// Cuts half a record off when its making panics: everybody's next commit is behind it.
+struct Undo<'a> {
+    batch: &'a mut Batch,
+    from: usize,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        self.batch.bytes.truncate(self.from);
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong with the log.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the log cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum Error {
     /// A newer program wrote this log.
     #[error("{path} has log format {found}, this program knows {known}; use a newer program (the log is untouched)")]
     Newer {
-        /// The segment.
+        /// The segment or snapshot.
         path: PathBuf,
         /// Its version.
         found: u32,
@@ -29,6 +29,26 @@ pub enum Error {
     },
 }
 
-pub(crate) fn at(path: &std::path::Path) -> impl FnOnce(io::Error) -> Error + '_ {
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |source| Error::Io { path: path.to_owned(), source }
+}
+
+/// What the disk's answer means for a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// No room now; there may be some later.
+    Full,
+    /// Not writable now.
+    ReadOnly,
+    /// Nothing is known about the bytes any more.
+    Final,
+}
+
+/// Sorts what the system says about a write (never about a sync: that is always final).
+pub(crate) fn trouble(error: &io::Error) -> Trouble {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Trouble::Full,
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Trouble::ReadOnly,
+        _ => Trouble::Final,
+    }
 }

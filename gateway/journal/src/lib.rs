@@ -7,20 +7,28 @@
 //! | file | subject |
 //! |---|---|
 //! | [`format`](mod@format) | the layout of segments and frames |
+//! | [`disk`] | what it asks of a disk: the real one, and for tests a lying one |
 //! | [`append`] | the open batch, where records enter |
 //! | [`writer`] | the one thread that makes them durable |
-//! | [`segment`] | segment files: made ahead, found, recycled |
+//! | [`segment`] | segment files: made ahead, begun, read |
+//! | [`retention`] | what may go |
 //! | [`recovery`] | what is found at start: torn tail cut, damage set aside |
+//! | [`opened`] | a log that is found: replay it, start it |
 //! | [`reader`] | reading beside a running process |
-//! | [`snapshot`] | the working state as of a record, atomically |
+//! | [`snapshot`] | the owner's state as of a record, atomically |
 //! | [`lock`] | one owner of a data dir |
+//! | [`limits`], [`error`] | bounds with their reasons; what can go wrong |
+
 pub mod append;
+pub mod disk;
 pub mod error;
 pub mod format;
 pub mod limits;
 pub mod lock;
+pub mod opened;
 pub mod reader;
 pub mod recovery;
+pub mod retention;
 pub mod segment;
 pub mod snapshot;
 pub mod writer;
@@ -28,8 +36,13 @@ pub mod writer;
 pub use append::{Append, Horizon, Journal, Refused, RunState, Stats};
 pub use error::Error;
 pub use format::Frame;
+pub use opened::{Opened, Options, Tuning, open, open_on};
 pub use reader::Reader;
-pub use recovery::{Opened, Options, RecoveryReport, open};
+pub use recovery::{Gap, RecoveryReport};
+pub use segment::Segment;
+
+#[cfg(test)]
+mod tests;
 
 /// Number of a record, from 1 over the life of the data dir.
 pub type Lsn = u64;

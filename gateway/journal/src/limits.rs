@@ -1,18 +1,57 @@
-//! Bounds of the log, each with its reason.
+//! Bounds of the log, each with its reason and what happens there.
 
-/// Bytes of a segment file: large enough that making one is rare, small enough that retention frees often.
+/// Bytes of a segment file: large enough that making one is rare, small enough that retention
+/// frees often. A smaller `[log] limit` makes smaller segments, so that there are always several.
 pub const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Bytes of one frame: a batch beyond it is written as it is, and no record may be longer.
-pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of the smallest segment: a page, below which headers would outweigh records.
+pub const SEGMENT_BYTES_MIN: u64 = 4 * 1024;
 
-/// Bytes that may wait for the next commit; beyond, readings are told to wait.
-pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Segments that the limit is divided into at least: one is written, one is spare, and the
+/// others are what retention has to choose from.
+pub const SEGMENTS_MIN: u64 = 8;
 
-/// Share of a segment kept for bookkeeping when there is no room for another.
+/// Bytes that may wait for the next commit. At 40 MB/s (500,000 readings of 80 bytes a second)
+/// that is 25 ms, several syncs of a good disk; beyond, readings are told to wait.
+pub const QUEUE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one record; a longer one is a mistake of the owner, whose packets are bounded.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of one frame's records: what the four bytes of its length field can tell.
+pub const FRAME_BYTES_MAX: usize = u32::MAX as usize;
+
+/// Bytes at a segment's end that only bookkeeping may use once there is no room for another
+/// segment: what says that space can be freed must itself find space.
 pub const RESERVE_BYTES: u64 = 1024 * 1024;
 
-/// How often room is looked for again once there was none, in ms.
+/// How often room is looked for again once there was none, in ms: soon for a person, rarely
+/// enough for a disk that is in trouble.
 pub const ROOM_RETRY_MS: u64 = 1_000;
 
-const _: () = assert!(BATCH_BYTES_MAX * 2 <= FRAME_BYTES_MAX && (FRAME_BYTES_MAX as u64) < SEGMENT_BYTES);
+/// Records that one hole may plausibly hide. A frame that claims to lie further on is no frame.
+pub const GAP_RECORDS_MAX: u64 = 1 << 32;
+
+/// Bytes of the shortest record: one of length, one of kind. Says how many a lost segment held
+/// at most.
+pub const RECORD_BYTES_MIN: u64 = 2;
+
+/// Damaged files kept aside as evidence; beyond, the oldest goes, as damage must not fill a disk.
+pub const QUARANTINE_FILES_MAX: usize = 8;
+
+/// Snapshots kept in all: the newest two, the one that the oldest kept segment needs, and some
+/// between.
+pub const SNAPSHOTS_MAX: usize = 8;
+
+/// The part of the limit that snapshots beyond the newest two and the oldest needed may take.
+pub const SNAPSHOT_SHARE: u64 = 4;
+
+/// Bytes read at once where a whole read fails: what a disk loses with one bad sector.
+pub const SALVAGE_BYTES: usize = 4 * 1024;
+
+/// How often a reader looks again at what a running writer may just be writing.
+pub const REREADS_MAX: u32 = 3;
+
+const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
+const _: () = assert!(RECORD_BYTES_MAX + QUEUE_BYTES_MAX * 2 < FRAME_BYTES_MAX);
+const _: () = assert!(RESERVE_BYTES + 4 * (QUEUE_BYTES_MAX as u64) < SEGMENT_BYTES);

@@ -1,14 +1,18 @@
 //! Reading the log beside a running process: no lock, nothing changed.
 
-use crate::error::Error;
-use crate::format::{FRAME_HEADER, Frame, SEGMENT_HEADER};
-use crate::segment::{self, Segment};
+use crate::Lsn;
+use crate::disk::{Disk, RealDisk};
+use crate::error::{Error, at};
+use crate::format::Frame;
+use crate::limits::REREADS_MAX;
+use crate::segment::{self, Frames, Segment};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// A log to be read.
-#[derive(Debug)]
 pub struct Reader {
+    disk: Box<dyn Disk>,
     dir: PathBuf,
     segments: Vec<Segment>,
 }
@@ -25,7 +29,7 @@ pub struct Verified {
     /// Bytes of those frames.
     pub bytes: u64,
     /// First and last record.
-    pub range: Option<(u64, u64)>,
+    pub range: Option<(Lsn, Lsn)>,
     /// Damage before the log's end: where, in words.
     pub damage: Vec<String>,
 }
@@ -36,8 +40,17 @@ impl Reader {
     /// # Errors
     /// When it cannot be read.
     pub fn open(data_dir: &Path) -> Result<Self, Error> {
+        Self::open_on(Box::new(RealDisk), data_dir)
+    }
+
+    /// The same on any disk.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open_on(disk: Box<dyn Disk>, data_dir: &Path) -> Result<Self, Error> {
         let dir = data_dir.join("log");
-        Ok(Self { segments: segment::list(&dir)?, dir })
+        let segments = segment::list(&*disk, &dir)?;
+        Ok(Self { disk, dir, segments })
     }
 
     /// The segments' dir.
@@ -45,70 +58,85 @@ impl Reader {
         &self.dir
     }
 
-    /// Calls `each` with every whole frame in order, and says what else it met.
+    /// The segments, oldest first, as they were when it was opened.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Calls `each` with every whole frame in order, and says what else it met. Segments that
+    /// are freed meanwhile are passed over.
     ///
     /// # Errors
     /// When a file cannot be read, or a newer program wrote it.
     pub fn frames(&self, mut each: impl FnMut(&Frame) -> ControlFlow<()>) -> Result<Verified, Error> {
         let mut seen = Verified::default();
-        for (i, segment) in self.segments.iter().enumerate() {
-            let next = self.segments.get(i + 1).map(|s| s.first);
-            seen.segments += 1;
-            let Some(bytes) = segment::read(segment)? else {
-                seen.damage.push(format!("{}: the header is damaged", segment.path.display()));
+        let mut next = None;
+        for (i, found) in self.segments.iter().enumerate() {
+            let Some(bytes) = self.read(found, i + 1 == self.segments.len())? else {
+                // Freed, not damaged: what is kept begins behind it.
+                next = None;
                 continue;
             };
-            let end = walk(&bytes, segment.first, |frame| {
+            let name = found.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            seen.segments += 1;
+            let Some(mut frames) = Frames::new(&bytes, found.first) else {
+                seen.damage.push(format!("{name}: the header is damaged, and no frame is whole"));
+                continue;
+            };
+            if frames.damaged {
+                seen.damage.push(format!("{name}: the header is damaged"));
+            }
+            loop {
+                let offset = frames.offset;
+                let Some((head, frame)) = frames.next() else {
+                    break;
+                };
+                let expected = next.unwrap_or(found.first);
+                if head.first > expected {
+                    let last = head.first - 1;
+                    seen.damage.push(format!("{name} at byte {offset}: records {expected} to {last} are missing"));
+                }
+                next = Some(frames.next);
                 seen.frames += 1;
-                seen.records += u64::from(frame.count);
-                seen.bytes += frame.bytes.len() as u64;
-                seen.range = Some((seen.range.map_or(frame.first, |r| r.0), frame.last()));
-                each(frame)
-            });
-            let Some(end) = end else { return Ok(seen) };
-            if let Some(next) = next.filter(|next| *next != end.next) {
-                seen.damage.push(format!(
-                    "{} at byte {}: records {} to {} are damaged",
-                    segment.path.display(),
-                    end.offset + SEGMENT_HEADER,
-                    end.next,
-                    next - 1
-                ));
+                seen.records += u64::from(head.count);
+                seen.bytes += frame.len() as u64;
+                seen.range = Some((seen.range.map_or(head.first, |range| range.0), head.last()));
+                if each(&Frame::of(&head, frame)).is_break() {
+                    return Ok(seen);
+                }
             }
         }
         Ok(seen)
     }
-}
 
-/// Where a segment's whole frames end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct End {
-    /// Behind the header, in bytes.
-    pub offset: usize,
-    /// The record that would come next.
-    pub next: u64,
-}
-
-/// Calls `each` with the frames of a segment's bytes; `None` when it breaks off.
-pub(crate) fn walk(bytes: &[u8], first: u64, mut each: impl FnMut(&Frame) -> ControlFlow<()>) -> Option<End> {
-    let mut end = End { offset: 0, next: first };
-    while let Some(frame) = bytes.get(end.offset..).and_then(Frame::parse).filter(|f| f.first == end.next) {
-        end = End { offset: end.offset + frame.bytes.len(), next: frame.last() + 1 };
-        if each(&frame).is_break() {
-            return None;
+    /// A segment's bytes; `None` when it was freed since it was listed.
+    fn read(&self, found: &Segment, is_last: bool) -> Result<Option<Vec<u8>>, Error> {
+        for attempt in 0.. {
+            let bytes = match segment::check_version(&*self.disk, found)
+                .and_then(|()| segment::read(&*self.disk, found).map_err(at(&found.path)))
+            {
+                Ok(bytes) => bytes,
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            };
+            let looks_damaged = Frames::new(&bytes, found.first).is_none_or(|mut frames| {
+                frames.by_ref().for_each(drop);
+                frames.damaged
+            });
+            if !looks_damaged || attempt == REREADS_MAX {
+                return Ok(Some(bytes));
+            }
+            // Recycled between being listed and being read; or a commit was under way while
+            // the bytes before it were read already, and is behind them now.
+            if self.disk.size(&found.path).is_err() {
+                return Ok(None);
+            }
+            if !is_last {
+                return Ok(Some(bytes));
+            }
         }
+        Ok(None)
     }
-    Some(end)
-}
-
-/// Whether a whole frame of a record from `next` on lies anywhere behind `from`: then what is
-/// before it is damage, not a torn tail.
-pub(crate) fn whole_frame_behind(bytes: &[u8], from: usize, next: u64) -> bool {
-    let span = bytes.get(from..).unwrap_or_default();
-    (1..span.len().saturating_sub(FRAME_HEADER)).any(|i| {
-        let head = &span[i..];
-        let first = u64::from_le_bytes(head[8..16].try_into().unwrap_or_default());
-        // Cheap look first: a later record's number, not too far on.
-        first > next && first - next < 1 << 32 && Frame::parse(head).is_some()
-    })
 }

@@ -1,163 +1,325 @@
 //! The one thread that makes records durable: take all that waits, write it as one frame,
 //! sync once, tell.
 //!
-//! A failed sync is final: what the kernel then holds is unknown, so nothing is acknowledged
-//! any more and the process must end and recover. Room is looked for before it is needed, by
+//! A failed sync is final: what the kernel then holds is unknown, so nothing more is written
+//! and the process must end and recover. No room or a read-only disk, found before the sync,
+//! is not: the frame is kept and tried again. Room is looked for before it is needed, by
 //! keeping a spare segment; without one, readings are refused while there is still space for
 //! the owner's own records.
 
-use crate::append::{Batch, Horizon, Refused, RunState, Shared};
+use crate::append::{Horizon, Refused, RunState, Shared};
+use crate::disk::Disk;
+use crate::error::{Trouble, trouble};
 use crate::format::{Frame, SEGMENT_HEADER};
-use crate::limits::{BATCH_BYTES_MAX, RESERVE_BYTES, ROOM_RETRY_MS};
-use crate::segment::{self, Segment};
-use std::fs::File;
+use crate::limits::{RESERVE_BYTES, ROOM_RETRY_MS};
+use crate::recovery::Tail;
+use crate::retention;
+use crate::segment::{self, BeginError, Current, Segment};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
+
+const ROOM_RETRY: Duration = Duration::from_millis(ROOM_RETRY_MS);
 
 pub(crate) struct Writer {
     pub shared: Arc<Shared>,
+    pub disk: Arc<dyn Disk>,
     pub dir: PathBuf,
     pub retain: Duration,
-    /// All segments, oldest first; the last is written, when there is a file.
+    pub segment_bytes: u64,
+    /// All segments, oldest first.
     pub segments: Vec<Segment>,
-    pub file: Option<File>,
-    /// Where the next frame goes.
-    pub offset: u64,
+    /// The last segment as recovery left it, until it is opened.
+    pub resume: Option<Tail>,
+    /// The last segment, open.
+    pub current: Option<Current>,
+    pub has_spare: bool,
     pub sink: Box<dyn FnMut(Frame) + Send>,
 }
 
+/// Why the thread ends.
+enum End {
+    /// Asked to, with nothing left to commit.
+    Stopped,
+    /// It cannot go on.
+    Failed(io::Error),
+}
+
+/// Why a frame was not committed.
+enum Uncommitted {
+    /// Nothing is lost; try again.
+    NotNow(Refused),
+    /// Nothing is known.
+    Final(io::Error),
+}
+
+enum Next {
+    Frame(Frame),
+    Look,
+    End,
+}
+
 impl Writer {
-    pub(crate) fn run(mut self) {
+    pub fn run(mut self) {
+        // Also when the sink panics: whoever waits for the horizon must not wait for ever.
+        let mut guard = FailGuard { shared: self.shared.clone(), is_armed: true };
+        match self.work() {
+            End::Stopped => guard.is_armed = false,
+            End::Failed(error) => {
+                tracing::error!(%error, "the log cannot be written; nothing more is acknowledged");
+            }
+        }
+    }
+
+    fn work(&mut self) -> End {
         self.look_for_room();
         let mut looked = Instant::now();
         loop {
-            let frame = match self.take() {
-                Next::Frame(frame) => frame,
-                Next::Idle => {
-                    self.look_for_room();
-                    looked = Instant::now();
-                    continue;
+            match self.take() {
+                Next::Frame(mut frame) => {
+                    if let Err(error) = self.commit(&mut frame) {
+                        return End::Failed(error);
+                    }
+                    let durable = frame.last();
+                    self.shared.horizon.send_replace(Horizon { durable, state: RunState::Running });
+                    (self.sink)(frame);
                 }
-                Next::End => return,
-            };
-            if let Err(error) = self.commit(&frame) {
-                tracing::error!(%error, "the log cannot be written; nothing more is acknowledged");
-                self.shared.batch.lock().stopped = true;
-                self.shared.horizon.send_modify(|h| h.state = RunState::Failed);
-                return;
+                Next::Look => {}
+                Next::End => return End::Stopped,
             }
-            let durable = frame.last();
-            self.shared.horizon.send_replace(Horizon { durable, state: RunState::Running });
-            (self.sink)(frame);
-            let refusing = self.shared.batch.lock().refusing.is_some();
-            if self.left() < self.shared.segment_bytes / 2 || refusing || looked.elapsed() > Duration::from_millis(ROOM_RETRY_MS) {
+            let is_low = !self.has_spare && self.left() < self.watermark() * 2;
+            let freed = self.shared.snapshots_changed.swap(false, Ordering::AcqRel);
+            if is_low || freed || looked.elapsed() >= ROOM_RETRY {
                 self.look_for_room();
                 looked = Instant::now();
             }
         }
     }
 
-    fn take(&mut self) -> Next {
+    fn take(&self) -> Next {
         let mut batch = self.shared.batch.lock();
-        while batch.count == 0 {
-            if batch.stopped {
-                return Next::End;
-            }
-            let timed_out = self.shared.wake.wait_for(&mut batch, Duration::from_millis(ROOM_RETRY_MS)).timed_out();
-            if timed_out && batch.count == 0 && !batch.stopped {
-                return Next::Idle;
-            }
+        if batch.count == 0 && !batch.stopped {
+            self.shared.wake.wait_for(&mut batch, ROOM_RETRY);
         }
-        let bytes = std::mem::replace(&mut batch.bytes, Batch::blank());
-        let (first, count, marks) = (batch.first, batch.count, batch.marks);
-        batch.first += u64::from(count);
-        batch.count = 0;
-        drop(batch);
-        Next::Frame(Frame::seal(bytes, first, count, marks))
+        match (batch.count, batch.stopped) {
+            (0, true) => Next::End,
+            (0, false) => Next::Look,
+            _ => Next::Frame(batch.take()),
+        }
     }
 
-    fn commit(&mut self, frame: &Frame) -> io::Result<()> {
-        let length = frame.bytes.len() as u64;
-        if self.file.is_none() || self.offset + length > self.shared.segment_bytes {
-            segment::prepare(&self.dir, self.shared.segment_bytes.max(length + SEGMENT_HEADER as u64))?;
-            self.file = Some(segment::begin(&self.dir, frame.first)?);
-            self.segments.push(Segment { first: frame.first, path: segment::path_of(&self.dir, frame.first) });
-            self.offset = SEGMENT_HEADER as u64;
+    /// Writes and syncs a frame, however long room lets it wait.
+    fn commit(&mut self, frame: &mut Frame) -> io::Result<()> {
+        loop {
+            match self.try_commit(frame) {
+                Ok(()) => return Ok(()),
+                Err(Uncommitted::Final(error)) => return Err(error),
+                Err(Uncommitted::NotNow(refused)) => {
+                    let mut batch = self.shared.batch.lock();
+                    if batch.stopped {
+                        return Err(io::Error::other(refused.to_string()));
+                    }
+                    if batch.refusing.is_none() {
+                        tracing::warn!(%refused, "commits wait and readings are refused");
+                    }
+                    batch.refusing = Some(refused);
+                    batch.refusing_bookkeeping = true;
+                    self.shared.wake.wait_for(&mut batch, ROOM_RETRY);
+                    drop(batch);
+                    self.free();
+                }
+            }
         }
-        let file = self.file.as_ref().ok_or_else(|| io::Error::other("no segment"))?;
-        file.write_all_at(&frame.bytes, self.offset)?;
-        file.sync_data()?;
-        self.offset += length;
+    }
+
+    fn try_commit(&mut self, frame: &mut Frame) -> Result<(), Uncommitted> {
+        let length = frame.bytes.len() as u64;
+        let current = self.segment_for(frame.first, length)?;
+        frame.seal(current.id);
+        current.file.write_at(&frame.bytes, current.offset).map_err(not_now)?;
+        current.file.sync().map_err(Uncommitted::Final)?;
+        current.offset += length;
         self.shared.counters.bytes_written.fetch_add(length, Ordering::Relaxed);
         self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
+    /// The segment that a frame goes to: the one under way, or a new one.
+    fn segment_for(&mut self, first: u64, length: u64) -> Result<&mut Current, Uncommitted> {
+        self.open().map_err(not_now)?;
+        let fits = |current: &Current| current.offset + length <= current.bytes;
+        if !self.current.as_ref().is_some_and(fits) {
+            let bytes = self.segment_bytes.max(length + SEGMENT_HEADER as u64);
+            if !self.has_spare || bytes > self.segment_bytes {
+                segment::prepare(&*self.disk, &self.dir, bytes).map_err(not_now)?;
+            }
+            self.has_spare = true;
+            let begun = segment::begin(&*self.disk, &self.dir, first, bytes).map_err(|error| match error {
+                BeginError::Before(error) => not_now(error),
+                BeginError::Sync(error) => Uncommitted::Final(error),
+            })?;
+            self.has_spare = false;
+            let path = segment::path_of(&self.dir, first);
+            self.segments.push(Segment { first, path, bytes, damaged: false });
+            self.current = Some(begun);
+        }
+        self.current.as_mut().ok_or_else(|| Uncommitted::Final(io::Error::other("there is no segment")))
+    }
+
+    /// Opens the segment that recovery found, once.
+    fn open(&mut self) -> io::Result<()> {
+        if let Some(tail) = &self.resume {
+            let file = self.disk.open(&tail.path)?;
+            let Tail { id, offset, bytes, .. } = *tail;
+            self.current = Some(Current { file, id, offset, bytes });
+            self.resume = None;
+        }
+        Ok(())
+    }
+
     /// Bytes left in the segment under way.
     fn left(&self) -> u64 {
-        if self.file.is_some() { self.shared.segment_bytes.saturating_sub(self.offset) } else { 0 }
+        let current = self.current.as_ref().map(|current| (current.bytes, current.offset));
+        let found = || self.resume.as_ref().map(|tail| (tail.bytes, tail.offset));
+        current.or_else(found).map_or(0, |(bytes, offset)| bytes.saturating_sub(offset))
+    }
+
+    /// Bytes at a segment's end for bookkeeping only, when there is no spare.
+    fn reserve(&self) -> u64 {
+        RESERVE_BYTES.min(self.segment_bytes / 4)
+    }
+
+    /// Below this many bytes left, and without a spare, readings are refused: beyond the
+    /// reserve, it holds the batch being committed and the one that fills meanwhile.
+    fn watermark(&self) -> u64 {
+        self.reserve() + 4 * self.shared.queue_bytes_max as u64
+    }
+
+    fn used_bytes(&self) -> u64 {
+        let segments: u64 = self.segments.iter().map(|s| s.bytes).sum();
+        segments + self.shared.snapshots.lock().iter().map(|s| s.bytes).sum::<u64>()
     }
 
     /// Frees what retention allows, prepares the spare, and says whether readings can be taken.
     fn look_for_room(&mut self) {
         self.free();
-        let bytes = self.shared.segment_bytes;
-        let within = (self.segments.len() as u64 + 1) * bytes <= self.shared.limit_bytes;
-        let refused = if within {
-            segment::prepare(&self.dir, bytes).err().map(|error| match error.kind() {
-                io::ErrorKind::ReadOnlyFilesystem => Refused::ReadOnly,
-                _ => Refused::NoRoom(format!("{}: {error}", self.dir.display())),
-            })
-        } else {
-            Some(Refused::NoRoom(format!("[log] limit of {} bytes is reached", self.shared.limit_bytes)))
+        let used = self.used_bytes();
+        let bytes = self.segment_bytes;
+        let refused = match self.open().map_err(not_now) {
+            Err(Uncommitted::NotNow(refused)) => Some((refused, 0)),
+            // Found out for good at the next commit, if there is one.
+            Err(Uncommitted::Final(_)) => None,
+            Ok(()) if used + bytes > self.shared.limit_bytes => {
+                let limit = self.shared.limit_bytes;
+                Some((Refused::NoRoom(format!("[log] limit of {limit} bytes is reached")), self.left()))
+            }
+            Ok(()) => self.prepare().err().map(|refused| (refused, self.left())),
         };
-        let reserve = RESERVE_BYTES.min(bytes / 4);
-        let watermark = (BATCH_BYTES_MAX as u64 * 2).min(bytes / 4) + reserve;
-        let left = self.left();
+        let (reserve, watermark) = (self.reserve(), self.watermark());
+        let refusing = refused.filter(|(_, left)| *left < watermark);
         let mut batch = self.shared.batch.lock();
-        let refusing = refused.filter(|_| left < watermark);
+        batch.refusing_bookkeeping = refusing.as_ref().is_some_and(|(_, left)| *left < reserve / 2);
+        let refusing = refusing.map(|(refused, _)| refused);
         if refusing.is_some() != batch.refusing.is_some() {
             match &refusing {
                 Some(refused) => tracing::warn!(%refused, "readings are refused"),
                 None => tracing::info!("the log has room again"),
             }
         }
-        batch.refusing_bookkeeping = refusing.is_some() && left < reserve / 2;
         batch.refusing = refusing;
+        drop(batch);
+        self.tell(used);
+    }
+
+    fn prepare(&mut self) -> Result<(), Refused> {
+        if !self.has_spare {
+            segment::prepare(&*self.disk, &self.dir, self.segment_bytes).map_err(|error| refusal(&error, trouble(&error)))?;
+            self.has_spare = true;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, used: u64) {
+        let spare = if self.has_spare { self.segment_bytes } else { 0 };
+        let freeable = retention::freeable(&self.segments, self.shared.snapshots.lock().first());
+        // The spare is within the limit, and no longer within what the disk has free.
+        let to_limit = self.shared.limit_bytes.saturating_sub(used);
+        let on_disk = self.disk.free(&self.dir).unwrap_or(to_limit).saturating_add(spare);
+        *self.shared.room.lock() = Ok(self.left() + to_limit.min(on_disk) + freeable);
         let c = &self.shared.counters;
-        c.segment_left.store(left, Ordering::Relaxed);
+        c.used_bytes.store(used + spare, Ordering::Relaxed);
         c.segments.store(self.segments.len() as u64, Ordering::Relaxed);
         c.first.store(self.segments.first().map_or(0, |s| s.first), Ordering::Relaxed);
     }
 
     /// Lets segments go that lie wholly behind a snapshot, and are old or too many.
     fn free(&mut self) {
-        let snapshot = self.shared.snapshot_lsn.load(Ordering::Acquire);
+        let mut freed = false;
         while let [oldest, next, ..] = self.segments.as_slice() {
-            let too_many = (self.segments.len() as u64 + 1) * self.shared.segment_bytes > self.shared.limit_bytes;
-            let old = oldest
-                .path
-                .metadata()
-                .and_then(|m| m.modified())
-                .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > self.retain));
-            if next.first > snapshot + 1 || !(too_many || old) {
-                return;
+            let over_limit = self.used_bytes() + self.segment_bytes > self.shared.limit_bytes;
+            let age = self.disk.age(&oldest.path).unwrap_or_default();
+            let snapshots = self.shared.snapshots.lock().clone();
+            if !retention::may_free(next.first, age, &snapshots, self.retain, over_limit) {
+                break;
             }
-            if let Err(error) = segment::recycle(&self.dir, oldest) {
-                tracing::warn!(%error, "a segment cannot be freed");
-                return;
+            match self.recycle(&oldest.clone()) {
+                Ok(is_spare) => self.has_spare |= is_spare,
+                Err(error) => {
+                    tracing::warn!(%error, "a segment cannot be freed");
+                    break;
+                }
             }
             self.segments.remove(0);
+            freed = true;
         }
+        // Synced, so that no old name comes back with a new segment's contents.
+        if freed && let Err(error) = self.disk.sync_dir(&self.dir) {
+            tracing::warn!(%error, "freed segments may be there again after a power cut");
+            // Not to be written over then.
+            self.has_spare = false;
+            drop(self.disk.remove(&self.dir.join(segment::SPARE)));
+        }
+    }
+
+    /// Makes a segment that nobody needs the spare, if there is none and it fits; else removes it.
+    fn recycle(&self, segment: &Segment) -> io::Result<bool> {
+        let is_spare = !self.has_spare && segment.bytes == self.segment_bytes && !segment.damaged;
+        if is_spare {
+            self.disk.rename(&segment.path, &self.dir.join(segment::SPARE))?;
+        } else {
+            self.disk.remove(&segment.path)?;
+        }
+        Ok(is_spare)
     }
 }
 
-enum Next {
-    Frame(Frame),
-    Idle,
-    End,
+fn refusal(error: &io::Error, trouble: Trouble) -> Refused {
+    match trouble {
+        Trouble::ReadOnly => Refused::ReadOnly,
+        _ => Refused::NoRoom(error.to_string()),
+    }
+}
+
+/// What an error before a sync means.
+fn not_now(error: io::Error) -> Uncommitted {
+    match trouble(&error) {
+        Trouble::Final => Uncommitted::Final(error),
+        known => Uncommitted::NotNow(refusal(&error, known)),
+    }
+}
+
+struct FailGuard {
+    shared: Arc<Shared>,
+    is_armed: bool,
+}
+
+impl Drop for FailGuard {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.shared.batch.lock().stopped = true;
+            self.shared.horizon.send_modify(|horizon| horizon.state = RunState::Failed);
+        }
+    }
 }

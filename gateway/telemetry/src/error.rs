@@ -1,33 +1,49 @@
 //! What can be wrong with payloads and sources.
 
+use crate::limits::{DEPTH_MAX, NODES_MAX, QUOTE_BYTES_MAX, SAMPLES_MAX, UNIT_BYTES_MAX};
+
 /// Why a payload is no reading.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
     /// Neither a number nor JSON, SenML or CBOR of a known shape.
-    #[error("the payload is no reading: {0}")]
+    #[error("The payload is no reading: {0}.")]
     Shape(String),
     /// NaN, infinite, or beyond a double.
-    #[error("the value is not a finite number that a double holds")]
+    #[error("The value is not a finite number that a double holds.")]
     NotFinite,
     /// A time that cannot be read, or lies before 1970.
-    #[error("the time {0:?} is no RFC 3339 time with a zone and no Unix time from 1970 on")]
+    #[error("The time {0:?} is neither an RFC 3339 time with a zone nor a Unix time from 1970 on.")]
     Time(String),
-    /// More samples than [`crate::limits::SAMPLES_MAX`].
-    #[error("the message has more than {max} values; send it in parts", max = crate::limits::SAMPLES_MAX)]
+    /// More samples than [`SAMPLES_MAX`].
+    #[error("The message has more than {SAMPLES_MAX} values; send it in parts.")]
     TooMany,
-    /// A unit or name that is too long.
-    #[error("a unit is longer than {max} bytes", max = crate::limits::UNIT_BYTES_MAX)]
+    /// More nesting than [`DEPTH_MAX`], or more parts than [`NODES_MAX`].
+    #[error("The payload nests deeper than {DEPTH_MAX} or has more than {NODES_MAX} parts.")]
+    TooComplex,
+    /// A unit that is too long.
+    #[error("A unit is longer than {UNIT_BYTES_MAX} bytes.")]
     Unit,
+}
+
+impl PayloadError {
+    /// [`PayloadError::Time`] with no more of the text than an operator needs.
+    pub(crate) fn time(text: &str) -> Self {
+        let mut end = text.len().min(QUOTE_BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self::Time(text[..end].to_owned())
+    }
 }
 
 /// Why a `[[source]]` cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// A filter that MQTT does not allow.
-    #[error("source filter {0:?} is no MQTT topic filter: '+' fills a whole level, '#' only the last")]
+    #[error("The source filter {0:?} is no MQTT topic filter: '+' fills a whole level, '#' only the last.")]
     Filter(String),
     /// A template that names what the filter does not match.
-    #[error("series template {template:?} uses {{{name}}}, which filter {filter:?} does not give")]
+    #[error("The series template {template:?} uses {{{name}}}, which filter {filter:?} does not give.")]
     Template {
         /// The template.
         template: String,
@@ -36,4 +52,7 @@ pub enum SourceError {
         /// The filter.
         filter: String,
     },
+    /// A template that cannot give a valid series name, whatever the topic.
+    #[error("The series template {0:?} never gives a series name: 1 to 256 bytes with none of '+', '#', NUL.")]
+    Series(String),
 }

@@ -48,8 +48,20 @@ impl Default for Source {
 /// All sources of a gateway, in order: the first that matches wins.
 #[derive(Debug, Clone)]
 pub struct Sources {
-    gateway: String,
-    list: Vec<Source>,
+    list: Vec<(Source, Vec<Part>)>,
+}
+
+/// A piece of a series template.
+#[derive(Debug, Clone)]
+enum Part {
+    /// As it stands; the gateway's name is one too.
+    Literal(String),
+    /// What the filter's `#` matched.
+    Rest,
+    /// What the filter's `+` with this index matched.
+    Level(usize),
+    /// The whole topic.
+    Topic,
 }
 
 impl Sources {
@@ -59,23 +71,23 @@ impl Sources {
     /// The first that cannot be used.
     pub fn new(gateway: &str, list: Vec<Source>) -> Result<Self, SourceError> {
         let list = if list.is_empty() { vec![Source::default()] } else { list };
-        for source in &list {
-            check(source)?;
-        }
-        Ok(Self { gateway: gateway.to_owned(), list })
+        let compile = |source: Source| template(&source, gateway).map(|parts| (source, parts));
+        Ok(Self { list: list.into_iter().map(compile).collect::<Result<_, _>>()? })
     }
 
-    /// The source of a topic and the series it names there. Whether the name is valid is
-    /// [`valid_series`]'s to say.
+    /// The index of a topic's source and the series it names there. Whether the name is
+    /// valid is [`valid_series`]'s to say.
     pub fn resolve(&self, topic: &str) -> Option<(usize, String)> {
-        self.list.iter().enumerate().find_map(|(i, source)| {
+        self.list.iter().enumerate().find_map(|(index, (source, parts))| {
             let caught = catch(&source.filter, topic)?;
-            let mut name = source.series.replace("{gateway}", &self.gateway).replace("{topic}", topic);
-            name = name.replace("{rest}", caught.rest);
-            for (n, level) in caught.levels.iter().enumerate() {
-                name = name.replace(&format!("{{{}}}", n + 1), level);
-            }
-            Some((i, name))
+            // Parts, not replacements in turn: a topic may itself hold "{1}".
+            let text = |part: &'_ Part| match part {
+                Part::Literal(text) => text.clone(),
+                Part::Rest => caught.rest.to_owned(),
+                Part::Level(n) => caught.levels.get(*n).copied().unwrap_or_default().to_owned(),
+                Part::Topic => topic.to_owned(),
+            };
+            Some((index, parts.iter().map(text).collect()))
         })
     }
 
@@ -84,7 +96,7 @@ impl Sources {
     /// # Panics
     /// For an index that [`Sources::resolve`] did not give.
     pub fn get(&self, index: usize) -> &Source {
-        &self.list[index]
+        &self.list[index].0
     }
 }
 
@@ -122,31 +134,43 @@ fn catch<'t>(filter: &str, topic: &'t str) -> Option<Caught<'t>> {
     left.is_none().then_some(caught)
 }
 
-fn check(source: &Source) -> Result<(), SourceError> {
-    let parts: Vec<&str> = source.filter.split('/').collect();
-    let whole = |(i, p): (usize, &&str)| match *p {
-        "#" => i + 1 == parts.len(),
+/// The parts of a source's template, once filter and template are known to be usable.
+fn template(source: &Source, gateway: &str) -> Result<Vec<Part>, SourceError> {
+    let levels: Vec<&str> = source.filter.split('/').collect();
+    let allowed = |(i, level): (usize, &&str)| match *level {
+        "#" => i + 1 == levels.len(),
         "+" => true,
-        p => !p.contains(['+', '#', '\0']),
+        level => !level.contains(['+', '#', '\0']),
     };
-    if source.filter.is_empty() || !parts.iter().enumerate().all(whole) {
+    if source.filter.is_empty() || !levels.iter().enumerate().all(allowed) {
         return Err(SourceError::Filter(source.filter.clone()));
     }
-    let levels = parts.iter().filter(|p| **p == "+").count();
-    let mut rest = source.series.as_str();
-    while let Some((_, tail)) = rest.split_once('{') {
-        let name = tail.split_once('}').map_or(tail, |(name, _)| name);
-        let known = match name {
-            "gateway" | "topic" => true,
-            "rest" => parts.last() == Some(&"#"),
-            n => n.parse().is_ok_and(|n: usize| (1..=levels).contains(&n)),
+    let single = levels.iter().filter(|level| **level == "+").count();
+    let mut parts = Vec::new();
+    let mut left = source.series.as_str();
+    while let Some((before, tail)) = left.split_once('{') {
+        // Without its '}' a placeholder has no name that is known.
+        let (name, after) = tail.split_once('}').unwrap_or((tail, ""));
+        let closed = name.len() < tail.len();
+        let part = match name {
+            _ if !closed => None,
+            "gateway" => Some(Part::Literal(gateway.to_owned())),
+            "topic" => Some(Part::Topic),
+            "rest" => (levels.last() == Some(&"#")).then_some(Part::Rest),
+            n => n.parse().ok().filter(|n| (1..=single).contains(n)).map(|n| Part::Level(n - 1)),
         };
-        if !known {
-            return Err(SourceError::Template { template: source.series.clone(), name: name.to_owned(), filter: source.filter.clone() });
-        }
-        rest = &tail[name.len()..];
+        let unknown = || SourceError::Template { template: source.series.clone(), name: name.to_owned(), filter: source.filter.clone() };
+        parts.push(Part::Literal(before.to_owned()));
+        parts.push(part.ok_or_else(unknown)?);
+        left = after;
     }
-    Ok(())
+    parts.push(Part::Literal(left.to_owned()));
+    parts.retain(|part| !matches!(part, Part::Literal(text) if text.is_empty()));
+    let literal: String = parts.iter().filter_map(|p| if let Part::Literal(text) = p { Some(text.as_str()) } else { None }).collect();
+    if parts.is_empty() || !(literal.is_empty() || valid_series(&literal)) {
+        return Err(SourceError::Series(source.series.clone()));
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]
@@ -163,6 +187,59 @@ mod tests {
         assert_eq!(Sources::new("g", vec![]).unwrap().resolve("sensors/l/t"), Some((0, "l/t".into())));
         assert!(Sources::new("g", vec![source("a/#/b", "x")]).is_err());
         assert!(Sources::new("g", vec![source("a/+", "{2}")]).is_err());
-        assert!(!valid_series("") && !valid_series("a+b") && valid_series("a/b"));
+    }
+
+    #[test]
+    fn a_topic_is_never_a_template() {
+        let source = Source { filter: "a/+/#".into(), series: "{rest}/{1}".into(), ..Source::default() };
+        let sources = Sources::new("g", vec![source]).unwrap();
+        assert_eq!(sources.resolve("a/{rest}/{1}{gateway}"), Some((0, "{1}{gateway}/{rest}".into())));
+    }
+
+    #[test]
+    fn filters_match_as_mqtt_says() {
+        for (filter, topic, rest) in [
+            ("#", "a", Some("a")),
+            ("#", "/", Some("/")),
+            ("a/#", "a", Some("")),
+            ("a/#", "a/", Some("")),
+            ("a/#", "a/b/c", Some("b/c")),
+            ("a/#", "ab", None),
+            ("+/#", "/x", Some("x")),
+            ("#", "$SYS/x", None),
+            ("+/x", "$SYS/x", None),
+            ("$SYS/#", "$SYS/x", Some("x")),
+            ("a/+", "a/", Some("")),
+            ("a/+", "a", None),
+            ("a/+", "a/b/c", None),
+            ("a", "a", Some("")),
+        ] {
+            assert_eq!(catch(filter, topic).map(|c| c.rest), rest, "{filter} {topic}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        let new = |filter: &str, series: &str| {
+            Sources::new("g", vec![Source { filter: filter.into(), series: series.into(), ..Source::default() }])
+        };
+        for filter in ["", "a#", "a/#/b", "a+/b", "a/\0"] {
+            assert!(matches!(new(filter, "{topic}"), Err(SourceError::Filter(_))), "{filter:?}");
+        }
+        for series in ["{0}", "{2}", "{rest}", "{}", "{1", "{1}{Gateway}", "{-1}"] {
+            assert!(matches!(new("a/+", series), Err(SourceError::Template { .. })), "{series}");
+        }
+        for series in ["", "a+{1}", "{1}#", &"x".repeat(257)] {
+            assert!(matches!(new("a/+", series), Err(SourceError::Series(_))), "{series}");
+        }
+        assert!(new("a/+", "x}{01}").is_ok());
+    }
+
+    #[test]
+    fn series_names_are_bounded() {
+        assert!(valid_series("a/b") && valid_series("°") && valid_series(&"x".repeat(256)));
+        for bad in ["", "a+b", "#", "\0", &"x".repeat(257)] {
+            assert!(!valid_series(bad), "{bad:?}");
+        }
     }
 }

@@ -1,12 +1,13 @@
 //! Tumbling windows by event time, aligned to the Unix epoch, `[start, end)`.
 
-/// Start of the window of `size_ms` that `time_ms` falls into.
+/// Start of the window of `size_ms` (above zero) that `time_ms` falls into, ms since the Unix epoch.
 #[inline]
 pub fn start_of(time_ms: i64, size_ms: i64) -> i64 {
-    time_ms - time_ms.rem_euclid(size_ms)
+    time_ms.saturating_sub(time_ms.rem_euclid(size_ms))
 }
 
-/// Those sizes that are no multiple of a smaller configured one: the others are sums of them.
+/// Those sizes (ms), smallest first, that are no multiple of a smaller one: windows of the
+/// other sizes are sums of theirs. Sizes that are not above zero are left out.
 pub fn kept(sizes_ms: &[i64]) -> Vec<i64> {
     let mut sorted: Vec<i64> = sizes_ms.iter().copied().filter(|s| *s > 0).collect();
     sorted.sort_unstable();
@@ -44,14 +45,37 @@ pub fn size_name(size_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_time_lies_in_its_window(time_ms in -1i64 << 60..1 << 60, size_ms in 1i64..1 << 40) {
+            let start = start_of(time_ms, size_ms);
+            prop_assert!(start <= time_ms && time_ms < start + size_ms && start % size_ms == 0);
+        }
+
+        #[test]
+        fn names_read_back(size_ms in 1i64..1 << 50) {
+            prop_assert_eq!(parse_size(&size_name(size_ms)), Some(size_ms));
+        }
+
+        #[test]
+        fn every_size_has_a_kept_base(sizes in prop::collection::vec(1i64..1_000, 1..10)) {
+            let kept = kept(&sizes);
+            prop_assert!(sizes.iter().all(|s| base_for(&kept, *s).is_some()));
+        }
+    }
 
     #[test]
     fn sizes_have_names_and_bases() {
         assert_eq!(parse_size("10s"), Some(10_000));
-        assert_eq!((size_name(10_000), size_name(60_000), size_name(90_000)), ("10s".into(), "1m".into(), "90s".into()));
+        assert_eq!([10_000, 60_000, 90_000, 1_500].map(size_name), ["10s", "1m", "90s", "1500ms"]);
         assert_eq!(kept(&[60_000, 10_000, 15_000]), vec![10_000, 15_000]);
         assert_eq!(base_for(&[10_000, 15_000], 60_000), Some(10_000));
-        assert_eq!((parse_size("10"), parse_size("s"), parse_size("0s")), (None, None, None));
+        for wrong in ["", "10", "s", "0s", "-1s", "1.5s", "10 s", "10S", "9223372036854775807d"] {
+            assert_eq!(parse_size(wrong), None, "{wrong:?}");
+        }
         assert_eq!(start_of(-1, 10), -10);
+        assert_eq!(start_of(i64::MIN, 1_000_000), i64::MIN);
     }
 }

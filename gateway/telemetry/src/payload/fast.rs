@@ -1,133 +1,146 @@
-//! The common shapes, in place: a number, or a flat object of value, time and unit.
+//! The common shapes, in place and without allocation: a number, or a flat JSON object.
+//!
+//! What this file reads it reads exactly as the slow way does; everything it is not sure of,
+//! errors included, it leaves to that.
 
-use super::{Sample, plain, unix_ms, unix_ms_whole};
-use crate::error::PayloadError;
-use crate::limits::UNIT_BYTES_MAX;
+use super::{Sample, number};
+use crate::limits::{FIELDS_IN_PLACE_MAX, UNIT_BYTES_MAX};
+use crate::reading;
 use std::borrow::Cow;
 
-/// A sample where the payload has one of these shapes; `None` leaves it to the slow way.
-pub(super) fn parse(payload: &[u8]) -> Option<Result<Sample<'_>, PayloadError>> {
-    let first = *payload.first()?;
-    if first != b'{' {
-        let mut at = 0;
-        let value = number(payload, &mut at)?.value;
-        return (at == payload.len()).then(|| finite(value));
+/// Appends the samples of a payload without blanks around it; `None`, with `out` as it was,
+/// leaves it to the slow way.
+pub(super) fn parse<'a>(payload: &'a [u8], out: &mut Vec<Sample<'a>>) -> Option<()> {
+    match payload.first()? {
+        b'{' => {
+            let from = out.len();
+            let read = object(payload, out);
+            if read.is_none() {
+                out.truncate(from);
+            }
+            read
+        }
+        b'-' | b'0'..=b'9' => {
+            let mut at = 0;
+            let value = finite(payload, &mut at)?;
+            (at == payload.len()).then(|| out.push(Sample::of(value)))
+        }
+        _ => None,
     }
+}
+
+/// An object without nesting and escapes.
+fn object<'a>(bytes: &'a [u8], out: &mut Vec<Sample<'a>>) -> Option<()> {
+    let from = out.len();
     let mut at = 1;
-    let (mut value, mut time, mut unit) = (None, None, None);
+    let mut keys: [&[u8]; FIELDS_IN_PLACE_MAX] = [&[]; FIELDS_IN_PLACE_MAX];
+    let mut count = 0;
+    let (mut value, mut unit, mut timed, mut time_ms) = (None, None, false, None);
     loop {
-        blanks(payload, &mut at);
-        let key = string(payload, &mut at)?;
-        blanks(payload, &mut at);
-        (payload.get(at) == Some(&b':')).then_some(())?;
-        at += 1;
-        blanks(payload, &mut at);
-        // A key that comes twice, and any other key, is for the slow way to judge.
+        blanks(bytes, &mut at);
+        let key = string(bytes, &mut at)?;
+        // Of a key that comes twice the last counts, which is for the slow way.
+        if count == FIELDS_IN_PLACE_MAX || keys[..count].contains(&key) {
+            return None;
+        }
+        keys[count] = key;
+        count += 1;
+        blanks(bytes, &mut at);
+        byte(bytes, &mut at, b':')?;
+        blanks(bytes, &mut at);
         match key {
-            b"value" | b"v" if value.is_none() => value = Some(number(payload, &mut at)?.value),
-            b"ts" | b"time" | b"timestamp" if time.is_none() => time = Some(number(payload, &mut at)?),
-            b"unit" if unit.is_none() => unit = Some(std::str::from_utf8(string(payload, &mut at)?).ok()?),
-            _ => return None,
+            b"value" | b"v" if value.is_none() => value = Some(scalar(bytes, &mut at)?),
+            b"ts" | b"time" | b"timestamp" if !timed => {
+                timed = true;
+                time_ms = time(bytes, &mut at)?;
+            }
+            // Two names of one thing: which counts is for the slow way.
+            b"value" | b"v" | b"ts" | b"time" | b"timestamp" => return None,
+            _ => {
+                let name = std::str::from_utf8(key).ok()?;
+                match bytes.get(at)? {
+                    b'"' => {
+                        let text = std::str::from_utf8(string(bytes, &mut at)?).ok()?;
+                        if name == "unit" {
+                            unit = Some(text);
+                        }
+                    }
+                    b'n' => literal(bytes, &mut at, b"null")?,
+                    _ => {
+                        let value = scalar(bytes, &mut at)?;
+                        out.push(Sample { suffix: Some(Cow::Borrowed(name)), ..Sample::of(value) });
+                    }
+                }
+            }
         }
-        blanks(payload, &mut at);
-        at += 1;
-        match payload.get(at - 1)? {
-            b',' => {}
-            b'}' if at == payload.len() => break,
+        blanks(bytes, &mut at);
+        match bytes.get(at)? {
+            b',' => at += 1,
+            b'}' if at + 1 == bytes.len() => break,
             _ => return None,
         }
     }
-    let value = value?;
-    if unit.is_some_and(|u: &str| u.len() > UNIT_BYTES_MAX) {
-        return None;
+    match value {
+        Some(value) => {
+            if unit.is_some_and(|u| u.len() > UNIT_BYTES_MAX) {
+                return None;
+            }
+            out.truncate(from);
+            out.push(Sample { time_ms, unit: unit.filter(|u| !u.is_empty()).map(Cow::Borrowed), ..Sample::of(value) });
+        }
+        None if out.len() == from => return None,
+        None => out[from..].iter_mut().for_each(|s| s.time_ms = time_ms),
     }
-    let time_ms = match time.map(|t| t.whole.map_or_else(|| unix_ms(t.value), unix_ms_whole)).transpose() {
-        Ok(time_ms) => time_ms,
-        Err(error) => return Some(Err(error)),
+    Some(())
+}
+
+/// A finite number or a boolean.
+fn scalar(bytes: &[u8], at: &mut usize) -> Option<f64> {
+    match bytes.get(*at)? {
+        b't' => literal(bytes, at, b"true").map(|()| 1.0),
+        b'f' => literal(bytes, at, b"false").map(|()| 0.0),
+        _ => finite(bytes, at),
+    }
+}
+
+fn finite(bytes: &[u8], at: &mut usize) -> Option<f64> {
+    number::scan(bytes, at).map(|n| n.value).filter(|v| v.is_finite())
+}
+
+/// A valid time; the inner `None` is a null, which is as good as no time.
+fn time(bytes: &[u8], at: &mut usize) -> Option<Option<i64>> {
+    let time_ms = match bytes.get(*at)? {
+        b'n' => return literal(bytes, at, b"null").map(|()| None),
+        b'"' => reading::rfc3339_ms(std::str::from_utf8(string(bytes, at)?).ok()?),
+        _ => {
+            let number = number::scan(bytes, at)?;
+            number.whole.map_or_else(|| reading::unix_ms(number.value), reading::unix_ms_whole)
+        }
     };
-    let unit = unit.filter(|u| !u.is_empty()).map(Cow::Borrowed);
-    Some(finite(value).map(|s| Sample { time_ms, unit, ..s }))
+    time_ms.ok().map(Some)
 }
 
-fn finite<'a>(value: f64) -> Result<Sample<'a>, PayloadError> {
-    if value.is_finite() { Ok(plain(value)) } else { Err(PayloadError::NotFinite) }
-}
-
+/// What JSON allows between its parts.
 fn blanks(bytes: &[u8], at: &mut usize) {
     while matches!(bytes.get(*at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
         *at += 1;
     }
 }
 
-/// A string without escapes.
+fn byte(bytes: &[u8], at: &mut usize, expected: u8) -> Option<()> {
+    (bytes.get(*at) == Some(&expected)).then(|| *at += 1)
+}
+
+fn literal(bytes: &[u8], at: &mut usize, expected: &[u8]) -> Option<()> {
+    bytes[*at..].starts_with(expected).then(|| *at += expected.len())
+}
+
+/// A string without escapes; whether it is UTF-8 is the caller's to check.
 fn string<'a>(bytes: &'a [u8], at: &mut usize) -> Option<&'a [u8]> {
-    (bytes.get(*at) == Some(&b'"')).then_some(())?;
-    let rest = &bytes[*at + 1..];
+    byte(bytes, at, b'"')?;
+    let rest = &bytes[*at..];
     let end = rest.iter().position(|b| matches!(b, b'"' | b'\\' | 0..0x20))?;
-    (rest[end] == b'"').then_some(())?;
-    *at += end + 2;
+    *at += end;
+    byte(bytes, at, b'"')?;
     Some(&rest[..end])
-}
-
-struct Number {
-    value: f64,
-    /// The number itself, where it was written as a short whole one.
-    whole: Option<i64>,
-}
-
-/// Powers of ten that a double holds exactly.
-const POWERS: [f64; 23] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22];
-
-/// A JSON number. With a mantissa below 2^53 and a small exponent one division rounds
-/// correctly (Clinger 1990); the rest is left to the standard library.
-fn number(bytes: &[u8], at: &mut usize) -> Option<Number> {
-    let start = *at;
-    let negative = bytes.get(*at) == Some(&b'-');
-    *at += usize::from(negative);
-    let mut mantissa = 0u64;
-    let mut digits = 0;
-    let leading = *at;
-    while let Some(d) = bytes.get(*at).filter(|b| b.is_ascii_digit()) {
-        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(d - b'0'));
-        digits += 1;
-        *at += 1;
-    }
-    let whole_digits = digits;
-    if whole_digits == 0 || (whole_digits > 1 && bytes[leading] == b'0') {
-        return None;
-    }
-    let mut decimals = 0;
-    if bytes.get(*at) == Some(&b'.') {
-        *at += 1;
-        while let Some(d) = bytes.get(*at).filter(|b| b.is_ascii_digit()) {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(d - b'0'));
-            digits += 1;
-            decimals += 1;
-            *at += 1;
-        }
-        if decimals == 0 {
-            return None;
-        }
-    }
-    let exponent = matches!(bytes.get(*at), Some(b'e' | b'E'));
-    if exponent {
-        *at += 1;
-        *at += usize::from(matches!(bytes.get(*at), Some(b'+' | b'-')));
-        let from = *at;
-        while bytes.get(*at).is_some_and(u8::is_ascii_digit) {
-            *at += 1;
-        }
-        if *at == from {
-            return None;
-        }
-    }
-    let sign = if negative { -1.0 } else { 1.0 };
-    if !exponent && digits <= 18 && mantissa < 1 << 53 {
-        let whole = (decimals == 0 && !negative).then_some(mantissa as i64);
-        return Some(Number { value: sign * (mantissa as f64 / POWERS[decimals]), whole });
-    }
-    let whole = (decimals == 0 && !exponent && !negative && digits <= 18).then_some(mantissa as i64);
-    let value = std::str::from_utf8(&bytes[start..*at]).ok()?.parse().ok()?;
-    Some(Number { value, whole })
 }

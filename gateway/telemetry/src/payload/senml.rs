@@ -1,83 +1,148 @@
 //! SenML (RFC 8428), JSON and CBOR: base fields, relative times, base values and units.
 
+use super::shape::{shape, unit};
 use super::tree::{Key, Node};
-use super::{Sample, finite, unit};
+use super::{Form, Samples};
 use crate::error::PayloadError;
-use crate::limits::SAMPLES_MAX;
-use std::borrow::Cow;
+use crate::limits::SERIES_BYTES_MAX;
+use crate::reading::{finite, seconds_ms};
 
-/// JSON names and CBOR labels of RFC 8428, table 4.
-const NAMES: [(&str, i64); 14] = [
-    ("bver", -1),
-    ("bn", -2),
-    ("bt", -3),
-    ("bu", -4),
-    ("bv", -5),
-    ("bs", -6),
-    ("n", 0),
-    ("u", 1),
-    ("v", 2),
-    ("vs", 3),
-    ("vb", 4),
-    ("s", 5),
-    ("t", 6),
-    ("vd", 8),
-];
+/// A field by its JSON name and CBOR label (RFC 8428, table 4).
+struct Field(&'static str, i64);
+
+const BASE_VERSION: Field = Field("bver", -1);
+const BASE_NAME: Field = Field("bn", -2);
+const BASE_TIME: Field = Field("bt", -3);
+const BASE_UNIT: Field = Field("bu", -4);
+const BASE_VALUE: Field = Field("bv", -5);
+const NAME: Field = Field("n", 0);
+const UNIT: Field = Field("u", 1);
+const VALUE: Field = Field("v", 2);
+const BOOLEAN: Field = Field("vb", 4);
+const TIME: Field = Field("t", 6);
+
+/// The version of RFC 8428; a newer pack may mean something else.
+const VERSION_MAX: f64 = 10.0;
 /// Times below 2^28 seconds are relative to now (RFC 8428, 4.5.3).
-const RELATIVE_BELOW: f64 = 268_435_456.0;
-
-fn get<'n>(fields: &'n [(Key, Node)], name: &str) -> Option<&'n Node> {
-    let label = NAMES.iter().find(|(n, _)| *n == name).map(|(_, l)| *l);
-    fields.iter().find(|(k, _)| matches!(k, Key::Text(t) if t == name) || matches!(k, Key::Label(l) if Some(*l) == label)).map(|(_, v)| v)
-}
+const RELATIVE_BELOW_S: f64 = 268_435_456.0;
 
 /// Whether a list is a SenML pack: its first record has a base or own name of SenML's.
 pub(super) fn is_pack(list: &[Node]) -> bool {
-    list.first().is_some_and(|n| matches!(n, Node::Map(f) if get(f, "bn").is_some() || get(f, "n").is_some()))
+    list.first().is_some_and(|first| [BASE_NAME, NAME].iter().any(|name| matches!(get(first, name), Some(Node::Text(_)))))
 }
 
-pub(super) fn read<'a>(list: &[Node], arrival_ms: i64, out: &mut Vec<Sample<'a>>) -> Result<(), PayloadError> {
-    if list.len() > SAMPLES_MAX {
-        return Err(PayloadError::TooMany);
-    }
-    let shape = |what: &str| PayloadError::Shape(format!("SenML: {what}"));
-    let (mut base_name, mut base_time, mut base_unit, mut base_value) = (String::new(), 0.0, None, 0.0);
-    for node in list {
-        let Node::Map(fields) = node else { return Err(shape("a record is no map")) };
-        let number = |name: &str| get(fields, name).map(|n| n.value().ok_or_else(|| shape("a field is no number"))?).transpose();
-        let text = |name: &str| match get(fields, name) {
-            None => Ok(None),
-            Some(Node::Text(t)) => Ok(Some(t.as_str())),
-            Some(_) => Err(shape("a name or unit is no text")),
-        };
-        if fields.iter().any(|(k, _)| matches!(k, Key::Text(t) if t.ends_with('_'))) {
-            return Err(shape("a field ends in '_' and must be understood, but is not"));
+/// What earlier records of a pack give to later ones.
+#[derive(Default)]
+struct Base<'n> {
+    name: &'n str,
+    time_s: f64,
+    unit: Option<&'n str>,
+    value: Option<f64>,
+}
+
+/// Reads a pack. Records of texts, data or sums alone are no readings and are passed over;
+/// they count for the base fields all the same.
+pub(super) fn read(list: &[Node], form: Form, arrival_ms: i64, out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
+    let mut base = Base::default();
+    let mut any = false;
+    for record in list {
+        check(record)?;
+        let number = |field: &Field| get(record, field).map(|node| number(node, form)).transpose();
+        base.name = text(record, &BASE_NAME)?.unwrap_or(base.name);
+        base.time_s = number(&BASE_TIME)?.unwrap_or(base.time_s);
+        base.unit = text(record, &BASE_UNIT)?.or(base.unit);
+        base.value = number(&BASE_VALUE)?.or(base.value);
+        if number(&BASE_VERSION)?.is_some_and(|version| version > VERSION_MAX) {
+            return Err(shape("its SenML version is newer than 10"));
         }
-        base_name = text("bn")?.map_or(base_name, str::to_owned);
-        base_time = number("bt")?.unwrap_or(base_time);
-        base_unit = text("bu")?.map_or(base_unit, |u| Some(u.to_owned()));
-        base_value = number("bv")?.unwrap_or(base_value);
-        let value = match (number("v")?, get(fields, "vb")) {
-            (Some(v), _) => base_value + v,
-            (None, Some(flag)) => flag.value().ok_or_else(|| shape("vb is no boolean"))??,
-            // Texts and data are no readings; a record of base fields alone is a header.
+        let value = match (number(&VALUE)?, get(record, &BOOLEAN)) {
+            (Some(value), None) => value + base.value.unwrap_or(0.0),
+            (None, Some(Node::Bool(flag))) => f64::from(u8::from(*flag)),
             (None, None) => continue,
+            (Some(_), Some(_)) => return Err(shape("a SenML record has two values")),
+            (None, Some(_)) => return Err(shape("vb of a SenML record is no boolean")),
         };
-        let name = format!("{base_name}{}", text("n")?.unwrap_or(""));
-        if name.is_empty() {
-            return Err(shape("a record has no name"));
+        let own = text(record, &NAME)?.unwrap_or("");
+        match base.name.len() + own.len() {
+            0 => return Err(shape("a SenML record has no name")),
+            // A long base name in front of many records would be copied for each.
+            n if n > SERIES_BYTES_MAX => {
+                return Err(shape("a SenML name is longer than a series name may be"));
+            }
+            _ => {}
         }
-        let seconds = base_time + number("t")?.unwrap_or(0.0);
-        let time_ms = match seconds {
-            0.0 => None,
-            s if s < RELATIVE_BELOW => Some(arrival_ms.saturating_add((s * 1e3).floor() as i64)),
-            s => Some((finite(s * 1e3)?).floor() as i64),
-        };
-        if time_ms.is_some_and(|t| t < 0) {
-            return Err(PayloadError::Time(seconds.to_string()));
-        }
-        let own = text("u")?.or(base_unit.as_deref()).map(unit).transpose()?.flatten();
-        out.push(Sample { suffix: Some(Cow::Owned(name)), value: finite(value)?, time_ms, unit: own.map(Cow::Owned) });
+        let time_ms = time_ms(base.time_s + number(&TIME)?.unwrap_or(0.0), arrival_ms)?;
+        let unit = text(record, &UNIT)?.or(base.unit).map(unit).transpose()?.flatten();
+        out.push(Some(format!("{}{own}", base.name)), finite(value)?, time_ms, unit)?;
+        any = true;
     }
-    Ok(())
+    if any { Ok(()) } else { Err(shape("the SenML pack holds no value")) }
+}
+
+/// Refuses what must be understood but is not (RFC 8428, 4.4).
+fn check(record: &Node) -> Result<(), PayloadError> {
+    let Node::Map(fields) = record else {
+        return Err(shape("a SenML record is no map"));
+    };
+    let obliging = fields.iter().find_map(|(key, _)| match key {
+        Key::Text(name) if name.ends_with('_') => Some(name),
+        _ => None,
+    });
+    match obliging {
+        Some(_) => Err(shape("a SenML field ends in '_', so it must be understood, but is not known")),
+        None => Ok(()),
+    }
+}
+
+fn get<'n>(record: &'n Node, field: &Field) -> Option<&'n Node> {
+    let Node::Map(fields) = record else {
+        return None;
+    };
+    let is = |key: &Key| match key {
+        Key::Text(name) => name == field.0,
+        Key::Label(label) => *label == field.1,
+        Key::Other => false,
+    };
+    fields.iter().find(|(key, _)| is(key)).map(|(_, node)| node)
+}
+
+fn text<'n>(record: &'n Node, field: &Field) -> Result<Option<&'n str>, PayloadError> {
+    match get(record, field) {
+        None => Ok(None),
+        Some(Node::Text(text)) => Ok(Some(text)),
+        Some(_) => Err(shape("a name or unit of a SenML record is no text")),
+    }
+}
+
+/// A number; in CBOR also a decimal fraction (RFC 8428, 6), which arrives as exponent and
+/// mantissa, since no field of a record may otherwise be a list.
+fn number(node: &Node, form: Form) -> Result<f64, PayloadError> {
+    let value = match (node, form) {
+        (Node::Number(value), _) => *value,
+        (Node::Whole(value), _) => *value as f64,
+        (Node::List(parts), Form::Cbor) => match parts[..] {
+            // Through text, because that rounds correctly.
+            [Node::Whole(exponent), Node::Whole(mantissa)] => {
+                format!("{mantissa}e{exponent}").parse().map_err(|_| PayloadError::NotFinite)?
+            }
+            _ => return Err(shape("a number of a SenML record is a list")),
+        },
+        _ => return Err(shape("a field of a SenML record is no number")),
+    };
+    finite(value)
+}
+
+/// SenML's own rule for times: 0 is now, small ones are relative to now, others are absolute.
+fn time_ms(seconds: f64, arrival_ms: i64) -> Result<Option<i64>, PayloadError> {
+    let time_ms = match seconds {
+        0.0 => return Ok(None),
+        s if s < RELATIVE_BELOW_S => arrival_ms.saturating_add(seconds_ms(s)),
+        // Beyond this a double has no milliseconds, and no calendar the year.
+        s if s < 1e11 => seconds_ms(s),
+        _ => -1,
+    };
+    if time_ms < 0 {
+        return Err(PayloadError::time(&seconds.to_string()));
+    }
+    Ok(Some(time_ms))
 }

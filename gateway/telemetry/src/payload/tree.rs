@@ -1,148 +1,229 @@
-//! JSON and CBOR alike: a tree, and the rules by which it is readings.
+//! JSON and CBOR alike as a bounded tree.
 
-use super::{Sample, finite, rfc3339_ms, senml, unit, unix_ms, unix_ms_whole};
 use crate::error::PayloadError;
-use crate::limits::{DEPTH_MAX, SAMPLES_MAX};
-use schemas::cbor::Value as Cbor;
-use serde_json::Value as Json;
-use std::borrow::Cow;
+use crate::limits::{DEPTH_MAX, NODES_MAX};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use std::cell::Cell;
+use std::fmt;
 
 /// What matters of a payload.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Node {
+    /// With decimals, or beyond an `i64`.
     Number(f64),
+    /// Kept apart, because a double does not hold all of them.
     Whole(i64),
     Bool(bool),
     Text(String),
     List(Vec<Node>),
-    /// Key as text, or as the number that SenML's CBOR uses.
+    /// In order; each key once.
     Map(Vec<(Key, Node)>),
+    /// Null, bytes: never a reading.
     Other,
 }
 
-#[derive(PartialEq)]
+/// A key as text, or as the number that SenML's CBOR uses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Key {
     Text(String),
     Label(i64),
+    Other,
 }
 
 impl Node {
-    pub(super) fn from_json(value: Json, depth: usize) -> Result<Node, PayloadError> {
-        check_depth(depth)?;
-        Ok(match value {
-            Json::Null => Node::Other,
-            Json::Bool(b) => Node::Bool(b),
-            Json::Number(n) => match n.as_i64() {
-                Some(whole) => Node::Whole(whole),
-                None => Node::Number(n.as_f64().unwrap_or(f64::NAN)),
-            },
-            Json::String(s) => Node::Text(s),
-            Json::Array(list) => Node::List(list.into_iter().map(|v| Node::from_json(v, depth + 1)).collect::<Result<_, _>>()?),
-            Json::Object(map) => {
-                let field = |(k, v)| Ok((Key::Text(k), Node::from_json(v, depth + 1)?));
-                Node::Map(map.into_iter().map(field).collect::<Result<_, _>>()?)
-            }
-        })
+    /// Reads JSON.
+    pub(super) fn from_json(text: &str) -> Result<Node, PayloadError> {
+        serde_json::from_str::<Root>(text).map(|root| root.0).map_err(|e| refusal("JSON", &e.to_string()))
     }
 
-    pub(super) fn from_cbor(value: Cbor, depth: usize) -> Result<Node, PayloadError> {
-        check_depth(depth)?;
-        Ok(match value {
-            Cbor::Bool(b) => Node::Bool(b),
-            Cbor::Integer(n) => i64::try_from(n).map_or(Node::Number(n as f64), Node::Whole),
-            Cbor::Float(f) => Node::Number(f),
-            Cbor::Text(s) => Node::Text(s),
-            Cbor::Array(list) => Node::List(list.into_iter().map(|v| Node::from_cbor(v, depth + 1)).collect::<Result<_, _>>()?),
-            Cbor::Map(map) => {
-                let mut fields = Vec::new();
-                for (k, v) in map {
-                    let key = match k {
-                        Cbor::Text(s) => Key::Text(s),
-                        Cbor::Integer(n) => Key::Label(i64::try_from(n).unwrap_or(i64::MAX)),
-                        _ => continue,
-                    };
-                    fields.push((key, Node::from_cbor(v, depth + 1)?));
-                }
-                Node::Map(fields)
-            }
-            _ => Node::Other,
-        })
+    /// Reads CBOR; tags are ignored.
+    pub(super) fn from_cbor(bytes: &[u8]) -> Result<Node, PayloadError> {
+        let root: Result<Root, _> = schemas::cbor::from_slice(bytes, bytes.len());
+        root.map(|root| root.0).map_err(|e| refusal("CBOR", &e.to_string()))
     }
 
-    /// A number or boolean as a value.
-    pub(super) fn value(&self) -> Option<Result<f64, PayloadError>> {
-        match self {
-            Node::Number(f) => Some(finite(*f)),
-            Node::Whole(n) => Some(Ok(*n as f64)),
-            Node::Bool(b) => Some(Ok(f64::from(u8::from(*b)))),
-            _ => None,
-        }
-    }
-
-    fn time_ms(&self) -> Result<i64, PayloadError> {
-        match self {
-            Node::Number(f) => unix_ms(*f),
-            Node::Whole(n) => unix_ms_whole(*n),
-            Node::Text(s) => rfc3339_ms(s),
-            _ => Err(PayloadError::Time("of another type".to_owned())),
-        }
+    /// The value of a field.
+    pub(super) fn field(&self, name: &str) -> Option<&Node> {
+        let Node::Map(fields) = self else { return None };
+        fields.iter().find(|(k, _)| matches!(k, Key::Text(t) if t == name)).map(|(_, v)| v)
     }
 }
 
-fn check_depth(depth: usize) -> Result<(), PayloadError> {
-    if depth > DEPTH_MAX { Err(PayloadError::Shape(format!("it nests deeper than {DEPTH_MAX}"))) } else { Ok(()) }
-}
+const TOO_COMPLEX: &str = "too complex";
 
-/// Reads a whole payload.
-pub(super) fn read<'a>(node: &Node, arrival_ms: i64, out: &mut Vec<Sample<'a>>) -> Result<(), PayloadError> {
-    match node {
-        Node::List(list) if senml::is_pack(list) => senml::read(list, arrival_ms, out),
-        Node::List(list) => {
-            if list.len() > SAMPLES_MAX {
-                return Err(PayloadError::TooMany);
-            }
-            list.iter().try_for_each(|element| match element {
-                Node::List(_) => Err(PayloadError::Shape("a list within a list".to_owned())),
-                _ => one(element, out),
-            })
-        }
-        _ => one(node, out),
+/// The refusals that serde can only carry as text, told apart again.
+fn refusal(form: &str, text: &str) -> PayloadError {
+    if text.contains(TOO_COMPLEX) || text.contains("recursion limit") {
+        PayloadError::TooComplex
+    } else if text.starts_with("number out of range") {
+        PayloadError::NotFinite
+    } else {
+        PayloadError::Shape(format!("as {form} it does not parse ({text})"))
     }
 }
 
-fn one<'a>(node: &Node, out: &mut Vec<Sample<'a>>) -> Result<(), PayloadError> {
-    let Node::Map(fields) = node else {
-        let value = node.value().ok_or_else(|| PayloadError::Shape("an element is no number, boolean or object".to_owned()))??;
-        out.push(Sample { suffix: None, value, time_ms: None, unit: None });
-        return Ok(());
-    };
-    let field =
-        |names: &[&str]| names.iter().find_map(|n| fields.iter().find(|(k, _)| matches!(k, Key::Text(t) if t == n)).map(|(_, v)| v));
-    const TIMES: [&str; 3] = ["ts", "time", "timestamp"];
-    let time_ms = field(&TIMES).map(Node::time_ms).transpose()?;
-    let unit = match field(&["unit"]) {
-        Some(Node::Text(text)) => unit(text)?,
-        _ => None,
-    };
-    if let Some(value) = field(&["value", "v"]) {
-        let value = value.value().ok_or_else(|| PayloadError::Shape("its value is no number or boolean".to_owned()))??;
-        out.push(Sample { suffix: None, value, time_ms, unit: unit.map(Cow::Owned) });
-        return Ok(());
+struct Root(Node);
+
+impl<'de> Deserialize<'de> for Root {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let left = Cell::new(NODES_MAX);
+        Part { depth: 0, left: &left }.deserialize(deserializer).map(Root)
     }
-    let before = out.len();
-    for (key, node) in fields {
-        let Key::Text(name) = key else { continue };
-        if TIMES.contains(&name.as_str()) {
-            continue;
+}
+
+/// Builds one node, within what is left of the bounds.
+#[derive(Clone, Copy)]
+struct Part<'c> {
+    depth: usize,
+    left: &'c Cell<usize>,
+}
+
+impl Part<'_> {
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        if self.depth == DEPTH_MAX {
+            return Err(E::custom(TOO_COMPLEX));
         }
-        if let Some(value) = node.value() {
-            if out.len() - before >= SAMPLES_MAX {
-                return Err(PayloadError::TooMany);
-            }
-            out.push(Sample { suffix: Some(Cow::Owned(name.clone())), value: value?, time_ms, unit: None });
+        Ok(Self { depth: self.depth + 1, ..self })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Part<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        let left = self.left.get().checked_sub(1).ok_or_else(|| D::Error::custom(TOO_COMPLEX))?;
+        self.left.set(left);
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Part<'_> {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON or CBOR")
+    }
+
+    fn visit_bool<E: Error>(self, v: bool) -> Result<Node, E> {
+        Ok(Node::Bool(v))
+    }
+
+    fn visit_i64<E: Error>(self, v: i64) -> Result<Node, E> {
+        Ok(Node::Whole(v))
+    }
+
+    fn visit_u64<E: Error>(self, v: u64) -> Result<Node, E> {
+        Ok(i64::try_from(v).map_or(Node::Number(v as f64), Node::Whole))
+    }
+
+    fn visit_i128<E: Error>(self, v: i128) -> Result<Node, E> {
+        Ok(i64::try_from(v).map_or(Node::Number(v as f64), Node::Whole))
+    }
+
+    fn visit_f64<E: Error>(self, v: f64) -> Result<Node, E> {
+        Ok(Node::Number(v))
+    }
+
+    fn visit_str<E: Error>(self, v: &str) -> Result<Node, E> {
+        Ok(Node::Text(v.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, v: String) -> Result<Node, E> {
+        Ok(Node::Text(v))
+    }
+
+    fn visit_bytes<E: Error>(self, _: &[u8]) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Node, E> {
+        Ok(Node::Other)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
+        let part = self.deeper()?;
+        let mut list = Vec::new();
+        while let Some(node) = seq.next_element_seed(part)? {
+            list.push(node);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let part = self.deeper()?;
+        let mut fields = Vec::new();
+        while let Some(key) = map.next_key_seed(part)? {
+            let key = match key {
+                Node::Text(text) => Key::Text(text),
+                Node::Whole(label) => Key::Label(label),
+                _ => Key::Other,
+            };
+            fields.push((key, map.next_value_seed(part)?));
+        }
+        keep_last(&mut fields);
+        Ok(Node::Map(fields))
+    }
+}
+
+/// Of a key that comes several times, keeps the last, as most readers of JSON do.
+fn keep_last(fields: &mut Vec<(Key, Node)>) {
+    let mut order: Vec<usize> = (0..fields.len()).collect();
+    order.sort_by(|a, b| fields[*a].0.cmp(&fields[*b].0).then(a.cmp(b)));
+    let mut superseded: Vec<usize> = order.windows(2).filter(|w| fields[w[0]].0 == fields[w[1]].0).map(|w| w[0]).collect();
+    superseded.sort_unstable();
+    let (mut index, mut next) = (0, superseded.into_iter().peekable());
+    fields.retain(|_| {
+        index += 1;
+        next.next_if_eq(&(index - 1)).is_none()
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn of_a_repeated_key_the_last_counts() {
+        let node = Node::from_json(r#"{"a":1,"b":2,"a":3,"c":4,"b":5}"#).unwrap();
+        let Node::Map(fields) = &node else { panic!("no map") };
+        assert_eq!(fields.len(), 3);
+        assert_eq!(node.field("a"), Some(&Node::Whole(3)));
+        assert_eq!(node.field("b"), Some(&Node::Whole(5)));
+    }
+
+    #[test]
+    fn bounds_hold_in_both_forms() {
+        let nested = |n: usize| "[".repeat(n) + &"]".repeat(n);
+        assert!(Node::from_json(&nested(DEPTH_MAX)).is_ok());
+        for n in [DEPTH_MAX + 1, 1_000, 100_000] {
+            assert_eq!(Node::from_json(&nested(n)), Err(PayloadError::TooComplex), "{n}");
+            let mut cbor = vec![0x81; n];
+            cbor.push(0);
+            assert!(Node::from_cbor(&cbor).is_err(), "{n}");
+        }
+        let wide = format!("[{}1]", "1,".repeat(NODES_MAX));
+        assert_eq!(Node::from_json(&wide), Err(PayloadError::TooComplex));
+        assert!(Node::from_cbor(&[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = Node::from_cbor(&bytes);
+            let _ = Node::from_json(&String::from_utf8_lossy(&bytes));
         }
     }
-    if out.len() == before {
-        return Err(PayloadError::Shape("the object holds no number or boolean".to_owned()));
-    }
-    Ok(())
 }

@@ -1,0 +1,127 @@
+//! CONNECT: the first packet, the session, and the answer.
+
+use super::{Answer, Connection, Pending, close};
+use crate::application::{Client, Version};
+use crate::codec::connect::{self, Connect};
+use crate::codec::read::{self, Frame};
+use crate::codec::{reason, write};
+use crate::limits::{CONNECT_BYTES_MAX, CONNECT_WAIT, INFLIGHT_MAX, READ_BYTES_MAX, READ_BYTES_MIN};
+use crate::router::Routes;
+use crate::server::Inner;
+use crate::stats::count;
+use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// Serves one client from CONNECT to its end; `full`: only to tell it that there is no room.
+pub(crate) async fn serve(mut stream: TcpStream, inner: Arc<Inner>, full: bool) {
+    // Each write is complete in itself; there is nothing to wait for.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut input = BytesMut::with_capacity(READ_BYTES_MIN);
+    let max = inner.config.max_packet.min(CONNECT_BYTES_MAX);
+    let first = tokio::time::timeout(CONNECT_WAIT, first_packet(&mut stream, &mut input, max)).await;
+    let Ok(Ok(Some(body))) = first else { return };
+    let version = connect::version_of(&body);
+    let taken = match connect::read(&body) {
+        Ok(_) if full => Err(reason::QUOTA_EXCEEDED),
+        Ok(connect) => welcome(&inner, connect, input).await,
+        Err(violation) => {
+            tracing::debug!(%violation, "a client is turned away");
+            count(&inner.counters.violations, 1);
+            Err(violation.code)
+        }
+    };
+    match taken {
+        Ok((mut connection, connect)) => {
+            let end = connection.run(&mut stream).await;
+            connection.finish(&mut stream, end, connect.will).await;
+        }
+        Err(code) => {
+            let mut answer = Vec::new();
+            write::turn_away(&mut answer, version, code);
+            close(&mut stream, &answer).await;
+        }
+    }
+}
+
+/// The body of the first packet; nothing where that is no CONNECT or never comes whole, which
+/// is closed without a word: whoever speaks there does not speak MQTT.
+async fn first_packet(stream: &mut TcpStream, input: &mut BytesMut, max: usize) -> io::Result<Option<BytesMut>> {
+    loop {
+        if input.first().is_some_and(|head| *head != 0x10) {
+            return Ok(None);
+        }
+        match read::frame(input, max) {
+            Ok(Frame::Whole(_, body)) => {
+                let mut packet = input.split_to(body.end);
+                packet.advance(body.start);
+                return Ok(Some(packet));
+            }
+            Ok(Frame::Needs(more)) => input.reserve(more.min(READ_BYTES_MAX)),
+            Err(violation) => {
+                tracing::debug!(%violation, "a connection's first packet is not taken");
+                return Ok(None);
+            }
+        }
+        if stream.read_buf(input).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// Attaches the client to its session; CONNACK waits for the ticket like any answer.
+async fn welcome(inner: &Arc<Inner>, connect: Connect, input: BytesMut) -> Result<(Connection, Connect), u8> {
+    let version = connect.version;
+    let assigned = connect.client_id.is_empty().then(|| assigned_id(inner));
+    if assigned.is_some() && version == Version::V3 && !connect.clean {
+        return Err(reason::CLIENT_ID_INVALID);
+    }
+    let client_id = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
+    let id = inner.next_connection.fetch_add(1, Ordering::Relaxed);
+    let attached = inner.attach(&connect, &client_id, id).await.map_err(|refusal| refusal.connect_code())?;
+    let mut connack = Vec::new();
+    write::welcome(&mut connack, version, attached.present, inner.config.max_packet, assigned.as_deref());
+    let answer = Answer::Packet(connack.into());
+    let connection = Connection {
+        client: Client { client_id, session: attached.session.number, version, connection: id, memory: Mutex::new(None) },
+        again: attached.session.inflight.unacknowledged().into(),
+        session: attached.session,
+        subscriber: attached.subscriber,
+        hold: attached.hold,
+        kick: attached.kick,
+        input,
+        read_bytes: READ_BYTES_MIN,
+        output: Vec::new(),
+        written: 0,
+        pending: VecDeque::from([Pending { ticket: attached.ticket, answer, message: None }]),
+        pending_bytes: 0,
+        held: 1,
+        welcomed: false,
+        unacked: 0,
+        incomplete: BTreeSet::new(),
+        horizon: inner.application.horizon(),
+        routes: Routes::default(),
+        inflight_max: usize::from(connect.receive_max.min(INFLIGHT_MAX)),
+        packet_max: connect.packet_max,
+        keep_alive: (connect.keep_alive_s > 0).then(|| Duration::from_secs(u64::from(connect.keep_alive_s))),
+        busy: None,
+        closing: None,
+        inner: inner.clone(),
+    };
+    Ok((connection, connect))
+}
+
+/// An identifier that no client has, in this process or one before.
+fn assigned_id(inner: &Inner) -> String {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let number = inner.next_connection.fetch_add(1, Ordering::Relaxed);
+    format!("auto-{nanos:x}-{number}")
+}

@@ -1,0 +1,262 @@
+//! All sessions, of present and absent clients: who has which, and when it ends.
+
+use crate::application::{Client, OpenSession, SessionEvent, Ticket};
+use crate::codec::connect::{Connect, Will};
+use crate::limits::{SESSIONS_MAX, TAKEOVER_WAIT};
+use crate::refusal::Refusal;
+use crate::server::Inner;
+use crate::session::{Session, StoredSession};
+use crate::subscriber::Subscriber;
+use crate::will::{self, LastWill};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// A client's place.
+struct Slot {
+    subscriber: Arc<Subscriber>,
+    holder: Holder,
+}
+
+enum Holder {
+    /// A connection has the session.
+    Connection {
+        id: u64,
+        /// Tells it to give the session up.
+        kick: Arc<Notify>,
+        /// Closed when it has.
+        gone: watch::Receiver<()>,
+    },
+    /// The client is absent.
+    Absent {
+        session: Session,
+        /// When the session ends; `None` for never.
+        deadline: Option<Instant>,
+        /// What is published if the client does not come back in time.
+        will: Option<Box<Delayed>>,
+    },
+}
+
+/// A will that waits for its client's return.
+struct Delayed {
+    last: LastWill,
+    due: Instant,
+}
+
+/// What a connection holds while it has a session. Giving it back is [`Inner::detach`]; a
+/// connection that ends without that leaves no session behind.
+pub(crate) struct Attached {
+    pub session: Session,
+    pub subscriber: Arc<Subscriber>,
+    /// Whether the client found its session.
+    pub present: bool,
+    /// CONNACK waits for it.
+    pub ticket: Ticket,
+    /// Rung when another connection wants the session.
+    pub kick: Arc<Notify>,
+    pub hold: Hold,
+}
+
+/// Proof that a connection has a session; dropped, the session is free.
+pub(crate) struct Hold {
+    inner: Arc<Inner>,
+    client_id: String,
+    connection: u64,
+    _gone: watch::Sender<()>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut slots = self.inner.sessions.slots.lock();
+        let ours = matches!(slots.get(&self.client_id), Some(Slot { holder: Holder::Connection { id, .. }, .. }) if *id == self.connection);
+        // Only a task that was torn down comes here with the session still its own.
+        if let Some(slot) = ours.then(|| slots.remove(&self.client_id)).flatten() {
+            self.inner.router.forget(slot.subscriber.id);
+        }
+    }
+}
+
+/// The sessions by client identifier.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    slots: Mutex<HashMap<String, Slot>>,
+}
+
+fn deadline(expiry_s: u32) -> Option<Instant> {
+    (expiry_s != u32::MAX).then(|| Instant::now() + Duration::from_secs(u64::from(expiry_s)))
+}
+
+impl Sessions {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.slots.lock().len()
+    }
+}
+
+impl Inner {
+    /// Takes back what the application kept; expiry counts from now.
+    pub fn restore(&self, stored: Vec<StoredSession>) {
+        let mut slots = self.sessions.slots.lock();
+        for stored in stored {
+            let client_id = stored.client_id.clone();
+            let session = Session::from(stored);
+            let subscriber = self.new_subscriber();
+            for (filter, (options, identifier)) in &session.subscriptions {
+                self.router.subscribe(&subscriber, filter, *options, *identifier);
+            }
+            let deadline = deadline(session.expiry_s);
+            slots.insert(client_id, Slot { subscriber, holder: Holder::Absent { session, deadline, will: None } });
+        }
+    }
+
+    fn new_subscriber(&self) -> Arc<Subscriber> {
+        Subscriber::new(self.next_subscriber.fetch_add(1, Ordering::Relaxed), self.counters.clone())
+    }
+
+    /// Logs a session's event, if the session is durable.
+    pub fn log(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, Refusal> {
+        if number == 0 { Ok(0) } else { self.application.session(number, event) }
+    }
+
+    /// Finds or opens the client's session, taking it over from an older connection.
+    pub async fn attach(self: &Arc<Self>, connect: &Connect, client_id: &str, connection: u64) -> Result<Attached, Refusal> {
+        let until = tokio::time::Instant::now() + TAKEOVER_WAIT;
+        loop {
+            let mut older = match self.try_attach(connect, client_id, connection)? {
+                Ok(attached) => return Ok(attached),
+                Err(older) => older,
+            };
+            // An error says that the older connection has dropped its end.
+            if tokio::time::timeout_at(until, older.changed()).await.is_err() {
+                return Err(Refusal::Busy);
+            }
+        }
+    }
+
+    fn try_attach(
+        self: &Arc<Self>,
+        connect: &Connect,
+        client_id: &str,
+        connection: u64,
+    ) -> Result<Result<Attached, watch::Receiver<()>>, Refusal> {
+        let mut slots = self.sessions.slots.lock();
+        if let Some(Slot { holder: Holder::Connection { kick, gone, .. }, .. }) = slots.get(client_id) {
+            kick.notify_one();
+            return Ok(Err(gone.clone()));
+        }
+        let resumes = !connect.clean && slots.contains_key(client_id);
+        if !resumes {
+            if let Some(slot) = slots.remove(client_id) {
+                self.end(slot);
+            }
+            if slots.len() >= SESSIONS_MAX {
+                return Err(Refusal::QuotaExceeded);
+            }
+        }
+        let (session, ticket, subscriber) = if resumes {
+            let Some(Slot { holder: Holder::Absent { session, .. }, .. }) = slots.get_mut(client_id) else {
+                return Err(Refusal::Unavailable);
+            };
+            let ticket = self.log(session.number, SessionEvent::Resumed { expiry_s: connect.expiry_s })?;
+            let Some(Slot { subscriber, holder: Holder::Absent { mut session, .. } }) = slots.remove(client_id) else {
+                return Err(Refusal::Unavailable);
+            };
+            // A will that was waiting for the client's return is not published.
+            session.expiry_s = connect.expiry_s;
+            (session, ticket, subscriber)
+        } else {
+            let (mut session, mut ticket) = (Session { expiry_s: connect.expiry_s, ..Session::default() }, 0);
+            if connect.expiry_s > 0 {
+                let open = OpenSession { client_id, expiry_s: connect.expiry_s, version: connect.version };
+                let opened = self.application.open_session(&open)?;
+                (session.number, ticket) = (opened.number, opened.ticket);
+            }
+            (session, ticket, self.new_subscriber())
+        };
+        subscriber.set_online(true);
+        let (sender, gone) = watch::channel(());
+        let kick = Arc::new(Notify::new());
+        let holder = Holder::Connection { id: connection, kick: kick.clone(), gone };
+        slots.insert(client_id.to_owned(), Slot { subscriber: subscriber.clone(), holder });
+        let hold = Hold { inner: self.clone(), client_id: client_id.to_owned(), connection, _gone: sender };
+        Ok(Ok(Attached { session, subscriber, present: resumes, ticket, kick, hold }))
+    }
+
+    /// Gives a session back when its connection ends; `will` is published now, after its delay
+    /// or with the session's end, whichever comes first.
+    pub fn detach(self: &Arc<Self>, hold: Hold, client: Client, session: Session, subscriber: Arc<Subscriber>, will: Option<Will>) {
+        subscriber.set_online(false);
+        let expiry_s = session.expiry_s;
+        let client_id = hold.client_id.clone();
+        let last = will.map(|will| LastWill { will, client, from: subscriber.id });
+        let mut slots = self.sessions.slots.lock();
+        slots.remove(&client_id);
+        if expiry_s == 0 {
+            self.end(Slot { subscriber, holder: Holder::Absent { session, deadline: None, will: None } });
+            if let Some(last) = last {
+                will::publish(self, last);
+            }
+        } else {
+            if self.log(session.number, SessionEvent::Disconnected { expiry_s }).is_err() {
+                tracing::debug!(client_id, "a session's pause is not logged; after a restart its expiry counts from there");
+            }
+            let will = match last {
+                Some(last) if last.will.delay_s > 0 => {
+                    let due = Instant::now() + Duration::from_secs(u64::from(last.will.delay_s));
+                    Some(Box::new(Delayed { last, due }))
+                }
+                Some(last) => {
+                    will::publish(self, last);
+                    None
+                }
+                None => None,
+            };
+            let deadline = deadline(expiry_s);
+            slots.insert(client_id, Slot { subscriber, holder: Holder::Absent { session, deadline, will } });
+        }
+        drop(slots);
+        // Only now may another connection have it.
+        drop(hold);
+    }
+
+    /// Ends an absent client's session.
+    fn end(self: &Arc<Self>, slot: Slot) {
+        let Holder::Absent { session, will, .. } = slot.holder else {
+            return;
+        };
+        for filter in session.subscriptions.keys() {
+            self.router.unsubscribe(slot.subscriber.id, filter);
+        }
+        if self.log(session.number, SessionEvent::Ended).is_err() {
+            tracing::warn!(number = session.number, "the end of a session is not logged; it ends again after a restart");
+        }
+        if let Some(delayed) = will {
+            will::publish(self, delayed.last);
+        }
+    }
+
+    /// Publishes wills and ends sessions whose time has come.
+    pub fn sweep_sessions(self: &Arc<Self>) {
+        let now = Instant::now();
+        let mut slots = self.sessions.slots.lock();
+        let mut over = Vec::new();
+        for (client_id, slot) in slots.iter_mut() {
+            let Holder::Absent { deadline, will, .. } = &mut slot.holder else {
+                continue;
+            };
+            if deadline.is_some_and(|end| end <= now) {
+                over.push(client_id.clone());
+            } else if let Some(delayed) = will.take_if(|delayed| delayed.due <= now) {
+                will::publish(self, delayed.last);
+            }
+        }
+        for client_id in over {
+            if let Some(slot) = slots.remove(&client_id) {
+                self.end(slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The newest retained message of each topic, bounded in count and bytes.
+
+use crate::limits::{RETAINED_BYTES_MAX, RETAINED_MAX};
+use crate::message::Message;
+use crate::topic::{literal_prefix, matches};
+use parking_lot::RwLock;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// Retained messages by topic.
+#[derive(Debug, Default)]
+pub(crate) struct Retained {
+    store: RwLock<Store>,
+}
+
+#[derive(Debug, Default)]
+struct Store {
+    /// Ordered, so that a filter looks only at topics that begin as it does.
+    messages: BTreeMap<Box<str>, Arc<Message>>,
+    bytes: usize,
+    /// How many of them have an expiry; the sweep is for them.
+    expiring: usize,
+}
+
+impl Store {
+    fn remove(&mut self, topic: &str) {
+        if let Some(old) = self.messages.remove(topic) {
+            self.bytes -= old.bytes();
+            self.expiring -= usize::from(old.expires.is_some());
+        }
+    }
+}
+
+impl Retained {
+    /// Number and bytes of what is retained.
+    pub fn size(&self) -> (usize, usize) {
+        let store = self.store.read();
+        (store.messages.len(), store.bytes)
+    }
+
+    /// Sets a topic's message, or clears it with an empty payload. False where a bound forbids
+    /// it: the topic has none then, rather than an old one that looks current.
+    pub fn set(&self, message: &Arc<Message>) -> bool {
+        let mut store = self.store.write();
+        store.remove(&message.topic);
+        if message.payload.is_empty() {
+            return true;
+        }
+        if store.messages.len() >= RETAINED_MAX || store.bytes + message.bytes() > RETAINED_BYTES_MAX {
+            return false;
+        }
+        store.bytes += message.bytes();
+        store.expiring += usize::from(message.expires.is_some());
+        store.messages.insert(message.topic.clone(), message.clone());
+        true
+    }
+
+    /// Calls `each` with every message that a filter matches.
+    pub fn matching(&self, filter: &str, each: &mut dyn FnMut(&Arc<Message>)) {
+        let store = self.store.read();
+        let prefix = literal_prefix(filter);
+        if prefix.len() == filter.len() {
+            return store.messages.get(filter).filter(|m| !m.is_expired()).into_iter().for_each(each);
+        }
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let alike = store.messages.range::<str, _>(from).take_while(|(topic, _)| topic.starts_with(prefix));
+        alike.filter(|(topic, m)| matches(filter, topic) && !m.is_expired()).for_each(|(_, m)| each(m));
+    }
+
+    /// Forgets what has expired.
+    pub fn sweep(&self) {
+        if self.store.read().expiring == 0 {
+            return;
+        }
+        let mut store = self.store.write();
+        let over: Vec<Box<str>> = store.messages.iter().filter(|(_, m)| m.is_expired()).map(|(t, _)| t.clone()).collect();
+        for topic in over {
+            store.remove(&topic);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use std::time::Instant;
+
+    fn message(topic: &str, payload: &'static str) -> Arc<Message> {
+        Arc::new(Message {
+            topic: topic.into(),
+            payload: Bytes::from_static(payload.as_bytes()),
+            properties: Bytes::new(),
+            qos: 1,
+            retain: true,
+            expires: None,
+        })
+    }
+
+    fn found(retained: &Retained, filter: &str) -> Vec<String> {
+        let mut topics = Vec::new();
+        retained.matching(filter, &mut |m| topics.push(m.topic.to_string()));
+        topics
+    }
+
+    #[test]
+    fn filters_find_what_they_match_and_nothing_else() {
+        let retained = Retained::default();
+        for topic in ["a", "a/b", "a/b/c", "ab", "$SYS/x", "b"] {
+            assert!(retained.set(&message(topic, "1")));
+        }
+        assert_eq!(found(&retained, "a/#"), ["a", "a/b", "a/b/c"]);
+        assert_eq!(found(&retained, "a/+"), ["a/b"]);
+        assert_eq!(found(&retained, "+"), ["a", "ab", "b"]);
+        assert_eq!(found(&retained, "$SYS/#"), ["$SYS/x"]);
+        assert_eq!(found(&retained, "a/b"), ["a/b"]);
+        assert_eq!(found(&retained, "#").len(), 5);
+    }
+
+    #[test]
+    fn an_empty_payload_clears_and_the_bytes_add_up() {
+        let retained = Retained::default();
+        retained.set(&message("a", "1"));
+        retained.set(&message("a", "222"));
+        assert_eq!(retained.size(), (1, message("a", "222").bytes()));
+        retained.set(&message("a", ""));
+        assert_eq!(retained.size(), (0, 0));
+    }
+
+    #[test]
+    fn what_has_expired_is_gone() {
+        let retained = Retained::default();
+        let mut old = Message::clone(&message("a", "1"));
+        old.expires = Some(Instant::now());
+        retained.set(&Arc::new(old));
+        assert!(found(&retained, "#").is_empty() && found(&retained, "a").is_empty());
+        retained.sweep();
+        assert_eq!(retained.size(), (0, 0));
+    }
+}

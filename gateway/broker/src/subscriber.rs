@@ -1,0 +1,102 @@
+//! One session's bounded queue of messages, filled by publishers and emptied by its connection.
+
+use crate::limits::{QUEUED_BYTES_MAX, SUBSCRIBER_QUEUE_MAX};
+use crate::message::{Delivery, Message};
+use crate::stats::{Counters, count};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::Notify;
+
+/// A session seen by those who publish.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    /// Unique in this process.
+    pub id: u64,
+    queue: Mutex<Queue>,
+    /// Rung when something comes into an empty queue.
+    pub wake: Notify,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Delivery>,
+    /// Those of them that count against the bound: not the replayed.
+    live: usize,
+    /// Whether the client is there; QoS 0 waits for nobody.
+    online: bool,
+}
+
+impl Subscriber {
+    pub fn new(id: u64, counters: Arc<Counters>) -> Arc<Self> {
+        Arc::new(Self { id, queue: Mutex::default(), wake: Notify::new(), counters })
+    }
+
+    /// The client came or went.
+    pub fn set_online(&self, online: bool) {
+        self.queue.lock().online = online;
+    }
+
+    /// Queues a message; at a bound it is dropped and counted.
+    pub fn offer(&self, delivery: Delivery) {
+        let mut queue = self.queue.lock();
+        if !queue.online && delivery.qos == 0 {
+            return;
+        }
+        let bytes = delivery.message.bytes();
+        let full = queue.live >= SUBSCRIBER_QUEUE_MAX || self.counters.queued_bytes.load(Ordering::Relaxed) + bytes > QUEUED_BYTES_MAX;
+        if full {
+            count(&self.counters.dropped, 1);
+            return;
+        }
+        queue.live += 1;
+        self.push(&mut queue, delivery);
+    }
+
+    /// Queues what `retained` gives, in one step with asking for it: a newer message on the same
+    /// topic comes behind, never before.
+    pub fn replay(&self, retained: impl FnOnce(&mut dyn FnMut(&Arc<Message>)), mut to: impl FnMut(&Arc<Message>) -> Delivery) {
+        let mut queue = self.queue.lock();
+        retained(&mut |message| {
+            let mut delivery = to(message);
+            delivery.replay = true;
+            self.push(&mut queue, delivery);
+        });
+    }
+
+    fn push(&self, queue: &mut Queue, delivery: Delivery) {
+        self.counters.queued_bytes.fetch_add(delivery.message.bytes(), Ordering::Relaxed);
+        count(&self.counters.delivered, 1);
+        queue.waiting.push_back(delivery);
+        if queue.waiting.len() == 1 {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Moves up to `max` messages to `out`, at most `window` of them of QoS 1; order is kept,
+    /// so a QoS 1 message without room holds back what is behind it.
+    pub fn take(&self, out: &mut Vec<Delivery>, max: usize, mut window: usize) {
+        let mut queue = self.queue.lock();
+        while out.len() < max {
+            match queue.waiting.front() {
+                Some(next) if next.qos == 0 => {}
+                Some(_) if window > 0 => window -= 1,
+                _ => return,
+            }
+            if let Some(delivery) = queue.waiting.pop_front() {
+                queue.live -= usize::from(!delivery.replay);
+                self.counters.queued_bytes.fetch_sub(delivery.message.bytes(), Ordering::Relaxed);
+                out.push(delivery);
+            }
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        let left: usize = self.queue.get_mut().waiting.iter().map(|d| d.message.bytes()).sum();
+        self.counters.queued_bytes.fetch_sub(left, Ordering::Relaxed);
+    }
+}

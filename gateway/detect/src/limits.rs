@@ -1,0 +1,34 @@
+//! Bounds of this crate, each with its reason.
+
+/// Bytes of a pattern: a series' name has at most 256 (contract §3), so a longer pattern matches none.
+pub const PATTERN_BYTES_MAX: usize = 256;
+
+/// Bytes of a unit that messages carry; longer ones are cut at a character. Those of UCUM in
+/// use are below 20, and a message must stay one readable line.
+pub const UNIT_BYTES_MAX: usize = 64;
+
+/// The largest value that statistics take as it is; beyond, it counts as this. Differences,
+/// sums of a few and rates per millisecond of such values still fit a double, so no estimate
+/// ever becomes infinite. Fixed limits see the value itself.
+pub const VALUE_MAX: f64 = 1e300;
+
+/// The smallest scale of any estimate. Below, doubles lose digits and processors lose speed;
+/// a series that lives there raises nothing.
+pub const SCALE_MIN: f64 = 1e-290;
+
+/// The smallest scale relative to the level itself: less than a millionth is rounding in the
+/// sensor's own arithmetic, not a change of what it measures.
+pub const SCALE_RELATIVE_MIN: f64 = 1e-6;
+
+/// The largest score that is reported, in robust standard deviations; beyond, more says no more.
+pub const SCORE_MAX: f64 = 1e9;
+
+/// Readings in a row older than the newest, after which the series' clock is believed to have
+/// been set back: fewer could be a sensor's late batch.
+pub const LATE_READINGS_MAX: u8 = 16;
+
+/// Bytes of one series' state, heap included: 100,000 series (the default bound) stay below 100 MB.
+pub const STATE_BYTES_MAX: usize = 1024;
+
+const _: () = assert!(VALUE_MAX * 2.0 * 1e3 * 8.0 < f64::MAX);
+const _: () = assert!(SCALE_MIN > f64::MIN_POSITIVE);

@@ -1,0 +1,131 @@
+//! What size is usual: an exponentially weighted mean with clipped updates, and what sizes
+//! are known as events.
+//!
+//! The clipping is Huber's: a size beyond three standard deviations moves the estimate as
+//! three would, so an outlier does not make outliers usual, and a lasting change still does
+//! within some hundred readings. The mean absolute deviation times 1.2533 (√(π/2)) is the
+//! standard deviation of normal data, and less drawn by tails than the root of squares.
+
+use crate::limits::SCALE_MIN;
+use serde::{Deserialize, Serialize};
+
+/// Weight of a new size once warm: the last 50 count for most.
+pub(crate) const WEIGHT: f64 = 0.02;
+/// Sizes after which the weight is constant: 1/50 is [`WEIGHT`].
+const WARM: u32 = 50;
+/// Sizes taken as they come: there is nothing to clip against yet.
+const FREE: u32 = 15;
+/// Where updates are clipped, in standard deviations.
+pub(crate) const CLIP: f64 = 3.0;
+/// Standard deviation of normal data over its mean absolute deviation.
+const NORMAL: f64 = 1.2533;
+
+/// The weight of the reading after `seen` others: their plain mean at first.
+#[inline]
+pub(crate) fn weight(seen: u32) -> f64 {
+    if seen >= WARM { WEIGHT } else { 1.0 / f64::from(seen.max(1)) }
+}
+
+/// The usual size of something.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Scale {
+    /// Sizes learnt.
+    seen: u32,
+    /// Their weighted mean.
+    mean: f64,
+}
+
+impl Scale {
+    /// How many sizes were learnt.
+    #[inline]
+    pub(crate) fn seen(&self) -> u32 {
+        self.seen
+    }
+
+    /// The robust standard deviation.
+    #[inline]
+    pub(crate) fn sigma(&self) -> f64 {
+        NORMAL * self.mean
+    }
+
+    /// Learns a size (0 or more, finite); `floor` is the smallest standard deviation believed.
+    #[inline]
+    pub(crate) fn learn(&mut self, size: f64, floor: f64) {
+        self.seen = self.seen.saturating_add(1);
+        let sigma = self.sigma().max(floor);
+        let size = if self.seen > FREE && sigma > 0.0 { size.min(CLIP * sigma) } else { size };
+        self.mean += weight(self.seen) * (size - self.mean);
+        // A constant series would decay into numbers that processors handle slowly.
+        if self.mean < SCALE_MIN {
+            self.mean = 0.0;
+        }
+    }
+}
+
+/// How much of an event becomes known at once: four equal events are told, the fifth is how
+/// this series is.
+const LEARN: f64 = 0.4;
+/// An event is news when it is so many times larger than those known.
+const NEWS: f64 = 1.25;
+/// How much of it is kept from reading to reading: half is forgotten in 4 days at 1 Hz.
+const KEEP: f64 = 1.0 - 1.0 / 524_288.0;
+
+/// The size of the events that a series is known for: a machine that switches on and off, a
+/// tank that empties. It bounds how often a detector speaks, whatever the series does.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Habit {
+    known: f64,
+}
+
+impl Habit {
+    /// Whether an event of this size is larger than what the series is known for.
+    #[inline]
+    pub(crate) fn is_news(&self, size: f64) -> bool {
+        size > NEWS * self.known
+    }
+
+    /// One reading passed.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        if self.known > 0.0 {
+            self.known *= KEEP;
+            if self.known < SCALE_MIN {
+                self.known = 0.0;
+            }
+        }
+    }
+
+    /// An event of this size happened.
+    pub(crate) fn learn(&mut self, size: f64) {
+        if size > self.known {
+            self.known += LEARN * (size - self.known);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outlier_does_not_become_usual_but_a_lasting_change_does() {
+        let mut scale = Scale::default();
+        (0..100).for_each(|_| scale.learn(1.0, 0.0));
+        scale.learn(1e9, 0.0);
+        assert!(scale.sigma() < 1.4);
+        (0..300).for_each(|_| scale.learn(100.0, 0.0));
+        assert!(scale.sigma() > 90.0);
+    }
+
+    #[test]
+    fn four_equal_events_are_news_and_a_larger_one_always() {
+        let mut habit = Habit::default();
+        let mut news = 0;
+        for _ in 0..20 {
+            news += u32::from(habit.is_news(10.0));
+            habit.learn(10.0);
+        }
+        assert_eq!(news, 4);
+        assert!(habit.is_news(13.0));
+    }
+}

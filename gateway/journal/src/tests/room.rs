@@ -1,0 +1,206 @@
+//! No room is a refusal, never a loss, and passes.
+
+use super::*;
+
+fn fill(log: &Log) -> (Lsn, Refused) {
+    let mut last = 0;
+    loop {
+        match log.write() {
+            Ok(lsn) => last = lsn.unwrap(),
+            Err(Refused::Full) => std::thread::yield_now(),
+            Err(refused) => return (last, refused),
+        }
+    }
+}
+
+#[test]
+fn at_the_limit_readings_are_refused_and_bookkeeping_is_not() {
+    let disk = LyingDisk::default();
+    let log = Log::open(&disk).unwrap();
+    let (last, refused) = fill(&log);
+    assert!(matches!(&refused, Refused::NoRoom(why) if why.contains("limit")), "{refused}");
+    assert!(log.journal.stats().room.is_err());
+    {
+        let mut append = log.journal.append_bookkeeping().unwrap();
+        let lsn = append.next();
+        *append.marks() = marks(lsn);
+        append.push(kind(lsn), |out| out.extend(payload(lsn)));
+    }
+    assert_eq!(log.frames.recv_timeout(SAFETY).unwrap().last(), last + 1);
+    assert!(segments(&disk).iter().map(|s| s.bytes).sum::<u64>() <= LIMIT);
+
+    log.snapshot(last + 1, &disk);
+    assert_eq!(log.write_soon(), last + 2);
+    assert!(log.journal.stats().room.is_ok());
+    log.journal.stop();
+    let opened = try_open(&disk).unwrap();
+    assert_eq!(opened.snapshot(), Some((last + 1, state(last + 1))));
+    assert_eq!(read(&opened, last + 1), vec![last + 2]);
+}
+
+#[test]
+fn a_full_disk_is_found_before_it_is_written_and_recovers() {
+    let disk = LyingDisk::default();
+    disk.set_capacity(Some(3 * SEGMENT));
+    let log = Log::open(&disk).unwrap();
+    let (last, refused) = fill(&log);
+    assert!(matches!(refused, Refused::NoRoom(_)), "{refused}");
+    assert_eq!(log.journal.horizon().borrow().state, RunState::Running);
+    log.journal.stop();
+
+    // A start on the full disk: it reads, and refuses.
+    let log = Log::open(&disk).unwrap();
+    let begun = Instant::now();
+    while log.journal.append().is_ok() {
+        assert!(begun.elapsed() < SAFETY);
+        std::thread::yield_now();
+    }
+    assert!(log.journal.append_bookkeeping().is_ok());
+    disk.set_capacity(None);
+    assert_eq!(log.write_soon(), last + 1);
+    log.journal.stop();
+    assert_eq!(records_of(&disk), (1..=last + 1).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_empty_log_starts_on_a_full_disk() {
+    let disk = LyingDisk::default();
+    disk.set_capacity(Some(0));
+    let log = Log::open(&disk).unwrap();
+    let begun = Instant::now();
+    while log.journal.refusing().is_none() {
+        assert!(begun.elapsed() < SAFETY);
+        std::thread::yield_now();
+    }
+    disk.set_capacity(None);
+    assert_eq!(log.write_soon(), 1);
+}
+
+#[test]
+fn a_disk_that_turns_read_only_holds_commits_until_it_can_be_written() {
+    let disk = written(3);
+    let log = Log::open(&disk).unwrap();
+    assert_eq!(log.write_soon(), 4);
+    disk.set_read_only(true);
+    assert_eq!(log.push(), Ok(5));
+    let begun = Instant::now();
+    while log.journal.refusing() != Some(Refused::ReadOnly) {
+        assert!(begun.elapsed() < SAFETY);
+        std::thread::yield_now();
+    }
+    assert_eq!(log.journal.append().err(), Some(Refused::ReadOnly));
+    assert_eq!(log.journal.horizon().borrow().durable, 4);
+    disk.set_read_only(false);
+    assert_eq!(log.frames.recv_timeout(SAFETY).unwrap().last(), 5);
+    assert_eq!(log.write_soon(), 6);
+    log.journal.stop();
+    assert_eq!(records_of(&disk), (1..=6).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_start_on_a_read_only_disk_reads_and_refuses() {
+    let disk = written(9);
+    disk.set_read_only(true);
+    let opened = try_open(&disk).unwrap();
+    assert_eq!(read(&opened, 0), (1..=9).collect::<Vec<_>>());
+    let log = Log::start(opened);
+    let begun = Instant::now();
+    while log.journal.append().err() != Some(Refused::ReadOnly) {
+        assert!(begun.elapsed() < SAFETY);
+        std::thread::yield_now();
+    }
+    disk.set_read_only(false);
+    assert_eq!(log.write_soon(), 10);
+}
+
+#[test]
+fn a_slow_sink_holds_the_writers_back() {
+    let disk = LyingDisk::default();
+    let (open, gate) = channel::<()>();
+    let journal = try_open(&disk).unwrap().start(Box::new(move |_| while gate.recv().is_ok() {})).unwrap();
+    let begun = Instant::now();
+    let mut pushed = 0;
+    loop {
+        match journal.append() {
+            Ok(mut append) => pushed = append.push(1, |out| out.extend([0; 100])),
+            Err(refused) => {
+                assert_eq!(refused, Refused::Full);
+                break;
+            }
+        }
+        assert!(begun.elapsed() < SAFETY);
+    }
+    drop(open);
+    journal.stop();
+    assert_eq!(journal.horizon().borrow().durable, pushed);
+}
+
+#[test]
+fn age_frees_only_behind_two_snapshots_and_the_oldest_kept_stays_foldable() {
+    let disk = LyingDisk::default();
+    let log = Log::open(&disk).unwrap();
+    for lsn in 1..=30 {
+        assert_eq!(log.write_soon(), lsn);
+    }
+    log.snapshot(20, &disk);
+    disk.set_age(Duration::from_secs(7200));
+    log.write_soon();
+    assert_eq!(segments(&disk)[0].first, 1, "one snapshot may turn out unreadable");
+    log.snapshot(29, &disk);
+    let begun = Instant::now();
+    while segments(&disk)[0].first == 1 {
+        log.write_soon();
+        assert!(begun.elapsed() < SAFETY);
+    }
+    assert!(segments(&disk)[0].first <= 21);
+    assert_eq!(snapshots(&disk), vec![29, 20]);
+    log.journal.stop();
+    let opened = try_open(&disk).unwrap();
+    assert_eq!(opened.snapshot_at_or_before(28), Some((20, state(20))));
+    assert_eq!(read(&opened, 20).first(), Some(&21));
+}
+
+#[test]
+fn a_record_that_panics_while_it_is_made_leaves_no_trace() {
+    let disk = LyingDisk::default();
+    let log = Log::open(&disk).unwrap();
+    let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut append = log.journal.append().unwrap();
+        append.push(9, |out| {
+            out.extend([1; 300]);
+            panic!("the owner is wrong");
+        });
+    }));
+    assert!(made.is_err());
+    assert_eq!(log.write_soon(), 1);
+    log.journal.stop();
+    assert_eq!(records_of(&disk), vec![1]);
+}
+
+#[test]
+fn a_sink_that_panics_fails_the_log_instead_of_hanging_it() {
+    let disk = LyingDisk::default();
+    let journal = try_open(&disk).unwrap().start(Box::new(|_| panic!("the sink is wrong"))).unwrap();
+    journal.append().unwrap().push(1, |_| {});
+    let begun = Instant::now();
+    while journal.horizon().borrow().state == RunState::Running {
+        assert!(begun.elapsed() < SAFETY);
+        std::thread::yield_now();
+    }
+    assert_eq!(journal.append().err(), Some(Refused::Stopped));
+}
+
+#[test]
+fn the_last_handle_that_goes_commits_and_releases_the_lock() {
+    let disk = LyingDisk::default();
+    let log = Log::open(&disk).unwrap();
+    log.push().unwrap();
+    assert!(matches!(try_open(&disk), Err(Error::Locked(_))));
+    drop(log);
+    let begun = Instant::now();
+    while try_open(&disk).is_err() {
+        assert!(begun.elapsed() < SAFETY);
+        std::thread::yield_now();
+    }
+    assert_eq!(records_of(&disk), vec![1]);
+}

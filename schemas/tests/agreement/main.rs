@@ -1,0 +1,6 @@
+//! Code, golden vectors, CDDL and JSON schemas say the same.
+
+mod cddl;
+mod json;
+mod sample;
+mod vectors;

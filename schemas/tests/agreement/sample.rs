@@ -1,0 +1,132 @@
+//! One message of each kind, no two fields of one alike, so that a swap shows.
+
+use schemas::message::{Ack, AlertBody, AlertUp, Bye, Definition, Delta, FORMAT, Hello, Receipt, ShedMark};
+
+pub const BOOT: u64 = 0x9f3c_2b7a_11d0_4e58;
+pub const CLOUD: u64 = 0x0102_0304_0506_0708;
+
+pub fn hello() -> Hello {
+    Hello {
+        format: FORMAT,
+        gateway: "plant-a".into(),
+        boot: BOOT,
+        parent: Some((0x1122_3344_5566_7788, 90_210)),
+        sizes: vec![10_000, 60_000],
+        grace_ms: 2_000,
+        every_ms: 5_000,
+        clock_ms: 1_700_000_000_123,
+        version: "0.1.0".into(),
+    }
+}
+
+/// The first boot of a gateway has no parent.
+pub fn hello_first() -> Hello {
+    Hello { parent: None, sizes: vec![250], ..hello() }
+}
+
+pub fn definition() -> Definition {
+    Definition { number: 7, name: "line1/press3/temperature".into(), unit: Some("°C".into()) }
+}
+
+pub fn shed_mark() -> ShedMark {
+    ShedMark { series: 7, size_ms: 10_000, start_ms: 1_699_990_000_000, born: 1_201, shed_seq: 4_650, version: 1_260, count: 60 }
+}
+
+pub fn alert() -> AlertBody {
+    AlertBody {
+        boot: BOOT,
+        seq: 4_711,
+        ordinal: 3,
+        series: "line1/press3/temperature".into(),
+        severity: 2,
+        kind: "spike".into(),
+        state: 1,
+        time_ms: 1_700_000_003_000,
+        value: 97.2,
+        limit: Some(95.0),
+        unit: Some("°C".into()),
+        message: "97.2 °C is 9.1 deviations from 21.5 °C".into(),
+        score: Some(9.1),
+        baseline: Some(21.5),
+    }
+}
+
+pub fn delta() -> Delta {
+    let plain = AlertBody {
+        ordinal: 4,
+        severity: 0,
+        state: 0,
+        kind: "high-high".into(),
+        limit: None,
+        unit: None,
+        message: "97.2 is above the limit".into(),
+        score: None,
+        baseline: None,
+        ..alert()
+    };
+    Delta {
+        format: FORMAT,
+        boot: BOOT,
+        from: 4_600,
+        to: 4_800,
+        cloud_boot: CLOUD,
+        number: 12,
+        frontier_ms: 1_700_000_010_500,
+        ended: true,
+        readings_to: 4_500,
+        accepted: 5_000,
+        local: 30,
+        complete_from: 1_000,
+        defs: vec![definition(), Definition { number: 8, name: "größe".into(), unit: None }],
+        entries: vec![0, 1, 2, 3],
+        ahead: vec![0, 9],
+        alerts: vec![alert(), plain],
+        marks: vec![shed_mark()],
+        sizes: vec![10_000, 60_000],
+        grace_ms: 2_000,
+    }
+}
+
+/// What an idle gateway says: nothing but its clock.
+pub fn delta_idle() -> Delta {
+    Delta {
+        from: u64::MAX,
+        to: u64::MAX,
+        cloud_boot: 0,
+        ended: false,
+        frontier_ms: -1,
+        defs: vec![],
+        entries: vec![],
+        ahead: vec![],
+        alerts: vec![],
+        marks: vec![],
+        sizes: vec![],
+        ..delta()
+    }
+}
+
+pub fn alert_up() -> AlertUp {
+    AlertUp { format: FORMAT, alert: alert() }
+}
+
+pub fn receipt() -> Receipt {
+    Receipt { format: FORMAT, boot: BOOT, seq: 4_711, ordinal: 3, cloud_boot: CLOUD }
+}
+
+pub fn bye() -> Bye {
+    Bye { format: FORMAT, boot: BOOT }
+}
+
+pub fn ack() -> Ack {
+    Ack {
+        format: FORMAT,
+        boot: BOOT,
+        number: 12,
+        applied: 4_800,
+        cloud_boot: CLOUD,
+        ahead: true,
+        shed: 60,
+        need_defs: false,
+        readings: 4_500,
+    }
+}
