@@ -1,11 +1,17 @@
-//! PUBLISH → merged topic, through real processes that are killed on the way.
+//! PUBLISH → merged topic, through real processes that are killed on the way: a client with a
+//! persistent session and timed payloads, ten `kill -9` of gateway and bridge in turn.
 
 use crate::plant::{Role, configs, consume, free_port, publish_all};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+/// Sent in about 16 s, so that the kills fall into the load.
+const READINGS: i64 = 8_000;
+const KILLS: usize = 10;
+const BETWEEN_KILLS: Duration = Duration::from_millis(1_500);
+
 #[test]
-fn every_acknowledged_reading_is_merged_once_through_a_kill_of_the_bridge() {
+fn every_acknowledged_reading_is_merged_once_through_kills_of_both_roles() {
     let dir = tempfile::tempdir().unwrap();
     let (edge_port, cloud_port) = (free_port(), free_port());
     let (edge_config, cloud_config) = configs(dir.path(), edge_port, cloud_port);
@@ -20,9 +26,9 @@ fn every_acknowledged_reading_is_merged_once_through_a_kill_of_the_bridge() {
     let base = 1_700_000_000_000i64;
     let mut truth: BTreeMap<(String, i64), (u64, f64)> = BTreeMap::new();
     let mut messages = Vec::new();
-    for i in 0..6_000i64 {
+    for i in 0..READINGS {
         let series = format!("line/m{}/temperature", i % 10);
-        let value = if i == 5_999 { 97.2 } else { 20.0 + ((i * 7_919) % 1_000) as f64 / 100.0 };
+        let value = if i == READINGS - 1 { 97.2 } else { 20.0 + ((i * 7_919) % 1_000) as f64 / 100.0 };
         let time = base + (i / 10) * 333;
         let window = truth.entry((series.clone(), time - time.rem_euclid(1_000))).or_insert((0, 0.0));
         window.0 += 1;
@@ -31,9 +37,16 @@ fn every_acknowledged_reading_is_merged_once_through_a_kill_of_the_bridge() {
     }
     let sent = messages.len();
     let publisher = publish_all(edge_port, messages);
-    std::thread::sleep(Duration::from_millis(900));
-    cloud.kill();
-    cloud = Role::start("cloud", &cloud_config, &cloud_data);
+    for kill in 0..KILLS {
+        std::thread::sleep(BETWEEN_KILLS);
+        if kill % 2 == 0 {
+            edge.kill();
+            edge = Role::start("edge", &edge_config, &edge_data);
+        } else {
+            cloud.kill();
+            cloud = Role::start("cloud", &cloud_config, &cloud_data);
+        }
+    }
     assert_eq!(publisher.join().unwrap(), sent, "every reading is acknowledged");
 
     let mut merged: BTreeMap<(String, i64), (u64, f64, u64)> = BTreeMap::new();
@@ -55,7 +68,8 @@ fn every_acknowledged_reading_is_merged_once_through_a_kill_of_the_bridge() {
             }
         }
     }
-    let wrong: Vec<_> = truth.iter().filter(|(k, t)| merged.get(*k).is_none_or(|m| m.0 != t.0)).take(5).collect();
+    let wrong: Vec<_> =
+        truth.iter().filter(|(k, t)| merged.get(*k).is_none_or(|m| m.0 != t.0)).map(|(k, t)| (k, t, merged.get(k))).take(5).collect();
     assert!(right(&merged), "{} of {} windows there; wrong: {wrong:?}", merged.len(), truth.len());
     assert_eq!(alerts.len(), 1, "one critical alert: {alerts:?}");
     assert_eq!(edge.stop(), Some(0));

@@ -101,7 +101,7 @@ pub fn publish_all(port: u16, messages: Vec<(String, String)>) -> std::thread::J
         let sender = std::thread::spawn(move || {
             for (topic, payload) in messages {
                 client.publish(topic, QoS::AtLeastOnce, false, payload).unwrap();
-                std::thread::sleep(Duration::from_micros(500));
+                std::thread::sleep(Duration::from_micros(1_900));
             }
             client
         });

@@ -6,7 +6,7 @@
 use crate::clock::{LoggedClock, wall_ms};
 use crate::limits::{FUTURE_MS_MAX, QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
 use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use journal::{Append, Journal};
 use parking_lot::Mutex;
 use replica::fold::Fold;
@@ -39,8 +39,39 @@ struct State {
     numbers: HashMap<String, u32>,
     units: Vec<Option<Arc<str>>>,
     sessions_last: u64,
-    memories: HashMap<u64, Redelivery>,
+    memories: HashMap<u64, Memory>,
     quarantined: u64,
+}
+
+/// What a session sent lately, and which of it may come again without a DUP flag.
+#[derive(Default)]
+struct Memory {
+    recent: Redelivery,
+    /// Packet ids that the client may hold unacknowledged since it came back, until it uses
+    /// each again. Clients exist that resend what was in flight without DUP (rumqttc 0.25).
+    in_doubt: HashSet<u16>,
+}
+
+impl Memory {
+    /// The client is back: an acknowledgement that we sent may not have reached it.
+    fn resumed(&mut self) {
+        self.in_doubt = self.recent.packet_ids().collect();
+    }
+
+    /// Whether a timed QoS 1 message is a redelivery (contract §3): one with DUP whose readings
+    /// are all known, or the first use of a packet id in doubt for the very readings that came
+    /// under it before.
+    fn is_redelivery(&mut self, publish: &Publish<'_>, readings: &[(u32, i64, f64)]) -> bool {
+        let in_doubt = !self.in_doubt.is_empty() && self.in_doubt.remove(&publish.packet_id);
+        (publish.dup && readings.iter().all(|(s, t, v)| self.recent.knows(*s, *t, *v)))
+            || (in_doubt && readings.iter().all(|(s, t, v)| self.recent.knows_under(publish.packet_id, *s, *t, *v)))
+    }
+
+    fn remember(&mut self, packet_id: u16, readings: &[(u32, i64, f64)]) {
+        for (series, time_ms, value) in readings {
+            self.recent.remember(packet_id, *series, *time_ms, *value);
+        }
+    }
 }
 
 impl State {
@@ -52,24 +83,45 @@ impl State {
 }
 
 /// What a client's topic means, remembered on its connection.
-#[derive(Clone)]
 struct Route {
     source: usize,
-    series: Arc<str>,
+    series: Box<str>,
     /// Number and owner of the plain series, once known.
     plain: Option<(u32, Option<Arc<str>>)>,
 }
 
-/// A connection's memory of its topics.
+/// What the intake remembers of a connection.
 #[derive(Default)]
-struct Topics(HashMap<String, Option<Route>>);
+struct Connection {
+    topics: HashMap<String, u32>,
+    /// By the index above; `None` for topics that no source matches.
+    routes: Vec<Option<Route>>,
+    /// What it sent, when it has no durable session that would remember it.
+    memory: Memory,
+    /// Room for the readings of one message, kept for the next.
+    readings: Vec<(u32, i64, f64)>,
+}
 
-/// A message whose payload was understood, on its way to the lock.
+impl Connection {
+    fn route(&mut self, sources: &Sources, topic: &str) -> usize {
+        if let Some(known) = self.topics.get(topic) {
+            return *known as usize;
+        }
+        let route = sources.resolve(topic).map(|(source, series)| Route { source, series: series.into(), plain: None });
+        let index = self.routes.len();
+        self.routes.push(route);
+        // Bounded by TOPICS_CACHED_MAX and one batch, so the index fits.
+        self.topics.insert(topic.to_owned(), index as u32);
+        index
+    }
+}
+
+/// A message of a source, on its way to the lock.
 struct Parsed<'a> {
     index: usize,
-    route: Route,
+    route: usize,
     samples: std::ops::Range<usize>,
-    refused: Option<(&'static str, String)>,
+    refused: Option<(Refusal, String)>,
     publish: &'a Publish<'a>,
 }
 
@@ -88,7 +140,12 @@ impl Intake {
             numbers: fold.dictionary().into_iter().collect(),
             units: fold.series.iter().map(|s| s.unit.as_deref().map(Arc::from)).collect(),
             sessions_last: fold.sessions.last,
-            memories: fold.sessions.by_number.iter().map(|(n, s)| (*n, s.memory.clone())).collect(),
+            memories: fold
+                .sessions
+                .by_number
+                .iter()
+                .map(|(n, s)| (*n, Memory { recent: s.memory.clone(), in_doubt: HashSet::new() }))
+                .collect(),
             quarantined: fold.quarantined,
         };
         Self {
@@ -152,23 +209,11 @@ impl Intake {
         })
     }
 
-    fn route(&self, topics: &mut Topics, topic: &str) -> Option<Route> {
-        if let Some(known) = topics.0.get(topic) {
-            return known.clone();
-        }
-        if topics.0.len() >= TOPICS_CACHED_MAX {
-            topics.0.clear();
-        }
-        let route = self.sources.resolve(topic).map(|(source, series)| Route { source, series: series.into(), plain: None });
-        topics.0.insert(topic.to_owned(), route.clone());
-        route
-    }
-
     /// Takes a batch that was read at once from one client; one verdict each, in order.
     pub fn take(&self, client: &Client, batch: &[Publish<'_>], verdicts: &mut Vec<Verdict>) {
-        let mut memory = client.memory.lock();
-        let topics = memory.get_or_insert_with(|| Box::<Topics>::default());
-        let Some(topics) = topics.downcast_mut::<Topics>() else {
+        let mut remembered = client.memory.lock();
+        let connection = remembered.get_or_insert_with(|| Box::<Connection>::default());
+        let Some(connection) = connection.downcast_mut::<Connection>() else {
             verdicts.extend(batch.iter().map(|_| Verdict::Route));
             return;
         };
@@ -176,26 +221,32 @@ impl Intake {
         let first = verdicts.len();
         let mut samples = Vec::with_capacity(batch.len());
         let mut parsed = Vec::with_capacity(batch.len());
+        if connection.routes.len() + batch.len() > TOPICS_CACHED_MAX {
+            // Forgotten between batches only: within one, indexes stay true.
+            connection.topics.clear();
+            connection.routes.clear();
+        }
         for (index, publish) in batch.iter().enumerate() {
             verdicts.push(Verdict::Route);
             if publish.payload.is_empty() {
                 continue;
             }
-            let Some(route) = self.route(topics, publish.topic) else { continue };
+            let place = connection.route(&self.sources, publish.topic);
+            let Some(route) = &connection.routes[place] else { continue };
             let from = samples.len();
             let refused = match payload::parse(publish.payload, arrival_ms, &mut samples) {
-                Ok(()) if !valid_series(&route.series) => Some(("series name", format!("{:?} is no series name", &*route.series))),
-                Ok(()) => None,
+                Ok(()) if route.plain.is_some() || valid_series(&route.series) => None,
+                Ok(()) => Some((Refusal::Series, format!("{:?} is no series name", route.series))),
                 Err(_) if self.sources.get(route.source).on_invalid == OnInvalid::Pass => {
                     samples.truncate(from);
                     continue;
                 }
-                Err(error) => Some(("payload", error.to_string())),
+                Err(error) => Some((Refusal::Payload, error.to_string())),
             };
             if refused.is_some() {
                 samples.truncate(from);
             }
-            parsed.push(Parsed { index, route, samples: from..samples.len(), refused, publish });
+            parsed.push(Parsed { index, route: place, samples: from..samples.len(), refused, publish });
         }
         if parsed.is_empty() {
             return;
@@ -214,45 +265,64 @@ impl Intake {
                 return;
             }
         };
+        // What was read at once arrived at once.
+        let now_ms = state.clock.read();
         for p in parsed {
-            let verdict = self.append(&mut state, &mut append, topics, client, &p, &samples[p.samples.clone()]);
+            let verdict = match &p.refused {
+                Some((reason, detail)) => self.refuse_message(&mut state, &mut append, client, &p, *reason, detail),
+                None => self.append(&mut state, &mut append, connection, client, now_ms, &p, &samples[p.samples.clone()]),
+            };
             verdicts[first + p.index] = verdict;
         }
     }
 
+    /// A message that is no reading: refused where the protocol can say so, else kept aside.
+    fn refuse_message(
+        &self,
+        state: &mut State,
+        append: &mut Append<'_>,
+        client: &Client,
+        p: &Parsed<'_>,
+        reason: Refusal,
+        detail: &str,
+    ) -> Verdict {
+        let publish = p.publish;
+        if client.version == Version::V5 && !publish.will {
+            return self.refuse(reason);
+        }
+        if state.quarantined >= QUARANTINE_BYTES_MAX {
+            if publish.will {
+                return self.refuse(reason);
+            }
+            // Beyond the quarantine's bound only the count is kept; MQTT 3.1.1 knows no refusal but closing.
+            self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+            return Verdict::After { ticket: state.push(append, &Record::Tick), route: false };
+        }
+        let payload = &publish.payload[..publish.payload.len().min(QUARANTINE_PAYLOAD_BYTES_MAX)];
+        state.quarantined += payload.len() as u64;
+        let packet_id = if publish.qos == 2 { publish.packet_id } else { 0 };
+        let kept = Record::Quarantined { reason: detail, topic: publish.topic, payload, session: client.session, packet_id };
+        Verdict::After { ticket: state.push(append, &kept), route: false }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the lock's guards and one message, on the hot path")]
     fn append(
         &self,
         state: &mut State,
         append: &mut Append<'_>,
-        topics: &mut Topics,
+        connection: &mut Connection,
         client: &Client,
+        now_ms: i64,
         p: &Parsed<'_>,
         samples: &[Sample<'_>],
     ) -> Verdict {
+        let Connection { routes, memory: own, readings, .. } = connection;
+        let Some(route) = &mut routes[p.route] else { return Verdict::Route };
         let publish = p.publish;
-        let packet_id = if publish.qos == 2 { publish.packet_id } else { 0 };
-        let now_ms = state.clock.read();
-        if let Some((reason, detail)) = &p.refused {
-            let reason = if *reason == "payload" { Refusal::Payload } else { Refusal::Series };
-            if client.version == Version::V5 || publish.will || state.quarantined >= QUARANTINE_BYTES_MAX {
-                return match client.version {
-                    // Beyond the quarantine's bound only the count is kept; MQTT 3.1.1 knows no refusal but closing.
-                    Version::V3 if !publish.will => {
-                        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
-                        Verdict::After { ticket: state.push(append, &Record::Tick), route: false }
-                    }
-                    _ => self.refuse(reason),
-                };
-            }
-            let payload = &publish.payload[..publish.payload.len().min(QUARANTINE_PAYLOAD_BYTES_MAX)];
-            state.quarantined += payload.len() as u64;
-            let kept = Record::Quarantined { reason: detail, topic: publish.topic, payload, session: client.session, packet_id };
-            return Verdict::After { ticket: state.push(append, &kept), route: false };
-        }
-        let mut numbered = Vec::with_capacity(samples.len());
+        readings.clear();
         let mut timed = true;
         for sample in samples {
-            let number = match self.number(state, append, topics, p, sample) {
+            let number = match self.number(state, append, route, sample) {
                 Ok(number) => number,
                 Err(reason) => return self.refuse(reason),
             };
@@ -267,71 +337,60 @@ impl Intake {
                     now_ms
                 }
             };
-            numbered.push((number, time_ms, sample.value));
+            readings.push((number, time_ms, sample.value));
         }
-        let remember = timed && publish.qos == 1 && client.session != 0;
-        if remember {
-            let memory = state.memories.entry(client.session).or_default();
-            if publish.dup && numbered.iter().all(|(s, t, v)| memory.knows(*s, *t, *v)) {
-                let record = Record::Duplicate { session: client.session, count: numbered.len() as u64, packet_id: 0 };
+        let leaves = self.linked && self.sources.get(route.source).share != Share::None;
+        let mut flags = if leaves { FLAG_LEAVES } else { 0 };
+        let mut packet_id = 0;
+        if publish.qos == 2 {
+            (flags, packet_id) = (flags | FLAG_PACKET_ID, publish.packet_id);
+        } else if timed && publish.qos == 1 {
+            let durable = client.session != 0;
+            let memory = if durable { state.memories.entry(client.session).or_default() } else { own };
+            if memory.is_redelivery(publish, readings) {
+                let record = Record::Duplicate { session: client.session, count: readings.len() as u64, packet_id: 0 };
                 return Verdict::After { ticket: state.push(append, &record), route: false };
             }
-            for (series, time_ms, value) in numbered.iter() {
-                memory.remember(*series, *time_ms, *value);
+            memory.remember(publish.packet_id, readings);
+            if durable {
+                (flags, packet_id) = (flags | FLAG_PACKET_ID | FLAG_TIMED, publish.packet_id);
             }
-        }
-        let leaves = self.linked && self.sources.get(p.route.source).share != Share::None;
-        let mut flags = if leaves { FLAG_LEAVES } else { 0 };
-        if packet_id != 0 {
-            flags |= FLAG_PACKET_ID;
-        }
-        if remember {
-            flags |= FLAG_TIMED;
         }
         let advance = state.clock.stamp();
         let ticket = append.push(KIND_MESSAGE, |out| {
             schemas::wire::put_varint(out, advance);
             record::put_message_head(out, flags, client.session, packet_id);
-            for (series, time_ms, value) in numbered.iter() {
+            for (series, time_ms, value) in readings.iter() {
                 record::put_reading(out, *series, *time_ms, now_ms, *value);
             }
         });
-        append.marks()[usize::from(!leaves)] += numbered.len() as u64;
+        append.marks()[usize::from(!leaves)] += readings.len() as u64;
         Verdict::After { ticket, route: true }
     }
 
     /// The number of a sample's series, defined in the log if it is new.
-    fn number(
-        &self,
-        state: &mut State,
-        append: &mut Append<'_>,
-        topics: &mut Topics,
-        p: &Parsed<'_>,
-        sample: &Sample<'_>,
-    ) -> Result<u32, Refusal> {
+    fn number(&self, state: &mut State, append: &mut Append<'_>, route: &mut Route, sample: &Sample<'_>) -> Result<u32, Refusal> {
         let unit = sample.unit.as_deref();
         if sample.suffix.is_none()
-            && let Some((number, owner)) = &p.route.plain
+            && let Some((number, owner)) = &route.plain
             && (unit.is_none() || owner.as_deref() == unit)
         {
             return Ok(*number);
         }
         let base: std::borrow::Cow<'_, str> = match &sample.suffix {
-            None => (&*p.route.series).into(),
+            None => (&*route.series).into(),
             Some(suffix) => {
-                let name = format!("{}/{suffix}", p.route.series);
+                let name = format!("{}/{suffix}", route.series);
                 if !valid_series(&name) {
                     return Err(Refusal::Series);
                 }
                 name.into()
             }
         };
-        let mut number = self.find_or_define(state, append, &base, unit)?;
-        let owner = state.units[number as usize].clone();
-        match (unit, owner.as_deref()) {
+        let number = self.find_or_define(state, append, &base, unit)?;
+        match (unit, state.units[number as usize].as_deref()) {
             (Some(unit), None) => {
-                let record = Record::Unit { number, unit };
-                state.push(append, &record);
+                state.push(append, &Record::Unit { number, unit });
                 state.units[number as usize] = Some(unit.into());
             }
             (Some(unit), Some(owner)) if unit != owner => {
@@ -340,14 +399,11 @@ impl Intake {
                 if !valid_series(&name) {
                     return Err(Refusal::Series);
                 }
-                number = self.find_or_define(state, append, &name, Some(unit))?;
-                return Ok(number);
+                return self.find_or_define(state, append, &name, Some(unit));
             }
             _ => {}
         }
-        if sample.suffix.is_none()
-            && let Some(Some(route)) = topics.0.get_mut(p.publish.topic)
-        {
+        if sample.suffix.is_none() {
             route.plain = Some((number, state.units[number as usize].clone()));
         }
         Ok(number)
@@ -389,7 +445,12 @@ impl broker::Application for Intake {
 
     fn session(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, broker::Refusal> {
         let event = match event {
-            SessionEvent::Resumed { expiry_s } => Logged::Resumed { expiry_s },
+            SessionEvent::Resumed { expiry_s } => {
+                if let Some(memory) = self.state.lock().memories.get_mut(&number) {
+                    memory.resumed();
+                }
+                Logged::Resumed { expiry_s }
+            }
             SessionEvent::Disconnected { expiry_s } => Logged::Disconnected { expiry_s },
             SessionEvent::Ended => {
                 self.state.lock().memories.remove(&number);

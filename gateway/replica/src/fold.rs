@@ -280,10 +280,11 @@ impl Fold {
         let count = readings.for_each(clock_ms, |series, time_ms, value| {
             self.reading(seq, before, leaves, series, time_ms, value);
             if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
-                session.memory.remember(series, time_ms, value);
+                session.memory.remember(packet_id, series, time_ms, value);
             }
         })?;
-        if flags & FLAG_PACKET_ID != 0 {
+        // A QoS 1 message carries its id for the redelivery memory only.
+        if flags & (FLAG_PACKET_ID | FLAG_TIMED) == FLAG_PACKET_ID {
             self.sessions.received(session, packet_id);
         }
         if let Some(part) = self.boots.last_mut() {

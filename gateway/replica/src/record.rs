@@ -31,9 +31,11 @@ use schemas::wire::{self, Reader};
 
 /// A message's readings may leave the site; without this flag they stay (`local`).
 pub const FLAG_LEAVES: u64 = 1;
-/// The message carries an MQTT QoS 2 packet id that the session has now received.
+/// The message carries an MQTT packet id: without [`FLAG_TIMED`] one of QoS 2, which the session
+/// has now received.
 pub const FLAG_PACKET_ID: u64 = 2;
-/// The readings carry a time of their own, so a redelivery of them can be told.
+/// A QoS 1 message whose readings carry a time of their own, so that a redelivery of them can
+/// be told: the session remembers them, with the packet id.
 pub const FLAG_TIMED: u64 = 4;
 
 /// One record, borrowed from the log's bytes.
@@ -72,7 +74,7 @@ pub enum Record<'a> {
         flags: u64,
         /// The durable session that sent it, 0 for none.
         session: u64,
-        /// The QoS 2 packet id, 0 without [`FLAG_PACKET_ID`].
+        /// The packet id, 0 without [`FLAG_PACKET_ID`].
         packet_id: u16,
         /// The encoded readings; see [`Readings`].
         readings: Readings<'a>,

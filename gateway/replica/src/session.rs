@@ -31,26 +31,37 @@ impl Session {
     }
 }
 
-/// The last readings of a session, as hashes of (series, time, value): enough to tell a
-/// redelivery, bounded by [`REDELIVERY_READINGS_MAX`].
+/// The last readings of a session, as hashes of (series, time, value) with the packet id that
+/// brought them: enough to tell a redelivery, bounded by [`REDELIVERY_READINGS_MAX`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Redelivery {
-    recent: VecDeque<u64>,
+    recent: VecDeque<(u64, u16)>,
 }
 
 impl Redelivery {
     /// Remembers a reading, forgetting the oldest at the bound.
-    pub fn remember(&mut self, series: u32, time_ms: i64, value: f64) {
+    pub fn remember(&mut self, packet_id: u16, series: u32, time_ms: i64, value: f64) {
         if self.recent.len() == REDELIVERY_READINGS_MAX {
             self.recent.pop_front();
         }
-        self.recent.push_back(fingerprint(series, time_ms, value));
+        self.recent.push_back((fingerprint(series, time_ms, value), packet_id));
     }
 
     /// Whether this very reading is among those remembered.
     pub fn knows(&self, series: u32, time_ms: i64, value: f64) -> bool {
         let wanted = fingerprint(series, time_ms, value);
-        self.recent.iter().any(|x| *x == wanted)
+        self.recent.iter().any(|(known, _)| *known == wanted)
+    }
+
+    /// Whether this very reading is among those that came under this packet id.
+    pub fn knows_under(&self, packet_id: u16, series: u32, time_ms: i64, value: f64) -> bool {
+        self.recent.contains(&(fingerprint(series, time_ms, value), packet_id))
+    }
+
+    /// The packet ids of what is remembered: those that a client which comes back may still
+    /// hold unacknowledged.
+    pub fn packet_ids(&self) -> impl Iterator<Item = u16> + '_ {
+        self.recent.iter().map(|(_, id)| *id)
     }
 }
 
