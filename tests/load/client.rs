@@ -1,0 +1,186 @@
+//! The load generator: plain sockets and ready-made packets, so that it costs little beside
+//! what it measures.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::str::FromStr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Connections, and PUBLISHes that each keeps unacknowledged.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub connections: usize,
+    pub inflight: usize,
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('x').and_then(|(c, i)| Some((c.parse().ok()?, i.parse().ok()?)));
+        let Some((connections @ 1..=1_000, inflight @ 1..=10_000)) = parts else {
+            return Err(format!("{text:?} is no shape: write CONNECTIONSxINFLIGHT, as 10x100"));
+        };
+        Ok(Self { connections, inflight })
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.connections, self.inflight)
+    }
+}
+
+/// What is to be sent.
+#[derive(Clone, Copy)]
+pub struct Load {
+    pub shape: Shape,
+    pub time: Duration,
+    /// With sessions that outlive the connection.
+    pub durable: bool,
+}
+
+/// What came of it.
+#[derive(Default)]
+pub struct Outcome {
+    pub acknowledged: u64,
+    pub elapsed: Duration,
+    /// A sample of them: from the write of a PUBLISH to the read of its PUBACK.
+    pub latencies_us: Vec<u32>,
+}
+
+/// One acknowledgement in so many is timed.
+const SAMPLE: u64 = 16;
+const SERIES: usize = 50;
+
+impl Load {
+    /// Sends for as long as asked, and waits for the acknowledgements of all.
+    pub fn run(&self, port: u16) -> io::Result<Outcome> {
+        let begun = Instant::now();
+        let parts: Vec<io::Result<Outcome>> = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..self.shape.connections)
+                .map(|number| scope.spawn(move || Client::connect(port, number, self.durable)?.run(self)))
+                .collect();
+            clients.into_iter().map(|c| c.join().unwrap_or_else(|_| Err(io::Error::other("a client panicked")))).collect()
+        });
+        let mut sum = Outcome { elapsed: begun.elapsed(), ..Outcome::default() };
+        for part in parts {
+            let part = part?;
+            sum.acknowledged += part.acknowledged;
+            sum.latencies_us.extend(part.latencies_us);
+        }
+        Ok(sum)
+    }
+}
+
+struct Client {
+    socket: TcpStream,
+    /// One PUBLISH a series, with blanks at the places below.
+    packets: Vec<Vec<u8>>,
+    id_at: usize,
+    time_at: usize,
+    value_at: usize,
+}
+
+impl Client {
+    fn connect(port: u16, number: usize, durable: bool) -> io::Result<Self> {
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        socket.set_nodelay(true)?;
+        let id = format!("load-{number:04}");
+        let mut connect =
+            vec![0x10, 12 + id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, if durable { 0 } else { 2 }, 0, 0, 0, id.len() as u8];
+        connect.extend(id.as_bytes());
+        socket.write_all(&connect)?;
+        let mut answer = [0; 4];
+        socket.read_exact(&mut answer)?;
+        if answer[0] != 0x20 || answer[3] != 0 {
+            return Err(io::Error::other(format!("CONNECT is answered {answer:x?}")));
+        }
+        let topics = (0..SERIES).map(|series| format!("sensors/line{number:04}/s{series:02}"));
+        let packets: Vec<Vec<u8>> = topics.map(|topic| packet(&topic)).collect();
+        let topic_bytes = packets[0][3] as usize;
+        let payload = 4 + topic_bytes + 2;
+        Ok(Self { socket, packets, id_at: 4 + topic_bytes, value_at: payload + 9, time_at: payload + 20 })
+    }
+
+    fn run(mut self, load: &Load) -> io::Result<Outcome> {
+        let mut outcome = Outcome::default();
+        let until = Instant::now() + load.time;
+        let mut sent = 0u64;
+        let mut sent_at = vec![Instant::now(); load.shape.inflight.div_ceil(SAMPLE as usize) + 1];
+        let mut output = Vec::new();
+        let mut input = vec![0u8; 4 * load.shape.inflight];
+        let mut have = 0;
+        loop {
+            let going = Instant::now() < until;
+            if going && sent - outcome.acknowledged < load.shape.inflight as u64 {
+                output.clear();
+                let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+                while sent - outcome.acknowledged < load.shape.inflight as u64 {
+                    self.put(&mut output, sent, now_ms);
+                    if sent.is_multiple_of(SAMPLE) {
+                        let slots = sent_at.len() as u64;
+                        sent_at[(sent / SAMPLE % slots) as usize] = Instant::now();
+                    }
+                    sent += 1;
+                }
+                self.socket.write_all(&output)?;
+            }
+            if outcome.acknowledged == sent {
+                return Ok(outcome);
+            }
+            let n = self.socket.read(&mut input[have..])?;
+            if n == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            have += n;
+            for ack in input[..have - have % 4].chunks_exact(4) {
+                if ack[..2] != [0x40, 2] || ack[2..] != (packet_id(outcome.acknowledged)).to_be_bytes() {
+                    return Err(io::Error::other(format!("PUBACK of {} expected, got {ack:x?}", packet_id(outcome.acknowledged))));
+                }
+                if outcome.acknowledged.is_multiple_of(SAMPLE) {
+                    let slots = sent_at.len() as u64;
+                    let took = sent_at[(outcome.acknowledged / SAMPLE % slots) as usize].elapsed();
+                    outcome.latencies_us.push(took.as_micros() as u32);
+                }
+                outcome.acknowledged += 1;
+            }
+            input.copy_within(have - have % 4..have, 0);
+            have %= 4;
+        }
+    }
+
+    /// A packet with its id, time and value filled in.
+    fn put(&mut self, output: &mut Vec<u8>, number: u64, now_ms: u64) {
+        let packet = &mut self.packets[number as usize % SERIES];
+        packet[self.id_at..self.id_at + 2].copy_from_slice(&packet_id(number).to_be_bytes());
+        digits(&mut packet[self.time_at..self.time_at + 13], now_ms);
+        let value = number.wrapping_mul(7_919) % 100;
+        digits(&mut packet[self.value_at + 3..self.value_at + 5], value);
+        output.extend_from_slice(packet);
+    }
+}
+
+fn packet_id(number: u64) -> u16 {
+    (number % 65_535 + 1) as u16
+}
+
+fn digits(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+/// PUBLISH at QoS 1 with 64 bytes of payload.
+fn packet(topic: &str) -> Vec<u8> {
+    let payload = br#"{"value":21.57,"ts":1700000000000,"unit":"degC","site":"m-01" }"#;
+    let mut body = vec![0, topic.len() as u8];
+    body.extend(topic.as_bytes());
+    body.extend([0, 0]);
+    body.extend(payload);
+    let mut packet = vec![0x32, body.len() as u8];
+    packet.extend(body);
+    packet
+}

@@ -1,0 +1,57 @@
+//! The gateway under load, as a process of its own.
+
+use std::io;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running gateway, ended when dropped.
+pub struct Gateway {
+    child: Child,
+    pub port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Gateway {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Starts `tidegate edge` with default windows and detectors, and an uplink that nobody answers,
+/// so that it holds everything.
+pub fn start() -> io::Result<Gateway> {
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().join("data");
+    let config = dir.path().join("edge.toml");
+    let text = format!(
+        "gateway = \"load\"\ndata_dir = {:?}\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [cloud]\nurl = \"mqtt://127.0.0.1:1\"\n[log]\nlimit = \"8GiB\"\n",
+        data.display().to_string()
+    );
+    std::fs::write(&config, text)?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["edge", "--config"]).arg(&config).env("RUST_LOG", "error").stdin(Stdio::null());
+    let mut gateway = Gateway { child: command.spawn()?, port: 0, _dir: dir };
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        let run = std::fs::read_to_string(data.join("run.json")).unwrap_or_default();
+        let port = run.split_once("\"mqtt\":\"127.0.0.1:").and_then(|(_, rest)| rest.split('"').next()?.parse().ok());
+        if let Some(port) = port {
+            gateway.port = port;
+            return Ok(gateway);
+        }
+        if let Some(status) = gateway.child.try_wait()? {
+            return Err(io::Error::other(format!("the gateway ended with {status}")));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(io::Error::other("the gateway is not ready after 20 s"))
+}

@@ -1,0 +1,87 @@
+//! How fast a gateway takes readings durably, beside the machine's own limits in the same run.
+//!
+//! `cargo bench --bench load -- [--seconds 5] [--shape 10x100]... [--durable]`
+//!
+//! For each shape (connections × in flight) it runs, one after the other on loopback with the
+//! load generator on the same cores: the gateway as a process of its own; a bare listener that
+//! only finds the packets, commits them through the same journal and acknowledges; and the same
+//! listener without the commit (the socket alone). Payloads are 64 bytes of JSON at QoS 1, 50
+//! series a connection. At the end `fdatasync` alone.
+
+mod bare;
+mod client;
+mod gateway;
+mod measure;
+
+use client::{Load, Shape};
+use measure::{Usage, percentile};
+use std::time::Duration;
+
+struct Options {
+    seconds: u64,
+    shapes: Vec<Shape>,
+    durable: bool,
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            "--seconds" => options.seconds = value()?.parse().map_err(|_| "--seconds takes a whole number".to_owned())?,
+            "--shape" => options.shapes.push(value()?.parse()?),
+            "--durable" => options.durable = true,
+            // Cargo says so to every bench.
+            "--bench" => {}
+            other => return Err(format!("{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable")),
+        }
+    }
+    if options.shapes.is_empty() {
+        options.shapes = [(10, 100), (1, 100), (1, 1)].map(|(connections, inflight)| Shape { connections, inflight }).into();
+    }
+    Ok(options)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // Children of this very program: the peers, so that their CPU is their own.
+    if let Ok(mode) = std::env::var(bare::MODE) {
+        return bare::serve(&mode);
+    }
+    let options = options()?;
+    println!(
+        "{:<22} {:>9} {:>10} {:>8} {:>8} {:>8} {:>9} {:>8} {:>10}",
+        "", "shape", "readings/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU s/1M", "MiB peak", "disk B/rdg"
+    );
+    for shape in &options.shapes {
+        let load = Load { shape: *shape, time: Duration::from_secs(options.seconds), durable: options.durable };
+        let gateway = gateway::start()?;
+        report("gateway", &load, gateway.port, gateway.pid())?;
+        drop(gateway);
+        for mode in [bare::COMMIT, bare::SOCKET] {
+            let peer = bare::start(mode)?;
+            report(mode, &load, peer.port, peer.pid())?;
+        }
+    }
+    println!("{}", measure::fdatasync_alone()?);
+    Ok(())
+}
+
+fn report(name: &str, load: &Load, port: u16, pid: u32) -> Result<(), Box<dyn std::error::Error>> {
+    let before = Usage::of(pid)?;
+    let mut result = load.run(port)?;
+    let used = Usage::of(pid)?.since(&before);
+    let millions = result.acknowledged as f64 / 1e6;
+    println!(
+        "{name:<22} {:>9} {:>10.0} {:>8} {:>8} {:>8} {:>9.2} {:>8.1} {:>10.1}",
+        load.shape.to_string(),
+        result.acknowledged as f64 / result.elapsed.as_secs_f64(),
+        percentile(&mut result.latencies_us, 0.5),
+        percentile(&mut result.latencies_us, 0.99),
+        percentile(&mut result.latencies_us, 0.999),
+        used.cpu.as_secs_f64() / millions,
+        used.peak_bytes as f64 / f64::from(1 << 20),
+        used.written_bytes as f64 / result.acknowledged as f64,
+    );
+    Ok(())
+}
