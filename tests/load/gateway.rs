@@ -1,6 +1,7 @@
 //! The gateway under load, as a process of its own.
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,12 +9,23 @@ use std::time::{Duration, Instant};
 pub struct Gateway {
     child: Child,
     pub port: u16,
+    http: u16,
     _dir: tempfile::TempDir,
 }
 
 impl Gateway {
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Readings that its ledger counts as accepted.
+    pub fn accepted(&self) -> io::Result<u64> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.http))?;
+        socket.write_all(b"GET /api/v1/status HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        let count = answer.split_once("\"accepted\":").and_then(|(_, rest)| rest.split([',', '}']).next()?.parse().ok());
+        count.ok_or_else(|| io::Error::other(format!("no ledger in {answer}")))
     }
 }
 
@@ -39,13 +51,13 @@ pub fn start() -> io::Result<Gateway> {
     std::fs::write(&config, text)?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command.args(["edge", "--config"]).arg(&config).env("RUST_LOG", "error").stdin(Stdio::null());
-    let mut gateway = Gateway { child: command.spawn()?, port: 0, _dir: dir };
+    let mut gateway = Gateway { child: command.spawn()?, port: 0, http: 0, _dir: dir };
     let until = Instant::now() + Duration::from_secs(20);
     while Instant::now() < until {
         let run = std::fs::read_to_string(data.join("run.json")).unwrap_or_default();
-        let port = run.split_once("\"mqtt\":\"127.0.0.1:").and_then(|(_, rest)| rest.split('"').next()?.parse().ok());
-        if let Some(port) = port {
-            gateway.port = port;
+        let port = |name: &str| run.split_once(&format!("\"{name}\":\"127.0.0.1:"))?.1.split('"').next()?.parse().ok();
+        if let (Some(mqtt), Some(http)) = (port("mqtt"), port("http")) {
+            (gateway.port, gateway.http) = (mqtt, http);
             return Ok(gateway);
         }
         if let Some(status) = gateway.child.try_wait()? {

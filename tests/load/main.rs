@@ -56,7 +56,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for shape in &options.shapes {
         let load = Load { shape: *shape, time: Duration::from_secs(options.seconds), durable: options.durable };
         let gateway = gateway::start()?;
-        report("gateway", &load, gateway.port, gateway.pid())?;
+        let sent = report("gateway", &load, gateway.port, gateway.pid())?;
+        let counted = gateway.accepted()?;
+        if counted != sent {
+            return Err(format!("{sent} readings were acknowledged, the gateway's ledger has {counted}").into());
+        }
         drop(gateway);
         for mode in [bare::COMMIT, bare::SOCKET] {
             let peer = bare::start(mode)?;
@@ -67,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn report(name: &str, load: &Load, port: u16, pid: u32) -> Result<(), Box<dyn std::error::Error>> {
+fn report(name: &str, load: &Load, port: u16, pid: u32) -> Result<u64, Box<dyn std::error::Error>> {
     let before = Usage::of(pid)?;
     let mut result = load.run(port)?;
     let used = Usage::of(pid)?.since(&before);
@@ -83,5 +87,5 @@ fn report(name: &str, load: &Load, port: u16, pid: u32) -> Result<(), Box<dyn st
         used.peak_bytes as f64 / f64::from(1 << 20),
         used.written_bytes as f64 / result.acknowledged as f64,
     );
-    Ok(())
+    Ok(result.acknowledged)
 }
