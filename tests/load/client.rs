@@ -60,7 +60,7 @@ impl Load {
         let begun = Instant::now();
         let parts: Vec<io::Result<Outcome>> = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..self.shape.connections)
-                .map(|number| scope.spawn(move || Client::connect(port, number, self.durable)?.run(self)))
+                .map(|number| scope.spawn(move || Client::connect(port, number, self.durable, SERIES)?.run(self)))
                 .collect();
             clients.into_iter().map(|c| c.join().unwrap_or_else(|_| Err(io::Error::other("a client panicked")))).collect()
         });
@@ -74,7 +74,8 @@ impl Load {
     }
 }
 
-struct Client {
+/// One connection.
+pub struct Client {
     socket: TcpStream,
     /// One PUBLISH a series, with blanks at the places below.
     packets: Vec<Vec<u8>>,
@@ -84,7 +85,8 @@ struct Client {
 }
 
 impl Client {
-    fn connect(port: u16, number: usize, durable: bool) -> io::Result<Self> {
+    /// Connects as client `number` with topics for `series` series.
+    pub fn connect(port: u16, number: usize, durable: bool, series: usize) -> io::Result<Self> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_nodelay(true)?;
         let id = format!("load-{number:04}");
@@ -97,11 +99,44 @@ impl Client {
         if answer[0] != 0x20 || answer[3] != 0 {
             return Err(io::Error::other(format!("CONNECT is answered {answer:x?}")));
         }
-        let topics = (0..SERIES).map(|series| format!("sensors/line{number:04}/s{series:02}"));
+        let topics = (0..series).map(|series| format!("sensors/line{number:04}/s{series:03}"));
         let packets: Vec<Vec<u8>> = topics.map(|topic| packet(&topic)).collect();
         let topic_bytes = packets[0][3] as usize;
         let payload = 4 + topic_bytes + 2;
         Ok(Self { socket, packets, id_at: 4 + topic_bytes, value_at: payload + 9, time_at: payload + 20 })
+    }
+
+    /// Sends `seconds` of plant time, every series once a second, ending now: as fast as the
+    /// acknowledgements of `inflight` come, or in real time with one at a time.
+    pub fn plant(&mut self, seconds: u64, inflight: u64, real_time: bool) -> io::Result<u64> {
+        let series = self.packets.len() as u64;
+        let total = seconds * series;
+        let begun = Instant::now();
+        let from_ms = now_ms() - if real_time { 0 } else { seconds * 1_000 };
+        let (mut sent, mut acknowledged) = (0, 0);
+        let mut output = Vec::new();
+        let mut input = vec![0u8; 4 * inflight as usize];
+        while acknowledged < total {
+            output.clear();
+            while sent < total && sent - acknowledged < inflight {
+                self.put(&mut output, sent, from_ms + sent * 1_000 / series);
+                sent += 1;
+            }
+            if real_time {
+                std::thread::sleep(Duration::from_micros((sent - 1) * 1_000_000 / series).saturating_sub(begun.elapsed()));
+            }
+            self.socket.write_all(&output)?;
+            let due = if sent < total { (sent - acknowledged).div_ceil(2) } else { sent - acknowledged };
+            let room = &mut input[..4 * due as usize];
+            self.socket.read_exact(room)?;
+            for ack in room.chunks_exact(4) {
+                if ack != [[0x40, 2], packet_id(acknowledged).to_be_bytes()].concat() {
+                    return Err(io::Error::other(format!("PUBACK of {} expected, got {ack:x?}", packet_id(acknowledged))));
+                }
+                acknowledged += 1;
+            }
+        }
+        Ok(acknowledged)
     }
 
     fn run(mut self, load: &Load) -> io::Result<Outcome> {
@@ -116,7 +151,7 @@ impl Client {
             let going = Instant::now() < until;
             if going && sent - outcome.acknowledged < load.shape.inflight as u64 {
                 output.clear();
-                let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+                let now_ms = now_ms();
                 while sent - outcome.acknowledged < load.shape.inflight as u64 {
                     self.put(&mut output, sent, now_ms);
                     if sent.is_multiple_of(SAMPLE) {
@@ -153,13 +188,18 @@ impl Client {
 
     /// A packet with its id, time and value filled in.
     fn put(&mut self, output: &mut Vec<u8>, number: u64, now_ms: u64) {
-        let packet = &mut self.packets[number as usize % SERIES];
+        let series = self.packets.len();
+        let packet = &mut self.packets[number as usize % series];
         packet[self.id_at..self.id_at + 2].copy_from_slice(&packet_id(number).to_be_bytes());
         digits(&mut packet[self.time_at..self.time_at + 13], now_ms);
         let value = number.wrapping_mul(7_919) % 100;
         digits(&mut packet[self.value_at + 3..self.value_at + 5], value);
         output.extend_from_slice(packet);
     }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
 fn packet_id(number: u64) -> u16 {

@@ -10,12 +10,42 @@ pub struct Gateway {
     child: Child,
     pub port: u16,
     http: u16,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Gateway {
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
+    /// Starts it again on the same data, and waits until it is ready.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.child = spawn(&self.dir)?;
+        self.ready()
+    }
+
+    fn ready(&mut self) -> io::Result<()> {
+        let pid = format!("\"pid\":{},", self.child.id());
+        let until = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < until {
+            let run = std::fs::read_to_string(self.dir.path().join("data/run.json")).unwrap_or_default();
+            let port = |name: &str| run.split_once(&format!("\"{name}\":\"127.0.0.1:"))?.1.split('"').next()?.parse().ok();
+            if let (true, Some(mqtt), Some(http)) = (run.contains(&pid), port("mqtt"), port("http")) {
+                (self.port, self.http) = (mqtt, http);
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                return Err(io::Error::other(format!("the gateway ended with {status}")));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(io::Error::other("the gateway is not ready after 60 s"))
     }
 
     /// Readings that its ledger counts as accepted.
@@ -41,29 +71,18 @@ impl Drop for Gateway {
 /// so that it holds everything.
 pub fn start() -> io::Result<Gateway> {
     let dir = tempfile::tempdir()?;
-    let data = dir.path().join("data");
-    let config = dir.path().join("edge.toml");
     let text = format!(
         "gateway = \"load\"\ndata_dir = {:?}\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
          [cloud]\nurl = \"mqtt://127.0.0.1:1\"\n[log]\nlimit = \"8GiB\"\n",
-        data.display().to_string()
+        dir.path().join("data").display().to_string()
     );
-    std::fs::write(&config, text)?;
+    std::fs::write(dir.path().join("edge.toml"), text)?;
+    let mut gateway = Gateway { child: spawn(&dir)?, port: 0, http: 0, dir };
+    gateway.ready()?;
+    Ok(gateway)
+}
+
+fn spawn(dir: &tempfile::TempDir) -> io::Result<Child> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-    command.args(["edge", "--config"]).arg(&config).env("RUST_LOG", "error").stdin(Stdio::null());
-    let mut gateway = Gateway { child: command.spawn()?, port: 0, http: 0, _dir: dir };
-    let until = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < until {
-        let run = std::fs::read_to_string(data.join("run.json")).unwrap_or_default();
-        let port = |name: &str| run.split_once(&format!("\"{name}\":\"127.0.0.1:"))?.1.split('"').next()?.parse().ok();
-        if let (Some(mqtt), Some(http)) = (port("mqtt"), port("http")) {
-            (gateway.port, gateway.http) = (mqtt, http);
-            return Ok(gateway);
-        }
-        if let Some(status) = gateway.child.try_wait()? {
-            return Err(io::Error::other(format!("the gateway ended with {status}")));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Err(io::Error::other("the gateway is not ready after 20 s"))
+    command.args(["edge", "--config"]).arg(dir.path().join("edge.toml")).env("RUST_LOG", "error").stdin(Stdio::null()).spawn()
 }

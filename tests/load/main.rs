@@ -1,6 +1,7 @@
 //! How fast a gateway takes readings durably, beside the machine's own limits in the same run.
 //!
 //! `cargo bench --bench load -- [--seconds 5] [--shape 10x100]... [--durable]`
+//! `cargo bench --bench load -- --plant`: memory, disk and start with a million unsent readings.
 //!
 //! For each shape (connections × in flight) it runs, one after the other on loopback with the
 //! load generator on the same cores: the gateway as a process of its own; a bare listener that
@@ -12,6 +13,7 @@ mod bare;
 mod client;
 mod gateway;
 mod measure;
+mod plant;
 
 use client::{Load, Shape};
 use measure::{Usage, percentile};
@@ -21,10 +23,11 @@ struct Options {
     seconds: u64,
     shapes: Vec<Shape>,
     durable: bool,
+    plant: bool,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false };
+    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -32,6 +35,7 @@ fn options() -> Result<Options, String> {
             "--seconds" => options.seconds = value()?.parse().map_err(|_| "--seconds takes a whole number".to_owned())?,
             "--shape" => options.shapes.push(value()?.parse()?),
             "--durable" => options.durable = true,
+            "--plant" => options.plant = true,
             // Cargo says so to every bench.
             "--bench" => {}
             other => return Err(format!("{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable")),
@@ -49,6 +53,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return bare::serve(&mode);
     }
     let options = options()?;
+    if options.plant {
+        return plant::run();
+    }
     println!(
         "{:<22} {:>9} {:>10} {:>8} {:>8} {:>8} {:>9} {:>8} {:>10}",
         "", "shape", "readings/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU s/1M", "MiB peak", "disk B/rdg"

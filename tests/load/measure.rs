@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 pub struct Usage {
     pub cpu: Duration,
     pub peak_bytes: u64,
+    pub now_bytes: u64,
     pub written_bytes: u64,
 }
 
@@ -26,6 +27,7 @@ impl Usage {
         Ok(Self {
             cpu: Duration::from_secs_f64(ticks as f64 / per_second),
             peak_bytes: field(&read("status")?, "VmHWM:") * 1024,
+            now_bytes: field(&read("status")?, "VmRSS:") * 1024,
             written_bytes: field(&read("io")?, "write_bytes:"),
         })
     }
@@ -35,6 +37,7 @@ impl Usage {
         Usage {
             cpu: self.cpu.saturating_sub(before.cpu),
             peak_bytes: self.peak_bytes,
+            now_bytes: self.now_bytes,
             written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
         }
     }

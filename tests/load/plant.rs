@@ -1,0 +1,66 @@
+//! A plant of 500 series at 1 Hz without a cloud in reach: memory, disk, and the start after it.
+
+use crate::client::Client;
+use crate::gateway::{self, Gateway};
+use crate::measure::Usage;
+use std::time::{Duration, Instant};
+
+const SERIES: usize = 500;
+/// Readings that arrive one by one, each acknowledged before the next.
+const ONE_BY_ONE_S: u64 = 10;
+/// Plant time whose readings come as fast as they are taken: a million of them.
+const BACKLOG_S: u64 = 2_000;
+
+/// Prints the figures.
+pub fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let mut gateway = gateway::start()?;
+    let mut client = Client::connect(gateway.port, 0, true, SERIES)?;
+    let before = Usage::of(gateway.pid())?;
+    let sent = client.plant(ONE_BY_ONE_S, 1, true)?;
+    let used = Usage::of(gateway.pid())?.since(&before);
+    line(&format!("{SERIES} series x 1 Hz one by one"), sent, &used, "");
+
+    let before = Usage::of(gateway.pid())?;
+    let backlog = client.plant(BACKLOG_S, 1_000, false)?;
+    settle(&gateway)?;
+    let used = Usage::of(gateway.pid())?.since(&before);
+    line("a million unsent", backlog, &used, "");
+    drop(client);
+
+    gateway.kill()?;
+    let begun = Instant::now();
+    gateway.restart()?;
+    let took = begun.elapsed();
+    let counted = gateway.accepted()?;
+    if counted != sent + backlog {
+        return Err(format!("{} readings were acknowledged, the ledger has {counted} after kill -9", sent + backlog).into());
+    }
+    let used = Usage::of(gateway.pid())?;
+    line("start after kill -9", counted, &used, &format!(", ready after {} ms", took.as_millis()));
+    Ok(())
+}
+
+/// Waits until the windows are sealed and the log is quiet.
+fn settle(gateway: &Gateway) -> Result<(), Box<dyn std::error::Error>> {
+    let until = Instant::now() + Duration::from_secs(70);
+    let mut last = u64::MAX;
+    while Instant::now() < until {
+        let written = Usage::of(gateway.pid())?.written_bytes;
+        if written == last {
+            break;
+        }
+        last = written;
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    Ok(())
+}
+
+fn line(name: &str, readings: u64, used: &Usage, more: &str) {
+    println!(
+        "{name:<28} {readings:>9} readings, peak {:.1} MiB, now {:.1} MiB, {:.1} B written a reading, CPU {:.2} s{more}",
+        used.peak_bytes as f64 / f64::from(1 << 20),
+        used.now_bytes as f64 / f64::from(1 << 20),
+        used.written_bytes as f64 / readings as f64,
+        used.cpu.as_secs_f64(),
+    );
+}
