@@ -133,7 +133,7 @@ impl Wire {
     #[track_caller]
     pub fn expect_end(&mut self, reason: u8) {
         if self.version == V5 {
-            self.expect(DISCONNECT, &[reason]);
+            self.expect(DISCONNECT, &[reason, 0]);
         }
         assert_eq!(self.next(), Seen::Closed);
     }
