@@ -3,6 +3,7 @@
 mod crash;
 mod front;
 mod gateway;
+mod ingest;
 mod journey;
 mod plant;
 /// The client made by hand that the front door's own tests use.

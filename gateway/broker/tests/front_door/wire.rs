@@ -32,7 +32,11 @@ pub struct Wire {
 impl Wire {
     /// Only the socket.
     pub fn open(at: SocketAddr, version: Version) -> Self {
-        let stream = TcpStream::connect(at).unwrap();
+        Self::over(TcpStream::connect(at).unwrap(), version)
+    }
+
+    /// Over a socket that is there.
+    pub fn over(stream: TcpStream, version: Version) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Self { stream, version }
