@@ -1,4 +1,12 @@
 //! The built binary as processes, on free loopback ports: what was sent is compared with what came out.
 
+mod crash;
+mod front;
+mod gateway;
+mod ingest;
 mod journey;
 mod plant;
+/// The client made by hand that the front door's own tests use.
+#[path = "../../gateway/broker/tests/front_door/wire.rs"]
+#[allow(dead_code, reason = "not every word of it is needed here")]
+mod wire;

@@ -30,7 +30,7 @@ pub enum Version {
 pub struct Client {
     /// Its identifier, chosen by the broker where it had none.
     pub client_id: String,
-    /// Its durable session's number, 0 for none.
+    /// Its durable session's number, 0 for none and for a will.
     pub session: u64,
     /// Its protocol version.
     pub version: Version,

@@ -109,13 +109,16 @@ struct Connection {
     packet_max: u32,
     keep_alive: Option<Duration>,
     busy: Option<Busy>,
+    /// Something was taken or acknowledged since this was looked at.
+    moved: bool,
+    /// Since when nothing is read although the client takes its answers, and nothing moved.
+    held_back: Option<Instant>,
     /// Set once nothing is read any more: how it ends, and when at the latest.
     closing: Option<(End, Instant)>,
 }
 
 /// The application is too busy for what was read.
 struct Busy {
-    since: Instant,
     asked: Instant,
     /// The horizon moved, or enough time went by.
     ask: bool,
@@ -126,7 +129,7 @@ struct Busy {
 enum Due {
     /// Nothing was heard for one and a half keep-alives.
     Silent,
-    /// The application was busy for half a keep-alive.
+    /// Nothing could be taken from the client for half a keep-alive.
     Refuse,
     /// The busy application is asked again.
     Ask,
@@ -174,10 +177,17 @@ impl Connection {
                 return end;
             }
             let now = Instant::now();
-            let reading = self.closing.is_none() && self.busy.is_none() && !self.is_full(0);
+            // CONNACK comes before any other answer.
+            let reading = self.closing.is_none() && self.welcomed && self.busy.is_none() && !self.is_full(0);
             if !reading {
                 // While nothing is read the client cannot be heard: its time stands still.
                 heard = now;
+            }
+            let moved = std::mem::take(&mut self.moved);
+            if reading || self.closing.is_some() || self.output.len() >= OUTPUT_BYTES_MAX {
+                self.held_back = None;
+            } else if moved || self.held_back.is_none() {
+                self.held_back = Some(now);
             }
             if self.output.is_empty() {
                 wrote = now;
@@ -242,7 +252,7 @@ impl Connection {
     fn turn(&mut self) -> Result<bool, End> {
         self.release();
         let mut more = false;
-        if self.closing.is_none() && self.busy.as_ref().is_none_or(|b| b.ask) {
+        if self.closing.is_none() && self.welcomed && self.busy.as_ref().is_none_or(|b| b.ask) {
             more = self.packets()?;
             self.release();
         }
@@ -279,7 +289,7 @@ impl Connection {
         let stalled = (!self.output.is_empty()).then(|| (wrote + WRITE_STALL, Due::Stalled));
         let drained = self.closing.as_ref().map(|(_, at)| (*at, Due::Drained));
         let patience = self.keep_alive.map_or(BUSY_WAIT, |k| k / 2);
-        let refuse = self.busy.as_ref().map(|b| (b.since + patience, Due::Refuse));
+        let refuse = self.held_back.map(|since| (since + patience, Due::Refuse));
         let ask = self.busy.as_ref().map(|b| (b.asked + BUSY_RETRY, Due::Ask));
         [silent, stalled, drained, refuse, ask].into_iter().flatten().min_by_key(|(at, _)| *at)
     }

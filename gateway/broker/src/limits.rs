@@ -66,7 +66,7 @@ pub const WRITE_STALL: Duration = Duration::from_secs(60);
 /// How long the peer is listened to after the last byte is written, so that a reset does not
 /// overtake it.
 pub const LINGER: Duration = Duration::from_millis(500);
-/// Patience with a busy application for a client without a keep-alive.
+/// How long a client without a keep-alive may be held back; others for half of theirs.
 pub const BUSY_WAIT: Duration = Duration::from_secs(30);
 /// A busy application is asked again this often even if the horizon stands still.
 pub const BUSY_RETRY: Duration = Duration::from_millis(100);

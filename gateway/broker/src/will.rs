@@ -24,7 +24,9 @@ pub(crate) fn publish(inner: &Arc<Inner>, last: LastWill) {
     let inner = inner.clone();
     tokio::spawn(async move {
         let mut horizon = inner.application.horizon();
-        let LastWill { will, client, from } = last;
+        let LastWill { will, mut client, from } = last;
+        // It comes once, and its session may be over: the application need not remember it there.
+        client.session = 0;
         if !offer(&inner, &client, &will, &mut horizon).await {
             return;
         }

@@ -1,80 +1,241 @@
 //! Readings from the plant's existing broker, acknowledged there only after our commit.
+//!
+//! One task for each `[[ingest]]`: it takes what comes as it comes, keeps what waits for its
+//! commit in order, and acknowledges from the front. That broker keeps our session, so what is
+//! not acknowledged comes again after a crash of ours or a cut of the link. Not every broker marks
+//! what it sends again, and every one sends what it retains to a new subscription: for a while
+//! after a reconnect, and for retained messages, a timed reading that is known already is
+//! therefore taken as a redelivery without the mark. One without a time counts again.
 
 use crate::config::Ingest;
 use crate::intake::Intake;
-use crate::limits::BACKOFF_MS;
-use broker::{Application, Broker, Client, Publish, Verdict, Version};
+use crate::limits::{BACKOFF_MS, INGEST_DOUBT_MAX, INGEST_PACKET_BYTES_MAX, INGEST_REQUESTS_MAX, INGEST_RETRY, INGEST_WAITING_MAX};
+use broker::{Application, Broker, Client, Horizon, OpenSession, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
 use parking_lot::Mutex;
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use replica::fold::Fold;
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS, SubscribeReasonCode};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{info, warn};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+/// Begins the names of these sessions in the log: no MQTT client can have such an identifier.
+const MARK: char = '\0';
+
+fn session_name(ingest: &Ingest) -> String {
+    format!("{MARK}{} {}", ingest.url, ingest.filter)
+}
+
+/// Whether a session in the log is one of these, and no client's.
+pub fn is_ours(client_id: &str) -> bool {
+    client_id.starts_with(MARK)
+}
+
+/// Our identifier at the plant's broker: one for each filter, the same after every restart, so
+/// that the session there always fits.
+fn client_id(gateway: &str, ingest: &Ingest) -> String {
+    // FNV-1a, 32 bits.
+    let hash = session_name(ingest).bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    format!("tidegate-{gateway}-{hash:08x}")
+}
+
+/// The logged session of each `[[ingest]]`, found or opened; those that are configured no more end.
+pub fn sessions(fold: &Fold, intake: &Intake, ingests: &[Ingest]) -> Vec<u64> {
+    let names: Vec<String> = ingests.iter().map(session_name).collect();
+    for (number, session) in &fold.sessions.by_number {
+        if is_ours(&session.client_id) && !names.contains(&session.client_id) && intake.session(*number, SessionEvent::Ended).is_err() {
+            warn!("an ingest that is configured no more is not forgotten yet");
+        }
+    }
+    let find = |name: &String| fold.sessions.by_number.iter().find(|(_, s)| s.client_id == *name).map(|(number, _)| *number);
+    let open = |name: &String| {
+        let opened = intake.open_session(&OpenSession { client_id: name, expiry_s: u32::MAX, version: Version::V3 });
+        // Without one, redeliveries are told only while this process lives.
+        opened.map_or(0, |opened| opened.number)
+    };
+    names.iter().map(|name| find(name).unwrap_or_else(|| open(name))).collect()
+}
+
+/// A message that was judged.
+struct Waiting {
+    /// Durable with this, 0 for what need not be.
+    ticket: Ticket,
+    publish: rumqttc::Publish,
+    /// Whether our own subscribers get it.
+    route: bool,
+    /// Whether the plant's broker waits for our acknowledgement, on this connection.
+    acknowledge: bool,
+}
+
+/// One plant broker's messages on their way.
+struct Plant {
+    ingest: Ingest,
+    intake: Arc<Intake>,
+    broker: Broker,
+    client: AsyncClient,
+    /// As whom the intake knows us.
+    us: Client,
+    horizon: watch::Receiver<Horizon>,
+    /// Received, and not taken by the log yet.
+    backlog: VecDeque<rumqttc::Publish>,
+    /// Judged, in order, and not acknowledged yet.
+    waiting: VecDeque<Waiting>,
+    /// So many more messages may be redeliveries without the mark.
+    doubt: usize,
+    /// The plant's broker has confirmed the subscription to this process.
+    subscribed: bool,
+    /// The request queue was full; acknowledgements go on when it has room.
+    stalled: bool,
+}
 
 /// Subscribes for as long as the process lives; comes back by itself.
-pub async fn run(gateway: String, ingest: Ingest, intake: Arc<Intake>, broker: Broker) {
-    let id = format!("tidegate-{gateway}-ingest");
+pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Intake>, broker: Broker) {
+    let id = client_id(&gateway, &ingest);
     let mut options = MqttOptions::new(id.clone(), ingest.url.host.clone(), ingest.url.port);
     options.set_clean_session(false).set_manual_acks(true).set_keep_alive(Duration::from_secs(10));
-    options.set_max_packet_size(1 << 20, 1 << 20);
-    let (client, mut mqtt) = AsyncClient::new(options, 1_000);
-    // The plant's broker keeps the session; here it is a client like any other, whose
-    // redeliveries are told by what its session sent lately.
-    let session =
-        intake.open_session(&broker::OpenSession { client_id: &id, expiry_s: u32::MAX, version: Version::V5 }).map_or(0, |o| o.number);
-    let us = Client { client_id: id, session, version: Version::V5, connection: 0, memory: Mutex::new(None) };
-    let mut wait_ms = BACKOFF_MS.0;
+    options.set_max_packet_size(INGEST_PACKET_BYTES_MAX, INGEST_PACKET_BYTES_MAX);
+    let (client, mut mqtt) = AsyncClient::new(options, INGEST_REQUESTS_MAX);
+    let horizon = intake.horizon();
+    // As MQTT 3.1.1: what is no reading is kept aside with its reason, as nobody here hears one.
+    let us = Client { client_id: id, session, version: Version::V3, connection: 0, memory: Mutex::new(None) };
+    let (backlog, waiting) = (VecDeque::new(), VecDeque::new());
+    let mut plant = Plant { ingest, intake, broker, client, us, horizon, backlog, waiting, doubt: 0, subscribed: false, stalled: false };
+    let mut backoff_ms = BACKOFF_MS.0;
+    let mut pause = Duration::ZERO;
     loop {
-        match mqtt.poll().await {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                info!(url = %ingest.url, filter = ingest.filter, "reading from the plant's broker");
-                if client.subscribe(ingest.filter.as_str(), QoS::AtLeastOnce).await.is_err() {
-                    return;
+        let event = {
+            let next = async {
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
                 }
-            }
-            Ok(Event::Incoming(Packet::Publish(p))) => {
-                wait_ms = BACKOFF_MS.0;
-                let publish = Publish {
-                    topic: &p.topic,
-                    payload: &p.payload,
-                    qos: p.qos as u8,
-                    retain: p.retain,
-                    dup: p.dup,
-                    packet_id: p.pkid,
-                    will: false,
-                };
-                let ticket = loop {
-                    let mut verdicts = Vec::new();
-                    intake.publish(&us, &[publish], &mut verdicts);
-                    match verdicts.first() {
-                        Some(Verdict::Refuse(broker::Refusal::Busy | broker::Refusal::QuotaExceeded | broker::Refusal::Unavailable)) => {
-                            tokio::time::sleep(Duration::from_millis(200)).await;
-                        }
-                        Some(Verdict::After { ticket, .. }) => break Some(*ticket),
-                        // What is no reading is counted, and would be no reading again.
-                        _ => break None,
-                    }
-                };
-                let (client, broker, mut horizon) = (client.clone(), broker.clone(), intake.horizon());
-                let wait = async move {
-                    if let Some(ticket) = ticket {
-                        let durable = horizon.wait_for(|h| h.failed || h.durable >= ticket).await;
-                        if !durable.is_ok_and(|h| !h.failed) {
+                mqtt.poll().await
+            };
+            // Kept until it is done: a poll that is dropped half way could lose bytes.
+            tokio::pin!(next);
+            loop {
+                plant.take();
+                plant.release();
+                let is_behind = !plant.backlog.is_empty();
+                let has_room = plant.backlog.len() + plant.waiting.len() < INGEST_WAITING_MAX;
+                tokio::select! {
+                    event = &mut next, if has_room => break event,
+                    changed = plant.horizon.changed(), if is_behind || !plant.waiting.is_empty() => {
+                        if changed.is_err() || plant.horizon.borrow().failed {
                             return;
                         }
-                        broker.publish(&p.topic, p.payload.clone(), p.qos as u8, false);
                     }
-                    if client.ack(&p).await.is_err() {
-                        warn!("the plant's broker is not told of a reading; it will send it again");
-                    }
-                };
-                tokio::spawn(wait);
+                    () = tokio::time::sleep(INGEST_RETRY), if is_behind || plant.stalled => {}
+                }
             }
+        };
+        pause = Duration::ZERO;
+        match event {
+            Ok(Event::Incoming(Packet::ConnAck(connack))) => {
+                backoff_ms = BACKOFF_MS.0;
+                plant.connected(connack.session_present);
+            }
+            Ok(Event::Incoming(Packet::SubAck(suback))) => plant.confirmed(&suback.return_codes),
+            Ok(Event::Incoming(Packet::Publish(publish))) => plant.backlog.push_back(publish),
             Ok(_) => {}
             Err(error) => {
-                warn!(%error, url = %ingest.url, "the plant's broker is not reached");
-                tokio::time::sleep(Duration::from_millis(rand::random_range(0..=wait_ms))).await;
-                wait_ms = (wait_ms * 2).min(BACKOFF_MS.1);
+                warn!(%error, url = %plant.ingest.url, "the plant's broker is not reached");
+                plant.disconnected();
+                pause = Duration::from_millis(rand::random_range(0..=backoff_ms));
+                backoff_ms = (backoff_ms * 2).min(BACKOFF_MS.1);
             }
+        }
+    }
+}
+
+impl Plant {
+    /// Identifiers of this connection say nothing on the next one.
+    fn disconnected(&mut self) {
+        self.waiting.iter_mut().for_each(|w| w.acknowledge = false);
+    }
+
+    fn connected(&mut self, session_present: bool) {
+        info!(url = %self.ingest.url, filter = self.ingest.filter, session_present, "reading from the plant's broker");
+        if session_present {
+            // What was not even taken comes again; without its session the broker knows of none.
+            self.backlog.retain(|p| p.qos == QoS::AtMostOnce);
+            self.doubt = INGEST_DOUBT_MAX;
+            if self.us.session != 0 && self.intake.session(self.us.session, SessionEvent::Resumed { expiry_s: u32::MAX }).is_err() {
+                warn!("the return to the plant's broker is not logged");
+            }
+        }
+        if session_present && self.subscribed {
+            // A subscription made again would bring everything retained again.
+            return;
+        }
+        // In a task: the queue that takes it is emptied by the poll of this one.
+        let (client, filter) = (self.client.clone(), self.ingest.filter.clone());
+        tokio::spawn(async move { client.subscribe(filter, QoS::AtLeastOnce).await });
+    }
+
+    fn confirmed(&mut self, codes: &[SubscribeReasonCode]) {
+        self.subscribed = codes.iter().all(|code| *code != SubscribeReasonCode::Failure);
+        if !self.subscribed {
+            error!(url = %self.ingest.url, filter = self.ingest.filter, "the plant's broker refuses the subscription");
+        }
+    }
+
+    /// Offers what came to the intake, until that is busy or has no room.
+    fn take(&mut self) {
+        let mut verdicts = Vec::with_capacity(1);
+        while let Some(p) = self.backlog.front() {
+            if self.intake.is_refusing() {
+                return;
+            }
+            let publish = Publish {
+                topic: &p.topic,
+                payload: &p.payload,
+                qos: p.qos as u8,
+                retain: p.retain,
+                dup: p.dup || p.retain || self.doubt > 0,
+                packet_id: p.pkid,
+                will: false,
+            };
+            verdicts.clear();
+            self.intake.publish(&self.us, &[publish], &mut verdicts);
+            let (ticket, route) = match verdicts.first() {
+                Some(Verdict::After { ticket, route }) => (*ticket, *route),
+                // No source's: an ordinary message here as there.
+                Some(Verdict::Route) => (0, true),
+                Some(Verdict::Accept) => (0, false),
+                Some(Verdict::Refuse(Refusal::Busy | Refusal::Unavailable)) | None => return,
+                Some(Verdict::Refuse(_)) if self.intake.is_refusing() => return,
+                // A limit that will not go away by waiting; counted by the intake.
+                Some(Verdict::Refuse(refusal)) => {
+                    warn!(topic = p.topic, ?refusal, "a message of the plant's broker is refused");
+                    (0, false)
+                }
+            };
+            self.doubt = self.doubt.saturating_sub(1);
+            if let Some(publish) = self.backlog.pop_front() {
+                let acknowledge = publish.qos != QoS::AtMostOnce;
+                self.waiting.push_back(Waiting { ticket, publish, route, acknowledge });
+            }
+        }
+    }
+
+    /// Routes and acknowledges, in the order they came, what has become durable.
+    fn release(&mut self) {
+        let durable = self.horizon.borrow_and_update().durable;
+        self.stalled = false;
+        while let Some(w) = self.waiting.front_mut() {
+            if w.ticket > durable {
+                return;
+            }
+            if std::mem::take(&mut w.route) {
+                let p = &w.publish;
+                self.broker.publish(&p.topic, p.payload.clone(), p.qos as u8, p.retain);
+            }
+            if w.acknowledge && self.client.try_ack(&w.publish).is_err() {
+                self.stalled = true;
+                return;
+            }
+            self.waiting.pop_front();
         }
     }
 }

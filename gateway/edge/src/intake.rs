@@ -185,6 +185,11 @@ impl Intake {
         Ok(state.push(&mut append, record))
     }
 
+    /// Whether the log takes no readings now, for want of room or a disk that can be written.
+    pub fn is_refusing(&self) -> bool {
+        self.journal.refusing().is_some()
+    }
+
     /// Logs what was refused since the last call, so that the ledger's counts outlive the process.
     pub fn flush_refused(&self) {
         for (reason, counter) in Refusal::ALL.into_iter().zip(&self.refused) {

@@ -1,5 +1,7 @@
 //! Bounds of the gateway, each with its reason and what happens there.
 
+use std::time::Duration;
+
 /// How far ahead of the gateway's clock an event time may lie, in ms (contract §3); beyond, it is the arrival.
 pub const FUTURE_MS_MAX: i64 = 5 * 60 * 1_000;
 
@@ -26,3 +28,21 @@ pub const LINK_PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Reconnecting waits at least and at most this long, in ms, with full jitter (protocol §4).
 pub const BACKOFF_MS: (u64, u64) = (1_000, 30_000);
+
+/// Bytes of one message of a plant's broker. A larger one ends the connection and comes again
+/// and again, so this lies far above any reading.
+pub const INGEST_PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Messages of a plant's broker that wait here for room or their commit; beyond, its socket is
+/// not read. At QoS 1 that broker's own window is smaller.
+pub const INGEST_WAITING_MAX: usize = 10_000;
+
+/// Acknowledgements on their way to a plant's broker; beyond, they wait in order.
+pub const INGEST_REQUESTS_MAX: usize = 4_096;
+
+/// Messages after a reconnect that may be redeliveries without the mark: as many readings as a
+/// session remembers.
+pub const INGEST_DOUBT_MAX: usize = replica::limits::REDELIVERY_READINGS_MAX;
+
+/// A busy or full log is asked again this often.
+pub const INGEST_RETRY: Duration = Duration::from_millis(100);

@@ -121,6 +121,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         intake.begin(boot, &Record::Boot { boot, parent, config: &encoded })?;
     }
 
+    let plants = ingest::sessions(&fold, &intake, &config.ingest);
     let stored = stored_sessions(&fold);
     let door = broker::Config { max_packet: config.mqtt.max_packet as usize, connections_max: config.bounds.connections };
     let broker = Broker::new(door, intake.clone(), stored);
@@ -152,7 +153,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let ingests: Vec<_> = config
         .ingest
         .iter()
-        .map(|i| tokio::spawn(ingest::run(config.gateway.clone(), i.clone(), intake.clone(), broker.clone())))
+        .zip(plants)
+        .map(|(i, session)| tokio::spawn(ingest::run(config.gateway.clone(), i.clone(), session, intake.clone(), broker.clone())))
         .collect();
     write_run_json(
         &run_json,
@@ -194,7 +196,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
 fn stored_sessions(fold: &Fold) -> Vec<StoredSession> {
     let now = crate::clock::wall_ms().max(fold.clock_ms);
-    let alive = fold.sessions.by_number.iter().filter(|(_, s)| !s.expired(now));
+    let alive = fold.sessions.by_number.iter().filter(|(_, s)| !s.expired(now) && !ingest::is_ours(&s.client_id));
     alive
         .map(|(number, s)| StoredSession {
             number: *number,

@@ -15,3 +15,6 @@ pub mod properties;
 pub mod read;
 pub mod reason;
 pub mod write;
+
+#[cfg(test)]
+mod tests;

@@ -201,7 +201,7 @@ fn subscribe<'a>(v5: bool, c: &mut Cursor<'a>) -> Result<Packet<'a>, Violation> 
     }
     let mut filters = Vec::new();
     while !c.is_empty() {
-        let filter = c.name()?;
+        let filter = c.str()?;
         let options = c.u8()?;
         let reserved = if v5 { 0xc0 } else { 0xfc };
         if options & reserved != 0 || options & 3 == 3 || options >> 4 & 3 == 3 {
@@ -222,7 +222,7 @@ fn unsubscribe<'a>(v5: bool, c: &mut Cursor<'a>) -> Result<Packet<'a>, Violation
     }
     let mut filters = Vec::new();
     while !c.is_empty() {
-        filters.push(c.name()?);
+        filters.push(c.str()?);
     }
     if filters.is_empty() {
         return Err(Violation::protocol("an UNSUBSCRIBE has no filter"));

@@ -112,7 +112,8 @@ pub fn pingresp(out: &mut Vec<u8>) {
 /// DISCONNECT of MQTT 5; in MQTT 3.1.1 the server just closes.
 pub fn disconnect(out: &mut Vec<u8>, version: Version, code: u8) {
     if version == Version::V5 {
-        out.extend_from_slice(&[0xe0, 1, code]);
+        // The length of no properties may be left out, but some clients miss it.
+        out.extend_from_slice(&[0xe0, 2, code, 0]);
     }
 }
 
@@ -147,11 +148,12 @@ pub(crate) fn publish(out: &mut Vec<u8>, version: Version, d: &Delivery, packet_
             out.push(properties::MESSAGE_EXPIRY);
             out.extend_from_slice(&seconds.to_be_bytes());
         }
+        out.extend_from_slice(&message.properties);
+        // Last: some clients lose count of what stands behind them.
         for id in identifiers {
             out.push(properties::SUBSCRIPTION_ID);
             varint(out, *id as usize);
         }
-        out.extend_from_slice(&message.properties);
     }
     out.extend_from_slice(&message.payload);
     true

@@ -7,7 +7,7 @@ use crate::codec::read::{self, Frame};
 use crate::codec::{reason, write};
 use crate::limits::{CONNECT_BYTES_MAX, CONNECT_WAIT, INFLIGHT_MAX, READ_BYTES_MAX, READ_BYTES_MIN};
 use crate::router::Routes;
-use crate::server::Inner;
+use crate::server::{Inner, Stop};
 use crate::stats::count;
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
@@ -27,7 +27,12 @@ pub(crate) async fn serve(mut stream: TcpStream, inner: Arc<Inner>, full: bool) 
     }
     let mut input = BytesMut::with_capacity(READ_BYTES_MIN);
     let max = inner.config.max_packet.min(CONNECT_BYTES_MAX);
-    let first = tokio::time::timeout(CONNECT_WAIT, first_packet(&mut stream, &mut input, max)).await;
+    let mut stop = inner.stop.subscribe();
+    let first = tokio::select! {
+        first = tokio::time::timeout(CONNECT_WAIT, first_packet(&mut stream, &mut input, max)) => first,
+        // Nothing was promised to it yet.
+        _ = stop.wait_for(|stop| *stop > Stop::Running) => return,
+    };
     let Ok(Ok(Some(body))) = first else { return };
     let version = connect::version_of(&body);
     let taken = match connect::read(&body) {
@@ -113,6 +118,8 @@ async fn welcome(inner: &Arc<Inner>, connect: Connect, input: BytesMut) -> Resul
         packet_max: connect.packet_max,
         keep_alive: (connect.keep_alive_s > 0).then(|| Duration::from_secs(u64::from(connect.keep_alive_s))),
         busy: None,
+        moved: false,
+        held_back: None,
         closing: None,
         inner: inner.clone(),
     };

@@ -44,8 +44,10 @@ impl<'a> Batch<'a> {
         self.entries.push(Entry { publish, start, fresh });
     }
 
-    fn holds(&self, packet_id: u16) -> bool {
-        self.qos2 > 0 && self.entries.iter().any(|e| e.publish.qos == 2 && e.publish.packet_id == packet_id)
+    /// Whether a QoS 2 message has the identifier of one before it.
+    fn holds(&self, publish: &PublishIn<'_>) -> bool {
+        let same = |e: &Entry<'_>| e.publish.qos == 2 && e.publish.packet_id == publish.packet_id;
+        publish.qos == 2 && self.qos2 > 0 && self.entries.iter().any(same)
     }
 
     fn clear(&mut self) {
@@ -88,7 +90,15 @@ impl Connection {
             let (start, end) = (next, next + body.end);
             match read::packet(self.client.version, head, &input[start + body.start..end]) {
                 Ok(Packet::Publish(publish)) => {
-                    let fresh = !self.received_before(&batch, &publish);
+                    if batch.holds(&publish) {
+                        // Whether it is a repetition depends on what becomes of the first.
+                        if let Some(resume) = self.offer(&mut batch)? {
+                            *at = resume;
+                            return Ok(false);
+                        }
+                        *at = next;
+                    }
+                    let fresh = publish.qos != 2 || !self.session.received.contains_key(&publish.packet_id);
                     if let Err(violation) = self.within_bounds(&batch, &publish, fresh) {
                         break Err(violation.into());
                     }
@@ -127,10 +137,6 @@ impl Connection {
         }
     }
 
-    fn received_before(&self, batch: &Batch<'_>, publish: &PublishIn<'_>) -> bool {
-        publish.qos == 2 && (self.session.received.contains_key(&publish.packet_id) || batch.holds(publish.packet_id))
-    }
-
     /// Whether a client keeps to what was announced (MQTT 5), or to what is bearable.
     fn within_bounds(&self, batch: &Batch<'_>, publish: &PublishIn<'_>, fresh: bool) -> Result<(), Violation> {
         let exceeded = |why| Violation { code: reason::RECEIVE_MAXIMUM_EXCEEDED, why };
@@ -164,19 +170,23 @@ impl Connection {
                 false => None,
             };
             if verdict == Some(Verdict::Refuse(Refusal::Busy)) {
-                let now = tokio::time::Instant::now();
-                let since = self.busy.as_ref().map_or(now, |b| b.since);
-                self.busy = Some(Busy { since, asked: now, ask: false });
-                result = Ok(Some(entry.start));
+                if result.is_ok() {
+                    self.busy = Some(Busy { asked: tokio::time::Instant::now(), ask: false });
+                    result = Ok(Some(entry.start));
+                }
                 break;
             }
             self.busy = None;
-            if let Err(end) = self.judge(&entry.publish, verdict) {
+            // One that closes the connection does not undo what was taken behind it: that too
+            // is acknowledged, and its identifier known when the client comes back.
+            if let Err(end) = self.judge(&entry.publish, verdict)
+                && result.is_ok()
+            {
                 result = Err(end);
-                break;
             }
             judged += 1;
         }
+        self.moved |= judged > 0;
         count(&self.inner.counters.received, judged);
         batch.clear();
         result

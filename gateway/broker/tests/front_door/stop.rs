@@ -1,0 +1,65 @@
+//! The orderly stop, and a log that fails.
+
+use crate::application::Door;
+use crate::wire::Connect;
+use crate::wire::{PUBACK, Publish, Seen, Will, Wire};
+use broker::Version::{V3, V5};
+use std::net::TcpStream;
+use std::time::Duration;
+
+#[test]
+fn a_stop_acknowledges_what_becomes_durable_and_says_goodbye() {
+    let door = Door::open();
+    let mut watcher = Wire::clean(door.at, V5, "watcher");
+    watcher.subscribe(&[("w", 0)]);
+    let will = Some(Will::of("w", "not failed"));
+    let (mut five, _) = Wire::with(door.at, &Connect { id: "five", will, ..Connect::of(V5) });
+    let mut three = Wire::clean(door.at, V3, "three");
+    let mut unborn = Wire::open(door.at, V5);
+    door.log.hold();
+    five.publish(Publish { qos: 1, id: 1, ..Publish::of("log/a", "1") });
+    three.publish(Publish { qos: 1, id: 2, ..Publish::of("log/a", "2") });
+    door.until("both are taken", |d| d.log.taken().len() == 2);
+    let log = door.log.clone();
+    let committing = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        log.commit();
+    });
+    let clients = std::thread::spawn(move || {
+        five.expect(PUBACK, &[0, 1]);
+        five.expect_end(0x8b);
+        three.expect(PUBACK, &[0, 2]);
+        three.expect_end(0x8b);
+        watcher.expect_end(0x8b);
+        assert_eq!(unborn.next(), Seen::Closed);
+    });
+    let took = door.shutdown(Duration::from_secs(3));
+    assert!(took < Duration::from_secs(2), "the stop took {took:?}");
+    clients.join().unwrap();
+    committing.join().unwrap();
+    assert!(TcpStream::connect(door.at).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever() {
+    let door = Door::open();
+    let mut wire = Wire::clean(door.at, V5, "five");
+    door.log.hold();
+    wire.publish(Publish { qos: 1, id: 1, ..Publish::of("log/a", "1") });
+    door.until("it is taken", |d| d.log.taken().len() == 1);
+    let took = door.shutdown(Duration::from_millis(400));
+    assert!(took < Duration::from_secs(2), "the stop took {took:?}");
+    // What is not durable is not acknowledged, not even now.
+    wire.expect_end(0x8b);
+}
+
+#[test]
+fn nothing_is_acknowledged_once_the_log_failed() {
+    let door = Door::open();
+    let mut wire = Wire::clean(door.at, V3, "three");
+    door.log.hold();
+    wire.publish(Publish { qos: 1, id: 1, ..Publish::of("log/a", "1") });
+    door.until("it is taken", |d| d.log.taken().len() == 1);
+    door.log.fail();
+    assert_eq!(wire.next(), Seen::Closed);
+}

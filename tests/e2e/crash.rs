@@ -1,0 +1,229 @@
+//! `kill -9` seen from outside: what was acknowledged is there once, and clients find their
+//! sessions as they left them.
+
+use crate::gateway::{Gateway, tidegate, timed};
+use crate::wire::{Connect, PUBACK, PUBREC, Publish, Seen, Wire, packet};
+use broker::Version::{V3, V5};
+use std::time::{Duration, Instant};
+
+#[test]
+fn sessions_and_subscriptions_survive_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    for version in [V3, V5] {
+        let (mut wire, present) = Wire::durable(gateway.at(), version, "keeps");
+        assert!(!present);
+        assert_eq!(wire.subscribe(&[("news/+", 1), ("sensors/#", 1), ("gone", 1)]), [1, 1, 1]);
+        wire.unsubscribe("gone");
+        gateway.kill_and_restart();
+        assert_eq!(wire.next(), Seen::Closed);
+        let (mut wire, present) = Wire::durable(gateway.at(), version, "keeps");
+        assert!(present);
+        let mut other = Wire::clean(gateway.at(), version, "other");
+        for topic in ["news/a", "sensors/a", "gone"] {
+            assert_eq!(other.say(topic, "1"), 0);
+        }
+        for topic in ["news/a", "sensors/a"] {
+            let message = wire.message();
+            assert_eq!(message.brief(), (topic, "1", 1, false));
+            wire.acknowledge(message.id);
+        }
+        wire.expect_quiet();
+        wire.leave();
+        Wire::clean(gateway.at(), version, "keeps").leave();
+        let (wire, present) = Wire::durable(gateway.at(), version, "keeps");
+        assert!(!present, "a clean start ends a session");
+        wire.leave();
+        Wire::clean(gateway.at(), version, "keeps").leave();
+    }
+}
+
+#[test]
+fn a_qos_2_reading_counts_once_whenever_the_process_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let mut sent = 0;
+    for version in [V3, V5] {
+        // Untimed: only the packet identifier can tell.
+        let (mut wire, _) = Wire::durable(gateway.at(), version, "careful");
+        assert_eq!(wire.send_twice_safe("sensors/a", "21.5", 1, false), 0);
+        gateway.kill_and_restart();
+        let (mut wire, present) = Wire::durable(gateway.at(), version, "careful");
+        assert!(present);
+        assert_eq!(wire.send_twice_safe("sensors/a", "21.5", 1, true), 0);
+        assert_eq!(wire.release(1), 0);
+        sent += 1;
+        gateway.until_accepted(sent);
+        // Killed while it is under way: it may or may not have been taken, the client cannot tell.
+        for id in 2..6 {
+            wire.publish(Publish { qos: 2, id, ..Publish::of("sensors/a", "21.5") });
+            std::thread::sleep(Duration::from_micros(u64::from(id) * 150));
+            gateway.kill_and_restart();
+            (wire, _) = Wire::durable(gateway.at(), version, "careful");
+            assert_eq!(wire.send_twice_safe("sensors/a", "21.5", id, true), 0);
+            assert_eq!(wire.release(id), 0);
+            sent += 1;
+            gateway.until_accepted(sent);
+        }
+        // Released before the kill: the identifier is free, the same message is a new one.
+        gateway.kill_and_restart();
+        (wire, _) = Wire::durable(gateway.at(), version, "careful");
+        assert_eq!(wire.send_twice_safe("sensors/a", "21.5", 5, true), 0);
+        sent += 1;
+        gateway.until_accepted(sent);
+        wire.leave();
+        Wire::clean(gateway.at(), version, "careful").leave();
+    }
+    assert_eq!(gateway.ledger("duplicates"), 0, "nothing was offered twice");
+}
+
+#[test]
+fn a_timed_redelivery_is_a_duplicate_and_an_untimed_one_counts_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let (mut sent, mut twice) = (0, 0);
+    for version in [V3, V5] {
+        let (mut wire, _) = Wire::durable(gateway.at(), version, "sensor");
+        for restart in [false, true] {
+            let reading = |id: u16, dup| Publish { qos: 1, id, dup, ..Publish::of("sensors/a", "x") };
+            let said = |wire: &mut Wire, payload: &str, id: u16, dup| {
+                wire.publish(Publish { payload, ..reading(id, dup) });
+                wire.expect(PUBACK, &id.to_be_bytes());
+            };
+            let base = sent * 100;
+            said(&mut wire, &timed(base + 1), 1, false);
+            said(&mut wire, &timed(base + 2), 2, false);
+            said(&mut wire, "7.5", 3, false);
+            sent += 3;
+            if restart {
+                gateway.kill_and_restart();
+                let (back, present) = Wire::durable(gateway.at(), version, "sensor");
+                assert!(present);
+                wire = back;
+            }
+            said(&mut wire, &timed(base + 1), 1, true);
+            said(&mut wire, &timed(base + 2), 2, true);
+            twice += 2;
+            // Another value at the same time is another reading, marked or not.
+            let other = timed(base + 2).replace("\"value\":", "\"value\":1");
+            said(&mut wire, &other, 2, true);
+            said(&mut wire, "7.5", 3, true);
+            sent += 2;
+            gateway.until_accepted(sent);
+            gateway.until("duplicates are counted", |g| g.ledger("duplicates") == twice);
+        }
+        wire.leave();
+        Wire::clean(gateway.at(), version, "sensor").leave();
+    }
+}
+
+/// Publishes as quickly as the window of 100 allows until the connection ends; the highest
+/// acknowledged reading, from 1 on without a gap.
+fn flood(mut wire: Wire, first: u64) -> std::thread::JoinHandle<u64> {
+    std::thread::spawn(move || {
+        let (mut next, mut acknowledged) = (first, first - 1);
+        let packet_id = |n: u64| (n % 60_000) as u16 + 1;
+        loop {
+            let mut burst = Vec::new();
+            while next <= acknowledged + 100 {
+                burst.extend(Publish { qos: 1, id: packet_id(next), ..Publish::of("sensors/a", &timed(next)) }.bytes(wire.version));
+                next += 1;
+            }
+            if wire.try_send(&burst).is_err() {
+                return acknowledged;
+            }
+            match wire.next() {
+                Seen::Packet(PUBACK, body) => {
+                    acknowledged += 1;
+                    assert_eq!(body, packet_id(acknowledged).to_be_bytes(), "acknowledgements come in order");
+                }
+                Seen::Packet(0xe0, body) => assert_eq!(body[0], 0x8b),
+                Seen::Packet(head, _) => panic!("{head:#x} comes unasked"),
+                Seen::Closed => return acknowledged,
+            }
+        }
+    })
+}
+
+#[test]
+fn a_kill_under_load_loses_nothing_and_leaves_a_log_without_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let mut acknowledged = 0;
+    for round in 0..4u64 {
+        let version = if round % 2 == 0 { V5 } else { V3 };
+        let before = gateway.ledger("accepted");
+        let floods: Vec<_> = (0..3).map(|n| flood(Wire::clean(gateway.at(), version, &format!("f{n}")), 1)).collect();
+        std::thread::sleep(Duration::from_millis(300 + round * 70));
+        gateway.kill_and_restart();
+        let counts: Vec<u64> = floods.into_iter().map(|f| f.join().unwrap()).collect();
+        acknowledged += counts.iter().sum::<u64>();
+        assert!(counts.iter().all(|c| *c > 0), "the load ran: {counts:?}");
+        let accepted = gateway.ledger("accepted");
+        assert!(accepted >= before + counts.iter().sum::<u64>(), "{accepted} of {before} + {counts:?}");
+        // What was under way and not acknowledged may be there: at most the windows.
+        assert!(accepted <= before + counts.iter().sum::<u64>() + 3 * 100);
+        let verified = gateway.verify_log();
+        assert!(verified.status.success(), "{verified:?}");
+    }
+    assert!(gateway.ledger("accepted") >= acknowledged);
+    assert_eq!(gateway.role.stop(), Some(0));
+    let verified = gateway.verify_log();
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[test]
+fn a_stop_under_load_acknowledges_what_it_took_and_ends_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let floods: Vec<_> = [V3, V5].into_iter().map(|v| flood(Wire::clean(gateway.at(), v, &format!("{v:?}")), 1)).collect();
+    let mut idle = Wire::clean(gateway.at(), V5, "idle");
+    std::thread::sleep(Duration::from_millis(500));
+    let began = Instant::now();
+    assert_eq!(gateway.role.stop(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "the stop took {:?}", began.elapsed());
+    idle.expect_end(0x8b);
+    let acknowledged: u64 = floods.into_iter().map(|f| f.join().unwrap()).sum();
+    assert!(!gateway.data.join("run.json").exists());
+    gateway.role = crate::plant::Role::start("edge", &gateway.config, &gateway.data);
+    // Everything that was taken was acknowledged before goodbye was said.
+    assert_eq!(gateway.ledger("accepted"), acknowledged);
+}
+
+#[test]
+fn a_second_process_is_refused_the_data_dir() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), "");
+    let run = std::fs::read(gateway.data.join("run.json")).unwrap();
+    let second = tidegate(&["edge", "--config", gateway.config.to_str().unwrap(), "--set", "mqtt.listen=\"127.0.0.1:0\""]);
+    assert_eq!(second.status.code(), Some(1), "{second:?}");
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert!(said.contains("in use by another process") && said.contains("data"), "{said}");
+    assert_eq!(std::fs::read(gateway.data.join("run.json")).unwrap(), run, "the first one's file is left alone");
+    assert_eq!(Wire::clean(gateway.at(), V5, "still").say("sensors/a", "1"), 0);
+}
+
+#[test]
+fn a_second_connect_inside_a_kill_is_no_way_around_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    // All at once, unanswered: CONNECT, a subscription, readings of all qualities.
+    let mut bytes = Connect::durable(V5, "eager").bytes();
+    bytes.extend(packet(0x82, &[&[0, 9, 0][..], &crate::wire::string("sensors/#"), &[1]].concat()));
+    for qos in [1, 2] {
+        bytes.extend(Publish { qos, id: u16::from(qos), ..Publish::of("sensors/a", &timed(u64::from(qos))) }.bytes(V5));
+    }
+    let mut wire = Wire::open(gateway.at(), V5);
+    wire.send(&bytes);
+    let mut seen = Vec::new();
+    while !seen.contains(&PUBREC) {
+        let Seen::Packet(head, _) = wire.next() else { panic!("closed after {seen:x?}") };
+        seen.push(head);
+    }
+    assert_eq!((seen[0], seen[1]), (0x20, 0x90), "{seen:x?}");
+    gateway.kill_and_restart();
+    let (mut wire, present) = Wire::durable(gateway.at(), V5, "eager");
+    assert!(present);
+    assert_eq!(wire.send_twice_safe("sensors/a", &timed(2), 2, true), 0);
+    gateway.until_accepted(2);
+}

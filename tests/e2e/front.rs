@@ -1,0 +1,102 @@
+//! What the gateway cannot take gets a truthful answer, and is counted.
+
+use crate::gateway::{Gateway, timed};
+use crate::wire::{Connect, PUBACK, Publish, Seen, Will, Wire};
+use broker::Version::{V3, V5};
+
+#[test]
+fn what_is_no_reading_is_told_in_mqtt_5_and_kept_aside_in_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "[limits]\nseries = 4\n");
+    let mut watcher = Wire::clean(gateway.at(), V5, "watcher");
+    watcher.subscribe(&[("sensors/#", 0)]);
+    let mut five = Wire::clean(gateway.at(), V5, "five");
+    for payload in ["no reading", "NaN", "{\"value\":1e999}", "{\"state\":\"on\"}", "[1,\"x\"]", "{\"value\":1", "\u{7f}"] {
+        assert_eq!(five.say("sensors/a", payload), 0x99, "{payload:?}");
+    }
+    let long = format!("sensors/{}", "x".repeat(257));
+    assert_eq!(five.say(&long, "1"), 0x90);
+    assert_eq!(five.send_twice_safe("sensors/a", "no reading", 3, false), 0x99);
+    gateway.until("nine are refused", |g| g.refused() == 9);
+    let mut three = Wire::clean(gateway.at(), V3, "three");
+    assert_eq!(three.say("sensors/a", "no reading either"), 0);
+    assert_eq!(three.say(&long, "1"), 0);
+    gateway.until("eleven are refused", |g| g.refused() == 11);
+    // An empty payload clears a retained message: routed, no reading.
+    three.publish(Publish { retain: true, qos: 1, id: 5, ..Publish::of("sensors/a", "") });
+    three.expect(PUBACK, &[0, 5]);
+    assert_eq!(watcher.message().brief(), ("sensors/a", "", 0, false));
+    watcher.expect_quiet();
+    assert_eq!(gateway.ledger("accepted"), 0);
+
+    for n in 0..4 {
+        assert_eq!(five.say(&format!("sensors/s{n}"), "1"), 0);
+    }
+    assert_eq!(five.say("sensors/s4", "1"), 0x97);
+    assert_eq!(five.say("sensors/s0", "2"), 0);
+    three.publish(Publish { qos: 1, id: 6, ..Publish::of("sensors/s4", "1") });
+    assert_eq!(three.next(), Seen::Closed, "MQTT 3.1.1 has no word for a limit");
+    gateway.until_accepted(5);
+    // The counts outlive the process, and what was kept aside can be read.
+    gateway.until("all is counted", |g| g.refused() == 13);
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    gateway.kill_and_restart();
+    assert_eq!((gateway.refused(), gateway.ledger("accepted")), (13, 5));
+    let shown = crate::gateway::tidegate(&["log", "show", "--data-dir", gateway.data.to_str().unwrap()]);
+    assert!(String::from_utf8(shown.stdout).unwrap().contains("no reading either"));
+}
+
+#[test]
+fn a_will_that_is_a_reading_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), "");
+    let mut watcher = Wire::clean(gateway.at(), V5, "watcher");
+    watcher.subscribe(&[("#", 0)]);
+    for version in [V3, V5] {
+        let will = Some(Will::of("sensors/online", "0"));
+        let (wire, _) = Wire::with(gateway.at(), &Connect { id: "mortal", will, ..Connect::durable(version, "mortal") });
+        wire.vanish();
+        assert_eq!(watcher.message().brief(), ("sensors/online", "0", 0, false));
+    }
+    gateway.until_accepted(2);
+    let will = Some(Will::of("sensors/online", "no reading"));
+    let (wire, _) = Wire::with(gateway.at(), &Connect { id: "mortal", will, ..Connect::of(V5) });
+    wire.vanish();
+    gateway.until("it is counted", |g| g.refused() == 1);
+    watcher.expect_quiet();
+}
+
+#[test]
+fn topics_beside_the_sources_are_ordinary_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let more = "[[source]]\nfilter = \"sensors/+/state\"\non_invalid = \"pass\"\n[[source]]\nfilter = \"sensors/#\"\nshare = \"none\"\n";
+    let gateway = Gateway::start(dir.path(), more);
+    let mut watcher = Wire::clean(gateway.at(), V3, "watcher");
+    watcher.subscribe(&[("#", 1)]);
+    let mut wire = Wire::clean(gateway.at(), V5, "writer");
+    let said = [("chat/a", "1"), ("sensors/x/state", "online"), ("sensors/x/state", "1"), ("sensors/y", "2")];
+    for (topic, payload) in said {
+        assert_eq!(wire.say(topic, payload), 0);
+        let message = watcher.message();
+        assert_eq!(message.brief(), (topic, payload, 1, false));
+        watcher.acknowledge(message.id);
+    }
+    assert_eq!(wire.say("sensors/y", "online"), 0x99);
+    gateway.until_accepted(2);
+    assert_eq!((gateway.ledger("local"), gateway.refused()), (2, 1));
+}
+
+#[test]
+fn a_thousand_sensors_are_heard_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), "[limits]\nconnections = 1000\n");
+    let mut sensors: Vec<Wire> =
+        (0..1_000).map(|n| Wire::clean(gateway.at(), if n % 2 == 0 { V3 } else { V5 }, &format!("s{n}"))).collect();
+    let (mut one_more, answer) = Wire::with(gateway.at(), &Connect { id: "more", ..Connect::of(V5) });
+    assert_eq!((answer, one_more.next()), ((false, 0x97), Seen::Closed));
+    for (n, sensor) in sensors.iter_mut().enumerate() {
+        sensor.publish(Publish { qos: 1, id: 1, ..Publish::of(&format!("sensors/s{n}"), &timed(n as u64)) });
+    }
+    sensors.iter_mut().for_each(|s| s.expect(PUBACK, &[0, 1]));
+    gateway.until_accepted(1_000);
+}

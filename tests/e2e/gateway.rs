@@ -1,0 +1,104 @@
+//! A gateway alone: its config, its process, and what it says about itself.
+
+use crate::plant::{Role, free_port};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+pub struct Gateway {
+    pub config: PathBuf,
+    pub data: PathBuf,
+    pub role: Role,
+}
+
+impl Gateway {
+    /// Starts a gateway without a cloud, its data below `dir`; `more` is added to its config.
+    pub fn start(dir: &Path, more: &str) -> Self {
+        let (config, data) = Self::configure(dir, more);
+        let role = Role::start("edge", &config, &data);
+        Self { config, data, role }
+    }
+
+    /// Writes the config that [`Gateway::start`] starts with.
+    pub fn configure(dir: &Path, more: &str) -> (PathBuf, PathBuf) {
+        let (config, data) = (dir.join("edge.toml"), dir.join("data"));
+        let text = format!(
+            "gateway = \"plant-a\"\ndata_dir = \"{}\"\n[mqtt]\nlisten = \"127.0.0.1:{}\"\n[http]\nlisten = \"127.0.0.1:0\"\n{more}\n",
+            data.display(),
+            free_port()
+        );
+        std::fs::write(&config, text).unwrap();
+        (config, data)
+    }
+
+    /// Where sensors connect.
+    pub fn at(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.role.mqtt))
+    }
+
+    /// `kill -9`, and a new process over the same data.
+    pub fn kill_and_restart(&mut self) {
+        self.role.kill();
+        self.role = Role::start("edge", &self.config, &self.data);
+    }
+
+    /// Status code and body of a GET.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.role.http)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    pub fn status(&self) -> Value {
+        let (code, body) = self.get("/api/v1/status");
+        assert_eq!(code, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// One figure of the ledger.
+    pub fn ledger(&self, figure: &str) -> u64 {
+        self.status()["ledger"][figure].as_u64().unwrap()
+    }
+
+    /// How many messages were refused, whatever the reason.
+    pub fn refused(&self) -> u64 {
+        self.status()["ledger"]["refused"].as_object().unwrap().values().map(|v| v.as_u64().unwrap()).sum()
+    }
+
+    /// Waits until what the gateway says of itself is so.
+    pub fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "it did not come to this: {what}; {}", self.status());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The fold is a moment behind the acknowledgements.
+    pub fn until_accepted(&self, count: u64) {
+        self.until(&format!("{count} readings accepted"), |g| g.ledger("accepted") >= count);
+        assert_eq!(self.ledger("accepted"), count);
+    }
+
+    /// `tidegate log verify`, beside a running process or after it.
+    pub fn verify_log(&self) -> Output {
+        tidegate(&["log", "verify", "--data-dir", self.data.to_str().unwrap()])
+    }
+}
+
+/// Runs a command of the program to its end.
+pub fn tidegate(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).env("RUST_LOG", "warn").output().unwrap()
+}
+
+/// A reading with a time of its own.
+pub fn timed(value: u64) -> String {
+    format!("{{\"value\":{value},\"ts\":{}}}", 1_700_000_000_000 + value)
+}
