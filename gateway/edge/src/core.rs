@@ -213,17 +213,5 @@ impl Core {
 /// # Errors
 /// The fold's, for records that this version cannot read.
 pub fn fold_frame(fold: &mut Fold, frame: &Frame) -> Result<(), replica::Error> {
-    let gap = fold.lsn != 0 && frame.first > fold.lsn + 1;
-    if gap && fold.current().is_some_and(|p| p.boot != frame.marks[2]) && frame.marks[2] != 0 {
-        fold.begin_boot(frame.marks[2], None, frame.marks[3]);
-    }
-    for (lsn, kind, payload) in frame.records() {
-        if lsn > fold.lsn {
-            fold.apply(lsn, kind, payload)?;
-        }
-    }
-    if gap {
-        fold.gap(frame.marks[0], frame.marks[1]);
-    }
-    Ok(())
+    fold.frame(frame.first, frame.marks, frame.records())
 }
