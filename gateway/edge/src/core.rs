@@ -117,7 +117,7 @@ impl Core {
                 continue;
             }
             if let Some((uplink, link)) = &mut self.uplink
-                && self.fold.boots.iter().any(|p| p.alerts.back().is_some_and(|(a, _)| (a.boot, a.seq) >= (alert.boot, alert.seq)))
+                && self.fold.boots.iter().any(|p| p.owes(alert))
             {
                 match uplink.urgent(wall_ms(), alert) {
                     Some(up) => link.alert(up.encode()),
@@ -185,6 +185,9 @@ impl Core {
     fn speak(&mut self) {
         let Some((uplink, link)) = &mut self.uplink else { return };
         let now_ms = wall_ms();
+        if let Some(hello) = uplink.hello(&self.fold) {
+            link.send("hello", hello.encode());
+        }
         for again in uplink.overdue(now_ms, &self.fold) {
             link.alert(again.encode());
         }

@@ -10,12 +10,7 @@ impl Fold {
     ///
     /// # Errors
     /// As [`Fold::apply`].
-    pub fn frame<'a>(
-        &mut self,
-        first: u64,
-        marks: [u64; 4],
-        records: impl Iterator<Item = (u64, u8, &'a [u8])>,
-    ) -> Result<(), Error> {
+    pub fn frame<'a>(&mut self, first: u64, marks: [u64; 4], records: impl Iterator<Item = (u64, u8, &'a [u8])>) -> Result<(), Error> {
         let [readings, local, boot, base] = marks;
         let gap = self.lsn != 0 && first > self.lsn + 1;
         if gap && boot != 0 && self.current().is_some_and(|p| p.boot != boot) {
