@@ -251,7 +251,10 @@ impl Uplink {
             }
             self.previewed.retain(|name, _| name.born > part.applied);
         }
-        to = to.max(from);
+        if to < from {
+            // What a clone told for us: nothing new below, entries ahead all the same.
+            (to, before.readings) = (from, part.readings_applied);
+        }
         let names = |list: &[Entry]| list.iter().map(|e| (name_of(e), e.version)).collect::<Vec<_>>();
         let known = self.defined.entry(part.boot).or_default();
         let mut definitions: Vec<u32> = entries.iter().chain(&ahead).map(|e| e.series).filter(|s| !known.contains(s)).collect();
@@ -302,6 +305,15 @@ impl Uplink {
 
     /// The cloud answered an interval.
     pub fn acked(&mut self, now_ms: i64, ack: &Ack, fold: &mut Fold) -> Acknowledged {
+        let sent = self.number.wrapping_sub(self.boot);
+        if !(1..=sent).contains(&ack.number.wrapping_sub(self.boot)) {
+            return Acknowledged::default();
+        }
+        let known = fold.boots.iter().find(|p| p.boot == ack.boot);
+        if known.is_none_or(|p| ack.cloud_boot == self.cloud_boot && ack.applied < p.applied) {
+            // A boot of the cloud never goes back: this ack was overtaken by a later one.
+            return Acknowledged::default();
+        }
         if ack.cloud_boot != self.cloud_boot {
             self.cloud_boot = ack.cloud_boot;
             self.defined.clear();
