@@ -117,7 +117,7 @@ impl Core {
                 continue;
             }
             if let Some((uplink, link)) = &mut self.uplink
-                && self.fold.boots.iter().any(|p| p.alerts.back().is_some_and(|(a, _)| (a.boot, a.seq) >= (alert.boot, alert.seq)))
+                && self.fold.boots.iter().any(|p| p.owes(alert))
             {
                 match uplink.urgent(wall_ms(), alert) {
                     Some(up) => link.alert(up.encode()),
@@ -185,6 +185,9 @@ impl Core {
     fn speak(&mut self) {
         let Some((uplink, link)) = &mut self.uplink else { return };
         let now_ms = wall_ms();
+        if let Some(hello) = uplink.hello(&self.fold) {
+            link.send("hello", hello.encode());
+        }
         for again in uplink.overdue(now_ms, &self.fold) {
             link.alert(again.encode());
         }
@@ -213,17 +216,5 @@ impl Core {
 /// # Errors
 /// The fold's, for records that this version cannot read.
 pub fn fold_frame(fold: &mut Fold, frame: &Frame) -> Result<(), replica::Error> {
-    let gap = fold.lsn != 0 && frame.first > fold.lsn + 1;
-    if gap && fold.current().is_some_and(|p| p.boot != frame.marks[2]) && frame.marks[2] != 0 {
-        fold.begin_boot(frame.marks[2], None, frame.marks[3]);
-    }
-    for (lsn, kind, payload) in frame.records() {
-        if lsn > fold.lsn {
-            fold.apply(lsn, kind, payload)?;
-        }
-    }
-    if gap {
-        fold.gap(frame.marks[0], frame.marks[1]);
-    }
-    Ok(())
+    fold.frame(frame.first, frame.marks, frame.records())
 }

@@ -131,7 +131,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let http_at = web.local_addr().map_err(io("[http] listen"))?;
 
     let uplink = config.cloud.as_ref().map(|cloud| {
-        let machine = Uplink::new(&config.gateway, env!("CARGO_PKG_VERSION"), cloud.every_ms, cloud.preview);
+        let machine = Uplink::new(&config.gateway, env!("CARGO_PKG_VERSION"), boot, cloud.every_ms, cloud.preview);
         (machine, Link::start(&config.gateway, boot, &cloud.host, cloud.port, events.clone()))
     });
     let core = Core {

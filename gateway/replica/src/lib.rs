@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`record`] | all that can happen to a gateway or to the cloud, as bytes in the log |
 //! | [`fold`] | committed record → windows, detectors, alerts, ledger |
+//! | [`frame`] | a committed frame folded, minding what is missing before it |
 //! | [`outbox`] | sealed entries and alerts that the cloud may not have yet |
 //! | [`session`] | MQTT sessions as the log knows them, with their redelivery memory |
 //! | [`snapshot`] | the fold as of record N ↔ bytes |
@@ -17,6 +18,7 @@
 //! | [`uplink`] | the gateway's half of the protocol: intervals, acks, urgent lane |
 pub mod error;
 pub mod fold;
+pub mod frame;
 pub mod join;
 pub mod limits;
 pub mod outbox;

@@ -93,6 +93,14 @@ impl BootPart {
     }
 }
 
+impl BootPart {
+    /// Whether an alert of this boot is still to be told: it may leave, and `applied` does not cover it.
+    pub fn owes(&self, alert: &AlertBody) -> bool {
+        let id = (alert.seq, alert.ordinal);
+        self.boot == alert.boot && self.alerts.iter().rev().any(|(a, _)| (a.seq, a.ordinal) == id)
+    }
+}
+
 /// The ledger in single values (contract §3), over the life of the data dir.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Ledger {

@@ -22,8 +22,9 @@ struct Flight {
     cloud_boot: u64,
     to: u64,
     readings: u64,
-    names: Vec<EntryName>,
-    ahead: Vec<EntryName>,
+    /// Entries with the version they were sent at: one that is open may since have grown.
+    names: Vec<(EntryName, u64)>,
+    ahead: Vec<(EntryName, u64)>,
     definitions: Vec<u32>,
     deadline_ms: i64,
     /// More waits behind it.
@@ -38,7 +39,12 @@ pub struct Uplink {
     every_ms: i64,
     preview: bool,
     connected: bool,
+    /// The process's own boot.
+    boot: u64,
+    /// The cloud was told of it on this connection.
+    greeted: bool,
     cloud_boot: u64,
+    /// Of the last interval; counts from the living boot on.
     number: u64,
     flight: Option<Flight>,
     next_ms: i64,
@@ -60,16 +66,21 @@ pub struct Acknowledged {
 }
 
 impl Uplink {
-    /// An uplink of `gateway` that sends every `every_ms`, not connected.
-    pub fn new(gateway: &str, version: &str, every_ms: i64, preview: bool) -> Self {
+    /// An uplink of `gateway` and of the process that began `boot`; it sends every `every_ms`,
+    /// and is not connected.
+    pub fn new(gateway: &str, version: &str, boot: u64, every_ms: i64, preview: bool) -> Self {
         Self {
             gateway: gateway.to_owned(),
             version: version.to_owned(),
             every_ms,
             preview,
             connected: false,
+            boot,
+            greeted: false,
             cloud_boot: 0,
-            number: 0,
+            // Acks go to the gateway's topic: one for an earlier process, or for a clone, that
+            // speaks of the same old boot must not pass for an answer to ours.
+            number: boot,
             flight: None,
             next_ms: 0,
             frontier_ms: 0,
@@ -84,13 +95,21 @@ impl Uplink {
         self.connected
     }
 
-    /// The link stands: gives the hello to send first.
+    /// The link stands: gives the hello to send first, unless [`Uplink::hello`] has it later.
     pub fn connected(&mut self, now_ms: i64, fold: &Fold) -> Option<Hello> {
         self.connected = true;
+        self.greeted = false;
         self.flight = None;
         self.next_ms = now_ms;
         self.unreceipted = fold.boots.iter().flat_map(|p| &p.alerts).map(|(a, _)| ((a.boot, a.seq, a.ordinal), now_ms)).collect();
-        let part = fold.current()?;
+        self.hello(fold)
+    }
+
+    /// The hello, once for each connection, as soon as the process's own boot is in the fold.
+    /// Before, the fold takes the boot before it for the living one, which goes on no more.
+    pub fn hello(&mut self, fold: &Fold) -> Option<Hello> {
+        let part = fold.current().filter(|p| self.connected && !self.greeted && p.boot == self.boot)?;
+        self.greeted = true;
         Some(Hello {
             format: FORMAT,
             gateway: self.gateway.clone(),
@@ -157,7 +176,7 @@ impl Uplink {
 
     /// The next interval, when one is due and there is something to say.
     pub fn poll(&mut self, now_ms: i64, fold: &Fold) -> Option<Delta> {
-        if !self.connected {
+        if !self.connected || !self.greeted {
             return None;
         }
         match &self.flight {
@@ -232,13 +251,16 @@ impl Uplink {
             }
             self.previewed.retain(|name, _| name.born > part.applied);
         }
-        to = to.max(from);
-        let names = |list: &[Entry]| list.iter().map(name_of).collect::<Vec<_>>();
+        if to < from {
+            // What a clone told for us: nothing new below, entries ahead all the same.
+            (to, before.readings) = (from, part.readings_applied);
+        }
+        let names = |list: &[Entry]| list.iter().map(|e| (name_of(e), e.version)).collect::<Vec<_>>();
         let known = self.defined.entry(part.boot).or_default();
         let mut definitions: Vec<u32> = entries.iter().chain(&ahead).map(|e| e.series).filter(|s| !known.contains(s)).collect();
         definitions.sort_unstable();
         definitions.dedup();
-        self.number += 1;
+        self.number = self.number.wrapping_add(1);
         self.flight = Some(Flight {
             number: self.number,
             boot: part.boot,
@@ -283,6 +305,15 @@ impl Uplink {
 
     /// The cloud answered an interval.
     pub fn acked(&mut self, now_ms: i64, ack: &Ack, fold: &mut Fold) -> Acknowledged {
+        let sent = self.number.wrapping_sub(self.boot);
+        if !(1..=sent).contains(&ack.number.wrapping_sub(self.boot)) {
+            return Acknowledged::default();
+        }
+        let known = fold.boots.iter().find(|p| p.boot == ack.boot);
+        if known.is_none_or(|p| ack.cloud_boot == self.cloud_boot && ack.applied < p.applied) {
+            // A boot of the cloud never goes back: this ack was overtaken by a later one.
+            return Acknowledged::default();
+        }
         if ack.cloud_boot != self.cloud_boot {
             self.cloud_boot = ack.cloud_boot;
             self.defined.clear();
@@ -305,8 +336,8 @@ impl Uplink {
             if believed && ack.ahead {
                 held.extend(flight.ahead);
             }
-            for name in held {
-                if let Some(sealed) = part.entries.get_mut(&name) {
+            for (name, version) in held {
+                if let Some(sealed) = part.entries.get_mut(&name).filter(|e| e.version == version) {
                     sealed.held_by = ack.cloud_boot;
                 }
             }

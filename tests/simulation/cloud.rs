@@ -1,0 +1,238 @@
+//! The bridge's shell around the real join: what `cloud::core` and `cloud::run` do with threads
+//! and sockets, in one thread.
+
+use crate::device::{Ctx, EPOCH_MS};
+use crate::mutation::Mutation;
+use replica::join::{Bridge, Effects};
+use replica::record::Record;
+use schemas::message::{AlertUp, Delta, Hello};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// A durable frame: its first record's number, and its records.
+type Logged = Rc<(u64, Vec<(u8, Vec<u8>)>)>;
+
+/// Least time between two rounds, in ms, as in `cloud::core`.
+const ROUND_MS: i64 = 100;
+
+pub struct Process {
+    pub bridge: Bridge,
+    batch: Vec<(u8, Vec<u8>)>,
+    pending: VecDeque<Logged>,
+    clock_ms: i64,
+    taken: (u64, u64),
+    round_logged: bool,
+    round_ms: i64,
+}
+
+#[derive(Default)]
+pub struct Cloud {
+    /// Durable frames.
+    pub log: Vec<Logged>,
+    pub backup: Option<Vec<Logged>>,
+    pub process: Option<Process>,
+}
+
+/// What goes down: to the gateway of that name.
+pub type Down = Vec<(String, &'static str, Vec<u8>)>;
+
+impl Process {
+    fn log(&mut self, ctx: &Ctx, record: &Record<'_>) {
+        let now = (EPOCH_MS + ctx.now_ms).max(self.clock_ms);
+        let mut payload = Vec::new();
+        record.encode(now.abs_diff(self.clock_ms), &mut payload);
+        self.clock_ms = now;
+        self.batch.push((record.kind(), payload));
+    }
+
+    fn effects(&mut self, ctx: &mut Ctx, lsn: u64, effects: Effects, again: bool, down: &mut Down) -> Result<(), String> {
+        if let Some((gateway, receipt)) = effects.receipt {
+            down.push((gateway, "receipt", receipt.encode()));
+        }
+        for (gateway, body) in &effects.alerts {
+            ctx.oracle.alerted(gateway, body, again)?;
+        }
+        if let Some((gateway, ack)) = effects.ack {
+            down.push((gateway, "ack", ack.encode()));
+        }
+        for merged in &effects.merged {
+            ctx.oracle.published(merged)?;
+        }
+        if !effects.alerts.is_empty() || !effects.merged.is_empty() {
+            self.taken.0 = lsn;
+        }
+        Ok(())
+    }
+}
+
+impl Cloud {
+    /// A process starts, as `cloud::run` does.
+    pub fn start(&mut self, ctx: &mut Ctx) -> Result<(), String> {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        let mut bridge = Bridge::default();
+        let mut unpublished: Vec<(u64, Effects)> = Vec::new();
+        for (lsn, kind, payload) in self.log.iter().flat_map(records) {
+            if ctx.mutation == Mutation::AlertForgotten && kind == 33 {
+                continue;
+            }
+            let effects = bridge.apply(lsn, kind, payload).map_err(|e| format!("the cloud's log is not folded: {e}"))?;
+            if !effects.alerts.is_empty() || !effects.merged.is_empty() {
+                unpublished.push((lsn, Effects { ack: None, receipt: None, ..effects }));
+            }
+            let cursor = bridge.cursor;
+            unpublished.retain(|(lsn, _)| *lsn > cursor);
+        }
+        let mut process = Process {
+            batch: Vec::new(),
+            pending: VecDeque::new(),
+            clock_ms: bridge.clock_ms,
+            taken: (bridge.cursor, bridge.cursor),
+            round_logged: false,
+            round_ms: 0,
+            bridge,
+        };
+        let boot = ctx.rng.next() | 1;
+        let parent = (process.bridge.boot != 0).then_some((process.bridge.boot, self.end()));
+        process.log(ctx, &Record::Boot { boot, parent, config: &[] });
+        for (lsn, effects) in unpublished {
+            process.effects(ctx, lsn, effects, true, &mut Vec::new())?;
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    pub fn crash(&mut self, kept: bool) {
+        if kept {
+            self.sync();
+        }
+        self.process = None;
+    }
+
+    /// A message of a gateway: logged when it is admitted, answered at once when it is not.
+    pub fn receive(&mut self, ctx: &mut Ctx, gateway: &str, what: &str, bytes: &[u8], down: &mut Down) -> Result<(), String> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let undecodable = |e| format!("a {what} does not decode: {e}");
+        match what {
+            "hello" => {
+                let hello = Hello::decode(bytes).map_err(undecodable)?;
+                if ctx.mutation == Mutation::BootForgotten
+                    && let Some(known) = process.bridge.gateways.get_mut(gateway)
+                {
+                    known.boots.retain(|boot, _| *boot == hello.boot);
+                }
+                process.log(ctx, &Record::Hello { gateway, bytes });
+            }
+            "alert" => {
+                AlertUp::decode(bytes).map_err(undecodable)?;
+                process.log(ctx, &Record::AlertUp { gateway, bytes });
+            }
+            _ => {
+                let delta = Delta::decode(bytes).map_err(undecodable)?;
+                ctx.oracle.interval(gateway, &delta)?;
+                let known = process.bridge.gateways.get(gateway).and_then(|g| g.boots.get(&delta.boot));
+                let applied = known.map_or(0, |p| p.applied);
+                let ignored = ctx.mutation == Mutation::IntervalIgnored && delta.to > 0 && delta.to <= applied;
+                match process.bridge.admit(gateway, &delta) {
+                    Ok(()) if ignored => {
+                        // Answered as if it had been folded.
+                        let mut probe = delta.clone();
+                        probe.from = u64::MAX;
+                        if let Err(mut ack) = process.bridge.admit(gateway, &probe) {
+                            ack.ahead = true;
+                            down.push((gateway.to_owned(), "ack", ack.encode()));
+                        }
+                    }
+                    Ok(()) => {
+                        let bytes = mutated(delta, ctx.mutation);
+                        process.log(ctx, &Record::Interval { gateway, bytes: &bytes });
+                    }
+                    Err(ack) => down.push((gateway.to_owned(), "ack", ack.encode())),
+                }
+            }
+        }
+        if ctx.mutation == Mutation::CloudAckBeforeCommit {
+            self.think(ctx, down)?;
+        }
+        Ok(())
+    }
+
+    /// Last durable record.
+    fn end(&self) -> u64 {
+        self.log.last().map_or(0, |frame| frame.0 + frame.1.len() as u64 - 1)
+    }
+
+    pub fn sync(&mut self) {
+        let first = self.end() + 1;
+        if let Some(process) = self.process.as_mut().filter(|p| !p.batch.is_empty()) {
+            let frame: Logged = Rc::new((first, std::mem::take(&mut process.batch)));
+            self.log.push(frame.clone());
+            process.pending.push_back(frame);
+        }
+    }
+
+    /// Joins what is durable, answers and publishes: a round of `cloud::core`.
+    pub fn think(&mut self, ctx: &mut Ctx, down: &mut Down) -> Result<(), String> {
+        let durable = self.end();
+        let Some(process) = &mut self.process else { return Ok(()) };
+        if ctx.mutation == Mutation::CloudAckBeforeCommit {
+            process.pending.push_back(Rc::new((durable + 1, process.batch.clone())));
+        }
+        while let Some(frame) = process.pending.pop_front() {
+            for (lsn, kind, payload) in records(&frame).filter(|(lsn, ..)| *lsn > process.bridge.lsn).collect::<Vec<_>>() {
+                if kind == Record::Round.kind() {
+                    process.round_logged = false;
+                }
+                let effects = process.bridge.apply(lsn, kind, payload).map_err(|e| e.to_string())?;
+                process.effects(ctx, lsn, effects, false, down)?;
+            }
+        }
+        ctx.oracle.cloud(&process.bridge)?;
+        let now_ms = EPOCH_MS + ctx.now_ms;
+        if now_ms - process.round_ms < ROUND_MS || process.round_logged {
+            return Ok(());
+        }
+        if process.bridge.is_dirty() && process.bridge.round_due(now_ms) {
+            process.round_ms = now_ms;
+            process.round_logged = true;
+            if ctx.mutation == Mutation::CursorAhead {
+                let lsn = durable + process.batch.len() as u64 + 2;
+                process.log(ctx, &Record::Cursor { lsn });
+            }
+            process.log(ctx, &Record::Round);
+        }
+        if process.taken.0 > process.taken.1 {
+            let lsn = process.taken.0;
+            process.log(ctx, &Record::Cursor { lsn });
+            process.taken.1 = lsn;
+            process.round_ms = now_ms;
+        }
+        Ok(())
+    }
+
+    pub fn quiet(&self) -> bool {
+        self.process.as_ref().is_some_and(|p| !p.bridge.is_dirty() && p.batch.is_empty() && p.pending.is_empty())
+    }
+}
+
+fn records(frame: &Logged) -> impl Iterator<Item = (u64, u8, &[u8])> {
+    frame.1.iter().enumerate().map(|(i, (kind, payload))| (frame.0 + i as u64, *kind, payload.as_slice()))
+}
+
+/// What a broken cloud would join instead.
+fn mutated(mut delta: Delta, mutation: Mutation) -> Vec<u8> {
+    if mutation == Mutation::VersionReversed {
+        let mut entries = telemetry::block::decode(&delta.entries, 1 << 16).unwrap_or_default();
+        let mut ahead = telemetry::block::decode(&delta.ahead, 1 << 16).unwrap_or_default();
+        for entry in entries.iter_mut().chain(&mut ahead) {
+            entry.version = (1 << 40) - entry.version;
+        }
+        (delta.entries, delta.ahead) = (telemetry::block::encode(&entries), telemetry::block::encode(&ahead));
+    }
+    if mutation == Mutation::AheadApplied {
+        let ahead = telemetry::block::decode(&delta.ahead, 1 << 16).unwrap_or_default();
+        delta.to = ahead.iter().map(|e| e.version).max().unwrap_or(0).max(delta.to);
+    }
+    delta.encode()
+}

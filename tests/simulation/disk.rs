@@ -1,0 +1,85 @@
+//! A disk that holds a log of frames and snapshots: what was synced stays, unless it is lost,
+//! restored from a backup, damaged, or cut behind a snapshot. The real journal on its lying
+//! disk runs in `real_log.rs`; this one is for speed.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// A reading in the log, as the oracle knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    pub boot: u64,
+    pub seq: u64,
+    pub message: u64,
+    pub series: u32,
+    pub time_ms: i64,
+    pub value: f64,
+    pub leaves: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Frame {
+    pub first: u64,
+    pub marks: [u64; 4],
+    pub records: Vec<(u8, Vec<u8>)>,
+    pub facts: Vec<Fact>,
+}
+
+impl Frame {
+    pub fn last(&self) -> u64 {
+        self.first + self.records.len() as u64 - 1
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = (u64, u8, &[u8])> {
+        self.records.iter().enumerate().map(|(i, (kind, payload))| (self.first + i as u64, *kind, payload.as_slice()))
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    pub frames: Vec<Rc<Frame>>,
+    /// Last durable record.
+    pub end: u64,
+    pub marks: [u64; 4],
+    /// Oldest first.
+    pub snapshots: Vec<(u64, Rc<Vec<u8>>)>,
+    /// Boots whose records it holds, or held behind its snapshots, and up to which seq.
+    pub lineage: BTreeMap<u64, u64>,
+    /// It takes nothing more.
+    pub full: bool,
+    /// Part of the log was lost to damage.
+    pub damaged: bool,
+}
+
+impl Disk {
+    pub fn append(&mut self, frame: Rc<Frame>) {
+        assert_eq!(frame.first, self.end + 1, "frames follow one another");
+        self.end = frame.last();
+        self.marks = frame.marks;
+        let [_, _, boot, base] = frame.marks;
+        if boot != 0 {
+            self.lineage.insert(boot, self.end - base);
+        }
+        self.frames.push(frame);
+    }
+
+    /// Cuts what the oldest kept snapshot makes unnecessary; keeps the `keep` newest snapshots.
+    pub fn trim(&mut self, keep: usize) {
+        if self.snapshots.len() > keep {
+            self.snapshots.drain(..self.snapshots.len() - keep);
+        }
+        if let Some((lsn, _)) = self.snapshots.first() {
+            let lsn = *lsn;
+            self.frames.retain(|frame| frame.last() > lsn);
+        }
+    }
+
+    /// Loses the frame at `index` if it lies in the middle; gives its records' facts.
+    pub fn damage(&mut self, index: usize) -> Option<Rc<Frame>> {
+        if index + 1 >= self.frames.len() {
+            return None;
+        }
+        self.damaged = true;
+        Some(self.frames.remove(index))
+    }
+}

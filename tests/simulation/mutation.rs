@@ -1,0 +1,65 @@
+//! Deliberate breaks of the protocol, each at a seam between the real state machines and the
+//! simulated world: a message changed under way, a record kept from a fold, a disk that lies
+//! to its owner. The product has no hooks for them.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// The protocol as it is.
+    None,
+    /// The gateway acknowledges a sensor before its commit.
+    SensorAckBeforeCommit,
+    /// The cloud folds and acknowledges an interval before its commit.
+    CloudAckBeforeCommit,
+    /// The gateway sends what follows from records that are not durable.
+    SendsUncommitted,
+    /// An ack says one record more than is in.
+    AppliedTooFar,
+    /// Intervals end at the log's end, beyond the births of open entries.
+    ToBeyondOpenBirths,
+    /// Of two versions of an entry the lower one wins.
+    VersionReversed,
+    /// The cloud remembers urgent alerts only until its next start.
+    AlertForgotten,
+    /// A process start takes the boot of the one before.
+    BootReused,
+    /// The log was cut, and the snapshot behind it is not read.
+    SnapshotMissing,
+    /// A snapshot names a record before the one it stands for, so that some are folded twice.
+    SnapshotTooEarly,
+    /// The cloud forgets a boot when its gateway begins another.
+    BootForgotten,
+    /// Whole intervals with `to` at or below `applied` are ignored.
+    IntervalIgnored,
+    /// An interval carries only entries whose version lies within it.
+    VersionsOnly,
+    /// A redelivery is taken for a new message.
+    RedeliveryCounted,
+    /// The cursor goes ahead of what was published.
+    CursorAhead,
+    /// An ack is taken for the living boot's, whichever boot it names.
+    AckOfAnotherBoot,
+    /// Entries ahead count as applied.
+    AheadApplied,
+}
+
+impl Mutation {
+    pub const ALL: [Self; 17] = [
+        Self::SensorAckBeforeCommit,
+        Self::CloudAckBeforeCommit,
+        Self::SendsUncommitted,
+        Self::AppliedTooFar,
+        Self::ToBeyondOpenBirths,
+        Self::VersionReversed,
+        Self::AlertForgotten,
+        Self::BootReused,
+        Self::SnapshotMissing,
+        Self::SnapshotTooEarly,
+        Self::BootForgotten,
+        Self::IntervalIgnored,
+        Self::VersionsOnly,
+        Self::RedeliveryCounted,
+        Self::CursorAhead,
+        Self::AckOfAnotherBoot,
+        Self::AheadApplied,
+    ];
+}

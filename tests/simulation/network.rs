@@ -1,0 +1,94 @@
+//! A link without promises: what is sent may be lost, repeated, overtaken, or come long after
+//! either end has died. Whoever is connected to whom is kept apart from what is under way.
+
+use crate::rng::Rng;
+use std::collections::VecDeque;
+
+/// More than this under way, and the oldest is lost.
+const UNDER_WAY_MAX: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The gateway has no connection.
+    Down,
+    /// It has one that works.
+    Up,
+    /// It believes to have one; what is sent vanishes.
+    Stalled,
+}
+
+#[derive(Debug, Clone)]
+pub struct Packet {
+    pub what: &'static str,
+    pub bytes: Vec<u8>,
+}
+
+/// How bad a link is, in percent of what is under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Weather {
+    pub lost: u64,
+    pub repeated: u64,
+    pub overtaken: u64,
+}
+
+impl Weather {
+    pub const CALM: Self = Self { lost: 0, repeated: 0, overtaken: 0 };
+}
+
+#[derive(Debug)]
+pub struct Link {
+    pub state: State,
+    up: VecDeque<Packet>,
+    down: VecDeque<Packet>,
+}
+
+impl Link {
+    pub fn new() -> Self {
+        Self { state: State::Down, up: VecDeque::new(), down: VecDeque::new() }
+    }
+
+    pub fn send_up(&mut self, what: &'static str, bytes: Vec<u8>) {
+        if self.state == State::Up {
+            push(&mut self.up, Packet { what, bytes });
+        }
+    }
+
+    /// To the gateway's topic: whoever listens there when it arrives.
+    pub fn send_down(&mut self, what: &'static str, bytes: Vec<u8>) {
+        push(&mut self.down, Packet { what, bytes });
+    }
+
+    pub fn under_way(&self) -> usize {
+        self.up.len() + self.down.len()
+    }
+
+    /// One thing happens to one packet: what arrives, and whether it went up.
+    pub fn step(&mut self, weather: Weather, rng: &mut Rng) -> Option<(bool, Packet)> {
+        let total = self.under_way();
+        if total == 0 {
+            return None;
+        }
+        let goes_up = rng.index(total) < self.up.len();
+        let lane = if goes_up { &mut self.up } else { &mut self.down };
+        let index = if rng.percent(weather.overtaken) { rng.index(lane.len()) } else { 0 };
+        if rng.percent(weather.lost) {
+            lane.remove(index);
+            return None;
+        }
+        let packet = if rng.percent(weather.repeated) { lane.get(index).cloned() } else { lane.remove(index) }?;
+        Some((goes_up, packet))
+    }
+
+    /// What is under way is gone.
+    pub fn clear(&mut self) {
+        self.up.clear();
+        self.down.clear();
+    }
+}
+
+fn push(lane: &mut VecDeque<Packet>, packet: Packet) {
+    if lane.len() == UNDER_WAY_MAX {
+        lane.pop_front();
+    }
+    lane.push_back(packet);
+}

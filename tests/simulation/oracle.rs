@@ -1,0 +1,271 @@
+//! What must hold, judged by a plain model: the readings that became durable at gateways,
+//! with what was acknowledged to sensors. It sums them up itself and knows nothing of
+//! entries, versions or intervals.
+
+use crate::device::{Device, LOCAL, SERIES};
+use crate::disk::{Disk, Fact, Frame};
+use replica::fold::Fold;
+use replica::join::{Bridge, Merged};
+use schemas::message::{AlertBody, Delta};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use telemetry::aggregate::Aggregate;
+use telemetry::window;
+
+/// Gateway and boot.
+type Boot = (u8, u64);
+/// Gateway, boot, seq, ordinal.
+type AlertId = (u8, u64, u64, u32);
+/// Series, size, start.
+type Window = (u8, i64, i64);
+
+#[derive(Debug, Default)]
+struct Part {
+    /// Last durable seq.
+    end: u64,
+    /// Seq, readings up to it that may leave, and those that stay.
+    counts: Vec<(u64, u64, u64)>,
+    facts: Vec<Fact>,
+}
+
+impl Part {
+    fn counts(&self, seq: u64) -> (u64, u64) {
+        match self.counts.partition_point(|(at, ..)| *at <= seq) {
+            0 => (0, 0),
+            n => (self.counts[n - 1].1, self.counts[n - 1].2),
+        }
+    }
+}
+
+/// What the logs say of a window.
+#[derive(Default)]
+struct Wanted {
+    sum: Option<Aggregate>,
+    gateways: BTreeMap<u8, u64>,
+    /// Readings whose only log is gone: the cloud may have them all the same.
+    lost: u64,
+}
+
+#[derive(Default)]
+pub struct Oracle {
+    sizes_ms: Vec<i64>,
+    parts: BTreeMap<Boot, Part>,
+    /// Readings by gateway and window that ever were durable.
+    durable: HashMap<(u8, Window), u64>,
+    /// Messages acknowledged, and whether they were timed.
+    acknowledged: BTreeMap<u64, bool>,
+    raised: BTreeMap<AlertId, AlertBody>,
+    alerted: BTreeSet<AlertId>,
+    applied: BTreeMap<Boot, u64>,
+    published: HashMap<Window, Merged>,
+    /// A gateway's disk was lost or replaced: sensors may have sent again what it held.
+    pub disks_lost: bool,
+    pub damaged: bool,
+}
+
+fn number(gateway: &str) -> u8 {
+    gateway[1..].parse().unwrap_or(u8::MAX)
+}
+
+fn series_number(name: &str) -> u8 {
+    SERIES.iter().position(|known| *known == name).map_or(u8::MAX, |n| n as u8)
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+fn id_of(gateway: &str, a: &AlertBody) -> AlertId {
+    (number(gateway), a.boot, a.seq, a.ordinal)
+}
+
+impl Oracle {
+    pub fn new(sizes_ms: &[i64]) -> Self {
+        Self { sizes_ms: sizes_ms.to_vec(), ..Self::default() }
+    }
+
+    /// A frame is on stable storage.
+    pub fn durable(&mut self, gateway: &str, frame: &Frame) -> Result<(), String> {
+        let gateway = number(gateway);
+        let [_, _, boot, base] = frame.marks;
+        let part = self.parts.entry((gateway, boot)).or_default();
+        ensure(frame.first > base + part.end, || format!("boot {boot:x} of g{gateway} is used twice"))?;
+        part.end = frame.last() - base;
+        for fact in &frame.facts {
+            let (_, mut readings, mut local) = part.counts.last().copied().unwrap_or_default();
+            *(if fact.leaves { &mut readings } else { &mut local }) += 1;
+            part.counts.push((fact.seq, readings, local));
+            part.facts.push(fact.clone());
+            if fact.leaves {
+                for &size in &self.sizes_ms {
+                    let key = (fact.series as u8, size, window::start_of(fact.time_ms, size));
+                    *self.durable.entry((gateway, key)).or_default() += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A sensor was told that its message is safe.
+    pub fn acknowledged(&mut self, message: u64, timed: bool) {
+        self.acknowledged.insert(message, timed);
+    }
+
+    /// A gateway came up with this state: what never stopped would stand the same.
+    pub fn recovered(&self, gateway: &str, disk: &Disk, fold: &Fold) -> Result<(), String> {
+        ensure(fold.lsn == disk.end, || format!("{gateway} came up at record {}, its log ends at {}", fold.lsn, disk.end))?;
+        self.gateway(gateway, disk, fold)
+    }
+
+    /// The ledger against the model (contract §3), at any moment.
+    pub fn gateway(&self, gateway: &str, disk: &Disk, fold: &Fold) -> Result<(), String> {
+        let ledger = fold.ledger();
+        ensure(ledger.accepted == ledger.delivered + ledger.held + ledger.shed + ledger.local, || {
+            format!("the ledger does not balance: {ledger:?}")
+        })?;
+        if disk.damaged {
+            return Ok(());
+        }
+        for p in &fold.boots {
+            let Some(part) = self.parts.get(&(number(gateway), p.boot)) else {
+                return Err(format!("{gateway} tells of boot {:x}, of which nothing is durable", p.boot));
+            };
+            ensure(p.end <= part.end, || format!("{gateway} folded record {} of boot {:x}; {} are durable", p.end, p.boot, part.end))?;
+            let (told, known) = ((p.readings, p.local), part.counts(p.end));
+            ensure(told == known, || format!("{gateway} counts {told:?} readings of boot {:x}, {known:?} are durable", p.boot))?;
+            let (told, known) = (p.readings_applied, part.counts(p.applied).0);
+            ensure(told == known, || {
+                format!("{gateway} calls {told} readings of boot {:x} delivered up to {}, there are {known}", p.boot, p.applied)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A gateway shows an alert.
+    pub fn raised(&mut self, gateway: &str, alert: &AlertBody, leaves: bool) -> Result<(), String> {
+        ensure(!leaves || alert.series != LOCAL, || format!("an alert of {} leaves the site", alert.series))?;
+        let id = id_of(gateway, alert);
+        let before = self.raised.entry(id).or_insert_with(|| alert.clone());
+        ensure(before == alert, || format!("alert {id:?} was {before:?} and is {alert:?}"))
+    }
+
+    /// An interval arrives at the cloud.
+    pub fn interval(&self, gateway: &str, delta: &Delta) -> Result<(), String> {
+        let end = self.parts.get(&(number(gateway), delta.boot)).map_or(0, |p| p.end);
+        ensure(delta.to <= end, || format!("{gateway} sends up to {} of boot {:x}; {end} are durable", delta.to, delta.boot))
+    }
+
+    /// An alert takes effect at the cloud; `again`: after a crash of the cloud, from its cursor.
+    pub fn alerted(&mut self, gateway: &str, alert: &AlertBody, again: bool) -> Result<(), String> {
+        let id = id_of(gateway, alert);
+        ensure(self.raised.get(&id) == Some(alert), || format!("the cloud tells of alert {id:?}, which {gateway} did not raise so"))?;
+        let fresh = self.alerted.insert(id);
+        ensure(fresh || again, || format!("alert {id:?} took effect twice"))
+    }
+
+    /// A merged window is published.
+    pub fn published(&mut self, merged: &Merged) -> Result<(), String> {
+        let key = (series_number(&merged.series), merged.size_ms, merged.start_ms);
+        for (gateway, count) in &merged.gateways {
+            let known = self.durable.get(&(number(gateway), key)).copied().unwrap_or(0);
+            ensure(*count <= known, || format!("window {key:?} has {count} readings of {gateway}, {known} are durable"))?;
+        }
+        let before = self.published.get(&key).map_or(0, |m| m.revision);
+        ensure(merged.revision >= before, || format!("window {key:?} went from revision {before} to {}", merged.revision))?;
+        self.published.insert(key, merged.clone());
+        Ok(())
+    }
+
+    /// The cloud after a round.
+    pub fn cloud(&mut self, bridge: &Bridge) -> Result<(), String> {
+        for (gateway, known) in &bridge.gateways {
+            for (boot, p) in &known.boots {
+                let name = (number(gateway), *boot);
+                let before = self.applied.insert(name, p.applied).unwrap_or(0);
+                ensure(p.applied >= before, || format!("applied of {gateway}'s boot {boot:x} went back from {before} to {}", p.applied))?;
+                let Some(part) = self.parts.get(&name).filter(|part| p.applied <= part.end) else {
+                    return Err(format!("the cloud applied {} of {gateway}'s boot {boot:x}, which is not durable", p.applied));
+                };
+                let known = part.counts(p.applied).0;
+                ensure(p.readings == known || self.damaged, || {
+                    format!("the cloud counts {} readings of {gateway}'s boot {boot:x} up to {}, there are {known}", p.readings, p.applied)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The cloud lost its disk, or got an older one: what it says may go back.
+    pub fn cloud_rewound(&mut self) {
+        self.applied.clear();
+        self.alerted.clear();
+        self.published.clear();
+    }
+
+    /// All is quiet: the cloud is the sum of all logs, bit for bit.
+    pub fn quiet(&self, devices: &[Device]) -> Result<(), String> {
+        let kept = |gateway: u8, boot: u64, seq: u64| {
+            devices.iter().any(|d| number(&d.name) == gateway && d.disk.lineage.get(&boot).is_some_and(|end| *end >= seq))
+        };
+        self.exactly_once(&kept)?;
+        let mut wanted: BTreeMap<Window, Wanted> = BTreeMap::new();
+        for ((gateway, _), part) in &self.parts {
+            for fact in part.facts.iter().filter(|f| f.leaves) {
+                let certain = kept(*gateway, fact.boot, fact.seq);
+                for &size in &self.sizes_ms {
+                    let key = (fact.series as u8, size, window::start_of(fact.time_ms, size));
+                    let Wanted { sum, gateways, lost } = wanted.entry(key).or_default();
+                    if !certain {
+                        *lost += 1;
+                        continue;
+                    }
+                    *gateways.entry(*gateway).or_default() += 1;
+                    match sum {
+                        Some(sum) => sum.add(fact.time_ms, fact.value),
+                        None => *sum = Some(Aggregate::new(fact.time_ms, fact.value)),
+                    }
+                }
+            }
+        }
+        for (key, Wanted { sum, gateways, lost }) in &wanted {
+            let least = sum.as_ref().map_or(0, Aggregate::count);
+            let Some(found) = self.published.get(key) else {
+                ensure(least == 0, || format!("window {key:?} of {least} readings was never published"))?;
+                continue;
+            };
+            let count = found.aggregate.count();
+            ensure((least..=least + lost).contains(&count), || format!("window {key:?} has {count} readings, {least} are in the logs"))?;
+            if *lost == 0 {
+                let counts: BTreeMap<u8, u64> = found.gateways.iter().map(|(name, n)| (number(name), *n)).collect();
+                ensure(*gateways == counts, || format!("window {key:?} has {counts:?} by gateway, the logs {gateways:?}"))?;
+                ensure(sum.as_ref() == Some(&found.aggregate), || {
+                    format!("window {key:?} is {:?}, the logs say {sum:?}", found.aggregate)
+                })?;
+            }
+        }
+        for key in self.published.keys() {
+            ensure(wanted.contains_key(key), || format!("window {key:?} was published, no log holds it"))?;
+        }
+        for (id, alert) in self.raised.iter().filter(|(id, a)| a.series != LOCAL && kept(id.0, id.1, id.2)) {
+            ensure(self.alerted.contains(id), || format!("alert {id:?} never reached the cloud: {alert:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// What sensors were told is there, and what could be told apart is there once.
+    fn exactly_once(&self, kept: &dyn Fn(u8, u64, u64) -> bool) -> Result<(), String> {
+        let mut places: HashMap<u64, BTreeSet<(u8, u64, u64)>> = HashMap::new();
+        for ((gateway, boot), part) in &self.parts {
+            for fact in &part.facts {
+                places.entry(fact.message).or_default().insert((*gateway, *boot, fact.seq));
+            }
+        }
+        for (message, timed) in &self.acknowledged {
+            let found = places.get(message).map(BTreeSet::len).unwrap_or(0);
+            ensure(found > 0, || format!("message {message} was acknowledged and is in no log"))?;
+            ensure(!timed || found == 1 || self.disks_lost, || format!("message {message} is in the logs {found} times"))?;
+            let safe = places.get(message).is_some_and(|p| p.iter().any(|(g, b, s)| kept(*g, *b, *s)));
+            ensure(safe || self.disks_lost, || format!("message {message} was acknowledged and its log is gone"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,242 @@
+//! What happens in a world, drawn from a seed beforehand, so that it can be shortened.
+
+use crate::network::Weather;
+use crate::rng::Rng;
+
+/// What may go wrong in a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Faults {
+    pub crashes: bool,
+    pub clones: bool,
+    pub disks: bool,
+    pub damage: bool,
+    pub clocks: bool,
+    pub trims: bool,
+    pub full: bool,
+    /// The cloud loses its disk, or is restored from a backup.
+    pub cloud_disks: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    pub gateways: usize,
+    pub sizes_ms: Vec<i64>,
+    pub grace_ms: i64,
+    pub every_ms: i64,
+    pub preview: bool,
+    pub weather: Weather,
+    pub steps: Vec<Step>,
+}
+
+/// One step; `device` is taken modulo the devices there are, `salt` decides what the step
+/// leaves open, so that dropping a step changes no other.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step {
+    /// Time passes, in ms.
+    Pass(i64),
+    /// A sensor publishes.
+    Sense {
+        device: u8,
+        salt: u64,
+    },
+    /// A gateway's commit becomes durable, and is acknowledged to the sensors.
+    Sync {
+        device: u8,
+    },
+    /// It folds what is durable and speaks.
+    Think {
+        device: u8,
+    },
+    CloudSync,
+    CloudThink,
+    /// So many things happen to packets of a link.
+    Net {
+        device: u8,
+        count: u8,
+        salt: u64,
+    },
+    Connect {
+        device: u8,
+    },
+    Disconnect {
+        device: u8,
+    },
+    Stall {
+        device: u8,
+    },
+    /// The process dies; whether the batch under way had reached the disk.
+    Crash {
+        device: u8,
+        kept: bool,
+    },
+    Start {
+        device: u8,
+    },
+    CloudCrash {
+        kept: bool,
+        salt: u64,
+    },
+    CloudStart,
+    /// A snapshot.
+    Save {
+        device: u8,
+    },
+    /// The log is cut behind a snapshot.
+    Trim {
+        device: u8,
+        keep: u8,
+    },
+    Full {
+        device: u8,
+    },
+    Room {
+        device: u8,
+    },
+    /// The wall clock jumps by so much.
+    Jump {
+        device: u8,
+        ms: i64,
+    },
+    Backup {
+        device: u8,
+    },
+    Restore {
+        device: u8,
+    },
+    LoseDisk {
+        device: u8,
+    },
+    /// A second device begins with a copy of the disk and the name.
+    Clone {
+        device: u8,
+    },
+    Damage {
+        device: u8,
+        salt: u64,
+    },
+    CloudBackup,
+    CloudRestore,
+    CloudLoseDisk,
+}
+
+const CHARACTERS: [Faults; 8] = {
+    let none =
+        Faults { crashes: true, clones: false, disks: false, damage: false, clocks: false, trims: false, full: false, cloud_disks: false };
+    [
+        Faults { crashes: false, ..none },
+        none,
+        Faults { trims: true, ..none },
+        Faults { clones: true, trims: true, ..none },
+        Faults { disks: true, clones: true, trims: true, ..none },
+        Faults { clocks: true, full: true, trims: true, ..none },
+        Faults { clones: true, disks: true, clocks: true, trims: true, full: true, ..none },
+        Faults { clones: true, ..none },
+    ]
+};
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let faults = rng.pick(&CHARACTERS);
+        Self::with(seed, faults, &mut rng)
+    }
+
+    pub fn with(seed: u64, faults: Faults, rng: &mut Rng) -> Self {
+        let gateways = match rng.below(20) {
+            0..10 => 1,
+            10..17 => 2,
+            17..19 => 3 + rng.index(2),
+            _ => 5 + rng.index(4),
+        };
+        let bad = rng.pick(&[0u64, 5, 20, 50]);
+        let weather = Weather { lost: bad, repeated: rng.pick(&[0, 10, 30]), overtaken: rng.pick(&[0, 20, 60]) };
+        let sizes_ms = rng.pick(&[&[10_000][..], &[10_000, 60_000], &[10_000, 15_000], &[60_000, 10_000, 15_000]]).to_vec();
+        let count = 30 + rng.index(90) + 15 * gateways;
+        let mut plan = Self {
+            seed,
+            gateways,
+            sizes_ms,
+            grace_ms: rng.pick(&[0, 2_000, 5_000]),
+            every_ms: rng.pick(&[1_000, 5_000]),
+            preview: rng.percent(25),
+            weather,
+            steps: Vec::with_capacity(count + 2 * gateways),
+        };
+        for device in 0..gateways as u8 {
+            plan.steps.extend([Step::Connect { device }]);
+        }
+        let mut devices = gateways as u64;
+        for _ in 0..count {
+            let device = rng.below(devices) as u8;
+            plan.draw(faults, device, rng);
+            if matches!(plan.steps.last(), Some(Step::Clone { .. })) {
+                devices += 1;
+            }
+        }
+        plan
+    }
+
+    /// As a person reads it.
+    pub fn story(&self) -> String {
+        let steps: Vec<String> = self.steps.iter().map(|step| format!("  {step:?}")).collect();
+        let Self { gateways, sizes_ms, grace_ms, every_ms, preview, weather, .. } = self;
+        format!(
+            "{gateways} gateways, sizes {sizes_ms:?}, grace {grace_ms}, every {every_ms}, preview {preview}, {weather:?}\n{}",
+            steps.join("\n")
+        )
+    }
+
+    fn draw(&mut self, faults: Faults, device: u8, rng: &mut Rng) {
+        let salt = rng.next();
+        let common = match rng.below(100) {
+            0..22 => Step::Sense { device, salt },
+            22..38 => {
+                // What mostly belongs together; each may be cut off by what comes between.
+                self.steps.push(Step::Sync { device });
+                Step::Think { device }
+            }
+            38..44 => Step::Sync { device },
+            44..50 => Step::Think { device },
+            50..62 => Step::Net { device, count: 1 + (salt % 6) as u8, salt },
+            62..70 => {
+                self.steps.push(Step::CloudSync);
+                Step::CloudThink
+            }
+            70..73 => Step::CloudSync,
+            73..76 => Step::CloudThink,
+            76..90 => Step::Pass(rng.pick(&[1, 200, 1_000, 3_000, 6_000, 12_000, 35_000])),
+            90..93 => Step::Connect { device },
+            93 => Step::Disconnect { device },
+            94 => Step::Stall { device },
+            _ => return self.fault(faults, device, rng),
+        };
+        self.steps.push(common);
+    }
+
+    fn fault(&mut self, faults: Faults, device: u8, rng: &mut Rng) {
+        let salt = rng.next();
+        let step = match rng.below(14) {
+            0..3 if faults.crashes => {
+                self.steps.push(Step::Crash { device, kept: rng.percent(50) });
+                Step::Start { device }
+            }
+            3..5 if faults.crashes => {
+                self.steps.push(Step::CloudCrash { kept: rng.percent(50), salt });
+                Step::CloudStart
+            }
+            5 if faults.trims => Step::Save { device },
+            6 if faults.trims => Step::Trim { device, keep: 1 + rng.below(2) as u8 },
+            7 if faults.full => rng.pick(&[Step::Full { device }, Step::Room { device }]),
+            8 if faults.clocks => Step::Jump { device, ms: rng.pick(&[-3_600_000, -10_000, 5_000, 60_000, 86_400_000]) },
+            9 if faults.disks => rng.pick(&[Step::Backup { device }, Step::Restore { device }, Step::LoseDisk { device }]),
+            10 if faults.clones => Step::Clone { device },
+            11 if faults.damage => Step::Damage { device, salt },
+            12 if faults.disks => Step::Restore { device },
+            13 if faults.cloud_disks => rng.pick(&[Step::CloudBackup, Step::CloudRestore, Step::CloudRestore, Step::CloudLoseDisk]),
+            _ => Step::Sense { device, salt },
+        };
+        self.steps.push(step);
+    }
+}

@@ -1,0 +1,61 @@
+//! Plans that once failed, shortened, each named for what was wrong.
+
+use crate::mutation::Mutation;
+use crate::network::Weather;
+use crate::plan::{Plan, Step};
+use crate::run;
+
+fn plan(seed: u64, preview: bool, weather: Weather, steps: &[Step]) -> Plan {
+    Plan { seed, gateways: 1, sizes_ms: vec![10_000, 15_000], grace_ms: 0, every_ms: 1_000, preview, weather, steps: steps.to_vec() }
+}
+
+fn all() -> Vec<(&'static str, Plan)> {
+    use Step::*;
+    let device = 0;
+    let rough = Weather { lost: 50, repeated: 10, overtaken: 20 };
+    let lossy = Weather { lost: 5, repeated: 10, overtaken: 0 };
+    let before_its_boot = [
+        Pass(35_000),
+        Sync { device },
+        Think { device },
+        Connect { device },
+        Sense { device, salt: 18_248_674_703_823_660_359 },
+        Think { device },
+        Crash { device, kept: true },
+        Start { device },
+        Connect { device },
+        Think { device },
+        Net { device, count: 2, salt: 16_264_185_580_556_484_739 },
+        Net { device, count: 4, salt: 5_261_164_753_543_644_921 },
+    ];
+    let preview_grown = [
+        Connect { device },
+        Sense { device, salt: 3_621_758_844_356_850_640 },
+        Sync { device },
+        Sense { device, salt: 8_516_859_800_909_364_873 },
+        Pass(12_000),
+        Think { device },
+    ];
+    let local_alert = [
+        Sense { device, salt: 4_867_065_965_838_770_414 },
+        Sync { device },
+        Crash { device, kept: false },
+        Sense { device, salt: 11_247_584_467_015_122_351 },
+    ];
+    vec![
+        (
+            "an ack for an earlier process passed for one of ours, before our boot was in the fold",
+            plan(4_250, false, rough, &before_its_boot),
+        ),
+        ("an entry that had grown since its preview was believed held", plan(1_055, true, lossy, &preview_grown)),
+        ("an alert of a series that must not leave went up the urgent lane", plan(5, false, rough, &local_alert)),
+    ]
+}
+
+/// Runs them all.
+///
+/// # Errors
+/// The first that fails again.
+pub fn run_all() -> Result<(), String> {
+    all().into_iter().try_for_each(|(name, plan)| run(&plan, Mutation::None, false).map_err(|why| format!("{name}: {why}")))
+}

@@ -1,0 +1,278 @@
+//! A world: devices, a cloud, links between them, and what happens as a plan says.
+
+use crate::cloud::{Cloud, Down};
+use crate::device::{Ctx, Device};
+use crate::mutation::Mutation;
+use crate::network::{State, Weather};
+use crate::oracle::Oracle;
+use crate::plan::{Plan, Step};
+use crate::rng::Rng;
+use detect::Settings;
+use detect::pattern::Pattern;
+use detect::settings::LimitRule;
+use replica::fold::{FOLD_VERSION, FoldConfig};
+use std::rc::Rc;
+
+/// Devices in one world, clones included.
+const DEVICES_MAX: usize = 10;
+/// Rounds in which a healed world must come to rest.
+const ROUNDS_MAX: usize = 400;
+
+pub struct World {
+    ctx: Ctx,
+    weather: Weather,
+    devices: Vec<Device>,
+    cloud: Cloud,
+}
+
+impl World {
+    pub fn new(plan: &Plan, mutation: Mutation, traced: bool) -> Result<Self, String> {
+        let rule = LimitRule {
+            series: Pattern::new("line/**"),
+            high_high: Some(85.0),
+            high: None,
+            low: None,
+            low_low: None,
+            deadband: 0.0,
+            on_delay_ms: 0,
+            off_delay_ms: 0,
+        };
+        let config = FoldConfig {
+            fold_version: FOLD_VERSION,
+            sizes_ms: plan.sizes_ms.clone(),
+            grace_ms: plan.grace_ms,
+            detection: Settings { limits: vec![rule] },
+        };
+        let mut rng = Rng::new(plan.seed ^ 0x5bd1_e995);
+        let mut devices = Vec::new();
+        for n in 0..plan.gateways {
+            let offset_ms = if rng.percent(10) { rng.pick(&[-1_700_000_000_000, -86_400_000, 30_000]) } else { rng.range(-200, 200) };
+            let drift = if rng.percent(10) { rng.range(-20, 20) } else { 0 };
+            devices.push(Device::new(format!("g{n}"), offset_ms, drift));
+        }
+        let mut world = Self {
+            ctx: Ctx {
+                now_ms: 0,
+                oracle: Oracle::new(&plan.sizes_ms),
+                mutation,
+                config: Rc::new(schemas::cbor::to_vec(&config)),
+                every_ms: plan.every_ms,
+                preview: plan.preview,
+                rng,
+                messages: 0,
+                traced,
+            },
+            weather: plan.weather,
+            devices,
+            cloud: Cloud::default(),
+        };
+        for device in &mut world.devices {
+            device.start(&mut world.ctx)?;
+        }
+        world.cloud.start(&mut world.ctx)?;
+        Ok(world)
+    }
+
+    /// Runs a plan to its end, then heals the world and waits for rest.
+    pub fn run(plan: &Plan, mutation: Mutation, traced: bool) -> Result<(), String> {
+        let mut world = Self::new(plan, mutation, traced)?;
+        for (index, step) in plan.steps.iter().enumerate() {
+            world.ctx.trace(|| format!("{step:?}"));
+            world.step(*step).map_err(|what| format!("step {index} {step:?}: {what}"))?;
+        }
+        world.rest().map_err(|what| format!("at rest: {what}"))
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), String> {
+        let count = self.devices.len();
+        let at = |device: u8| usize::from(device) % count;
+        let ctx = &mut self.ctx;
+        match step {
+            Step::Pass(ms) => ctx.now_ms += ms,
+            Step::Sense { device, salt } => self.devices[at(device)].sense(ctx, salt),
+            Step::Sync { device } => self.devices[at(device)].sync(ctx)?,
+            Step::Think { device } => self.devices[at(device)].think(ctx)?,
+            Step::CloudSync => self.cloud.sync(),
+            Step::CloudThink => self.cloud_think()?,
+            Step::Net { device, count, salt } => {
+                let mut rng = Rng::new(salt);
+                for _ in 0..count {
+                    self.net(at(device), self.weather, &mut rng)?;
+                }
+            }
+            Step::Connect { device } if self.cloud.process.is_some() => self.devices[at(device)].connect(ctx),
+            Step::Connect { .. } => {}
+            Step::Disconnect { device } => self.devices[at(device)].disconnect(),
+            Step::Stall { device } => {
+                let link = &mut self.devices[at(device)].link;
+                if link.state == State::Up {
+                    link.state = State::Stalled;
+                }
+            }
+            Step::Crash { device, kept } => self.devices[at(device)].crash(ctx, kept)?,
+            Step::Start { device } => self.devices[at(device)].start(ctx)?,
+            Step::CloudCrash { kept, salt } => self.cloud_crash(kept, salt),
+            Step::CloudStart => self.cloud.start(ctx)?,
+            Step::Save { device } => self.devices[at(device)].save(),
+            Step::Trim { device, keep } => self.devices[at(device)].disk.trim(usize::from(keep)),
+            Step::Full { device } => self.devices[at(device)].disk.full = true,
+            Step::Room { device } => self.devices[at(device)].disk.full = false,
+            Step::Jump { device, ms } => self.devices[at(device)].offset_ms += ms,
+            Step::Backup { device } => {
+                let device = &mut self.devices[at(device)];
+                device.backup = Some(device.disk.clone());
+            }
+            Step::Restore { device } => {
+                let device = &mut self.devices[at(device)];
+                if let Some(backup) = device.backup.clone() {
+                    device.crash(ctx, false)?;
+                    device.disk = backup;
+                    ctx.oracle.disks_lost = true;
+                    device.start(ctx)?;
+                }
+            }
+            Step::LoseDisk { device } => {
+                let device = &mut self.devices[at(device)];
+                device.crash(ctx, false)?;
+                device.disk = Default::default();
+                ctx.oracle.disks_lost = true;
+                device.start(ctx)?;
+            }
+            Step::Clone { device } => {
+                if count < DEVICES_MAX {
+                    let mut clone = self.devices[at(device)].cloned();
+                    clone.start(ctx)?;
+                    if self.cloud.process.is_some() {
+                        clone.connect(ctx);
+                    }
+                    self.devices.push(clone);
+                }
+            }
+            Step::Damage { device, salt } => {
+                let disk = &mut self.devices[at(device)].disk;
+                let index = Rng::new(salt).index(disk.frames.len());
+                if disk.damage(index).is_some() {
+                    ctx.oracle.damaged = true;
+                }
+            }
+            Step::CloudBackup => self.cloud.backup = Some(self.cloud.log.clone()),
+            Step::CloudRestore => {
+                if let Some(backup) = self.cloud.backup.clone() {
+                    self.cloud_crash(false, 0);
+                    self.cloud.log = backup;
+                    self.ctx.oracle.cloud_rewound();
+                    self.cloud.start(&mut self.ctx)?;
+                }
+            }
+            Step::CloudLoseDisk => {
+                self.cloud_crash(false, 0);
+                self.cloud.log.clear();
+                self.ctx.oracle.cloud_rewound();
+                self.cloud.start(&mut self.ctx)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One thing happens on a link.
+    fn net(&mut self, index: usize, weather: Weather, rng: &mut Rng) -> Result<(), String> {
+        let device = &mut self.devices[index];
+        let Some((goes_up, packet)) = device.link.step(weather, rng) else { return Ok(()) };
+        if !goes_up {
+            return device.receive(&mut self.ctx, packet.what, &packet.bytes);
+        }
+        let mut down = Down::new();
+        let name = device.name.clone();
+        self.cloud.receive(&mut self.ctx, &name, packet.what, &packet.bytes, &mut down)?;
+        self.send_down(down);
+        Ok(())
+    }
+
+    /// Answers go to a gateway's topic: to every device of that name.
+    fn send_down(&mut self, down: Down) {
+        for (gateway, what, bytes) in down {
+            for device in self.devices.iter_mut().filter(|d| d.name == gateway) {
+                device.link.send_down(what, bytes.clone());
+            }
+        }
+    }
+
+    fn cloud_think(&mut self) -> Result<(), String> {
+        let mut down = Down::new();
+        self.cloud.think(&mut self.ctx, &mut down)?;
+        self.send_down(down);
+        Ok(())
+    }
+
+    /// The cloud dies, and its broker with it; some gateways see it at once.
+    fn cloud_crash(&mut self, kept: bool, salt: u64) {
+        self.cloud.crash(kept);
+        let mut rng = Rng::new(salt);
+        for device in &mut self.devices {
+            if rng.percent(70) {
+                device.disconnect();
+            } else if device.link.state == State::Up {
+                device.link.state = State::Stalled;
+            }
+            if rng.percent(50) {
+                device.link.clear();
+            }
+        }
+    }
+
+    /// Heals everything and lets time pass until nothing is held any more.
+    fn rest(&mut self) -> Result<(), String> {
+        self.cloud.start(&mut self.ctx)?;
+        for device in &mut self.devices {
+            device.disk.full = false;
+            device.start(&mut self.ctx)?;
+            device.connect(&self.ctx);
+        }
+        let mut rng = Rng::new(0);
+        for round in 0..ROUNDS_MAX {
+            let quiet = self.devices.iter().all(|d| d.quiet() && d.link.under_way() == 0) && self.cloud.quiet();
+            if quiet {
+                return self.ctx.oracle.quiet(&self.devices);
+            }
+            // Windows of sensors whose clocks are ahead take minutes to be sealed.
+            self.ctx.now_ms += if round < 20 { 1_000 } else { 20_000 };
+            for index in 0..self.devices.len() {
+                self.devices[index].sync(&mut self.ctx)?;
+                self.devices[index].think(&mut self.ctx)?;
+                while self.devices[index].link.under_way() > 0 {
+                    self.net(index, Weather::CALM, &mut rng)?;
+                }
+            }
+            self.cloud.sync();
+            self.cloud_think()?;
+            for index in 0..self.devices.len() {
+                while self.devices[index].link.under_way() > 0 {
+                    self.net(index, Weather::CALM, &mut rng)?;
+                }
+            }
+        }
+        Err(format!("no rest after {ROUNDS_MAX} rounds: {}", self.restless()))
+    }
+
+    fn restless(&self) -> String {
+        let mut out = format!("cloud quiet: {}", self.cloud.quiet());
+        for device in self.devices.iter().filter(|d| !d.quiet()) {
+            let Some(process) = &device.process else { continue };
+            for p in &process.fold.boots {
+                out += &format!(
+                    "; {} boot {:x}: applied {} of {}, readings {} of {}, {} entries, {} alerts, ended {}",
+                    device.name,
+                    p.boot,
+                    p.applied,
+                    p.end,
+                    p.readings_applied,
+                    p.readings,
+                    p.entries.len(),
+                    p.alerts.len(),
+                    p.ended
+                );
+            }
+        }
+        out
+    }
+}
