@@ -2,23 +2,25 @@
 //! is durable; only then is it acknowledged and published.
 
 use crate::inbound::{Door, wall_ms};
+use crate::limits::{DECODED_ENTRIES_MAX, ROOM_WAIT, ROUND_MS, STATUS_MS};
 use crate::outbound::Outbound;
+use crate::presence::Presence;
 use crate::publish;
-use journal::Frame;
-use replica::join::{Bridge, Effects};
+use crate::room::Rate;
+use crate::store::{Figures, Handle, Save};
+use journal::{Frame, Journal, Refused};
+use replica::alert::topic_and_json;
+use replica::join::{Bridge, Effects, Interval};
 use replica::record::Record;
-use schemas::message::{AlertUp, Bye, Delta, Hello};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use schemas::DecodeError;
+use schemas::message::{Ack, AlertUp, Bye, Hello};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle as Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
-
-/// Least time between two rounds, in ms: a first window waits no longer.
-const ROUND_MS: i64 = 100;
-/// How often a gateway's status may be published, in ms.
-const STATUS_MS: i64 = 1_000;
 
 /// What happens to the core.
 pub enum Event {
@@ -30,11 +32,17 @@ pub enum Event {
         what: String,
         /// Its payload.
         bytes: Vec<u8>,
+        /// When it arrived.
+        at: Instant,
     },
     /// A frame is durable.
     Frame(Frame),
+    /// An existing broker has forgotten us, and with us perhaps what it retained.
+    Anew,
     /// Somebody asks how things stand.
-    Status(oneshot::Sender<Value>),
+    Status(oneshot::Sender<Status>),
+    /// Nothing more will arrive: what is published is to be logged as such.
+    Finish(oneshot::Sender<()>),
     /// No more frames will come.
     Stop,
 }
@@ -42,123 +50,255 @@ pub enum Event {
 /// The way to the core.
 pub type Events = mpsc::Sender<Event>;
 
+/// How the bridge stands.
+pub struct Status {
+    /// As `/api/v1/status` shows it.
+    pub json: Value,
+    /// Figures for `/metrics`: name, kind, help, value.
+    pub figures: Vec<(&'static str, &'static str, &'static str, f64)>,
+}
+
+/// Why the core ends.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// A record that cannot be folded, or the store.
+    #[error(transparent)]
+    Replica(#[from] replica::Error),
+    /// The merge store.
+    #[error("the merge store: {0}")]
+    Store(String),
+}
+
 /// The bridge's thinking part, on a thread of its own.
 pub struct Core {
     /// The folded log.
     pub bridge: Bridge,
     /// The door of the log.
     pub door: Arc<Door>,
+    /// The log.
+    pub journal: Journal,
     /// Where messages go.
     pub out: Outbound,
-    /// Gateways that are online.
-    pub online: BTreeMap<String, bool>,
+    /// The merge store, which rolls over from time to time.
+    pub store: Handle,
+    /// Takes snapshots to the log.
+    pub save: Save,
+    /// Who is online.
+    pub presence: Presence,
     /// Statuses to be published again, and when the last was.
     pub changed: BTreeMap<String, i64>,
+    /// What the log was given that is not durable yet.
+    pub decoded: VecDeque<(u64, Interval)>,
     /// A round is logged and not yet folded.
     pub round_logged: bool,
     /// Clock of the last round.
     pub round_ms: i64,
-    /// Record whose messages were taken last, and the last such record logged.
+    /// Last record with messages, and the last such record that the log knows to be taken.
     pub taken: (u64, u64),
+    /// When statuses were looked at last.
+    pub looked_ms: i64,
+    /// How fast the log grows.
+    pub rate: Rate,
+    /// Messages of gateways that could not be taken.
+    pub refused: u64,
+    /// When this process began.
+    pub began: Instant,
 }
 
 impl Core {
-    /// Runs until [`Event::Stop`].
+    /// Runs until [`Event::Stop`]; then everything is in the store, for real.
     ///
     /// # Errors
-    /// For a record that cannot be folded.
-    pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &tokio::runtime::Handle) -> Result<(), replica::Error> {
+    /// For a record that cannot be folded, and for a store that cannot go on.
+    pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &Runtime) -> Result<(), CoreError> {
         loop {
             let wait = if self.bridge.is_dirty() || !self.changed.is_empty() { 50 } else { 1_000 };
             let event = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(wait), events.recv()).await });
             match event {
-                Ok(None | Some(Event::Stop)) => return Ok(()),
-                Ok(Some(Event::Frame(frame))) => runtime.block_on(self.frame(&frame))?,
-                Ok(Some(Event::Wire { gateway, what, bytes })) => runtime.block_on(self.wire(&gateway, &what, &bytes)),
+                Ok(None | Some(Event::Stop)) => break,
+                Ok(Some(Event::Frame(frame))) => self.frame(&frame)?,
+                Ok(Some(Event::Wire { gateway, what, bytes, at })) => self.wire(&gateway, &what, &bytes, at, runtime),
+                Ok(Some(Event::Anew)) => self.anew()?,
                 Ok(Some(Event::Status(reply))) => drop(reply.send(self.status())),
+                Ok(Some(Event::Finish(done))) => {
+                    self.cursor(true);
+                    // Who asked may have stopped waiting.
+                    let _ = done.send(());
+                }
                 Err(_) => {}
             }
             self.round();
-            runtime.block_on(self.show_statuses());
+            self.watch(events.is_empty());
         }
+        self.bridge.flush()?;
+        self.store.close().map_err(|error| CoreError::Store(error.to_string()))
     }
 
     /// A message from a gateway: logged when it is admitted, answered at once when it is not.
-    async fn wire(&mut self, gateway: &str, what: &str, bytes: &[u8]) {
-        let valid = (1..=64).contains(&gateway.len()) && gateway.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !valid {
-            warn!(gateway, "a message of a gateway with an impossible name is ignored");
+    fn wire(&mut self, gateway: &str, what: &str, bytes: &[u8], at: Instant, runtime: &Runtime) {
+        if !replica::join::series::valid_gateway(gateway) {
+            warn!(?gateway, "a message of a gateway with an impossible name is ignored");
+            self.refused += 1;
             return;
         }
-        let record = match what {
-            "hello" => Hello::decode(bytes).map(|_| Some(Record::Hello { gateway, bytes })),
-            "alert" => AlertUp::decode(bytes).map(|_| Some(Record::AlertUp { gateway, bytes })),
-            "delta" => match Delta::decode(bytes) {
-                Ok(delta) => match self.bridge.admit(gateway, &delta) {
-                    Ok(()) => Ok(Some(Record::Interval { gateway, bytes })),
-                    Err(ack) => {
-                        self.out.publish(&format!("bridge/v1/{gateway}/down/ack"), ack.encode(), 0, false).await;
-                        Ok(None)
-                    }
-                },
-                Err(error) => Err(error),
-            },
-            "bye" => Bye::decode(bytes).map(|bye| {
-                if self.bridge.gateways.get(gateway).is_some_and(|g| g.boot == bye.boot) {
-                    self.online.insert(gateway.to_owned(), false);
-                    self.changed.entry(gateway.to_owned()).or_insert(0);
-                }
-                None
-            }),
-            _ => Ok(None),
+        let taken = match what {
+            "hello" => self.hello(gateway, bytes, runtime),
+            "alert" => self.alert(gateway, bytes, runtime),
+            "delta" => self.delta(gateway, bytes, runtime),
+            "bye" => {
+                self.bye(gateway, bytes);
+                return;
+            }
+            _ => Ok(false),
         };
-        match record {
-            Ok(Some(record)) => {
-                if self.online.insert(gateway.to_owned(), true) != Some(true) {
+        match taken {
+            Ok(true) => {
+                let now_ms = i64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(i64::MAX);
+                if self.presence.heard(gateway, now_ms, wall_ms()) {
                     info!(gateway, "online");
-                }
-                self.changed.entry(gateway.to_owned()).or_insert(0);
-                if let Err(refused) = self.door.log(&record) {
-                    warn!(%refused, gateway, "not taken; the gateway sends it again");
+                    // At once, however lately the last status went.
+                    self.changed.insert(gateway.to_owned(), 0);
                 }
             }
-            Ok(None) => {}
-            Err(error) => warn!(%error, gateway, what, "a message does not decode and is ignored"),
+            Ok(false) => self.refused += 1,
+            Err(error) => {
+                self.refused += 1;
+                warn!(%error, gateway, what, "a message does not decode and is ignored");
+            }
         }
     }
 
-    async fn frame(&mut self, frame: &Frame) -> Result<(), replica::Error> {
+    /// What says nothing new is a sign of life, and not logged.
+    fn hello(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let hello = Hello::decode(bytes)?;
+        if hello.gateway != gateway || !self.bridge.has_room(gateway, hello.boot) {
+            warn!(gateway, named = hello.gateway, "a gateway that speaks for another, or one too many, is ignored");
+            return Ok(false);
+        }
+        if !self.bridge.knows(gateway, &hello) {
+            self.log(&Record::Hello { gateway, bytes }, runtime);
+        }
+        Ok(true)
+    }
+
+    fn alert(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let up = AlertUp::decode(bytes)?;
+        if !self.bridge.can_take(gateway, &up.alert) {
+            warn!(gateway, series = ?up.alert.series, "an alert that cannot be published, or one too many, is ignored");
+            return Ok(false);
+        }
+        self.log(&Record::AlertUp { gateway, bytes }, runtime);
+        Ok(true)
+    }
+
+    fn delta(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let interval = Interval::decode(bytes)?;
+        if !self.bridge.has_room(gateway, interval.delta.boot) {
+            warn!(gateway, "one gateway or boot too many is ignored");
+            return Ok(false);
+        }
+        match self.bridge.admit(gateway, &interval.delta) {
+            Err(ack) => self.ack(gateway, &ack),
+            Ok(()) => {
+                if let Some(lsn) = self.log(&Record::Interval { gateway, bytes }, runtime)
+                    && interval.len() <= DECODED_ENTRIES_MAX
+                {
+                    self.decoded.push_back((lsn, interval));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn bye(&mut self, gateway: &str, bytes: &[u8]) {
+        match Bye::decode(bytes) {
+            Ok(bye) if self.bridge.gateways.get(gateway).is_some_and(|g| g.boot == bye.boot) => {
+                if self.presence.gone(gateway) {
+                    info!(gateway, "offline by its last will");
+                    self.changed.insert(gateway.to_owned(), 0);
+                }
+            }
+            // The will of a boot that another has followed.
+            Ok(_) => {}
+            Err(error) => {
+                self.refused += 1;
+                warn!(%error, gateway, "a last will does not decode and is ignored");
+            }
+        }
+    }
+
+    fn ack(&self, gateway: &str, ack: &Ack) {
+        self.out.answer(format!("bridge/v1/{gateway}/down/ack"), ack.encode());
+    }
+
+    /// Appends a record; waits a moment for a log that is behind, as that holds the gateways.
+    fn log(&self, record: &Record<'_>, runtime: &Runtime) -> Option<u64> {
+        let until = Instant::now() + ROOM_WAIT;
+        let mut progress = self.journal.horizon();
+        loop {
+            progress.mark_unchanged();
+            match self.door.log(record) {
+                Ok(lsn) => return Some(lsn),
+                Err(Refused::Full) if Instant::now() < until => {
+                    // Out of time or out of log: both are seen above.
+                    drop(runtime.block_on(async { tokio::time::timeout(ROOM_WAIT / 10, progress.changed()).await }));
+                }
+                Err(refused) => {
+                    warn!(%refused, "not taken; the gateway sends it again");
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame) -> Result<(), CoreError> {
         for (lsn, kind, payload) in frame.records() {
             if kind == Record::Round.kind() {
                 self.round_logged = false;
             }
-            // A message that decoded when it was logged and does not now is skipped, not fatal.
-            let effects = self.bridge.apply(lsn, kind, payload)?;
-            self.effects(lsn, effects).await;
+            while self.decoded.front().is_some_and(|(at, _)| *at < lsn) {
+                self.decoded.pop_front();
+            }
+            let ready = self.decoded.front().is_some_and(|(at, _)| *at == lsn);
+            let decoded = if ready { self.decoded.pop_front().map(|(_, interval)| interval) } else { None };
+            let effects = self.bridge.apply_decoded(lsn, kind, payload, decoded)?;
+            self.effects(lsn, effects);
+        }
+        if self.bridge.is_full() {
+            self.bridge.flush()?;
+        }
+        if self.store.is_full(self.bridge.lsn) {
+            self.bridge.flush()?;
+            let rolled = self.store.roll(self.bridge.lsn, self.bridge.save(), self.save.clone());
+            rolled.map_err(|error| CoreError::Store(error.to_string()))?;
         }
         Ok(())
     }
 
     /// What follows from a durable record.
-    pub async fn effects(&mut self, lsn: u64, effects: Effects) {
+    pub fn effects(&mut self, lsn: u64, effects: Effects) {
+        let publishes = effects.publishes();
         if let Some((gateway, receipt)) = effects.receipt {
-            self.out.publish(&format!("bridge/v1/{gateway}/down/receipt"), receipt.encode(), 0, false).await;
+            self.out.answer(format!("bridge/v1/{gateway}/down/receipt"), receipt.encode());
         }
         for (gateway, body) in &effects.alerts {
-            let (topic, json) = publish::alert(gateway, body);
-            self.out.publish(&topic, json.into_bytes(), 1, false).await;
+            let (topic, json) = topic_and_json(gateway, body);
+            self.out.publish(lsn, topic, json, false);
         }
         if let Some((gateway, ack)) = effects.ack {
-            self.out.publish(&format!("bridge/v1/{gateway}/down/ack"), ack.encode(), 0, false).await;
+            self.ack(&gateway, &ack);
         }
         if let Some(gateway) = effects.gateway {
-            self.changed.entry(gateway).or_insert(0);
+            self.changed.entry(gateway).or_insert_with(wall_ms);
         }
         for merged in &effects.merged {
             let (topic, json) = publish::merged(merged);
-            self.out.publish(&topic, json.into_bytes(), 1, merged.newest).await;
+            self.out.publish(lsn, topic, json, merged.newest);
         }
-        if !effects.alerts.is_empty() || !effects.merged.is_empty() {
+        for (series, size_ms) in &effects.cleared {
+            self.out.publish(lsn, publish::merged_topic(series, *size_ms), String::new(), true);
+        }
+        if publishes {
             self.taken.0 = lsn;
         }
     }
@@ -166,40 +306,125 @@ impl Core {
     /// Logs a round when there is something to publish, and the cursor behind the last one.
     fn round(&mut self) {
         let now_ms = wall_ms();
-        if now_ms - self.round_ms < ROUND_MS || self.round_logged {
+        // A clock that was set back must not hold rounds up.
+        if (0..ROUND_MS).contains(&(now_ms - self.round_ms)) || self.round_logged {
             return;
         }
-        if self.bridge.is_dirty() && self.bridge.round_due(now_ms) {
-            self.round_ms = now_ms;
+        self.round_ms = now_ms;
+        if self.bridge.round_due(now_ms.max(self.bridge.clock_ms)) && !self.out.is_behind() {
             self.round_logged = self.door.log(&Record::Round).is_ok();
         }
-        if self.taken.0 > self.taken.1 && self.door.log(&Record::Cursor { lsn: self.taken.0 }).is_ok() {
-            self.taken.1 = self.taken.0;
-            self.round_ms = now_ms;
+        self.cursor(false);
+    }
+
+    /// Logs up to where messages were taken, when that moved.
+    fn cursor(&mut self, last: bool) {
+        let taken = self.out.settle(self.taken.0);
+        if taken > self.taken.1 {
+            match self.door.log(&Record::Cursor { lsn: taken }) {
+                Ok(_) => self.taken.1 = taken,
+                Err(refused) if last => warn!(%refused, "messages may be repeated after the next start"),
+                Err(_) => {}
+            }
         }
     }
 
-    async fn show_statuses(&mut self) {
+    /// Looks who has fallen silent, and shows the statuses that are due.
+    fn watch(&mut self, is_idle: bool) {
+        let clock_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        if clock_ms - self.looked_ms < STATUS_MS / 4 {
+            return;
+        }
+        // While messages wait here, nobody is silent: they are heard of late. But not for ever.
+        if is_idle || clock_ms - self.looked_ms > STATUS_MS {
+            self.looked_ms = clock_ms;
+            self.rate.look(self.journal.stats().bytes_written, self.began.elapsed());
+            for gateway in self.presence.silent(clock_ms) {
+                info!(gateway, "offline: it says nothing any more");
+                self.changed.insert(gateway, 0);
+            }
+            self.show_statuses();
+        }
+    }
+
+    fn show_statuses(&mut self) {
         let now_ms = wall_ms();
-        let due: Vec<String> = self.changed.iter().filter(|(_, at)| now_ms - **at >= STATUS_MS).map(|(g, _)| g.clone()).collect();
+        let due: Vec<String> =
+            self.changed.iter().filter(|(_, at)| !(0..STATUS_MS).contains(&(now_ms - **at))).map(|(g, _)| g.clone()).collect();
         for name in due {
-            let Some(gateway) = self.bridge.gateways.get(&name) else { continue };
-            let online = self.online.get(&name).copied().unwrap_or(false);
-            let json = publish::status(&name, gateway, online).to_string();
-            self.out.publish(&format!("gateways/{name}/status"), json.into_bytes(), 1, true).await;
             self.changed.remove(&name);
+            let Some(gateway) = self.bridge.gateways.get(&name) else { continue };
+            let (online, seen_ms) = self.presence.of(&name);
+            let json = publish::status(&name, gateway, online, seen_ms).to_string();
+            self.out.publish(self.bridge.lsn, publish::status_topic(&name), json, true);
         }
     }
 
-    fn status(&self) -> Value {
+    /// Everything that is retained, once more.
+    fn anew(&mut self) -> Result<(), CoreError> {
+        let (lsn, out) = (self.bridge.lsn, self.out.clone());
+        self.bridge.newest(|merged| {
+            let (topic, json) = publish::merged(&merged);
+            out.publish(lsn, topic, json, true);
+        })?;
+        self.changed = self.bridge.gateways.keys().map(|name| (name.clone(), 0)).collect();
+        Ok(())
+    }
+
+    fn status(&self) -> Status {
+        let mut sums = [0u64; 7];
         let gateways = self.bridge.gateways.iter().map(|(name, g)| {
-            let mut status = publish::status(name, g, self.online.get(name).copied().unwrap_or(false));
-            let ledger: serde_json::Map<String, Value> =
-                ["accepted", "delivered", "held", "shed", "local"].iter().map(|k| ((*k).to_owned(), status[*k].clone())).collect();
-            status["ledger"] = Value::Object(ledger);
+            let (online, seen_ms) = self.presence.of(name);
+            let mut status = publish::status(name, g, online, seen_ms);
+            status["ledger"] = publish::ledger(g);
+            for (sum, key) in sums.iter_mut().zip(["accepted", "delivered", "held", "shed", "local", "expired", "refused"]) {
+                *sum = sum.saturating_add(status[key].as_u64().unwrap_or(0));
+            }
             (name.clone(), status)
         });
         let gateways: serde_json::Map<String, Value> = gateways.collect();
-        serde_json::json!({ "role": "cloud", "boot": format!("{:016x}", self.bridge.boot), "lsn": self.bridge.lsn, "gateways": gateways })
+        let stats = self.journal.stats();
+        let room_s = stats.room.as_ref().ok().and_then(|room| self.rate.lasts_s(*room));
+        let (dirty, waiting, cached) = self.bridge.sizes();
+        let Figures { runs, live_windows, damaged } = self.store.figures();
+        let behind = self.taken.0 - self.out.settle(self.taken.0).min(self.taken.0);
+        let json = json!({
+            "role": "cloud", "boot": format!("{:016x}", self.bridge.boot), "lsn": self.bridge.lsn,
+            "gateways": gateways, "room_s": room_s,
+            "series": self.bridge.series(), "expired": sums[5], "refused": sums[6].saturating_add(self.refused), "spoilt": self.bridge.spoilt,
+            "windows": { "published": self.bridge.rounds_windows, "due": dirty, "waiting": waiting, "cached": cached,
+                "in_runs": runs.1, "live_written": live_windows, "damaged_parts": damaged },
+            "store": { "runs": runs.0, "run_bytes": runs.2 },
+            "log": { "bytes": stats.used_bytes, "first": stats.first, "durable": stats.durable, "snapshots": self.journal.snapshots() },
+            "broker_connected": self.out.is_connected(), "records_unpublished": behind,
+        });
+        let online = self.presence.online();
+        let figures = vec![
+            ("gateways", "gauge", "Gateways known.", self.bridge.gateways.len() as f64),
+            ("gateways_online", "gauge", "Gateways that are online.", online as f64),
+            ("series", "gauge", "Series known.", self.bridge.series() as f64),
+            ("readings_accepted_total", "counter", "Readings accepted by gateways, as far as known here.", sums[0] as f64),
+            ("readings_delivered_total", "counter", "Readings durable here.", sums[1] as f64),
+            ("readings_held", "gauge", "Readings still at gateways, as far as known here.", sums[2] as f64),
+            ("readings_shed_total", "counter", "Readings given up by gateways and reported.", sums[3] as f64),
+            ("readings_local_total", "counter", "Readings that stay at gateways.", sums[4] as f64),
+            ("windows_published_total", "counter", "Revisions of merged windows published.", self.bridge.rounds_windows as f64),
+            ("windows_expired_total", "counter", "Entries of windows that had ended too long ago to be merged.", sums[5] as f64),
+            (
+                "entries_refused_total",
+                "counter",
+                "Entries, definitions and alerts with impossible names, or beyond a bound.",
+                sums[6] as f64,
+            ),
+            ("messages_refused_total", "counter", "Messages of gateways that were not taken by this process.", self.refused as f64),
+            ("windows_due", "gauge", "Merged windows that changed and are to be published.", dirty as f64),
+            ("windows_incomplete", "gauge", "Published windows that wait for a gateway.", waiting as f64),
+            ("windows_cached", "gauge", "Merged windows in memory.", cached as f64),
+            ("windows_archived", "gauge", "Merged windows in runs.", runs.1 as f64),
+            ("windows_archived_bytes", "gauge", "Bytes of runs.", runs.2 as f64),
+            ("windows_damaged_total", "counter", "Parts of runs that were lost.", damaged as f64),
+            ("broker_connected", "gauge", "1 while the broker is there.", f64::from(u8::from(self.out.is_connected()))),
+        ];
+        Status { json, figures }
     }
 }

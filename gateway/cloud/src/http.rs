@@ -1,15 +1,21 @@
 //! Health, figures and status over HTTP (contract §5).
 
-use crate::core::{Event, Events};
+use crate::core::{Event, Events, Status};
+use crate::outbound::Outbound;
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use journal::{Journal, RunState};
 use serde_json::Value;
 use std::fmt::Write;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+/// A core that does not answer so long is busy with its store.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// What the answers are read off.
 #[derive(Clone)]
@@ -18,6 +24,8 @@ pub struct State {
     pub events: Events,
     /// The log.
     pub journal: Journal,
+    /// The broker.
+    pub out: Outbound,
 }
 
 /// Serves until aborted.
@@ -34,32 +42,53 @@ pub async fn serve(listener: TcpListener, state: State) {
 }
 
 async fn ready(Shared(state): Shared<State>) -> (StatusCode, String) {
+    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
     if state.journal.horizon().borrow().state == RunState::Failed {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the log failed\n".into());
+        return unready("the log failed");
     }
-    match state.journal.refusing() {
-        None => (StatusCode::OK, "ready\n".into()),
-        Some(refused) => (StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n")),
+    if let Some(refused) = state.journal.refusing() {
+        return unready(&refused.to_string());
     }
+    if !state.out.is_connected() {
+        return unready("the existing broker is not reached");
+    }
+    (StatusCode::OK, "ready\n".into())
+}
+
+async fn ask(state: &State) -> Result<Status, StatusCode> {
+    let (reply, answer) = oneshot::channel();
+    let asked = async {
+        state.events.send(Event::Status(reply)).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        answer.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+    };
+    tokio::time::timeout(ANSWER_WAIT, asked).await.unwrap_or(Err(StatusCode::SERVICE_UNAVAILABLE))
 }
 
 async fn status(Shared(state): Shared<State>) -> Result<Json<Value>, StatusCode> {
-    let (reply, answer) = oneshot::channel();
-    state.events.send(Event::Status(reply)).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    answer.await.map(Json).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+    ask(&state).await.map(|status| Json(status.json))
 }
 
-async fn metrics(Shared(state): Shared<State>) -> String {
+async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, StatusCode> {
     let s = state.journal.stats();
+    let mut figures = ask(&state).await?.figures;
+    figures.extend([
+        ("log_written_bytes_total", "counter", "Bytes written to the log by this process.", s.bytes_written as f64),
+        ("log_syncs_total", "counter", "Syncs of the log by this process.", s.syncs as f64),
+        ("log_bytes", "gauge", "Bytes that the log takes.", s.used_bytes as f64),
+        ("log_durable_records", "gauge", "Number of the newest durable record.", s.durable as f64),
+    ]);
+    if let Outbound::Embedded(broker) = &state.out {
+        let door = broker.stats();
+        figures.extend([
+            ("connections", "gauge", "MQTT connections.", door.connections as f64),
+            ("retained_messages", "gauge", "Retained messages.", door.retained as f64),
+            ("subscriber_dropped_total", "counter", "Messages that slow subscribers missed.", door.dropped as f64),
+        ]);
+    }
     let mut out = String::new();
-    for (name, kind, help, value) in [
-        ("log_written_bytes_total", "counter", "Bytes written to the log by this process.", s.bytes_written),
-        ("log_syncs_total", "counter", "Syncs of the log by this process.", s.syncs),
-        ("log_bytes", "gauge", "Bytes that the log takes.", s.used_bytes),
-        ("log_durable_records", "gauge", "Number of the newest durable record.", s.durable),
-    ] {
+    for (name, kind, help, value) in figures {
         // Writing to a string does not fail.
         let _ = writeln!(out, "# HELP tidegate_{name} {help}\n# TYPE tidegate_{name} {kind}\ntidegate_{name} {value}");
     }
-    out
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out))
 }

@@ -5,8 +5,12 @@ use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket
 use journal::Journal;
 use parking_lot::Mutex;
 use replica::record::{Record, SessionEvent as Logged};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
+
+/// Which of the log's marks says up to which record messages were taken: known at a start before
+/// anything is folded, so that what was published long ago is not made again.
+pub const CURSOR_MARK: usize = 0;
 
 /// Wall time in ms since the Unix epoch.
 pub fn wall_ms() -> i64 {
@@ -41,6 +45,9 @@ impl Door {
         let now = wall_ms().max(clock.0);
         let advance = now.abs_diff(clock.0);
         clock.0 = now;
+        if let Record::Cursor { lsn } = record {
+            append.marks()[CURSOR_MARK] = *lsn;
+        }
         Ok(append.push(record.kind(), |out| record.encode(advance, out)))
     }
 }
@@ -56,7 +63,12 @@ impl broker::Application for Door {
             let verdict = match wire(publish.topic) {
                 None => Verdict::Route,
                 Some((gateway, what)) => {
-                    let event = Event::Wire { gateway: gateway.to_owned(), what: what.to_owned(), bytes: publish.payload.to_vec() };
+                    let event = Event::Wire {
+                        gateway: gateway.to_owned(),
+                        what: what.to_owned(),
+                        bytes: publish.payload.to_vec(),
+                        at: Instant::now(),
+                    };
                     match self.events.try_send(event) {
                         Ok(()) => Verdict::Accept,
                         Err(_) => Verdict::Refuse(Refusal::Busy),

@@ -5,17 +5,29 @@
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`inbound`] | intervals and alerts arrive; clients' sessions are logged |
 //! | [`core`] | accepted → log → join → ack, rounds, publishing |
+//! | [`store`] | the embedded merge store: windows in sled, then in runs |
+//! | [`recover`] | what an earlier process left, and the log behind it |
+//! | [`presence`] | who is online |
 //! | [`outbound`] | the broker that takes what is published |
-//! | [`publish`] | merged windows, alerts and statuses as JSON |
+//! | [`existing`] | the connection to a broker that is already there |
+//! | [`publish`] | merged windows and statuses as JSON |
+//! | [`room`] | how long the log has room for |
 //! | [`run`] | start, stop, and what connects the rooms |
 //! | [`http`] | health, figures, status |
+//! | [`limits`] | bounds with their reasons |
 pub mod config;
 pub mod core;
+pub mod existing;
 pub mod http;
 pub mod inbound;
+pub mod limits;
 pub mod outbound;
+pub mod presence;
 pub mod publish;
+pub mod recover;
+pub mod room;
 pub mod run;
+pub mod store;
 
 pub use config::Config;
 pub use run::{Error, run};

@@ -1,7 +1,14 @@
 //! The broker that takes what is published: our own, or one that is already there.
+//!
+//! Our own takes at once. Of an existing one [`Outbox`] keeps every message until its PUBACK,
+//! over all reconnects, and says up to which record all was taken: the cursor follows that.
 
+use crate::limits::{OUTBOX_INFLIGHT_MAX, OUTBOX_MAX};
 use broker::Broker;
-use rumqttc::{AsyncClient, QoS};
+use parking_lot::Mutex;
+use rumqttc::{AsyncClient, EventLoop, QoS};
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Where messages go.
 #[derive(Clone)]
@@ -9,27 +16,226 @@ pub enum Outbound {
     /// In this process.
     Embedded(Broker),
     /// Over the network.
-    Existing(AsyncClient),
+    Existing(Arc<Outbox>),
 }
 
 impl Outbound {
-    /// Publishes; waits while an existing broker takes nothing.
-    pub async fn publish(&self, topic: &str, payload: Vec<u8>, qos: u8, retain: bool) {
+    /// Publishes at QoS 1 what follows from record `lsn`.
+    pub fn publish(&self, lsn: u64, topic: String, payload: String, retain: bool) {
         match self {
-            Outbound::Embedded(broker) => broker.publish(topic, payload.into(), qos, retain),
-            Outbound::Existing(client) => {
-                let qos = if qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
-                if let Err(error) = client.publish(topic, qos, retain, payload).await {
-                    tracing::warn!(%error, topic, "the broker takes nothing any more");
+            Outbound::Embedded(broker) => broker.publish(&topic, payload.into(), 1, retain),
+            Outbound::Existing(outbox) => outbox.publish(lsn, topic, payload.into_bytes(), retain),
+        }
+    }
+
+    /// Answers a gateway, at most once: it asks again.
+    pub fn answer(&self, topic: String, payload: Vec<u8>) {
+        match self {
+            Outbound::Embedded(broker) => broker.publish(&topic, payload.into(), 0, false),
+            Outbound::Existing(outbox) => outbox.answer(topic, payload),
+        }
+    }
+
+    /// All messages of records up to `lsn` have been given; up to which they were taken.
+    pub fn settle(&self, lsn: u64) -> u64 {
+        match self {
+            Outbound::Embedded(_) => lsn,
+            Outbound::Existing(outbox) => outbox.settle(lsn),
+        }
+    }
+
+    /// Whether so much waits that a round should, too.
+    pub fn is_behind(&self) -> bool {
+        matches!(self, Outbound::Existing(outbox) if outbox.waiting() > OUTBOX_MAX / 2)
+    }
+
+    /// Whether the broker is there.
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Outbound::Embedded(_) => true,
+            Outbound::Existing(outbox) => outbox.state.lock().connected,
+        }
+    }
+}
+
+struct Message {
+    lsn: u64,
+    topic: String,
+    payload: Vec<u8>,
+    retain: bool,
+    /// Its packet id, once it went out on the present connection.
+    packet: Option<u16>,
+    acked: bool,
+}
+
+/// What follows an `Outgoing::Publish`: the requests in the order in which the client got them.
+enum Handed {
+    Message(u64),
+    Answer,
+}
+
+#[derive(Default)]
+struct State {
+    connected: bool,
+    /// Kept until acknowledged; the first has the number `first`.
+    messages: VecDeque<Message>,
+    first: u64,
+    /// The first that the client has not got on this connection.
+    next: u64,
+    unacked: usize,
+    handed: VecDeque<Handed>,
+    settled: u64,
+}
+
+/// Messages for an existing broker.
+pub struct Outbox {
+    client: AsyncClient,
+    state: Mutex<State>,
+}
+
+impl Outbox {
+    /// An outbox on a client that is not connected yet.
+    pub fn new(client: AsyncClient) -> Self {
+        Self { client, state: Mutex::new(State::default()) }
+    }
+
+    fn publish(&self, lsn: u64, topic: String, payload: Vec<u8>, retain: bool) {
+        let mut state = self.state.lock();
+        state.messages.push_back(Message { lsn, topic, payload, retain, packet: None, acked: false });
+        self.pump(&mut state);
+    }
+
+    fn answer(&self, topic: String, payload: Vec<u8>) {
+        let mut state = self.state.lock();
+        if state.connected && self.client.try_publish(topic, QoS::AtMostOnce, false, payload).is_ok() {
+            state.handed.push_back(Handed::Answer);
+        }
+    }
+
+    /// Hands on as many as may be on their way.
+    fn pump(&self, state: &mut State) {
+        while state.connected && state.unacked < OUTBOX_INFLIGHT_MAX {
+            let Some(m) = state.messages.get((state.next - state.first) as usize) else { return };
+            if !m.acked {
+                if self.client.try_publish(m.topic.as_str(), QoS::AtLeastOnce, m.retain, m.payload.clone()).is_err() {
+                    return;
                 }
+                state.handed.push_back(Handed::Message(state.next));
+                state.unacked += 1;
+            }
+            state.next += 1;
+        }
+    }
+
+    fn settle(&self, lsn: u64) -> u64 {
+        let mut state = self.state.lock();
+        state.settled = state.settled.max(lsn);
+        let waiting = state.messages.front().map_or(u64::MAX, |m| m.lsn.saturating_sub(1));
+        state.settled.min(waiting)
+    }
+
+    /// Messages without an acknowledgement.
+    pub fn waiting(&self) -> usize {
+        self.state.lock().messages.len()
+    }
+
+    /// The broker is there.
+    pub fn connected(&self) {
+        let mut state = self.state.lock();
+        state.connected = true;
+        self.pump(&mut state);
+    }
+
+    /// The connection is gone: everything that is not acknowledged goes again, and nothing else.
+    pub fn disconnected(&self, mqtt: &mut EventLoop) {
+        let mut state = self.state.lock();
+        state.connected = false;
+        // Under the lock, so that nothing comes behind it into the client's queue.
+        mqtt.clean();
+        mqtt.pending.clear();
+        state.handed.clear();
+        (state.next, state.unacked) = (state.first, 0);
+        state.messages.iter_mut().for_each(|m| m.packet = None);
+    }
+
+    /// The client sent the oldest of what it was handed, under a packet id.
+    pub fn sent(&self, packet: u16) {
+        let mut state = self.state.lock();
+        if let Some(Handed::Message(number)) = state.handed.pop_front() {
+            let at = number.wrapping_sub(state.first) as usize;
+            if let Some(m) = state.messages.get_mut(at) {
+                m.packet = Some(packet);
             }
         }
     }
 
-    /// Sets a retained message again after a restart; an existing broker kept its own.
-    pub fn retain(&self, topic: &str, payload: String) {
-        if let Outbound::Embedded(broker) = self {
-            broker.retain(topic, payload.into());
+    /// The broker has a message.
+    pub fn acked(&self, packet: u16) {
+        let mut state = self.state.lock();
+        let in_doubt = (state.next - state.first) as usize;
+        if let Some(m) = state.messages.iter_mut().take(in_doubt).find(|m| m.packet == Some(packet) && !m.acked) {
+            m.acked = true;
+            m.packet = None;
+            m.payload = Vec::new();
+            state.unacked = state.unacked.saturating_sub(1);
+        }
+        while state.messages.front().is_some_and(|m| m.acked) {
+            state.messages.pop_front();
+            state.first += 1;
+        }
+        self.pump(&mut state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumqttc::MqttOptions;
+
+    #[test]
+    fn the_cursor_follows_acknowledgements_over_a_reconnect() {
+        let (client, mut mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
+        let outbox = Arc::new(Outbox::new(client));
+        let out = Outbound::Existing(outbox.clone());
+        for lsn in [5, 5, 6] {
+            out.publish(lsn, format!("t/{lsn}"), "p".into(), false);
+        }
+        assert_eq!((out.settle(6), out.is_connected()), (4, false));
+        outbox.connected();
+        out.answer("a".into(), vec![1]);
+        // The client's packets: 1, 2, 3 and an answer without an id.
+        [1, 2, 3, 0].into_iter().for_each(|id| outbox.sent(id));
+        outbox.acked(2);
+        assert_eq!(out.settle(6), 4, "the first of record 5 is still on its way");
+        outbox.acked(1);
+        assert_eq!(out.settle(6), 5);
+        outbox.disconnected(&mut mqtt);
+        outbox.acked(3);
+        assert_eq!((out.settle(6), outbox.waiting()), (5, 1), "an old id says nothing on a new connection");
+        outbox.connected();
+        outbox.sent(1);
+        outbox.acked(1);
+        assert_eq!((out.settle(6), out.settle(9), outbox.waiting()), (6, 9, 0));
+    }
+
+    #[test]
+    fn no_more_are_on_their_way_than_a_broker_grants() {
+        let (client, _mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
+        let outbox = Outbox::new(client);
+        outbox.connected();
+        for i in 0..250u64 {
+            outbox.publish(i + 1, "t".into(), vec![], false);
+        }
+        let unacked = || outbox.state.lock().unacked;
+        assert_eq!(unacked(), OUTBOX_INFLIGHT_MAX);
+        for round in 0..3u64 {
+            for i in 0..OUTBOX_INFLIGHT_MAX as u16 {
+                outbox.sent(i + 1);
+            }
+            for i in 0..OUTBOX_INFLIGHT_MAX as u16 {
+                outbox.acked(i + 1);
+            }
+            assert_eq!(outbox.settle(250), (100 * (round + 1)).min(250));
         }
     }
 }

@@ -1,17 +1,22 @@
-//! Merged windows, alerts and statuses as JSON (contract §4).
+//! Merged windows and statuses as JSON (contract §4); alerts are [`replica::alert`]'s.
 
+use replica::alert::number;
 use replica::join::{Gateway, Merged};
-use schemas::message::AlertBody;
 use serde_json::{Value, json};
 use telemetry::window::size_name;
+
+/// Topic of a merged window.
+pub fn merged_topic(series: &str, size_ms: i64) -> String {
+    format!("merged/{}/{series}", size_name(size_ms))
+}
 
 /// Topic and payload of a merged window.
 pub fn merged(m: &Merged) -> (String, String) {
     let a = &m.aggregate;
     let size = size_name(m.size_ms);
     let mut body = json!({
-        "series": m.series, "window": size, "start": m.start_ms, "end": m.start_ms + m.size_ms,
-        "count": a.count(), "sum": a.sum(), "mean": a.mean(), "min": a.min(), "max": a.max(), "stddev": a.stddev(),
+        "series": m.series, "window": size, "start": m.start_ms, "end": m.start_ms.saturating_add(m.size_ms),
+        "count": a.count(), "sum": number(a.sum()), "mean": number(a.mean()), "min": a.min(), "max": a.max(), "stddev": number(a.stddev()),
         "first": a.first().1, "last": a.last().1,
         "p50": a.quantile(0.5), "p95": a.quantile(0.95), "p99": a.quantile(0.99),
         "gateways": m.gateways, "revision": m.revision, "complete": m.complete,
@@ -19,39 +24,79 @@ pub fn merged(m: &Merged) -> (String, String) {
     if let Some(unit) = &m.unit {
         body["unit"] = unit.clone().into();
     }
-    (format!("merged/{size}/{}", m.series), body.to_string())
+    (merged_topic(&m.series, m.size_ms), body.to_string())
 }
 
-/// Topic and payload of an alert.
-pub fn alert(gateway: &str, a: &AlertBody) -> (String, String) {
-    let severity = ["critical", "warning", "info"][usize::from(a.severity.min(2))];
-    let mut body = json!({
-        "id": format!("{gateway}/{:016x}/{}/{}", a.boot, a.seq, a.ordinal),
-        "gateway": gateway, "series": a.series, "severity": severity, "kind": a.kind,
-        "state": if a.state == 0 { "active" } else { "cleared" },
-        "time": a.time_ms, "value": a.value, "message": a.message,
+/// Topic of a gateway's status.
+pub fn status_topic(gateway: &str) -> String {
+    format!("gateways/{gateway}/status")
+}
+
+/// The ledger of a gateway, as far as the cloud knows, in single values; `expired` and `refused`
+/// are entries.
+pub fn ledger(g: &Gateway) -> Value {
+    let t = &g.totals;
+    let delivered = t.readings.saturating_sub(t.shed);
+    json!({
+        "accepted": t.accepted.saturating_add(t.local), "delivered": delivered,
+        "held": t.accepted.saturating_sub(delivered).saturating_sub(t.shed), "shed": t.shed, "local": t.local,
+    })
+}
+
+/// A gateway's status, as far as the cloud knows; `seen_ms` is when it was last heard, 0 for
+/// not since the bridge started.
+pub fn status(name: &str, g: &Gateway, online: bool, seen_ms: i64) -> Value {
+    let mut status = ledger(g);
+    let rest = json!({
+        "gateway": name, "online": online, "boot": format!("{:016x}", g.boot),
+        "frontier": g.frontier_ms, "seen": g.seen_ms.max(seen_ms), "expired": g.expired.0, "refused": g.refused,
     });
-    let optional: [(&str, Option<Value>); 4] = [
-        ("limit", a.limit.map(Value::from)),
-        ("unit", a.unit.clone().map(Value::from)),
-        ("score", a.score.map(Value::from)),
-        ("baseline", a.baseline.map(Value::from)),
-    ];
-    for (key, value) in optional {
-        if let Some(value) = value {
-            body[key] = value;
+    if let (Value::Object(status), Value::Object(rest)) = (&mut status, rest) {
+        status.extend(rest);
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use telemetry::aggregate::Aggregate;
+
+    #[test]
+    fn numbers_stay_numbers_however_large_the_readings() {
+        let mut aggregate = Aggregate::new(1, f64::MAX);
+        aggregate.add(2, f64::MAX);
+        aggregate.add(3, f64::MIN);
+        let gateways = BTreeMap::from([("plant-a".to_owned(), 3)]);
+        let merged_window = Merged {
+            series: "a/b".into(),
+            unit: None,
+            size_ms: 10_000,
+            start_ms: 0,
+            aggregate,
+            gateways,
+            revision: 1,
+            complete: false,
+            newest: true,
+        };
+        let (topic, json) = merged(&merged_window);
+        let v: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((topic.as_str(), &v["gateways"]["plant-a"], &v["end"]), ("merged/10s/a/b", &json!(3), &json!(10_000)));
+        for key in ["sum", "mean", "min", "max", "stddev", "first", "last", "p50", "p95", "p99"] {
+            assert!(v[key].is_number(), "{key}: {}", v[key]);
         }
     }
-    (format!("alerts/{severity}/{gateway}/{}", a.series), body.to_string())
-}
 
-/// A gateway's status, as far as the cloud knows.
-pub fn status(name: &str, g: &Gateway, online: bool) -> Value {
-    let sum = |f: fn(&replica::join::Part) -> u64| g.boots.values().map(f).sum::<u64>();
-    let (leaving, local, delivered) = (sum(|p| p.accepted), sum(|p| p.local), sum(|p| p.readings));
-    json!({
-        "gateway": name, "online": online, "boot": format!("{:016x}", g.boot),
-        "accepted": leaving + local, "delivered": delivered, "held": leaving.saturating_sub(delivered), "shed": 0, "local": local,
-        "frontier": g.boots.values().map(|p| p.frontier_ms).max().unwrap_or(0), "seen": g.seen_ms,
-    })
+    #[test]
+    fn the_ledger_adds_up() {
+        let mut g = Gateway::new(0);
+        (g.totals.accepted, g.totals.readings, g.totals.local, g.totals.shed) = (100, 60, 7, 5);
+        let v = status("plant-a", &g, true, 9);
+        assert_eq!(
+            (&v["accepted"], &v["delivered"], &v["held"], &v["shed"], &v["local"]),
+            (&json!(107), &json!(55), &json!(40), &json!(5), &json!(7))
+        );
+        assert_eq!((&v["seen"], &v["online"]), (&json!(9), &json!(true)));
+    }
 }

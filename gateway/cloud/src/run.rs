@@ -1,32 +1,29 @@
 //! Start, stop, and what connects the rooms.
 
 use crate::config::{Config, Mqtt};
-use crate::core::{Core, Event, Events};
+use crate::core::{Core, CoreError, Event};
+use crate::existing;
 use crate::http;
-use crate::inbound::{Door, wire};
-use crate::outbound::Outbound;
+use crate::inbound::Door;
+use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, LOG_RETAIN, PACKET_BYTES_MAX};
+use crate::outbound::{Outbound, Outbox};
+use crate::presence::Presence;
 use crate::publish;
+use crate::recover::{Recovered, recover};
+use crate::room::Rate;
+use crate::store::{Save, kernel_boot};
 use broker::{Broker, StoredSession, Version};
-use journal::{Options, RunState};
-use replica::join::{Bridge, Effects};
+use journal::{Journal, Options, Refused, RunState};
+use replica::join::{Bridge, BridgeConfig};
 use replica::record::Record;
-use rumqttc::{AsyncClient, EventLoop, MqttOptions, Packet, QoS};
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::fs;
 use std::future::Future;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
-
-/// Events waiting for the core; a full queue holds the gateways.
-const EVENTS_MAX: usize = 256;
-/// Largest packet from a gateway or client.
-const PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Connections of gateways and consumers.
-const CONNECTIONS_MAX: usize = 10_000;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::info;
 
 /// Why a bridge cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +45,12 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The core.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// The merge store.
+    #[error("the merge store cannot be opened: {0}")]
+    Store(String),
     /// A sync failed: final for this process.
     #[error("the log could not be written; what was acknowledged is safe, the process ends so that it can recover")]
     LogFailed,
@@ -62,36 +65,12 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 /// # Errors
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    // All is kept: the log is the merged windows' only truth.
-    let opened = journal::open(&config.data_dir, Options { retain: Duration::MAX, limit_bytes: u64::MAX })?;
+    let opened = journal::open(&config.data_dir, Options { retain: LOG_RETAIN, limit_bytes: u64::MAX })?;
     let run_json = config.data_dir.join("run.json");
     if run_json.exists() {
         fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
     }
-    let mut bridge = Bridge::default();
-    let mut unpublished: Vec<(u64, Effects)> = Vec::new();
-    let mut failed = None;
-    opened.replay(0, &mut |frame| {
-        for (lsn, kind, payload) in frame.records() {
-            match bridge.apply(lsn, kind, payload) {
-                Ok(effects) => {
-                    if !effects.alerts.is_empty() || !effects.merged.is_empty() {
-                        unpublished.push((lsn, Effects { ack: None, receipt: None, ..effects }));
-                    }
-                    let cursor = bridge.cursor;
-                    unpublished.retain(|(lsn, _)| *lsn > cursor);
-                }
-                Err(error) => {
-                    failed = Some(error);
-                    return ControlFlow::Break(());
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
+    let Recovered { mut bridge, store, unpublished } = recover(&config.data_dir, &opened, &kernel_boot())?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let (frames, mut frame_queue) = mpsc::channel(EVENTS_MAX);
     let end = opened.end();
@@ -100,7 +79,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         drop(frames.blocking_send(frame));
     }))?;
     let forward = events.clone();
-    tokio::spawn(async move {
+    let forwarding = tokio::spawn(async move {
         while let Some(frame) = frame_queue.recv().await {
             if forward.send(Event::Frame(frame)).await.is_err() {
                 return;
@@ -122,7 +101,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     });
     let boot: u64 = rand::random();
     let parent = (bridge.boot != 0).then_some((bridge.boot, end));
-    door.log(&Record::Boot { boot, parent, config: &[] })?;
+    let settled = BridgeConfig { retain_ms: config.merged.retain_ms }.encode();
+    door.log(&Record::Boot { boot, parent, config: &settled })?;
+    let save = save(&journal);
+    store.resume(save.clone());
 
     let web = TcpListener::bind(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
     let http_at = web.local_addr().map_err(io("[http] listen"))?;
@@ -139,40 +121,57 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             (Outbound::Embedded(broker), at)
         }
         Mqtt::Existing { broker } => {
-            let mut options = MqttOptions::new(format!("tidegate-cloud-{boot:016x}"), broker.host.clone(), broker.port);
-            options.set_keep_alive(Duration::from_secs(10)).set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX);
-            let (client, mqtt) = AsyncClient::new(options, 10_000);
-            tokio::spawn(existing(client.clone(), mqtt, events.clone()));
-            (Outbound::Existing(client), format!("{}:{}", broker.host, broker.port))
+            let (client, mqtt) = existing::client(&config.data_dir, broker).map_err(io("the client's identifier"))?;
+            let outbox = Arc::new(Outbox::new(client.clone()));
+            tokio::spawn(existing::drive(client, mqtt, outbox.clone(), events.clone()));
+            (Outbound::Existing(outbox), format!("{}:{}", broker.host, broker.port))
         }
     };
-    for merged in bridge.newest() {
-        let (topic, json) = publish::merged(&merged);
-        out.retain(&topic, json);
-    }
-    let mut changed = BTreeMap::new();
-    for (name, gateway) in &bridge.gateways {
-        out.retain(&format!("gateways/{name}/status"), publish::status(name, gateway, false).to_string());
-        changed.insert(name.clone(), crate::inbound::wall_ms() + 15_000);
+    // Whoever has not spoken to this process is offline. An existing broker kept what it
+    // retained, unless it says that it forgot us.
+    let changed = bridge.gateways.keys().map(|name| (name.clone(), 0)).collect();
+    if let Some(broker) = &embedded {
+        bridge.newest(|merged| {
+            let (topic, json) = publish::merged(&merged);
+            broker.retain(&topic, json.into());
+        })?;
+        for (name, gateway) in &bridge.gateways {
+            broker.retain(&publish::status_topic(name), publish::status(name, gateway, false, 0).to_string().into());
+        }
     }
     let mut core = Core {
         taken: (bridge.cursor, bridge.cursor),
         bridge,
         door,
-        out,
-        online: BTreeMap::new(),
+        journal: journal.clone(),
+        out: out.clone(),
+        store: store.clone(),
+        save,
+        presence: Presence::default(),
         changed,
+        decoded: VecDeque::new(),
         round_logged: false,
         round_ms: 0,
+        looked_ms: 0,
+        rate: Rate::default(),
+        refused: 0,
+        began: Instant::now(),
     };
     let runtime = tokio::runtime::Handle::current();
     for (lsn, effects) in unpublished {
-        core.effects(lsn, effects).await;
+        core.effects(lsn, effects);
     }
-    let thread =
-        std::thread::Builder::new().name("join".into()).spawn(move || core.run(inbox, &runtime)).map_err(io("the join's thread"))?;
+    let (alive, mut core_ended) = oneshot::channel::<()>();
+    let thread = std::thread::Builder::new()
+        .name("join".into())
+        .spawn(move || {
+            // Dropped with the thread, however it ends.
+            let _alive = alive;
+            core.run(inbox, &runtime)
+        })
+        .map_err(io("the join's thread"))?;
     let accepting = listening.map(|(broker, listener)| broker.listen(listener));
-    let serving = tokio::spawn(http::serve(web, http::State { events: events.clone(), journal: journal.clone() }));
+    let serving = tokio::spawn(http::serve(web, http::State { events: events.clone(), journal: journal.clone(), out }));
     let text = format!("{{\"role\":\"cloud\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\"}}\n", std::process::id());
     let temporary = run_json.with_extension("tmp");
     fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &run_json)).map_err(io(run_json.display().to_string()))?;
@@ -182,6 +181,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let failed = tokio::select! {
         () = shutdown => false,
         ended = &mut relay => ended.unwrap_or(true),
+        _ = &mut core_ended => true,
     };
     info!("stopping");
     if let Some(broker) = embedded {
@@ -190,20 +190,40 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     if let Some(accepting) = accepting {
         accepting.abort();
     }
+    let (done, finished) = oneshot::channel();
+    if events.send(Event::Finish(done)).await.is_ok() {
+        // Without an answer the core has ended, and says below why.
+        drop(finished.await);
+    }
     let stopped = tokio::task::spawn_blocking(move || journal.stop()).await;
-    stop(&events).await;
+    // The log's end ends the forwarding: no frame is overtaken.
+    drop(forwarding.await);
+    drop(events.send(Event::Stop).await);
     let folded = tokio::task::spawn_blocking(move || thread.join()).await;
     serving.abort();
     fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
     match folded {
-        Ok(Ok(result)) => result?,
-        _ => return Err(Error::LogFailed),
+        Ok(Ok(result)) => result.inspect_err(|_| store.distrust())?,
+        _ => {
+            store.distrust();
+            return Err(Error::LogFailed);
+        }
     }
     if failed || stopped.is_err() { Err(Error::LogFailed) } else { Ok(()) }
 }
 
-async fn stop(events: &Events) {
-    drop(events.send(Event::Stop).await);
+/// Snapshots go to the log; asked without one, it says whether it has one as of that record.
+fn save(journal: &Journal) -> Save {
+    let journal = journal.clone();
+    Arc::new(move |lsn, state| match state {
+        Some(state) => {
+            journal.snapshot(lsn, state);
+            Some(false)
+        }
+        None if journal.snapshots().contains(&lsn) => Some(true),
+        None if journal.append_bookkeeping().is_err_and(|refused| refused == Refused::Stopped) => None,
+        None => Some(false),
+    })
 }
 
 fn stored_sessions(bridge: &Bridge) -> Vec<StoredSession> {
@@ -219,30 +239,4 @@ fn stored_sessions(bridge: &Bridge) -> Vec<StoredSession> {
             received: s.received.iter().copied().collect(),
         })
         .collect()
-}
-
-/// Listens at an existing broker for as long as the process lives.
-async fn existing(client: AsyncClient, mut mqtt: EventLoop, events: Events) {
-    loop {
-        match mqtt.poll().await {
-            Ok(rumqttc::Event::Incoming(Packet::ConnAck(_))) => {
-                if client.subscribe("bridge/v1/+/up/#", QoS::AtLeastOnce).await.is_err() {
-                    return;
-                }
-            }
-            Ok(rumqttc::Event::Incoming(Packet::Publish(p))) => {
-                if let Some((gateway, what)) = wire(&p.topic) {
-                    let event = Event::Wire { gateway: gateway.to_owned(), what: what.to_owned(), bytes: p.payload.to_vec() };
-                    if events.send(event).await.is_err() {
-                        return;
-                    }
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                warn!(%error, "the existing broker is not reached");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        }
-    }
 }

@@ -8,9 +8,10 @@ use crate::clock::wall_ms;
 use crate::intake::Intake;
 use crate::limits::SNAPSHOT_RECORDS;
 use crate::link::{Link, LinkEvent};
-use crate::status::{Status, alert_json};
+use crate::status::Status;
 use broker::Broker;
 use journal::{Frame, Journal};
+use replica::alert::topic_and_json;
 use replica::fold::Fold;
 use replica::record::Record;
 use replica::uplink::Uplink;
@@ -125,7 +126,7 @@ impl Core {
                     None => {}
                 }
             }
-            let (topic, json) = alert_json(&self.gateway, alert);
+            let (topic, json) = topic_and_json(&self.gateway, alert);
             self.broker.publish(&topic, json.into(), 1, false);
         }
         if let Some((lsn, _)) = fresh.last()

@@ -3,7 +3,9 @@
 
 use crate::core::{Event, Events};
 use crate::limits::{BACKOFF_MS, LINK_PACKET_BYTES_MAX, LINK_REQUESTS_MAX};
+use parking_lot::Mutex;
 use rand::Rng;
+use replica::limits::HEARTBEAT_MS;
 use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, LastWill, MqttOptions, Packet, QoS};
 use schemas::message::{Ack, Bye, FORMAT, Receipt};
 use std::sync::Arc;
@@ -30,6 +32,8 @@ pub struct Link {
     deltas: AsyncClient,
     alerts: AsyncClient,
     hurry: Arc<Notify>,
+    /// The last hello, while the interval connection stands: said again as a sign of life.
+    hello: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Link {
@@ -49,13 +53,18 @@ impl Link {
         let (deltas, delta_loop) = lane("deltas");
         let (alerts, alert_loop) = lane("alerts");
         let down = |what: &str| format!("bridge/v1/{gateway}/down/{what}");
+        let hello = Arc::new(Mutex::new(None));
+        tokio::spawn(heartbeat(gateway.to_owned(), alerts.clone(), hello.clone()));
         tokio::spawn(drive(deltas.clone(), delta_loop, down("ack"), events.clone(), hurry.clone()));
         tokio::spawn(drive(alerts.clone(), alert_loop, down("receipt"), events, hurry.clone()));
-        Self { gateway: gateway.to_owned(), deltas, alerts, hurry }
+        Self { gateway: gateway.to_owned(), deltas, alerts, hurry, hello }
     }
 
     /// Sends a hello or an interval; what does not fit the queue is computed again after the ack's time.
     pub fn send(&self, what: &str, payload: Vec<u8>) {
+        if what == "hello" {
+            *self.hello.lock() = Some(payload.clone());
+        }
         let topic = format!("bridge/v1/{}/up/{what}", self.gateway);
         // At most once: the application's ack decides, and what is lost is computed again.
         if let Err(error) = self.deltas.try_publish(topic, QoS::AtMostOnce, false, payload) {
@@ -74,6 +83,22 @@ impl Link {
     /// A critical alert waits for nobody's backoff.
     pub fn hurry(&self) {
         self.hurry.notify_waiters();
+    }
+}
+
+/// Says hello again and again, beside whatever else is said: so the cloud tells a quiet gateway
+/// from one that is frozen or cut off. It goes on the alerts' connection, where nothing is
+/// waited for, and at most once: only the newest means anything.
+async fn heartbeat(gateway: String, alerts: AsyncClient, hello: Arc<Mutex<Option<Vec<u8>>>>) {
+    let mut beat = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS as u64));
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        let payload = hello.lock().clone();
+        if let Some(payload) = payload {
+            // A full queue means that the connection does not stand.
+            drop(alerts.try_publish(format!("bridge/v1/{gateway}/up/hello"), QoS::AtMostOnce, false, payload));
+        }
     }
 }
 

@@ -5,9 +5,7 @@ use journal::Journal;
 use replica::fold::Fold;
 use replica::record::Refusal;
 use replica::uplink::Uplink;
-use schemas::message::AlertBody;
 use serde::Serialize;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
@@ -98,32 +96,4 @@ impl Status {
             room_s: None,
         }
     }
-}
-
-/// Topic and payload of an alert (contract §4).
-pub fn alert_json(gateway: &str, a: &AlertBody) -> (String, String) {
-    let severity = ["critical", "warning", "info"][usize::from(a.severity.min(2))];
-    let mut body = json!({
-        "id": format!("{gateway}/{:016x}/{}/{}", a.boot, a.seq, a.ordinal),
-        "gateway": gateway,
-        "series": a.series,
-        "severity": severity,
-        "kind": a.kind,
-        "state": if a.state == 0 { "active" } else { "cleared" },
-        "time": a.time_ms,
-        "value": a.value,
-        "message": a.message,
-    });
-    let optional = [
-        ("limit", a.limit.map(Value::from)),
-        ("unit", a.unit.clone().map(Value::from)),
-        ("score", a.score.map(Value::from)),
-        ("baseline", a.baseline.map(Value::from)),
-    ];
-    for (key, value) in optional {
-        if let Some(value) = value {
-            body[key] = value;
-        }
-    }
-    (format!("alerts/{severity}/{gateway}/{}", a.series), body.to_string())
 }

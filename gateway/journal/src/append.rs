@@ -207,6 +207,11 @@ impl Journal {
         self.owner.desk.put(at, bytes);
     }
 
+    /// Records as of which there is a durable snapshot, newest first.
+    pub fn snapshots(&self) -> Vec<Lsn> {
+        self.shared.snapshots.lock().iter().map(|saved| saved.at).collect()
+    }
+
     /// Why readings are refused at present.
     pub fn refusing(&self) -> Option<Refused> {
         self.shared.batch.lock().refusing.clone()

@@ -25,4 +25,7 @@ pub enum Error {
     /// A snapshot that does not decode.
     #[error("snapshot does not decode: {0}")]
     Snapshot(schemas::DecodeError),
+    /// The merged windows' store.
+    #[error("the store of merged windows cannot go on: {0}")]
+    Store(String),
 }

@@ -3,86 +3,112 @@
 //! A deterministic fold over the cloud's own log. Invariants: an interval whose `from` lies
 //! beyond `applied`, or that believes in another boot of the cloud, changes nothing; each
 //! item of any other is judged alone; a merged window is the sum of its entries in the
-//! canonical order (gateway, boot, start, born); a revision is a function of the log.
+//! canonical order (gateway, boot, start, born); a revision is a function of the log. What a
+//! stranger sent and cannot be taken is counted: a record that was logged always folds.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`gateways`] | gateways and their boots |
+//! | [`series`] | names, units and sizes |
+//! | [`window`] | a merged window, and as bytes |
+//! | [`store`] | where windows are kept, the cache before it |
+//! | [`rounds`] | what is to be published when |
+//! | [`saved`] | all but the windows ↔ bytes |
+
+pub mod gateways;
+pub mod rounds;
+pub mod saved;
+pub mod series;
+pub mod store;
+#[cfg(test)]
+mod tests;
+pub mod window;
 
 use crate::error::Error;
+use crate::limits::{
+    ALERTS_AHEAD_MAX, BLOCK_ENTRIES_MAX, CACHED_WINDOWS_MAX, CHANGED_WINDOWS_MAX, GATEWAY_SERIES_MAX, GATEWAYS_MAX, ROUND_WINDOWS_MAX,
+    SOURCES_MAX, WINDOW_BASES_MAX, WINDOW_ENTRIES_MAX, WINDOW_IDLE_MS,
+};
 use crate::record::Record;
 use crate::session::Sessions;
+pub use gateways::{Gateway, Part};
+use rounds::Rounds;
 use schemas::message::{Ack, AlertBody, AlertUp, Delta, FORMAT, Hello, Receipt};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use schemas::{DecodeError, cbor};
+use serde::{Deserialize, Serialize};
+use series::{Catalogue, UNPLACED, valid_gateway, valid_name};
+use std::collections::{BTreeMap, HashSet};
+use store::{Store, StoreError, Windows};
 use telemetry::aggregate::Aggregate;
-use telemetry::{block, window};
+use telemetry::entry::Entry;
+use telemetry::{block, window as tumbling};
+use window::{Held, Published};
+pub use window::{Window, WindowKey};
 
 /// A window is published again at the earliest after this time, in ms (contract §4).
 pub const REPUBLISH_MS: i64 = 1_000;
-/// Windows in one round; the rest follows with the next.
-const ROUND_WINDOWS_MAX: usize = 4_096;
-/// Entries in one block of an interval; a gateway aims at far fewer.
-const BLOCK_ENTRIES_MAX: usize = 1 << 16;
 /// A gateway counts for `complete` when it had the series so long before, in ms.
-const HAD_MS: i64 = 7 * 86_400_000;
+const HAD_MS: i64 = 7 * DAY_MS;
+/// How often windows that are too old leave the store, in ms.
+const DAY_MS: i64 = 86_400_000;
+/// Bytes of a stored config.
+const CONFIG_BYTES_MAX: usize = 1 << 16;
 
-/// Series, size in ms, start.
-pub type WindowKey = (u32, i64, i64);
-type EntryKey = (String, u64, u64);
-
-/// One boot of a gateway, as the cloud knows it.
-#[derive(Debug, Clone, Default)]
-pub struct Part {
-    /// Every record up to here is in.
-    pub applied: u64,
-    /// It is over, and all of it is in.
-    pub ended: bool,
-    /// Its logged clock at `applied`.
-    pub frontier_ms: i64,
-    /// Its readings at or below `applied`, all that may leave, and those that stay.
-    pub readings: u64,
-    /// All that may leave.
-    pub accepted: u64,
-    /// Those that stay on site.
-    pub local: u64,
-    sizes: Vec<i64>,
-    grace_ms: i64,
-    series: HashMap<u32, u32>,
-    alerts: BTreeSet<(u64, u32)>,
+/// What of the config decides what records mean; each boot logs it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BridgeConfig {
+    /// Windows that ended longer ago, in ms, are counted as expired and not merged; none: all are.
+    pub retain_ms: Option<i64>,
 }
 
-/// A gateway, as the cloud knows it.
-#[derive(Debug, Clone, Default)]
-pub struct Gateway {
-    /// By boot.
-    pub boots: BTreeMap<u64, Part>,
-    /// The boot that spoke last.
-    pub boot: u64,
-    /// Clock of the last contact.
-    pub seen_ms: i64,
+impl BridgeConfig {
+    /// As a boot's record carries it.
+    pub fn encode(&self) -> Vec<u8> {
+        cbor::to_vec(self)
+    }
 }
 
-struct Series {
-    name: String,
-    unit: Option<String>,
-    /// Gateway → end of its newest window.
-    gateways: BTreeMap<String, i64>,
-    /// Published size → newest start.
-    newest: BTreeMap<i64, i64>,
-    sizes: BTreeSet<i64>,
+/// An interval that decodes in all its parts.
+pub struct Interval {
+    /// The message.
+    pub delta: Delta,
+    entries: Vec<Entry>,
+    /// Those before it are covered by `to`; the others go ahead.
+    covered: usize,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Published {
-    revision: u64,
-    at_ms: i64,
-    complete: bool,
+impl Interval {
+    /// Entries in it.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// From the bytes of a delta.
+    ///
+    /// # Errors
+    /// The decoder's, for the message or the blocks in it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let delta = Delta::decode(bytes)?;
+        let mut entries = block::decode(&delta.entries, BLOCK_ENTRIES_MAX)?;
+        let covered = entries.len();
+        entries.extend(block::decode(&delta.ahead, BLOCK_ENTRIES_MAX)?);
+        Ok(Self { delta, entries, covered })
+    }
 }
 
 /// A merged window to be published.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Merged {
     /// Series name.
     pub series: String,
     /// Its unit.
     pub unit: Option<String>,
-    /// Size and start in ms.
+    /// Size in ms.
     pub size_ms: i64,
     /// Start.
     pub start_ms: i64,
@@ -109,8 +135,17 @@ pub struct Effects {
     pub alerts: Vec<(String, AlertBody)>,
     /// Windows to publish.
     pub merged: Vec<Merged>,
+    /// Series and sizes in ms whose newest window has expired: retained no longer.
+    pub cleared: Vec<(String, i64)>,
     /// Gateway that the record speaks of.
     pub gateway: Option<String>,
+}
+
+impl Effects {
+    /// Whether it makes messages that a broker must take.
+    pub fn publishes(&self) -> bool {
+        !(self.alerts.is_empty() && self.merged.is_empty() && self.cleared.is_empty())
+    }
 }
 
 /// The cloud's fold.
@@ -122,22 +157,43 @@ pub struct Bridge {
     pub lsn: u64,
     /// The logged clock.
     pub clock_ms: i64,
+    /// What the present boot's records mean.
+    pub config: BridgeConfig,
     /// By name.
     pub gateways: BTreeMap<String, Gateway>,
     /// Durable MQTT sessions of the embedded broker.
     pub sessions: Sessions,
     /// Messages of records up to here were taken by the broker.
     pub cursor: u64,
-    series: Vec<Series>,
-    by_name: HashMap<String, u32>,
-    windows: HashMap<WindowKey, BTreeMap<EntryKey, (u64, Aggregate)>>,
-    published: HashMap<WindowKey, Published>,
-    dirty: BTreeSet<WindowKey>,
-    /// Published windows that are not complete, by the frontier that they wait for.
-    waiting: BTreeSet<(i64, WindowKey)>,
+    /// Windows of rounds up to this record are not built: their messages were taken long ago.
+    pub quiet: u64,
+    /// Messages in the log that this version cannot read, and those beyond a bound.
+    pub spoilt: u64,
+    /// Windows published, revisions counted each.
+    pub rounds_windows: u64,
+    series: Catalogue,
+    windows: Windows,
+    rounds: Rounds,
+    /// Gateways' names by number.
+    names: Vec<String>,
+    /// Their `complete_ms` by number.
+    complete_ms: Vec<i64>,
+    /// Boots by number: the gateway's number and the boot.
+    sources: Vec<(u32, u64)>,
+    /// The day for which windows were last let go.
+    swept: i64,
+}
+
+fn store_error(error: StoreError) -> Error {
+    Error::Store(error.to_string())
 }
 
 impl Bridge {
+    /// An empty fold whose windows are kept in `store`.
+    pub fn new(store: Box<dyn Store>) -> Self {
+        Self { windows: Windows::new(store), ..Self::default() }
+    }
+
     /// Whether an interval may be logged; otherwise the answer that goes back at once.
     ///
     /// # Errors
@@ -148,6 +204,27 @@ impl Bridge {
             return Err(self.ack(gateway, delta, false, false));
         }
         Ok(())
+    }
+
+    /// Whether there is room for a gateway and a boot, known or new.
+    pub fn has_room(&self, gateway: &str, boot: u64) -> bool {
+        self.part(gateway, boot).is_some()
+            || (valid_gateway(gateway)
+                && self.sources.len() < SOURCES_MAX
+                && (self.names.len() < GATEWAYS_MAX || self.gateways.contains_key(gateway)))
+    }
+
+    /// Whether an alert can be published, and remembered until its interval comes.
+    pub fn can_take(&self, gateway: &str, alert: &AlertBody) -> bool {
+        let ahead = self.part(gateway, alert.boot).map_or(0, |p| p.alerts.len());
+        publishable(alert) && ahead < ALERTS_AHEAD_MAX && self.has_room(gateway, alert.boot)
+    }
+
+    /// Whether a hello says nothing new: then it is a sign of life, and not logged.
+    pub fn knows(&self, gateway: &str, hello: &Hello) -> bool {
+        let parent = hello.parent.and_then(|(boot, end)| Some((self.part(gateway, boot)?, end)));
+        self.part(gateway, hello.boot).is_some_and(|p| p.sizes == hello.sizes && p.grace_ms == hello.grace_ms)
+            && parent.is_none_or(|(p, end)| p.ended || p.end == Some(end))
     }
 
     fn part(&self, gateway: &str, boot: u64) -> Option<&Part> {
@@ -163,7 +240,7 @@ impl Bridge {
             applied: part.map_or(0, |p| p.applied),
             cloud_boot: self.boot,
             ahead,
-            shed: 0,
+            shed: part.map_or(0, |p| p.shed),
             need_defs,
             readings: part.map_or(0, |p| p.readings),
         }
@@ -172,246 +249,455 @@ impl Bridge {
     /// Folds one record of the cloud's log.
     ///
     /// # Errors
-    /// For a kind or bytes that this version cannot read.
+    /// For a kind that this version does not know, and when the store cannot go on.
     pub fn apply(&mut self, lsn: u64, kind: u8, payload: &[u8]) -> Result<Effects, Error> {
+        self.apply_decoded(lsn, kind, payload, None)
+    }
+
+    /// The same for a record whose interval was decoded before it was logged.
+    ///
+    /// # Errors
+    /// As [`Bridge::apply`].
+    pub fn apply_decoded(&mut self, lsn: u64, kind: u8, payload: &[u8], decoded: Option<Interval>) -> Result<Effects, Error> {
         let (advance, record) = Record::decode(kind, payload)?;
         self.lsn = lsn;
         self.clock_ms = self.clock_ms.saturating_add(i64::try_from(advance).unwrap_or(i64::MAX));
         let mut effects = Effects::default();
-        let bad = |source| Error::Record { kind, source };
         match record {
-            Record::Boot { boot, .. } => {
+            Record::Boot { boot, config, .. } => {
                 self.boot = boot;
+                // The first programs logged none.
+                self.config = cbor::from_slice(config, CONFIG_BYTES_MAX).unwrap_or_default();
                 self.sessions.restart(self.clock_ms);
             }
             Record::Session { number, event } => self.sessions.apply(self.clock_ms, number, event),
             Record::Cursor { lsn } => self.cursor = self.cursor.max(lsn),
-            Record::Hello { gateway, bytes } => {
-                let hello = Hello::decode(bytes).map_err(bad)?;
-                let clock_ms = self.clock_ms;
-                let known = self.gateways.entry(gateway.to_owned()).or_default();
-                (known.boot, known.seen_ms) = (hello.boot, clock_ms);
-                let part = known.boots.entry(hello.boot).or_default();
-                (part.sizes, part.grace_ms) = (hello.sizes, hello.grace_ms);
-                effects.gateway = Some(gateway.to_owned());
-            }
-            Record::AlertUp { gateway, bytes } => {
-                let alert = AlertUp::decode(bytes).map_err(bad)?.alert;
-                let (boot, seq, ordinal) = (alert.boot, alert.seq, alert.ordinal);
-                if self.first_time(gateway, &alert) {
-                    effects.alerts.push((gateway.to_owned(), alert));
-                }
-                let receipt = Receipt { format: FORMAT, boot, seq, ordinal, cloud_boot: self.boot };
-                effects.receipt = Some((gateway.to_owned(), receipt));
-            }
-            Record::Interval { gateway, bytes } => {
-                let delta = Delta::decode(bytes).map_err(bad)?;
-                effects.gateway = Some(gateway.to_owned());
-                self.interval(gateway, delta, &mut effects).map_err(bad)?;
-            }
-            Record::Round => effects.merged = self.round(),
+            Record::Hello { gateway, bytes } => match Hello::decode(bytes) {
+                Ok(hello) => self.hello(gateway, &hello, &mut effects).map_err(store_error)?,
+                Err(_) => self.spoilt += 1,
+            },
+            Record::AlertUp { gateway, bytes } => match AlertUp::decode(bytes) {
+                Ok(up) => self.urgent(gateway, up.alert, &mut effects),
+                Err(_) => self.spoilt += 1,
+            },
+            Record::Interval { gateway, bytes } => match decoded.map_or_else(|| Interval::decode(bytes), Ok) {
+                Ok(interval) => self.interval(gateway, interval, &mut effects).map_err(store_error)?,
+                Err(_) => self.spoilt += 1,
+            },
+            Record::Round => effects.merged = self.round().map_err(store_error)?,
             _ => {}
         }
+        self.sweep(&mut effects);
         Ok(effects)
     }
 
-    /// Remembers an alert's id; whether it is new.
-    fn first_time(&mut self, gateway: &str, alert: &AlertBody) -> bool {
-        let part = self.gateways.entry(gateway.to_owned()).or_default().boots.entry(alert.boot).or_default();
-        alert.seq > part.applied && part.alerts.insert((alert.seq, alert.ordinal))
+    /// A gateway and its boot, known from here on; false where there is no room.
+    fn open(&mut self, gateway: &str, boot: u64) -> bool {
+        if !self.has_room(gateway, boot) {
+            return false;
+        }
+        let number = self.names.len() as u32;
+        let known = self.gateways.entry(gateway.to_owned()).or_insert_with(|| {
+            self.names.push(gateway.to_owned());
+            self.complete_ms.push(i64::MAX);
+            Gateway::new(number)
+        });
+        let (number, source) = (known.number, self.sources.len() as u32);
+        known.boots.entry(boot).or_insert_with(|| {
+            self.sources.push((number, boot));
+            Part { number: source, ..Part::default() }
+        });
+        known.seen_ms = self.clock_ms;
+        true
     }
 
-    fn interval(&mut self, gateway: &str, delta: Delta, effects: &mut Effects) -> Result<(), schemas::DecodeError> {
+    fn hello(&mut self, gateway: &str, hello: &Hello, effects: &mut Effects) -> Result<(), StoreError> {
+        if !self.open(gateway, hello.boot) {
+            self.spoilt += 1;
+            return Ok(());
+        }
+        let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+        known.boot = hello.boot;
+        known.change(hello.boot, |p| p.set_windows(&hello.sizes, hello.grace_ms));
+        if let Some((parent, end)) = hello.parent {
+            known.change(parent, |p| p.end = Some(end));
+        }
+        effects.gateway = Some(gateway.to_owned());
+        self.recheck(gateway)
+    }
+
+    fn urgent(&mut self, gateway: &str, alert: AlertBody, effects: &mut Effects) {
+        if !self.can_take(gateway, &alert) || !self.open(gateway, alert.boot) {
+            self.spoilt += 1;
+            return;
+        }
+        let receipt = Receipt { format: FORMAT, boot: alert.boot, seq: alert.seq, ordinal: alert.ordinal, cloud_boot: self.boot };
+        effects.receipt = Some((gateway.to_owned(), receipt));
+        self.first_time(gateway, alert, effects);
+    }
+
+    /// Remembers an alert's id, and shows it if that is new.
+    fn first_time(&mut self, gateway: &str, alert: AlertBody, effects: &mut Effects) {
+        let part = self.gateways.get_mut(gateway).and_then(|g| g.boots.get_mut(&alert.boot));
+        if part.is_some_and(|p| alert.seq > p.applied && p.alerts.insert((alert.seq, alert.ordinal))) {
+            effects.alerts.push((gateway.to_owned(), alert));
+        }
+    }
+
+    fn interval(&mut self, gateway: &str, interval: Interval, effects: &mut Effects) -> Result<(), StoreError> {
+        let Interval { delta, entries, covered } = interval;
         if let Err(ack) = self.admit(gateway, &delta) {
             effects.ack = Some((gateway.to_owned(), ack));
             return Ok(());
         }
-        let mut entries = block::decode(&delta.entries, BLOCK_ENTRIES_MAX)?;
-        entries.extend(block::decode(&delta.ahead, BLOCK_ENTRIES_MAX)?);
-        for definition in &delta.defs {
-            let series = self.define(&definition.name, definition.unit.as_deref());
-            let part = self.gateways.entry(gateway.to_owned()).or_default().boots.entry(delta.boot).or_default();
-            part.series.insert(definition.number, series);
+        if !self.open(gateway, delta.boot) {
+            self.spoilt += 1;
+            return Ok(());
         }
-        let clock_ms = self.clock_ms;
-        let known = self.gateways.entry(gateway.to_owned()).or_default();
-        known.seen_ms = clock_ms;
-        let part = known.boots.entry(delta.boot).or_default();
-        if entries.iter().any(|e| !part.series.contains_key(&e.series)) {
+        effects.gateway = Some(gateway.to_owned());
+        self.define(gateway, &delta);
+        let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+        let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
+        let unknown = |series: u32| !part.series.contains_key(&series);
+        if entries.iter().any(|e| unknown(e.series)) || delta.marks.iter().any(|m| unknown(m.series)) {
             effects.ack = Some((gateway.to_owned(), self.ack(gateway, &delta, false, true)));
             return Ok(());
         }
-        (part.sizes, part.grace_ms) = (delta.sizes.clone(), delta.grace_ms);
-        let applied = part.applied;
-        let places: Vec<(u32, telemetry::entry::Entry)> =
-            entries.into_iter().filter_map(|e| Some((*part.series.get(&e.series)?, e))).collect();
-        for (series, e) in places {
-            if e.version <= applied {
-                continue;
+        known.change(delta.boot, |p| {
+            p.set_windows(&delta.sizes, delta.grace_ms);
+            // Who goes on is not over: a clone of a boot that ended, or the disk it was taken from.
+            if delta.to > p.applied && !delta.ended {
+                (p.ended, p.end) = (false, None);
             }
-            let key = (series, e.size_ms, e.start_ms);
-            let window = self.windows.entry(key).or_default();
-            let name = (gateway.to_owned(), delta.boot, e.born);
-            if window.get(&name).is_some_and(|(version, _)| *version >= e.version) {
-                continue;
-            }
-            window.insert(name, (e.version, e.aggregate));
-            self.touch(gateway, series, &delta.sizes, e.size_ms, e.start_ms);
-        }
-        for alert in delta.alerts.iter().cloned() {
-            if self.first_time(gateway, &alert) {
-                effects.alerts.push((gateway.to_owned(), alert));
+        });
+        self.join(gateway, &delta, entries, covered)?;
+        self.give_up(gateway, &delta)?;
+        for alert in delta.alerts.iter() {
+            if publishable(alert) && alert.boot == delta.boot {
+                self.first_time(gateway, alert.clone(), effects);
+            } else if let Some(known) = self.gateways.get_mut(gateway) {
+                known.refused += 1;
             }
         }
-        let Some(part) = self.gateways.get_mut(gateway).and_then(|g| g.boots.get_mut(&delta.boot)) else { return Ok(()) };
-        (part.accepted, part.local) = (part.accepted.max(delta.accepted), part.local.max(delta.local));
-        if delta.to > part.applied {
-            (part.applied, part.readings, part.frontier_ms) = (delta.to, delta.readings_to, part.frontier_ms.max(delta.frontier_ms));
+        if let Some(known) = self.gateways.get_mut(gateway) {
+            if !delta.ended {
+                known.boot = delta.boot;
+            }
+            known.change(delta.boot, |p| {
+                (p.accepted, p.local) = (p.accepted.max(delta.accepted), p.local.max(delta.local));
+                if delta.to > p.applied {
+                    (p.applied, p.readings, p.frontier_ms) = (delta.to, delta.readings_to, p.frontier_ms.max(delta.frontier_ms));
+                }
+                p.ended |= delta.ended && p.applied == delta.to;
+                p.alerts.retain(|(seq, _)| *seq > p.applied);
+                p.marks.retain(|_, seq| *seq > p.applied);
+            });
         }
-        part.ended |= delta.ended && part.applied == delta.to;
-        let applied = part.applied;
-        part.alerts.retain(|(seq, _)| *seq > applied);
-        let frontier = if part.ended { i64::MAX } else { part.frontier_ms };
-        self.recheck(frontier);
+        self.recheck(gateway)?;
         effects.ack = Some((gateway.to_owned(), self.ack(gateway, &delta, true, false)));
         Ok(())
     }
 
-    /// The first unit owns a series; another goes to a series of its own (contract §3).
-    fn define(&mut self, name: &str, unit: Option<&str>) -> u32 {
-        if let Some(&number) = self.by_name.get(name) {
-            let series = &mut self.series[number as usize];
-            match (&series.unit, unit) {
-                (Some(owner), Some(unit)) if owner != unit => return self.define(&format!("{name}@{unit}"), Some(unit)),
-                (None, Some(unit)) => series.unit = Some(unit.to_owned()),
-                _ => {}
+    fn define(&mut self, gateway: &str, delta: &Delta) {
+        for definition in &delta.defs {
+            let number = self.series.define(&definition.name, definition.unit.as_deref());
+            let Some(known) = self.gateways.get_mut(gateway) else { return };
+            let Some(part) = known.boots.get_mut(&delta.boot) else { return };
+            let full = part.series.len() >= GATEWAY_SERIES_MAX && !part.series.contains_key(&definition.number);
+            if number == UNPLACED && part.series.get(&definition.number) != Some(&UNPLACED) {
+                known.refused += 1;
             }
-            return number;
+            if !full {
+                part.series.insert(definition.number, number);
+            }
         }
-        let number = self.series.len() as u32;
-        self.series.push(Series {
-            name: name.to_owned(),
-            unit: unit.map(str::to_owned),
-            gateways: BTreeMap::new(),
-            newest: BTreeMap::new(),
-            sizes: BTreeSet::new(),
-        });
-        self.by_name.insert(name.to_owned(), number);
-        number
+    }
+
+    fn join(&mut self, gateway: &str, delta: &Delta, entries: Vec<Entry>, covered: usize) -> Result<(), StoreError> {
+        let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+        let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
+        let oldest_ms = self.config.retain_ms.map_or(i64::MIN, |retain| self.clock_ms.saturating_sub(retain));
+        let mut touched = HashSet::new();
+        for (i, e) in entries.into_iter().enumerate() {
+            let series = part.series.get(&e.series).copied().unwrap_or(UNPLACED);
+            if e.version <= part.applied {
+                continue;
+            }
+            if series == UNPLACED {
+                known.refused += u64::from(i < covered);
+                continue;
+            }
+            if e.start_ms.saturating_add(e.size_ms) < oldest_ms {
+                // What goes ahead comes once more, covered.
+                if i < covered {
+                    known.expired = (known.expired.0 + 1, known.expired.1.saturating_add(e.aggregate.count()));
+                }
+                continue;
+            }
+            let key = (series, e.size_ms, e.start_ms);
+            let held = Held { source: part.number, born: e.born, version: e.version, aggregate: e.aggregate };
+            let mut is_full = false;
+            let is_new = self.windows.change(key, self.clock_ms, |w| {
+                is_full = w.entries.len() >= WINDOW_ENTRIES_MAX && w.entry(held.source, held.born).is_none();
+                !is_full && w.join(held)
+            })?;
+            known.refused += u64::from(is_full && i < covered);
+            if is_new {
+                touched.insert(key);
+            }
+        }
+        let number = known.number;
+        let mut touched: Vec<WindowKey> = touched.into_iter().collect();
+        touched.sort_unstable();
+        touched.into_iter().try_for_each(|key| self.touch(number, &delta.sizes, key))
+    }
+
+    /// Entries that the gateway gave up: what of them is not here, is shed.
+    fn give_up(&mut self, gateway: &str, delta: &Delta) -> Result<(), StoreError> {
+        for mark in &delta.marks {
+            let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+            let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
+            let name = (mark.series, mark.size_ms, mark.start_ms, mark.born);
+            if mark.version <= part.applied || part.marks.contains_key(&name) {
+                continue;
+            }
+            let held = match part.series.get(&mark.series) {
+                Some(&series) if series != UNPLACED => {
+                    let window = self.windows.load((series, mark.size_ms, mark.start_ms), self.clock_ms)?;
+                    window.entry(part.number, mark.born).map_or(0, |e| e.aggregate.count())
+                }
+                _ => 0,
+            };
+            known.change(delta.boot, |p| {
+                p.shed = p.shed.saturating_add(mark.count.saturating_sub(held));
+                p.marks.insert(name, mark.shed_seq);
+            });
+        }
+        Ok(())
     }
 
     /// A base window changed: so did every published window that it is part of.
-    fn touch(&mut self, gateway: &str, number: u32, sizes: &[i64], base_ms: i64, start_ms: i64) {
-        let series = &mut self.series[number as usize];
-        let end = start_ms + base_ms;
-        let last = series.gateways.entry(gateway.to_owned()).or_insert(end);
-        *last = (*last).max(end);
-        series.sizes.extend(sizes.iter().copied().filter(|s| *s > 0));
+    fn touch(&mut self, gateway: u32, sizes: &[i64], (number, base_ms, start_ms): WindowKey) -> Result<(), StoreError> {
+        let Some(series) = self.series.list_mut().get_mut(number as usize) else { return Ok(()) };
+        series.had(gateway, start_ms.saturating_add(base_ms), sizes);
         for &size in &series.sizes {
-            if size % base_ms == 0 {
-                let start = window::start_of(start_ms, size);
-                let newest = series.newest.entry(size).or_insert(start);
-                *newest = (*newest).max(start);
-                self.dirty.insert((number, size, start));
+            if size % base_ms != 0 || size / base_ms > WINDOW_BASES_MAX {
+                continue;
+            }
+            let start = tumbling::start_of(start_ms, size);
+            let newest = series.newest.entry(size).or_insert(start);
+            *newest = (*newest).max(start);
+            let key = (number, size, start);
+            if !self.rounds.holds(key) {
+                let published = self.windows.load(key, self.clock_ms)?.published;
+                self.rounds.add(key, due_ms(published));
             }
         }
+        Ok(())
     }
 
-    /// A frontier moved: windows that waited for it may be complete.
-    fn recheck(&mut self, frontier_ms: i64) {
-        let reached: Vec<(i64, WindowKey)> = self.waiting.iter().take_while(|(at, _)| *at <= frontier_ms).copied().collect();
-        for (at, key) in reached {
-            if self.complete(key) {
-                self.waiting.remove(&(at, key));
-                self.dirty.insert(key);
+    /// A gateway's boots went on: windows that waited for it may be complete.
+    fn recheck(&mut self, gateway: &str) -> Result<(), StoreError> {
+        let Some(known) = self.gateways.get(gateway) else { return Ok(()) };
+        let number = known.number;
+        self.complete_ms[number as usize] = known.complete_ms;
+        for key in self.rounds.reached(number, known.complete_ms) {
+            match self.blocker(key) {
+                Some(other) => self.rounds.wait(other, key.2.saturating_add(key.1), key),
+                None => {
+                    let published = self.windows.load(key, self.clock_ms)?.published;
+                    if !published.complete {
+                        self.rounds.add(key, due_ms(published));
+                    }
+                }
             }
         }
+        Ok(())
     }
 
-    fn complete(&self, (number, size, start): WindowKey) -> bool {
-        let end = start + size;
-        self.series[number as usize].gateways.iter().filter(|(_, last)| **last >= end - HAD_MS).all(|(name, _)| {
-            self.gateways.get(name).is_some_and(|g| g.boots.values().all(|p| p.ended || p.frontier_ms >= end + p.grace_ms))
-        })
+    /// The first gateway for which a window is not complete (contract §4).
+    fn blocker(&self, (number, size, start): WindowKey) -> Option<u32> {
+        let end = start.saturating_add(size);
+        let had = self.series.list().get(number as usize)?.gateways.iter().filter(|(_, last)| **last >= end.saturating_sub(HAD_MS));
+        had.map(|(gateway, _)| *gateway).find(|gateway| self.complete_ms.get(*gateway as usize).is_none_or(|until| *until < end))
     }
 
     /// Whether a round now would publish something.
     pub fn round_due(&self, clock_ms: i64) -> bool {
-        self.dirty.iter().any(|key| self.eligible(*key, clock_ms))
+        self.rounds.next_ms().is_some_and(|at| at <= clock_ms)
     }
 
     /// Whether anything waits for a round.
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        self.rounds.due() > 0
     }
 
-    fn eligible(&self, key: WindowKey, clock_ms: i64) -> bool {
-        self.published.get(&key).is_none_or(|p| clock_ms - p.at_ms >= REPUBLISH_MS)
+    /// Windows that changed and are not published; those that wait to be complete; those in memory.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.rounds.due(), self.rounds.waiting(), self.windows.cached())
     }
 
-    fn round(&mut self) -> Vec<Merged> {
-        let keys: Vec<WindowKey> =
-            self.dirty.iter().copied().filter(|k| self.eligible(*k, self.clock_ms)).take(ROUND_WINDOWS_MAX).collect();
-        let mut out = Vec::with_capacity(keys.len());
-        for key in keys {
-            self.dirty.remove(&key);
-            let complete = self.complete(key);
-            let before = self.published.get(&key).copied().unwrap_or_default();
-            let now = Published { revision: before.revision + 1, at_ms: self.clock_ms, complete: complete || before.complete };
-            self.published.insert(key, now);
-            if !now.complete {
-                // The least grace: the check itself asks every boot for its own.
-                self.waiting.insert((key.2 + key.1, key));
+    /// Series known.
+    pub fn series(&self) -> usize {
+        self.series.list().len()
+    }
+
+    fn round(&mut self) -> Result<Vec<Merged>, StoreError> {
+        let mut out = Vec::new();
+        for _ in 0..ROUND_WINDOWS_MAX {
+            let Some(key) = self.rounds.take(self.clock_ms) else { break };
+            let blocker = self.blocker(key);
+            let at_ms = self.clock_ms;
+            let mut complete = blocker.is_none();
+            self.windows.change(key, at_ms, |w| {
+                complete |= w.published.complete;
+                w.published = Published { revision: w.published.revision + 1, at_ms, complete };
+                true
+            })?;
+            if let Some(gateway) = blocker.filter(|_| !complete) {
+                self.rounds.wait(gateway, key.2.saturating_add(key.1), key);
             }
-            out.extend(self.merged(key));
+            self.rounds_windows += 1;
+            if self.lsn > self.quiet {
+                out.extend(self.build(key)?);
+            }
         }
-        out
+        Ok(out)
     }
 
     /// A window as it stands, with the revision that was published last.
-    pub fn merged(&self, key: WindowKey) -> Option<Merged> {
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn merged(&mut self, key: WindowKey) -> Result<Option<Merged>, Error> {
+        self.build(key).map_err(store_error)
+    }
+
+    fn build(&mut self, key: WindowKey) -> Result<Option<Merged>, StoreError> {
         let (number, size_ms, start_ms) = key;
-        let series = self.series.get(number as usize)?;
-        let published = self.published.get(&key)?;
-        let mut parts: Vec<(&EntryKey, i64, &Aggregate)> = Vec::new();
-        for &base in series.sizes.iter().filter(|b| size_ms % **b == 0) {
+        let Some(series) = self.series.list().get(number as usize) else { return Ok(None) };
+        let published = self.windows.load(key, self.clock_ms)?.published;
+        if published.revision == 0 {
+            return Ok(None);
+        }
+        let end_ms = start_ms.saturating_add(size_ms);
+        let mut bases = Vec::new();
+        for &base in series.sizes.iter().filter(|base| size_ms % **base == 0 && size_ms / **base <= WINDOW_BASES_MAX) {
             let mut at = start_ms;
-            while at < start_ms + size_ms {
-                for (name, (_, aggregate)) in self.windows.get(&(number, base, at)).into_iter().flatten() {
-                    let kept = self.part(&name.0, name.1).map(|p| window::kept(&p.sizes)).unwrap_or_default();
-                    if window::base_for(&kept, size_ms) == Some(base) {
-                        parts.push((name, at, aggregate));
-                    }
-                }
-                at += base;
+            while at < end_ms {
+                self.windows.load((number, base, at), self.clock_ms)?;
+                bases.push((base, at));
+                at = at.saturating_add(base);
             }
         }
-        parts.sort_by(|a, b| (&a.0.0, a.0.1, a.1, a.0.2).cmp(&(&b.0.0, b.0.1, b.1, b.0.2)));
+        let mut parts: Vec<(&str, u64, i64, u64, &Aggregate)> = Vec::new();
+        for (base, at) in bases {
+            for held in self.windows.peek((number, base, at)).map_or(&[][..], |w| &w.entries) {
+                let Some(&(gateway, boot)) = self.sources.get(held.source as usize) else { continue };
+                let name = self.names[gateway as usize].as_str();
+                let kept = self.part(name, boot).map_or(&[][..], |p| &p.kept);
+                if tumbling::base_for(kept, size_ms) == Some(base) {
+                    parts.push((name, boot, at, held.born, &held.aggregate));
+                }
+            }
+        }
+        parts.sort_by_key(|(name, boot, at, born, _)| (*name, *boot, *at, *born));
         let mut sum: Option<Aggregate> = None;
-        let mut gateways = BTreeMap::new();
-        for (name, _, aggregate) in parts {
-            *gateways.entry(name.0.clone()).or_insert(0) += aggregate.count();
+        let mut gateways: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, _, _, _, aggregate) in parts {
+            match gateways.get_mut(name) {
+                Some(count) => *count += aggregate.count(),
+                None => drop(gateways.insert(name.to_owned(), aggregate.count())),
+            }
             match &mut sum {
                 Some(sum) => sum.merge(aggregate),
                 None => sum = Some(aggregate.clone()),
             }
         }
-        Some(Merged {
+        let Some(aggregate) = sum else { return Ok(None) };
+        Ok(Some(Merged {
             series: series.name.clone(),
             unit: series.unit.clone(),
             size_ms,
             start_ms,
-            aggregate: sum?,
+            aggregate,
             gateways,
             revision: published.revision,
             complete: published.complete,
-            newest: series.newest.get(&size_ms).is_some_and(|n| start_ms >= *n),
-        })
+            newest: series.newest.get(&size_ms).is_some_and(|newest| start_ms >= *newest),
+        }))
     }
 
-    /// The newest published window of each series and size: what is retained.
-    pub fn newest(&self) -> Vec<Merged> {
-        let keys = self.series.iter().enumerate().flat_map(|(n, s)| s.newest.iter().map(move |(size, start)| (n as u32, *size, *start)));
-        keys.filter_map(|key| self.merged(key)).collect()
+    /// The newest published window of each series and size: what is retained. One that changed
+    /// since is left out; it is published again in a moment.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn newest(&mut self, mut each: impl FnMut(Merged)) -> Result<(), Error> {
+        for number in 0..self.series.list().len() as u32 {
+            let newest: Vec<(i64, i64)> = self.series.list()[number as usize].newest.iter().map(|(size, start)| (*size, *start)).collect();
+            for (size, start) in newest {
+                let key = (number, size, start);
+                if !self.rounds.holds(key)
+                    && let Some(merged) = self.merged(key)?
+                {
+                    each(merged);
+                }
+            }
+            self.windows.trim(CACHED_WINDOWS_MAX / 4);
+        }
+        Ok(())
     }
+
+    /// Once a day, windows that ended too long ago leave the store.
+    fn sweep(&mut self, effects: &mut Effects) {
+        let Some(retain_ms) = self.config.retain_ms else { return };
+        let day = self.clock_ms.div_euclid(DAY_MS);
+        if std::mem::replace(&mut self.swept, day) == day {
+            return;
+        }
+        let oldest_ms = self.clock_ms.saturating_sub(retain_ms);
+        let mut largest_ms = 0;
+        for series in self.series.list_mut() {
+            largest_ms = largest_ms.max(series.sizes.last().copied().unwrap_or(0));
+            let name = &series.name;
+            series.newest.retain(|size, start| {
+                let stays = start.saturating_add(*size) >= oldest_ms;
+                if !stays {
+                    effects.cleared.push((name.clone(), *size));
+                }
+                stays
+            });
+        }
+        self.rounds.forget(oldest_ms);
+        // A larger window that is not over yet is still added up from them.
+        self.windows.forget(oldest_ms.saturating_sub(largest_ms));
+    }
+
+    /// Whether so much is in memory that [`Bridge::flush`] is due.
+    pub fn is_full(&self) -> bool {
+        self.windows.changed() >= CHANGED_WINDOWS_MAX || self.windows.cached() >= CACHED_WINDOWS_MAX
+    }
+
+    /// Writes the windows and all else, as of the last record, to the store.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let mut windows = std::mem::take(&mut self.windows);
+        let idle_ms = self.clock_ms.saturating_sub(WINDOW_IDLE_MS);
+        let written = windows.flush(self.lsn, &|| self.save(), idle_ms, CACHED_WINDOWS_MAX / 2);
+        self.windows = windows;
+        written.map_err(store_error)
+    }
+}
+
+/// When a window may be published again.
+fn due_ms(published: Published) -> i64 {
+    if published.revision == 0 { i64::MIN } else { published.at_ms.saturating_add(REPUBLISH_MS) }
+}
+
+/// Whether an alert can be a message: its series a topic, its value a number.
+fn publishable(alert: &AlertBody) -> bool {
+    valid_name(&alert.series) && !alert.value.is_nan()
 }

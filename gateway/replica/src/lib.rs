@@ -12,10 +12,12 @@
 //! | [`fold`] | committed record → windows, detectors, alerts, ledger |
 //! | [`frame`] | a committed frame folded, minding what is missing before it |
 //! | [`outbox`] | sealed entries and alerts that the cloud may not have yet |
+//! | [`alert`] | an alert as topic and JSON, the same at gateway and cloud |
 //! | [`session`] | MQTT sessions as the log knows them, with their redelivery memory |
 //! | [`snapshot`] | the fold as of record N ↔ bytes |
 //! | [`join`] | the cloud's half: intervals joined, windows merged and revised |
 //! | [`uplink`] | the gateway's half of the protocol: intervals, acks, urgent lane |
+pub mod alert;
 pub mod error;
 pub mod fold;
 pub mod frame;

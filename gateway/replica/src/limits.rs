@@ -32,3 +32,42 @@ pub const IDLE_FRONTIER_MS: i64 = 30_000;
 
 /// An alert without a receipt is sent again on the urgent lane after this time, in ms.
 pub const RECEIPT_WAIT_MS: i64 = 3_000;
+
+/// Gateways of one bridge; a message of one more is ignored with a warning. Strangers can invent names.
+pub const GATEWAYS_MAX: usize = 100_000;
+
+/// Boots of all gateways; kept for good, some 300 bytes each. An interval of one more is not taken.
+pub const SOURCES_MAX: usize = 1 << 22;
+
+/// Series of one gateway, as one interval may define; entries of more are counted, not merged.
+pub const GATEWAY_SERIES_MAX: usize = schemas::limits::DEFINITIONS_MAX;
+
+/// Alerts of one boot beyond `applied` that the urgent lane brought. One more gets no receipt;
+/// the interval that covers it brings it.
+pub const ALERTS_AHEAD_MAX: usize = 1 << 16;
+
+/// Entries of one window: a late reading each opens one. More are counted, not merged.
+pub const WINDOW_ENTRIES_MAX: usize = 1 << 15;
+
+/// Windows that one published window is added up from; a day of seconds. Sizes with more are not published.
+pub const WINDOW_BASES_MAX: i64 = 86_400;
+
+/// Entries in one block of an interval; a gateway aims at far fewer.
+pub const BLOCK_ENTRIES_MAX: usize = 1 << 16;
+
+/// Windows in one round of publishing; the rest follows with the next.
+pub const ROUND_WINDOWS_MAX: usize = 4_096;
+
+/// Windows changed in memory before they are written: some 700 bytes each, and folded again in seconds.
+pub const CHANGED_WINDOWS_MAX: usize = 1 << 18;
+
+/// Windows in memory in all; beyond, those that did not change are read again.
+pub const CACHED_WINDOWS_MAX: usize = 1 << 20;
+
+/// Windows that nobody asked for so long leave the memory with the next write, in ms: longer
+/// than the windows of a minute take to be added up.
+pub const WINDOW_IDLE_MS: i64 = 120_000;
+
+/// A gateway that is connected gives a sign of life this often, in ms, whatever else it says: so
+/// the cloud tells a quiet one from one that is gone, within 15 s (contract §4).
+pub const HEARTBEAT_MS: i64 = 4_000;

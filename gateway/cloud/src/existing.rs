@@ -1,0 +1,89 @@
+//! A broker that is already there: gateways' messages come from it, and what is published goes
+//! to it. The session is durable, so that it keeps alerts while the bridge is away; that a
+//! message is acknowledged to it means nothing, as gateways wait for the application's answer.
+
+use crate::core::{Event, Events};
+use crate::inbound::wire;
+use crate::limits::{BACKOFF_MS, EVENTS_MAX, OUTBOX_INFLIGHT_MAX, PACKET_BYTES_MAX};
+use crate::outbound::Outbox;
+use rand::Rng;
+use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, Outgoing, Packet, QoS};
+use settings::BrokerUrl;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// What gateways say.
+const FILTER: &str = "bridge/v1/+/up/#";
+
+/// A client of the broker, not connected yet.
+///
+/// # Errors
+/// When the data dir does not take the client's identifier.
+pub fn client(data_dir: &Path, broker: &BrokerUrl) -> io::Result<(AsyncClient, EventLoop)> {
+    let mut options = MqttOptions::new(client_id(data_dir)?, broker.host.clone(), broker.port);
+    options.set_keep_alive(Duration::from_secs(10)).set_clean_session(false);
+    options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX).set_inflight(OUTBOX_INFLIGHT_MAX as u16 * 2);
+    options.set_pending_throttle(Duration::ZERO);
+    Ok(AsyncClient::new(options, EVENTS_MAX + 2 * OUTBOX_INFLIGHT_MAX))
+}
+
+/// The identifier under which the broker keeps the session: drawn once for a data dir.
+fn client_id(data_dir: &Path) -> io::Result<String> {
+    let path = data_dir.join("client-id");
+    if let Ok(found) = std::fs::read_to_string(&path)
+        && found.starts_with("tidegate-cloud-")
+    {
+        return Ok(found);
+    }
+    let id = format!("tidegate-cloud-{:016x}", rand::random::<u64>());
+    std::fs::write(&path, &id)?;
+    Ok(id)
+}
+
+/// Speaks with the broker for as long as the process lives.
+pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>, events: Events) {
+    let mut wait_ms = BACKOFF_MS.0;
+    let mut up = false;
+    loop {
+        match mqtt.poll().await {
+            Ok(Mqtt::Incoming(Packet::ConnAck(ack))) => {
+                // Also of a session that it kept: it may keep less than it says.
+                if client.try_subscribe(FILTER, QoS::AtLeastOnce).is_err() {
+                    warn!("the queue to the existing broker is full of itself");
+                    continue;
+                }
+                outbox.connected();
+                info!(kept = ack.session_present, "the existing broker is there");
+                up = true;
+                if !ack.session_present && events.send(Event::Anew).await.is_err() {
+                    return;
+                }
+            }
+            Ok(Mqtt::Incoming(Packet::SubAck(_))) => wait_ms = BACKOFF_MS.0,
+            Ok(Mqtt::Incoming(Packet::Publish(p))) => {
+                if let Some((gateway, what)) = wire(&p.topic) {
+                    let event =
+                        Event::Wire { gateway: gateway.to_owned(), what: what.to_owned(), bytes: p.payload.to_vec(), at: Instant::now() };
+                    if events.send(event).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Ok(Mqtt::Outgoing(Outgoing::Publish(packet))) => outbox.sent(packet),
+            Ok(Mqtt::Incoming(Packet::PubAck(ack))) => outbox.acked(ack.pkid),
+            Ok(_) => {}
+            Err(error) => {
+                outbox.disconnected(&mut mqtt);
+                if std::mem::replace(&mut up, false) || wait_ms == BACKOFF_MS.0 {
+                    warn!(%error, "the existing broker is not reached");
+                }
+                let pause = rand::rng().random_range(0..=wait_ms);
+                wait_ms = (wait_ms * 2).min(BACKOFF_MS.1);
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Bounds of the bridge, each with its reason and what happens there.
+
+use std::time::Duration;
+
+/// Events waiting for the core; a full queue holds the gateways.
+pub const EVENTS_MAX: usize = 256;
+
+/// Largest packet from a gateway or client, in bytes: an interval aims at 256 KiB, and one with
+/// very many definitions is longer.
+pub const PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Connections of gateways, two each, and of consumers.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// Least time between two rounds, in ms: a window that is published for the first time waits no longer.
+pub const ROUND_MS: i64 = 100;
+
+/// How often one gateway's status may be published, in ms.
+pub const STATUS_MS: i64 = 1_000;
+
+/// A gateway that said nothing for this long is offline, in ms. It speaks every
+/// [`replica::limits::HEARTBEAT_MS`] at least, so two such signs may be lost; consumers see it
+/// within 15 s (contract §4).
+pub const SILENCE_MS: i64 = 11_000;
+
+/// How long the log is kept behind the snapshots that make it superfluous: for people who look into it.
+pub const LOG_RETAIN: Duration = Duration::from_secs(86_400);
+
+/// Messages that wait for an existing broker; at half of it rounds wait.
+pub const OUTBOX_MAX: usize = 20_000;
+
+/// Messages on their way to an existing broker: brokers grant 100 to any client at least, by usage.
+pub const OUTBOX_INFLIGHT_MAX: usize = 100;
+
+/// Reconnecting to an existing broker waits at least and at most this long, in ms.
+pub const BACKOFF_MS: (u64, u64) = (250, 15_000);
+
+/// Entries of an interval that is kept decoded until its record is durable; a longer one is decoded again.
+pub const DECODED_ENTRIES_MAX: usize = 16_384;
+
+/// How long an interval waits for the log to take it; then the gateway sends it again.
+pub const ROOM_WAIT: Duration = Duration::from_secs(2);
+
+const _: () = assert!(replica::limits::HEARTBEAT_MS * 2 < SILENCE_MS && SILENCE_MS + 2 * STATUS_MS < 15_000);

@@ -1,0 +1,71 @@
+//! An alert as people and programs read it: topic and JSON (contract §4), the same at the
+//! gateway's own broker and at the cloud.
+
+use schemas::message::AlertBody;
+use serde_json::{Value, json};
+
+/// Topic and payload of an alert.
+pub fn topic_and_json(gateway: &str, a: &AlertBody) -> (String, String) {
+    let severity = ["critical", "warning", "info"][usize::from(a.severity.min(2))];
+    let mut body = json!({
+        "id": format!("{gateway}/{:016x}/{}/{}", a.boot, a.seq, a.ordinal),
+        "gateway": gateway, "series": a.series, "severity": severity, "kind": a.kind,
+        "state": if a.state == 0 { "active" } else { "cleared" },
+        "time": a.time_ms, "value": number(a.value), "message": a.message,
+    });
+    let finite = |v: Option<f64>| v.filter(|v| !v.is_nan()).map(|v| Value::from(number(v)));
+    let optional = [
+        ("limit", finite(a.limit)),
+        ("unit", a.unit.clone().map(Value::from)),
+        ("score", finite(a.score)),
+        ("baseline", finite(a.baseline)),
+    ];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            body[key] = value;
+        }
+    }
+    (format!("alerts/{severity}/{gateway}/{}", a.series), body.to_string())
+}
+
+/// A double that JSON can say: beyond all others stands for infinite, as JSON has no such number.
+pub fn number(v: f64) -> f64 {
+    v.clamp(f64::MIN, f64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_reads_as_the_contract_says_and_has_numbers_for_numbers() {
+        let mut alert = AlertBody {
+            boot: 0x9f3c_2b7a_11d0_4e58,
+            seq: 4711,
+            ordinal: 0,
+            series: "line1/press3/temperature".into(),
+            severity: 0,
+            kind: "high-high".into(),
+            state: 0,
+            time_ms: 1_700_000_003_000,
+            value: 97.2,
+            limit: Some(95.0),
+            unit: Some("°C".into()),
+            message: "97.2 °C is above 95 °C".into(),
+            score: None,
+            baseline: None,
+        };
+        let (topic, json) = topic_and_json("plant-a", &alert);
+        assert_eq!(topic, "alerts/critical/plant-a/line1/press3/temperature");
+        let v: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(v["id"], "plant-a/9f3c2b7a11d04e58/4711/0");
+        assert_eq!(
+            (&v["value"], &v["limit"], &v["state"], &v["kind"]),
+            (&json!(97.2), &json!(95.0), &json!("active"), &json!("high-high"))
+        );
+        assert!(v.get("score").is_none());
+        (alert.value, alert.limit, alert.score) = (f64::INFINITY, Some(f64::NEG_INFINITY), Some(f64::NAN));
+        let v: Value = serde_json::from_str(&topic_and_json("plant-a", &alert).1).unwrap();
+        assert_eq!((v["value"].as_f64(), v["limit"].as_f64(), v.get("score")), (Some(f64::MAX), Some(f64::MIN), None));
+    }
+}

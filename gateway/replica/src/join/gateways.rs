@@ -1,0 +1,171 @@
+//! What the cloud knows of gateways and their boots: how far each is in, and since when a
+//! gateway's windows are whole.
+
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use telemetry::window;
+
+/// One boot of a gateway, as the cloud knows it. Kept for good: a clone may still speak for it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its number at the cloud, by which windows name it.
+    pub number: u32,
+    /// Every record up to here is in.
+    pub applied: u64,
+    /// It is over, and all of it is in.
+    pub ended: bool,
+    /// Where it ended, as its successor says.
+    pub end: Option<u64>,
+    /// Its logged clock at `applied`.
+    pub frontier_ms: i64,
+    /// Its readings at or below `applied` that may leave.
+    pub readings: u64,
+    /// All that may leave.
+    pub accepted: u64,
+    /// Those that stay on site.
+    pub local: u64,
+    /// Readings that it gave up for good.
+    pub shed: u64,
+    /// Window sizes, in ms.
+    pub sizes: Vec<i64>,
+    /// Grace, in ms.
+    pub grace_ms: i64,
+    /// Sizes that it keeps, of which the others are sums.
+    pub kept: Vec<i64>,
+    /// Its numbers of series → the cloud's.
+    pub series: BTreeMap<u32, u32>,
+    /// Alerts beyond `applied` that the urgent lane brought.
+    pub alerts: BTreeSet<(u64, u32)>,
+    /// Entries given up beyond `applied`: series, size, start, born, and the record that gave them up.
+    pub marks: BTreeMap<(u32, i64, i64, u64), u64>,
+}
+
+impl Part {
+    /// Takes over the windows' settings.
+    pub fn set_windows(&mut self, sizes: &[i64], grace_ms: i64) {
+        if self.sizes != sizes {
+            self.sizes = sizes.to_vec();
+            self.kept = window::kept(sizes);
+        }
+        self.grace_ms = grace_ms;
+    }
+
+    /// It is over when all up to the end that its successor named is in; unless it goes on
+    /// after all, as a clone does.
+    fn settle(&mut self) {
+        self.ended |= self.end == Some(self.applied);
+        if self.ended {
+            // Defined again, should a clone of it speak.
+            self.series = BTreeMap::new();
+        }
+    }
+}
+
+/// Sums over all boots of a gateway, in single readings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// All that may leave.
+    pub accepted: u64,
+    /// Those in the windows, or expired.
+    pub readings: u64,
+    /// Those that stay on site.
+    pub local: u64,
+    /// Those given up for good.
+    pub shed: u64,
+}
+
+/// A gateway, as the cloud knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Its number at the cloud.
+    pub number: u32,
+    /// By boot.
+    pub boots: BTreeMap<u64, Part>,
+    /// The boot that spoke last.
+    pub boot: u64,
+    /// The logged clock at the last message that was logged.
+    pub seen_ms: i64,
+    /// Sums over its boots.
+    pub totals: Totals,
+    /// The newest of its boots' logged clocks.
+    pub frontier_ms: i64,
+    /// All its known boots accepted up to here, grace passed over, is in.
+    pub complete_ms: i64,
+    /// Entries, and readings in them, of windows that had ended too long ago.
+    pub expired: (u64, u64),
+    /// Entries, definitions and alerts that could not be placed: impossible names, or beyond a bound.
+    pub refused: u64,
+    living: BTreeSet<u64>,
+}
+
+impl Gateway {
+    /// A gateway that has not spoken yet.
+    pub fn new(number: u32) -> Self {
+        Self {
+            number,
+            boots: BTreeMap::new(),
+            boot: 0,
+            seen_ms: 0,
+            totals: Totals::default(),
+            frontier_ms: 0,
+            complete_ms: i64::MAX,
+            expired: (0, 0),
+            refused: 0,
+            living: BTreeSet::new(),
+        }
+    }
+
+    /// Changes what is known of a boot, and all that follows from it: many old boots cost nothing.
+    pub fn change<T>(&mut self, boot: u64, change: impl FnOnce(&mut Part) -> T) -> Option<T> {
+        let part = self.boots.get_mut(&boot)?;
+        let before = sums(part);
+        let result = change(part);
+        part.settle();
+        let after = sums(part);
+        let moved = |total: u64, i: usize| total.wrapping_sub(before[i]).wrapping_add(after[i]);
+        let t = self.totals;
+        self.totals =
+            Totals { accepted: moved(t.accepted, 0), readings: moved(t.readings, 1), local: moved(t.local, 2), shed: moved(t.shed, 3) };
+        self.frontier_ms = self.frontier_ms.max(part.frontier_ms);
+        if part.ended {
+            self.living.remove(&boot);
+        } else {
+            self.living.insert(boot);
+        }
+        let living = self.living.iter().filter_map(|b| self.boots.get(b));
+        self.complete_ms = living.map(|p| p.frontier_ms.saturating_sub(p.grace_ms)).min().unwrap_or(i64::MAX);
+        Some(result)
+    }
+
+    /// Boots that are not known to be over.
+    pub fn living(&self) -> usize {
+        self.living.len()
+    }
+}
+
+fn sums(p: &Part) -> [u64; 4] {
+    [p.accepted, p.readings, p.local, p.shed]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_that_is_over_no_longer_holds_windows_back() {
+        let mut g = Gateway::new(0);
+        for boot in 1..=1_000u64 {
+            g.boots.insert(boot, Part::default());
+            g.change(boot, |p| (p.frontier_ms, p.grace_ms, p.applied, p.accepted) = (boot as i64 * 10, 5, 7, 3));
+            assert_eq!(g.complete_ms, boot as i64 * 10 - 5);
+            // Its successor says where it ended, and all of it is in.
+            g.change(boot, |p| p.end = Some(7));
+            assert_eq!((g.complete_ms, g.living()), (i64::MAX, 0));
+        }
+        assert_eq!((g.totals.accepted, g.frontier_ms), (3_000, 10_000));
+        g.change(1, |p| p.ended = false);
+        assert_eq!(g.living(), 0, "its end still stands");
+        g.change(1, |p| (p.end, p.ended) = (None, false));
+        assert_eq!((g.complete_ms, g.living()), (5, 1), "a clone goes on");
+    }
+}

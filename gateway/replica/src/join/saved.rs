@@ -1,0 +1,127 @@
+//! The bridge as of a record ↔ bytes: all but the windows, which the store has.
+
+use super::gateways::Gateway;
+use super::rounds::{Due, Rounds, Waiting};
+use super::series::{Catalogue, Series};
+use super::store::{Store, Windows};
+use super::{Bridge, BridgeConfig};
+use crate::error::Error;
+use crate::limits::SNAPSHOT_BYTES_MAX;
+use crate::session::Sessions;
+use schemas::{DecodeError, cbor, pack};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const FORMAT: u32 = 1;
+
+// CBOR's keys are the positions of the fields: both structs have them in the same order.
+
+#[derive(Serialize)]
+struct View<'a> {
+    format: u32,
+    boot: u64,
+    lsn: u64,
+    clock_ms: i64,
+    config: &'a BridgeConfig,
+    gateways: &'a BTreeMap<String, Gateway>,
+    sessions: &'a Sessions,
+    cursor: u64,
+    spoilt: u64,
+    rounds_windows: u64,
+    series: &'a [Series],
+    due: Vec<Due>,
+    waiting: Vec<Waiting>,
+    names: &'a [String],
+    sources: &'a [(u32, u64)],
+    swept: i64,
+}
+
+#[derive(Deserialize)]
+struct Saved {
+    format: u32,
+    boot: u64,
+    lsn: u64,
+    clock_ms: i64,
+    config: BridgeConfig,
+    gateways: BTreeMap<String, Gateway>,
+    sessions: Sessions,
+    cursor: u64,
+    spoilt: u64,
+    rounds_windows: u64,
+    series: Vec<Series>,
+    due: Vec<Due>,
+    waiting: Vec<Waiting>,
+    names: Vec<String>,
+    sources: Vec<(u32, u64)>,
+    swept: i64,
+}
+
+impl Bridge {
+    /// All but the windows, as bytes.
+    pub fn save(&self) -> Vec<u8> {
+        let (due, waiting) = self.rounds.parts();
+        let view = View {
+            format: FORMAT,
+            boot: self.boot,
+            lsn: self.lsn,
+            clock_ms: self.clock_ms,
+            config: &self.config,
+            gateways: &self.gateways,
+            sessions: &self.sessions,
+            cursor: self.cursor,
+            spoilt: self.spoilt,
+            rounds_windows: self.rounds_windows,
+            series: self.series.list(),
+            due,
+            waiting,
+            names: &self.names,
+            sources: &self.sources,
+            swept: self.swept,
+        };
+        pack::compress(&cbor::to_vec(&view))
+    }
+
+    /// The bridge of [`Bridge::save`], over the store that has its windows as of the same record.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] for bytes that it did not write.
+    pub fn restore(bytes: &[u8], store: Box<dyn Store>) -> Result<Self, Error> {
+        let s = read(bytes).map_err(Error::Snapshot)?;
+        let mut complete_ms = vec![i64::MAX; s.names.len()];
+        for gateway in s.gateways.values() {
+            complete_ms[gateway.number as usize] = gateway.complete_ms;
+        }
+        Ok(Self {
+            boot: s.boot,
+            lsn: s.lsn,
+            clock_ms: s.clock_ms,
+            config: s.config,
+            gateways: s.gateways,
+            sessions: s.sessions,
+            cursor: s.cursor,
+            quiet: 0,
+            spoilt: s.spoilt,
+            rounds_windows: s.rounds_windows,
+            series: Catalogue::new(s.series),
+            windows: Windows::new(store),
+            rounds: Rounds::new(s.due, s.waiting),
+            names: s.names,
+            complete_ms,
+            sources: s.sources,
+            swept: s.swept,
+        })
+    }
+}
+
+fn read(bytes: &[u8]) -> Result<Saved, DecodeError> {
+    let plain = pack::decompress(bytes, SNAPSHOT_BYTES_MAX)?;
+    let saved: Saved = cbor::from_slice(&plain, SNAPSHOT_BYTES_MAX)?;
+    if saved.format != FORMAT {
+        return Err(DecodeError::Invalid("snapshot format"));
+    }
+    let known = |number: u32| (number as usize) < saved.names.len();
+    if !saved.gateways.values().all(|g| known(g.number)) || !saved.sources.iter().all(|(gateway, _)| known(*gateway)) {
+        return Err(DecodeError::Invalid("a gateway without its name"));
+    }
+    Ok(saved)
+}

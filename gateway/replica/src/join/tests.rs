@@ -1,0 +1,337 @@
+//! The promises of the cloud's fold, record by record.
+
+use super::store::{Memory, Store, StoreError};
+use super::*;
+use crate::record::{Record, SessionEvent};
+use proptest::prelude::*;
+use schemas::message::{Definition, ShedMark};
+use std::sync::{Arc, Mutex};
+
+/// A store whose contents outlive the bridge, as a disk's do.
+#[derive(Clone, Default)]
+struct Disk(Arc<Mutex<Memory>>);
+
+impl Store for Disk {
+    fn get(&mut self, key: WindowKey) -> Result<Option<Window>, StoreError> {
+        self.0.lock().unwrap().get(key)
+    }
+
+    fn write(&mut self, lsn: u64, state: &dyn Fn() -> Vec<u8>, changed: &[(WindowKey, &Window)]) -> Result<(), StoreError> {
+        self.0.lock().unwrap().write(lsn, state, changed)
+    }
+
+    fn forget(&mut self, before_ms: i64) {
+        self.0.lock().unwrap().forget(before_ms);
+    }
+}
+
+/// A cloud's log as it grows, and its fold.
+#[derive(Default)]
+struct World {
+    bridge: Bridge,
+    log: Vec<(u8, Vec<u8>)>,
+}
+
+const START_MS: i64 = 1_700_000_000_000;
+
+impl World {
+    fn new(retain_ms: Option<i64>) -> Self {
+        let mut world = Self::default();
+        world.log(START_MS as u64, &Record::Boot { boot: 77, parent: None, config: &BridgeConfig { retain_ms }.encode() });
+        world
+    }
+
+    fn log(&mut self, advance: u64, record: &Record<'_>) -> Effects {
+        let mut payload = Vec::new();
+        record.encode(advance, &mut payload);
+        self.log.push((record.kind(), payload));
+        let (kind, payload) = &self.log[self.log.len() - 1];
+        self.bridge.apply(self.log.len() as u64, *kind, payload).unwrap()
+    }
+
+    fn round(&mut self, advance: u64) -> Vec<Merged> {
+        self.log(advance, &Record::Round).merged
+    }
+
+    fn send(&mut self, gateway: &str, delta: &Delta) -> Effects {
+        self.log(0, &Record::Interval { gateway, bytes: &delta.encode() })
+    }
+}
+
+/// An interval of boot `boot` with the entries (start in s, born, version, value).
+fn delta(boot: u64, from: u64, to: u64, frontier_s: i64, entries: &[(i64, u64, u64, f64)]) -> Delta {
+    let list: Vec<Entry> = entries
+        .iter()
+        .map(|(start_s, born, version, value)| Entry {
+            series: 4,
+            size_ms: 10_000,
+            start_ms: START_MS + start_s * 1_000,
+            born: *born,
+            version: *version,
+            aggregate: Aggregate::new(START_MS + start_s * 1_000 + 1, *value),
+        })
+        .collect();
+    Delta {
+        format: FORMAT,
+        boot,
+        from,
+        to,
+        cloud_boot: 0,
+        number: to,
+        frontier_ms: START_MS + frontier_s * 1_000,
+        ended: false,
+        readings_to: to,
+        accepted: to + 1,
+        local: 2,
+        complete_from: 0,
+        defs: vec![Definition { number: 4, name: "line/t".into(), unit: Some("°C".into()) }],
+        entries: block::encode(&list),
+        ahead: Vec::new(),
+        alerts: Vec::new(),
+        marks: Vec::new(),
+        sizes: vec![10_000, 60_000],
+        grace_ms: 2_000,
+    }
+}
+
+fn alert(seq: u64, series: &str, value: f64) -> AlertBody {
+    AlertBody {
+        boot: 1,
+        seq,
+        ordinal: 0,
+        series: series.into(),
+        severity: 0,
+        kind: "high".into(),
+        state: 0,
+        time_ms: START_MS,
+        value,
+        limit: None,
+        unit: None,
+        message: "m".into(),
+        score: None,
+        baseline: None,
+    }
+}
+
+fn brief(merged: &[Merged]) -> Vec<(i64, i64, u64, u64, bool, bool)> {
+    merged
+        .iter()
+        .map(|m| (m.size_ms / 1_000, (m.start_ms - START_MS) / 1_000, m.aggregate.count(), m.revision, m.complete, m.newest))
+        .collect()
+}
+
+// START_MS is 20 s past a minute.
+#[test]
+fn a_window_is_complete_once_every_gateway_that_had_the_series_is_past_it() {
+    let mut w = World::new(None);
+    w.send("a", &delta(1, 0, 5, 12, &[(0, 1, 3, 1.0)]));
+    w.send("b", &delta(2, 0, 5, 11, &[(0, 1, 3, 2.0)]));
+    let first = w.round(0);
+    assert_eq!(brief(&first), [(10, 0, 2, 1, false, true), (60, -20, 2, 1, false, true)]);
+    assert_eq!(first[0].gateways, BTreeMap::from([("a".into(), 1), ("b".into(), 1)]));
+    // b's clock passes the end and its grace; the window may be published again after a second.
+    w.send("b", &delta(2, 5, 6, 12, &[]));
+    assert!(w.round(999).is_empty());
+    assert_eq!(brief(&w.round(1)), [(10, 0, 2, 2, true, true)]);
+    // A late reading makes a revision of the old window, which stays complete and is not the newest.
+    w.send("b", &delta(2, 6, 9, 40, &[(20, 7, 8, 4.0)]));
+    w.send("a", &delta(1, 5, 9, 13, &[(0, 7, 8, 9.0)]));
+    let later = w.round(1_000);
+    assert!(
+        brief(&later).contains(&(10, 0, 3, 3, true, false)) && brief(&later).contains(&(10, 20, 1, 1, false, true)),
+        "{:?}",
+        brief(&later)
+    );
+}
+
+#[test]
+fn a_boot_that_ended_does_not_hold_its_successor_back() {
+    let mut w = World::new(None);
+    w.send("a", &delta(1, 0, 5, 5, &[(0, 1, 3, 1.0)]));
+    w.send("a", &delta(2, 0, 4, 60, &[(10, 1, 3, 1.0)]));
+    assert_eq!(brief(&w.round(0)).iter().filter(|m| m.4).count(), 0, "the old boot may still have something");
+    let hello = Hello {
+        format: FORMAT,
+        gateway: "a".into(),
+        boot: 2,
+        parent: Some((1, 5)),
+        sizes: vec![10_000, 60_000],
+        grace_ms: 2_000,
+        every_ms: 5_000,
+        clock_ms: START_MS,
+        version: "1".into(),
+    };
+    assert!(!w.bridge.knows("a", &hello));
+    w.log(0, &Record::Hello { gateway: "a", bytes: &hello.encode() });
+    assert!(w.bridge.knows("a", &hello), "the same again is only a sign of life");
+    let complete = brief(&w.round(1_000));
+    assert_eq!(complete, [(10, 0, 1, 2, true, false), (10, 10, 1, 2, true, true), (60, -20, 2, 2, true, true)]);
+    // A clone of the old boot's disk goes on after all.
+    w.send("a", &delta(1, 5, 9, 20, &[(20, 6, 7, 1.0)]));
+    assert_eq!(brief(&w.round(1_000))[0], (10, 20, 1, 1, false, true));
+}
+
+#[test]
+fn windows_that_ended_too_long_ago_are_counted_and_leave_the_store() {
+    let mut w = World::new(Some(3 * DAY_MS));
+    let day = 86_400;
+    let mut first = delta(1, 0, 5, 0, &[(0, 1, 3, 1.0), (-3 * day - 20, 2, 3, 1.0)]);
+    let effects = w.send("a", &first);
+    assert_eq!(effects.ack.map(|(_, a)| a.applied), Some(5), "it is delivered, however old");
+    assert_eq!(w.bridge.gateways["a"].expired, (1, 1));
+    assert_eq!(brief(&w.round(0)).len(), 2);
+    let effects = w.log(4 * 86_400_000, &Record::Tick);
+    assert_eq!(effects.cleared, [("line/t".to_owned(), 10_000), ("line/t".to_owned(), 60_000)]);
+    assert_eq!(w.bridge.windows.cached(), 0);
+    // Ahead is not counted: it comes again.
+    first = delta(1, 5, 5, 0, &[(0, 6, 7, 1.0)]);
+    std::mem::swap(&mut first.entries, &mut first.ahead);
+    w.send("a", &first);
+    w.send("a", &delta(1, 5, 9, 0, &[(0, 6, 7, 1.0)]));
+    assert_eq!((w.bridge.gateways["a"].expired, w.round(1_000)), ((2, 2), vec![]));
+}
+
+#[test]
+fn what_strangers_send_never_stops_the_fold() {
+    let mut w = World::new(None);
+    for bytes in [&b""[..], b"\xff\xff", b"\xa1\x00\x01"] {
+        w.log(0, &Record::Interval { gateway: "a", bytes });
+        w.log(0, &Record::Hello { gateway: "a", bytes });
+        w.log(0, &Record::AlertUp { gateway: "a", bytes });
+    }
+    assert_eq!(w.bridge.spoilt, 9);
+    let mut bad = delta(1, 0, 5, 5, &[(0, 1, 3, 1.0)]);
+    bad.entries = b"no block".to_vec();
+    w.send("a", &bad);
+    assert!(w.send("../a", &delta(1, 0, 5, 5, &[(0, 1, 3, 1.0)])).ack.is_none());
+    assert_eq!((w.bridge.spoilt, w.bridge.gateways.len()), (11, 0));
+    // A name that cannot be a topic, extreme windows, alerts that cannot be messages: the interval is taken.
+    let mut odd = delta(1, 0, 5, i64::MAX / 1_000 - START_MS / 1_000, &[(0, 1, 3, 1.0)]);
+    odd.defs[0].name = "a/#".into();
+    odd.alerts = vec![alert(2, "x/+", 1.0), alert(3, "x", f64::NAN), alert(4, "x", f64::INFINITY)];
+    let effects = w.send("a", &odd);
+    assert_eq!((effects.ack.map(|a| a.1.applied), effects.alerts.len(), w.bridge.gateways["a"].refused), (Some(5), 1, 4));
+    for sizes in [vec![1, i64::MAX], vec![i64::MAX]] {
+        let mut odd = delta(2, 0, 5, 5, &[]);
+        odd.sizes = sizes;
+        let extreme = |start_ms: i64, size_ms: i64, born: u64| Entry {
+            series: 4,
+            size_ms,
+            start_ms,
+            born,
+            version: born,
+            aggregate: Aggregate::new(start_ms, 1.0),
+        };
+        odd.entries = block::encode(&[extreme(i64::MIN, 1, 1), extreme(0, i64::MAX, 2), extreme(i64::MAX - 1, 1, 3)]);
+        w.send("a", &odd);
+        w.round(1_000);
+    }
+}
+
+#[test]
+fn a_shed_entry_counts_what_the_cloud_does_not_hold_of_it_once() {
+    let mut w = World::new(None);
+    let mut ahead = delta(1, 0, 1, 0, &[(0, 5, 6, 1.0)]);
+    std::mem::swap(&mut ahead.entries, &mut ahead.ahead);
+    w.send("a", &ahead);
+    let mut shed = delta(1, 1, 8, 0, &[]);
+    let mark = |start_s: i64, born| ShedMark {
+        series: 4,
+        size_ms: 10_000,
+        start_ms: START_MS + start_s * 1_000,
+        born,
+        shed_seq: 20,
+        version: 9,
+        count: 10,
+    };
+    shed.marks = vec![mark(0, 5), mark(10, 7)];
+    assert_eq!(w.send("a", &shed).ack.map(|a| a.1.shed), Some(19), "one of the ten is here");
+    // Repeated until `applied` has passed the record that gave them up.
+    (shed.from, shed.to) = (8, 21);
+    assert_eq!(w.send("a", &shed).ack.map(|a| a.1.shed), Some(19));
+    assert_eq!(w.bridge.gateways["a"].totals.shed, 19);
+}
+
+#[test]
+fn an_alert_shows_once_however_it_comes() {
+    let mut w = World::new(None);
+    let up = AlertUp { format: FORMAT, alert: alert(3, "x", 1.0) }.encode();
+    let first = w.log(0, &Record::AlertUp { gateway: "a", bytes: &up });
+    let again = w.log(0, &Record::AlertUp { gateway: "a", bytes: &up });
+    assert_eq!((first.alerts.len(), again.alerts.len(), again.receipt.is_some()), (1, 0, true));
+    let mut covering = delta(1, 0, 5, 0, &[]);
+    covering.alerts = vec![alert(3, "x", 1.0), alert(4, "x", 1.0)];
+    assert_eq!(w.send("a", &covering).alerts.len(), 1);
+    let late = w.log(0, &Record::AlertUp { gateway: "a", bytes: &up });
+    assert_eq!((late.alerts.len(), late.receipt.is_some()), (0, true));
+    let body = |gateway: &str, a| w.bridge.can_take(gateway, &a);
+    assert!(body("a", alert(9, "x", 1.0)) && !body("a", alert(9, "x/#", 1.0)) && !body("A", alert(9, "x", 1.0)));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Send(usize, u64, u64, Vec<(i64, u64, u64, u8)>, bool),
+    Round(u64),
+    Restart,
+    Session,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let entry = (-4i64..12, 1u64..8, 0u64..6, 0u8..20).prop_map(|(at, born, more, v)| (at * 10, born, born + more, v));
+    prop_oneof![
+        4 => (0usize..3, 1u64..4, 1u64..30, prop::collection::vec(entry, 0..5), prop::bool::weighted(0.1)).prop_map(|(g, b, to, e, x)| Step::Send(g, b, to, e, x)),
+        3 => (0u64..1_500).prop_map(Step::Round),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Session),
+    ]
+}
+
+proptest! {
+    /// Written to its store at any record, closed, and folded on from there, a bridge does
+    /// what one that never stopped does, message for message.
+    #[test]
+    fn a_bridge_restored_as_of_any_record_goes_on_exactly(steps in prop::collection::vec(step(), 1..60)) {
+        let mut w = World::new(Some(40_000));
+        let disk = Disk::default();
+        let mut other = Bridge::new(Box::new(disk.clone()));
+        let mut applied = 0;
+        for step in steps {
+            let effects = match step {
+                Step::Send(g, boot, to, mut entries, ended) => {
+                    let gateway = ["a", "b", "c"][g];
+                    let from = w.bridge.gateways.get(gateway).and_then(|k| k.boots.get(&boot)).map_or(0, |p| p.applied);
+                    entries.sort_by_key(|e| (e.0, e.1));
+                    entries.dedup_by_key(|e| (e.0, e.1));
+                    let list: Vec<_> = entries.iter().map(|e| (e.0, from + e.1, from + e.2, f64::from(e.3) / 3.0)).collect();
+                    let mut delta = delta(boot, from, from + to, from as i64, &list);
+                    delta.ended = ended;
+                    w.send(gateway, &delta)
+                }
+                Step::Round(advance) => w.log(advance, &Record::Round),
+                Step::Session => w.log(1, &Record::Session { number: 1, event: SessionEvent::Opened { client_id: "c", expiry_s: 5, version: 5 } }),
+                Step::Restart => {
+                    other.flush().unwrap();
+                    let state = disk.0.lock().unwrap().state.clone().unwrap();
+                    prop_assert_eq!(state.0, applied as u64);
+                    other = Bridge::restore(&state.1, Box::new(disk.clone())).unwrap();
+                    continue;
+                }
+            };
+            // The other one folds the log from where it stands.
+            let mut last = Effects::default();
+            while applied < w.log.len() {
+                let (kind, payload) = &w.log[applied];
+                applied += 1;
+                last = other.apply(applied as u64, *kind, payload).unwrap();
+            }
+            prop_assert_eq!(&last.merged, &effects.merged);
+            prop_assert_eq!(last.ack, effects.ack);
+        }
+        prop_assert_eq!(&w.bridge.gateways, &other.gateways);
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        w.bridge.newest(|m| ours.push(m)).unwrap();
+        other.newest(|m| theirs.push(m)).unwrap();
+        prop_assert_eq!(ours, theirs);
+        prop_assert_eq!(w.bridge.save(), other.save());
+    }
+}
