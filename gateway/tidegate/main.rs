@@ -5,6 +5,7 @@
 //! | `edge.rs` | `tidegate edge`: a gateway |
 //! | `cloud.rs` | `tidegate cloud`: a cloud bridge |
 //! | `check.rs` | `tidegate check`: validates a config of either role |
+//! | `demo.rs`, `demo/` | `tidegate demo`: a whole plant that shows what the product does, and checks it |
 //! | `replay.rs`, `replay/` | `tidegate replay`: publishes a recorded CSV as if it were sensors |
 //! | `status.rs` | `tidegate status`: what a running role is doing |
 //! | `log.rs` | `tidegate log`: reads the durable log, also beside a running process |
@@ -15,6 +16,7 @@
 
 mod check;
 mod cloud;
+mod demo;
 mod edge;
 mod log;
 mod outcome;
@@ -55,6 +57,8 @@ enum Command {
     Edge(role::Arguments),
     /// Run a cloud bridge: takes gateways' alerts and deltas, merges, publishes merged topics.
     Cloud(role::Arguments),
+    /// Show a whole plant at work on this machine, with faults, an outage and a kill, and compare what came out.
+    Demo(demo::Arguments),
     /// Validate a config of either role without starting.
     Check(check::Arguments),
     /// Publish a recorded CSV as if it were sensors.
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
     let done = start_logging(arguments.log).and_then(|()| match arguments.command {
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),

@@ -42,6 +42,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
+/// The status of a role at `host:port`.
+///
+/// # Errors
+/// When it does not answer well.
+pub fn of(host: &str) -> anyhow::Result<Value> {
+    Ok(serde_json::from_slice(&get(host, "/api/v1/status")?)?)
+}
+
 fn host_of(url: &str) -> anyhow::Result<String> {
     let wrong = || anyhow!("--url {url:?} is no HTTP address; write http://HOST:PORT, such as http://127.0.0.1:8080");
     let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
