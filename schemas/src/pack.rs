@@ -2,6 +2,7 @@
 //! whichever is shorter.
 
 use crate::error::DecodeError;
+use std::cell::RefCell;
 
 /// The tag of bytes as they are.
 const STORED: u8 = 0;
@@ -12,9 +13,21 @@ const ZSTD: u8 = 1;
 /// Level 3 of zstd: beyond it, columns of a few kilobytes gain a percent or two.
 const LEVEL: i32 = 3;
 
+thread_local! {
+    /// zstd's working memory: to make and clear it anew takes longer than to compress a kilobyte.
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn zstd(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| match kept {
+        Some(compressor) => compressor.compress(bytes),
+        None => kept.insert(zstd::bulk::Compressor::new(LEVEL)?).compress(bytes),
+    })
+}
+
 /// Compresses; the result is never more than one byte longer than the input.
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
-    match zstd::bulk::compress(bytes, LEVEL) {
+    match zstd(bytes) {
         Ok(packed) if packed.len() < bytes.len() => tagged(ZSTD, &packed),
         _ => tagged(STORED, bytes),
     }

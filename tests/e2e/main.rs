@@ -1,11 +1,13 @@
 //! The built binary as processes, on free loopback ports: what was sent is compared with what came out.
 
 mod crash;
+mod existing;
 mod front;
 mod gateway;
 mod ingest;
 mod journey;
 mod plant;
+mod presence;
 /// The client made by hand that the front door's own tests use.
 #[path = "../../gateway/broker/tests/front_door/wire.rs"]
 #[allow(dead_code, reason = "not every word of it is needed here")]

@@ -41,6 +41,11 @@ impl Role {
         }
     }
 
+    /// Its process id, for signals.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -146,15 +146,14 @@ impl Core {
             "alert" => self.alert(gateway, bytes, runtime),
             "delta" => self.delta(gateway, bytes, runtime),
             "bye" => {
-                self.bye(gateway, bytes);
+                self.bye(gateway, bytes, at);
                 return;
             }
             _ => Ok(false),
         };
         match taken {
             Ok(true) => {
-                let now_ms = i64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(i64::MAX);
-                if self.presence.heard(gateway, now_ms, wall_ms()) {
+                if self.presence.heard(gateway, self.clock_of(at), wall_ms()) {
                     info!(gateway, "online");
                     // At once, however lately the last status went.
                     self.changed.insert(gateway.to_owned(), 0);
@@ -166,6 +165,11 @@ impl Core {
                 warn!(%error, gateway, what, "a message does not decode and is ignored");
             }
         }
+    }
+
+    /// The clock of presence: ms since this process began.
+    fn clock_of(&self, at: Instant) -> i64 {
+        i64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(i64::MAX)
     }
 
     /// What says nothing new is a sign of life, and not logged.
@@ -210,13 +214,10 @@ impl Core {
         Ok(true)
     }
 
-    fn bye(&mut self, gateway: &str, bytes: &[u8]) {
+    fn bye(&mut self, gateway: &str, bytes: &[u8], at: Instant) {
         match Bye::decode(bytes) {
             Ok(bye) if self.bridge.gateways.get(gateway).is_some_and(|g| g.boot == bye.boot) => {
-                if self.presence.gone(gateway) {
-                    info!(gateway, "offline by its last will");
-                    self.changed.insert(gateway.to_owned(), 0);
-                }
+                self.presence.gone(gateway, self.clock_of(at));
             }
             // The will of a boot that another has followed.
             Ok(_) => {}
@@ -331,7 +332,7 @@ impl Core {
 
     /// Looks who has fallen silent, and shows the statuses that are due.
     fn watch(&mut self, is_idle: bool) {
-        let clock_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let clock_ms = self.clock_of(Instant::now());
         if clock_ms - self.looked_ms < STATUS_MS / 4 {
             return;
         }
@@ -339,8 +340,8 @@ impl Core {
         if is_idle || clock_ms - self.looked_ms > STATUS_MS {
             self.looked_ms = clock_ms;
             self.rate.look(self.journal.stats().bytes_written, self.began.elapsed());
-            for gateway in self.presence.silent(clock_ms) {
-                info!(gateway, "offline: it says nothing any more");
+            for gateway in self.presence.lost(clock_ms) {
+                info!(gateway, "offline");
                 self.changed.insert(gateway, 0);
             }
             self.show_statuses();

@@ -23,6 +23,10 @@ pub const STATUS_MS: i64 = 1_000;
 /// within 15 s (contract §4).
 pub const SILENCE_MS: i64 = 11_000;
 
+/// How long after its last will a gateway is still online, in ms: one that only changes
+/// connections is back within a second, and consumers need not see that.
+pub const BYE_MS: i64 = 3_000;
+
 /// How long the log is kept behind the snapshots that make it superfluous: for people who look into it.
 pub const LOG_RETAIN: Duration = Duration::from_secs(86_400);
 
@@ -41,4 +45,5 @@ pub const DECODED_ENTRIES_MAX: usize = 16_384;
 /// How long an interval waits for the log to take it; then the gateway sends it again.
 pub const ROOM_WAIT: Duration = Duration::from_secs(2);
 
+const _: () = assert!(BYE_MS < SILENCE_MS);
 const _: () = assert!(replica::limits::HEARTBEAT_MS * 2 < SILENCE_MS && SILENCE_MS + 2 * STATUS_MS < 15_000);

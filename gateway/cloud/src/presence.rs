@@ -1,7 +1,7 @@
 //! Who is online, by last will and by own judgement: a gateway that is frozen says nothing,
 //! while its connection stands. Times are ms of any clock that does not go back.
 
-use crate::limits::SILENCE_MS;
+use crate::limits::{BYE_MS, SILENCE_MS};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -11,6 +11,8 @@ struct Seen {
     heard_ms: i64,
     /// Wall time.
     wall_ms: i64,
+    /// When a last will came, with nothing heard since.
+    bye_ms: Option<i64>,
 }
 
 /// Gateways heard of by this process; all others are offline.
@@ -26,25 +28,28 @@ impl Presence {
             self.by_name.insert(gateway.to_owned(), Seen::default());
         }
         let Some(seen) = self.by_name.get_mut(gateway) else { return false };
-        (seen.heard_ms, seen.wall_ms) = (seen.heard_ms.max(now_ms), wall_ms);
+        (seen.heard_ms, seen.wall_ms, seen.bye_ms) = (seen.heard_ms.max(now_ms), wall_ms, None);
         !std::mem::replace(&mut seen.online, true)
     }
 
-    /// Its last will came. Whether it went offline by that.
-    pub fn gone(&mut self, gateway: &str) -> bool {
-        self.by_name.get_mut(gateway).is_some_and(|seen| std::mem::replace(&mut seen.online, false))
+    /// Its last will came: it is gone, unless it is only changing connections.
+    pub fn gone(&mut self, gateway: &str, now_ms: i64) {
+        if let Some(seen) = self.by_name.get_mut(gateway) {
+            seen.bye_ms.get_or_insert(now_ms);
+        }
     }
 
-    /// Those that went offline because they have said nothing for too long.
-    pub fn silent(&mut self, now_ms: i64) -> Vec<String> {
-        let mut gone = Vec::new();
+    /// Those that went offline: with a last will, or because they have said nothing for too long.
+    pub fn lost(&mut self, now_ms: i64) -> Vec<String> {
+        let mut lost = Vec::new();
         for (name, seen) in &mut self.by_name {
-            if seen.online && now_ms - seen.heard_ms >= SILENCE_MS {
+            let left = seen.bye_ms.is_some_and(|bye| now_ms - bye >= BYE_MS);
+            if seen.online && (left || now_ms - seen.heard_ms >= SILENCE_MS) {
                 seen.online = false;
-                gone.push(name.clone());
+                lost.push(name.clone());
             }
         }
-        gone
+        lost
     }
 
     /// Whether it is online, and the wall time when it was last heard.
@@ -67,8 +72,12 @@ mod tests {
         let mut p = Presence::default();
         assert_eq!(p.of("a"), (false, 0));
         assert!(p.heard("a", 0, 7) && !p.heard("a", 5_000, 8) && p.heard("b", 0, 1));
-        assert_eq!((p.silent(SILENCE_MS), p.of("a"), p.online()), (vec!["b".to_owned()], (true, 8), 1));
-        assert!(p.gone("a") && !p.gone("a") && !p.gone("c") && p.silent(99_999).is_empty());
-        assert!(p.heard("a", 6_000, 9));
+        assert_eq!((p.lost(SILENCE_MS), p.of("a"), p.online()), (vec!["b".to_owned()], (true, 8), 1));
+        p.gone("a", 6_000);
+        p.gone("nobody", 6_000);
+        assert!(p.lost(6_000 + BYE_MS - 1).is_empty() && !p.heard("a", 6_500, 9), "it was only changing connections");
+        p.gone("a", 7_000);
+        assert_eq!((p.lost(7_000 + BYE_MS), p.lost(99_999)), (vec!["a".to_owned()], vec![]));
+        assert!(p.heard("a", 20_000, 9));
     }
 }

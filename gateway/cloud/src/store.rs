@@ -225,7 +225,7 @@ pub fn open(data_dir: &Path, kernel: &str, log_end: u64, base: u64) -> Result<(K
         Err(why) => {
             let old = lives(&dir)?;
             if !old.is_empty() {
-                warn!(%why, base, "the merge store is folded again from the last snapshot");
+                info!(%why, base, "the merge store is folded again from the last snapshot");
             }
             for (_, path) in old {
                 fs::remove_dir_all(path)?;

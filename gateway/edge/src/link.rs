@@ -32,7 +32,7 @@ pub struct Link {
     deltas: AsyncClient,
     alerts: AsyncClient,
     hurry: Arc<Notify>,
-    /// The last hello, while the interval connection stands: said again as a sign of life.
+    /// The last hello: said again as a sign of life.
     hello: Arc<Mutex<Option<Vec<u8>>>>,
 }
 

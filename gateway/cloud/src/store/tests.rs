@@ -11,6 +11,8 @@ use telemetry::aggregate::Aggregate;
 use telemetry::block;
 use telemetry::entry::Entry;
 
+type Snapshots = Arc<Mutex<Vec<(u64, Vec<u8>)>>>;
+
 const DAY: i64 = 86_400_000;
 
 fn window(i: i64) -> Window {
@@ -205,7 +207,7 @@ fn through_all_that_happens_to_it_the_bridge_is_the_same() {
         }
         let dir = tempfile::tempdir().unwrap();
         let (mut kernel, mut done, mut turn) = (0u32, 0usize, seed);
-        let snapshots: Arc<Mutex<Vec<(u64, Vec<u8>)>>> = Arc::default();
+        let snapshots: Snapshots = Arc::default();
         let mut last = None;
         while done < records.len() {
             let base = snapshots.lock().last().cloned();

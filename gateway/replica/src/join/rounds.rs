@@ -2,7 +2,9 @@
 //! that wait for a gateway to become complete.
 
 use super::window::WindowKey;
-use std::collections::{BTreeSet, HashMap};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use std::collections::BTreeSet;
 
 /// Windows that wait to become complete: a gateway that is away for a week leaves 120,000 of
 /// each series that it shares with others. Beyond, the first no longer waits, and is complete
@@ -41,7 +43,7 @@ impl Rounds {
 
     /// A window changed, and may be published from `at_ms` on.
     pub fn add(&mut self, key: WindowKey, at_ms: i64) {
-        if let std::collections::hash_map::Entry::Vacant(place) = self.at.entry(key) {
+        if let Entry::Vacant(place) = self.at.entry(key) {
             place.insert(at_ms);
             self.due.insert((at_ms, key));
         }

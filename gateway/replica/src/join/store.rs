@@ -5,7 +5,9 @@
 //! the fold as of that record.
 
 use super::window::{Window, WindowKey};
-use std::collections::{BTreeMap, HashMap};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use std::collections::BTreeMap;
 
 /// What a store says when it cannot go on; the process then ends and folds again.
 pub type StoreError = Box<dyn std::error::Error + Send + Sync>;
@@ -100,7 +102,6 @@ impl Windows {
     }
 
     fn slot(&mut self, key: WindowKey, now_ms: i64) -> Result<&mut Cached, StoreError> {
-        use std::collections::hash_map::Entry;
         let slot = match self.cache.entry(key) {
             Entry::Occupied(found) => found.into_mut(),
             Entry::Vacant(place) => {

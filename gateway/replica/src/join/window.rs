@@ -162,7 +162,7 @@ mod tests {
             aggregate.add(seed as i64 + 5, 21.5);
             w.join(Held { source: (seed % 3) as u32 + i as u32, born: 1 + seed % 2, version: 9 + i, aggregate });
         }
-        w.published = Published { revision: seed % 3, at_ms: if seed % 3 > 0 { seed as i64 * 7 } else { 0 }, complete: seed % 3 == 2 };
+        w.published = Published { revision: seed % 3, at_ms: (seed % 3).min(1) as i64 * seed as i64 * 7, complete: seed % 3 == 2 };
         w
     }
 

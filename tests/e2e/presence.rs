@@ -1,0 +1,75 @@
+//! Who is online, as a consumer sees it: killed, frozen, thawed, and after a restart of the bridge.
+
+use crate::plant::{Role, configs, consume, free_port};
+use serde_json::Value;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// Within this time of losing a gateway its status says so (contract §4).
+const LOST: Duration = Duration::from_secs(15);
+/// Patience with a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a status that says so; how long it took.
+fn until(received: &Receiver<(String, Value)>, online: bool) -> Duration {
+    let began = Instant::now();
+    loop {
+        let left = PATIENCE.checked_sub(began.elapsed()).unwrap_or_else(|| panic!("not seen: online = {online}"));
+        let Ok((topic, v)) = received.recv_timeout(left) else { continue };
+        assert_eq!((topic.as_str(), &v["gateway"]), ("gateways/plant-a/status", &Value::from("plant-a")));
+        for key in ["accepted", "delivered", "held", "shed", "local", "frontier", "seen"] {
+            assert!(v[key].is_number(), "{key} in {v}");
+        }
+        assert_eq!(v["boot"].as_str().map(str::len), Some(16));
+        if v["online"] == online {
+            return began.elapsed();
+        }
+    }
+}
+
+fn signal(role: &Role, signal: i32) {
+    // SAFETY: a signal to a child that has not been waited for.
+    assert_eq!(unsafe { libc::kill(role.pid(), signal) }, 0);
+}
+
+#[test]
+fn a_gateway_is_offline_soon_after_it_is_lost_however_it_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (edge_port, cloud_port) = (free_port(), free_port());
+    let (edge_config, cloud_config) = configs(dir.path(), edge_port, cloud_port);
+    let (edge_data, cloud_data) = (dir.path().join("edge"), dir.path().join("cloud"));
+    let mut cloud = Role::start("cloud", &cloud_config, &cloud_data);
+    let mut edge = Role::start("edge", &edge_config, &edge_data);
+    let received = consume(cloud_port, &["gateways/#"]);
+    until(&received, true);
+
+    // Frozen: its connections stand, and nobody says goodbye.
+    signal(&edge, libc::SIGSTOP);
+    let took = until(&received, false);
+    assert!(took <= LOST, "frozen, and seen only after {took:?}");
+    signal(&edge, libc::SIGCONT);
+    until(&received, true);
+
+    // Quiet is not lost: nothing is measured here at all, and it stays online.
+    let quiet = Instant::now();
+    while quiet.elapsed() < Duration::from_secs(13) {
+        if let Ok((_, v)) = received.recv_timeout(Duration::from_millis(200)) {
+            assert_eq!(v["online"], true, "{v}");
+        }
+    }
+
+    edge.kill();
+    let took = until(&received, false);
+    assert!(took <= LOST, "killed, and seen only after {took:?}");
+    edge = Role::start("edge", &edge_config, &edge_data);
+    until(&received, true);
+
+    // A bridge that starts knows nobody until they speak.
+    edge.kill();
+    cloud.kill();
+    cloud = Role::start("cloud", &cloud_config, &cloud_data);
+    until(&received, false);
+    edge = Role::start("edge", &edge_config, &edge_data);
+    until(&received, true);
+    assert_eq!((edge.stop(), cloud.stop()), (Some(0), Some(0)));
+}
