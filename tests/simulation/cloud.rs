@@ -6,7 +6,8 @@ use crate::mutation::Mutation;
 use replica::join::{Bridge, Effects};
 use replica::record::Record;
 use schemas::message::{AlertUp, Delta, Hello};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 /// A durable frame: its first record's number, and its records.
@@ -15,8 +16,10 @@ type Logged = Rc<(u64, Vec<(u8, Vec<u8>)>)>;
 /// Least time between two rounds, in ms, as in `cloud::core`.
 const ROUND_MS: i64 = 100;
 
+#[derive(Clone)]
 pub struct Process {
-    pub bridge: Bridge,
+    /// Shared by copies of a world until one of them changes it.
+    pub bridge: Rc<Bridge>,
     batch: Vec<(u8, Vec<u8>)>,
     pending: VecDeque<Logged>,
     clock_ms: i64,
@@ -25,7 +28,7 @@ pub struct Process {
     round_ms: i64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Cloud {
     /// Durable frames.
     pub log: Vec<Logged>,
@@ -37,6 +40,18 @@ pub struct Cloud {
 pub type Down = Vec<(String, &'static str, Vec<u8>)>;
 
 impl Process {
+    /// The bridge, to be changed: folded again when another world looks at it too.
+    fn bridge_of(&mut self, log: &[Logged]) -> Result<&mut Bridge, String> {
+        if Rc::get_mut(&mut self.bridge).is_none() {
+            let (mut own, end) = (Bridge::default(), self.bridge.lsn);
+            for (lsn, kind, payload) in log.iter().flat_map(records).filter(|(lsn, ..)| *lsn <= end) {
+                own.apply(lsn, kind, payload).map_err(|e| e.to_string())?;
+            }
+            self.bridge = Rc::new(own);
+        }
+        Rc::get_mut(&mut self.bridge).ok_or_else(|| "a bridge that is shared".to_owned())
+    }
+
     fn log(&mut self, ctx: &Ctx, record: &Record<'_>) {
         let now = (EPOCH_MS + ctx.now_ms).max(self.clock_ms);
         let mut payload = Vec::new();
@@ -91,7 +106,7 @@ impl Cloud {
             taken: (bridge.cursor, bridge.cursor),
             round_logged: false,
             round_ms: 0,
-            bridge,
+            bridge: Rc::new(bridge),
         };
         let boot = ctx.rng.next() | 1;
         let parent = (process.bridge.boot != 0).then_some((process.bridge.boot, self.end()));
@@ -118,7 +133,7 @@ impl Cloud {
             "hello" => {
                 let hello = Hello::decode(bytes).map_err(undecodable)?;
                 if ctx.mutation == Mutation::BootForgotten
-                    && let Some(known) = process.bridge.gateways.get_mut(gateway)
+                    && let Some(known) = process.bridge_of(&self.log)?.gateways.get_mut(gateway)
                 {
                     known.boots.retain(|boot, _| *boot == hello.boot);
                 }
@@ -184,12 +199,15 @@ impl Cloud {
                 if kind == Record::Round.kind() {
                     process.round_logged = false;
                 }
-                let effects = process.bridge.apply(lsn, kind, payload).map_err(|e| e.to_string())?;
+                let effects = process.bridge_of(&self.log)?.apply(lsn, kind, payload).map_err(|e| e.to_string())?;
                 process.effects(ctx, lsn, effects, false, down)?;
             }
         }
         ctx.oracle.cloud(&process.bridge)?;
         let now_ms = EPOCH_MS + ctx.now_ms;
+        if !ctx.publishes {
+            return Ok(());
+        }
         if now_ms - process.round_ms < ROUND_MS || process.round_logged {
             return Ok(());
         }
@@ -209,6 +227,25 @@ impl Cloud {
             process.round_ms = now_ms;
         }
         Ok(())
+    }
+
+    /// All that decides what the cloud does next, as a hash.
+    pub fn digest(&self, hasher: &mut impl Hasher) {
+        // What is logged once more changes nothing.
+        let mut known = HashSet::new();
+        for (_, kind, payload) in self.log.iter().flat_map(records) {
+            if known.insert((kind, payload)) {
+                (kind, payload).hash(hasher);
+            }
+        }
+        if let Some(process) = &self.process {
+            (&process.batch, process.pending.len(), process.bridge.lsn, process.taken).hash(hasher);
+        }
+    }
+
+    /// Whether a crash could lose something.
+    pub fn waits(&self) -> bool {
+        self.process.as_ref().is_some_and(|p| !p.batch.is_empty())
     }
 
     pub fn quiet(&self) -> bool {

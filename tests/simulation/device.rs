@@ -13,6 +13,7 @@ use replica::session::Redelivery;
 use replica::uplink::Uplink;
 use schemas::message::{Ack, Delta, Receipt};
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 /// True time at which worlds begin, ms since the Unix epoch.
@@ -26,6 +27,7 @@ pub const SERIES: [&str; 4] = ["line/a", "line/b", "line/c", "line/d"];
 pub const LOCAL: &str = "line/d";
 
 /// What every device needs to know of the world.
+#[derive(Clone)]
 pub struct Ctx {
     /// True time since [`EPOCH_MS`]; never goes back.
     pub now_ms: i64,
@@ -36,6 +38,8 @@ pub struct Ctx {
     pub preview: bool,
     pub rng: Rng,
     pub messages: u64,
+    /// Whether the cloud publishes what it merges.
+    pub publishes: bool,
     /// Whether to tell what happens.
     pub traced: bool,
 }
@@ -78,6 +82,7 @@ struct Sensor {
 }
 
 /// The logged clock as `edge::clock` keeps it: follows the wall, never goes back.
+#[derive(Clone)]
 struct Clock {
     now_ms: i64,
     logged_ms: i64,
@@ -98,6 +103,7 @@ impl Clock {
     }
 }
 
+#[derive(Clone)]
 pub struct Process {
     pub fold: Fold,
     pub uplink: Uplink,
@@ -114,6 +120,7 @@ pub struct Process {
     ticked_ms: i64,
 }
 
+#[derive(Clone)]
 pub struct Device {
     pub name: String,
     pub disk: Disk,
@@ -266,6 +273,31 @@ impl Device {
         let readings = readings.collect();
         let message = Message { id, timed, told_apart: timed, leaves: SERIES[series] != LOCAL, readings };
         self.publish(ctx, sensor, message, false);
+    }
+
+    /// A sensor publishes these readings: series, event time since [`EPOCH_MS`], value.
+    pub fn tell(&mut self, ctx: &mut Ctx, readings: &[(u32, i64, f64)]) {
+        ctx.messages += 1;
+        let readings = readings.iter().map(|(series, at_ms, value)| (*series, EPOCH_MS + at_ms, *value)).collect();
+        let message = Message { id: ctx.messages, timed: true, told_apart: true, leaves: true, readings };
+        self.publish(ctx, 0, message, false);
+    }
+
+    /// All that decides what this device does next, as a hash.
+    pub fn digest(&self, hasher: &mut impl Hasher) {
+        for frame in &self.disk.frames {
+            frame.records.hash(hasher);
+        }
+        self.sensors.iter().for_each(|s| s.unacknowledged.iter().for_each(|m| m.id.hash(hasher)));
+        self.link.digest(hasher);
+        let Some(process) = &self.process else { return };
+        process.batch.records.hash(hasher);
+        process.pending.len().hash(hasher);
+        format!("{:?}", process.uplink).hash(hasher);
+        for part in &process.fold.boots {
+            (part.boot, part.applied, part.readings_applied, part.alerts.len()).hash(hasher);
+            part.entries.iter().for_each(|(name, sealed)| (name, sealed.version, sealed.held_by).hash(hasher));
+        }
     }
 
     /// As `edge::intake` takes it.
@@ -479,6 +511,11 @@ impl Device {
         if lsn > 0 && lsn <= self.disk.end && self.disk.snapshots.last().is_none_or(|(at, _)| *at < lsn) {
             self.disk.snapshots.push((lsn, Rc::new(process.fold.save())));
         }
+    }
+
+    /// Whether a crash could lose something.
+    pub fn waits(&self) -> bool {
+        self.process.as_ref().is_some_and(|p| !p.batch.records.is_empty())
     }
 
     /// Whether nothing waits here any more.

@@ -8,6 +8,7 @@
 mod cloud;
 mod device;
 mod disk;
+mod exhaustive;
 mod mutation;
 mod network;
 mod oracle;
@@ -107,6 +108,15 @@ fn main() -> ExitCode {
     };
     if wants("scenarios") {
         tell("scenarios", scenarios::run_all());
+    }
+    if wants("exhaustive") {
+        let start = Instant::now();
+        let readings = setting("TIDEGATE_READINGS").and_then(|text| text.parse().ok()).unwrap_or(3);
+        tell(
+            "exhaustive",
+            exhaustive::search(Mutation::None, readings)
+                .map(|states| println!("all {states} states of the small case in {:.1} s", start.elapsed().as_secs_f64())),
+        );
     }
     if wants("mutations") && setting("TIDEGATE_SEED").is_none() {
         tell("mutations", mutations());

@@ -3,6 +3,7 @@
 
 use crate::rng::Rng;
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 /// More than this under way, and the oldest is lost.
 const UNDER_WAY_MAX: usize = 64;
@@ -35,7 +36,7 @@ impl Weather {
     pub const CALM: Self = Self { lost: 0, repeated: 0, overtaken: 0 };
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Link {
     pub state: State,
     up: VecDeque<Packet>,
@@ -62,6 +63,10 @@ impl Link {
         self.up.len() + self.down.len()
     }
 
+    pub fn under_way_up(&self) -> usize {
+        self.up.len()
+    }
+
     /// One thing happens to one packet: what arrives, and whether it went up.
     pub fn step(&mut self, weather: Weather, rng: &mut Rng) -> Option<(bool, Packet)> {
         let total = self.under_way();
@@ -77,6 +82,32 @@ impl Link {
         }
         let packet = if rng.percent(weather.repeated) { lane.get(index).cloned() } else { lane.remove(index) }?;
         Some((goes_up, packet))
+    }
+
+    /// The packet at `index` of those under way arrives; `kept`: it will arrive once more.
+    pub fn deliver(&mut self, index: usize, kept: bool) -> Option<(bool, Packet)> {
+        let goes_up = index < self.up.len();
+        let (lane, at) = if goes_up { (&mut self.up, index) } else { (&mut self.down, index - self.up.len()) };
+        let packet = if kept { lane.get(at).cloned() } else { lane.remove(at) }?;
+        Some((goes_up, packet))
+    }
+
+    /// Packets that only say who is there are lost, and all but the newest `most` of each lane.
+    pub fn thin(&mut self, most: (usize, usize)) {
+        for (lane, most) in [(&mut self.up, most.0), (&mut self.down, most.1)] {
+            lane.retain(|p| p.what != "hello");
+            lane.drain(..lane.len().saturating_sub(most));
+        }
+    }
+
+    /// What is under way, in no order.
+    pub fn digest(&self, hasher: &mut impl Hasher) {
+        for lane in [&self.up, &self.down] {
+            let mut packets: Vec<_> = lane.iter().map(|p| (p.what, &p.bytes)).collect();
+            packets.sort_unstable();
+            packets.hash(hasher);
+        }
+        (self.state as u8).hash(hasher);
     }
 
     /// What is under way is gone.

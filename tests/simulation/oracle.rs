@@ -18,7 +18,7 @@ type AlertId = (u8, u64, u64, u32);
 /// Series, size, start.
 type Window = (u8, i64, i64);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Part {
     /// Last durable seq.
     end: u64,
@@ -45,7 +45,7 @@ struct Wanted {
     lost: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Oracle {
     sizes_ms: Vec<i64>,
     parts: BTreeMap<Boot, Part>,

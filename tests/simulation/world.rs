@@ -3,7 +3,7 @@
 use crate::cloud::{Cloud, Down};
 use crate::device::{Ctx, Device};
 use crate::mutation::Mutation;
-use crate::network::{State, Weather};
+use crate::network::{Packet, State, Weather};
 use crate::oracle::Oracle;
 use crate::plan::{Plan, Step};
 use crate::rng::Rng;
@@ -18,11 +18,12 @@ const DEVICES_MAX: usize = 10;
 /// Rounds in which a healed world must come to rest.
 const ROUNDS_MAX: usize = 400;
 
+#[derive(Clone)]
 pub struct World {
-    ctx: Ctx,
+    pub ctx: Ctx,
     weather: Weather,
-    devices: Vec<Device>,
-    cloud: Cloud,
+    pub devices: Vec<Device>,
+    pub cloud: Cloud,
 }
 
 impl World {
@@ -60,6 +61,7 @@ impl World {
                 preview: plan.preview,
                 rng,
                 messages: 0,
+                publishes: true,
                 traced,
             },
             weather: plan.weather,
@@ -83,7 +85,7 @@ impl World {
         world.rest().map_err(|what| format!("at rest: {what}"))
     }
 
-    fn step(&mut self, step: Step) -> Result<(), String> {
+    pub fn step(&mut self, step: Step) -> Result<(), String> {
         let count = self.devices.len();
         let at = |device: u8| usize::from(device) % count;
         let ctx = &mut self.ctx;
@@ -176,8 +178,15 @@ impl World {
 
     /// One thing happens on a link.
     fn net(&mut self, index: usize, weather: Weather, rng: &mut Rng) -> Result<(), String> {
+        match self.devices[index].link.step(weather, rng) {
+            Some((goes_up, packet)) => self.arrive(index, goes_up, &packet),
+            None => Ok(()),
+        }
+    }
+
+    /// A packet of a link arrives.
+    pub fn arrive(&mut self, index: usize, goes_up: bool, packet: &Packet) -> Result<(), String> {
         let device = &mut self.devices[index];
-        let Some((goes_up, packet)) = device.link.step(weather, rng) else { return Ok(()) };
         if !goes_up {
             return device.receive(&mut self.ctx, packet.what, &packet.bytes);
         }
@@ -221,7 +230,8 @@ impl World {
     }
 
     /// Heals everything and lets time pass until nothing is held any more.
-    fn rest(&mut self) -> Result<(), String> {
+    pub fn rest(&mut self) -> Result<(), String> {
+        self.ctx.publishes = true;
         self.cloud.start(&mut self.ctx)?;
         for device in &mut self.devices {
             device.disk.full = false;

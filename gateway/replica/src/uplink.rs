@@ -10,12 +10,12 @@ use crate::limits::{ACK_WAIT_MS, ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_A
 use crate::outbox::{BootPart, EntryName};
 use crate::record::Record;
 use schemas::message::{Ack, AlertBody, AlertUp, Definition, Delta, FORMAT, Hello, Receipt};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use telemetry::block;
 use telemetry::entry::Entry;
 
 /// What an interval under way carries.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Flight {
     number: u64,
     boot: u64,
@@ -32,7 +32,7 @@ struct Flight {
 }
 
 /// The gateway's end of the link.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Uplink {
     gateway: String,
     version: String,
@@ -50,8 +50,8 @@ pub struct Uplink {
     next_ms: i64,
     /// Logged clock told last, per living boot.
     frontier_ms: i64,
-    defined: HashMap<u64, HashSet<u32>>,
-    previewed: HashMap<EntryName, u64>,
+    defined: BTreeMap<u64, BTreeSet<u32>>,
+    previewed: BTreeMap<EntryName, u64>,
     /// Alerts without a receipt: when to send them again.
     unreceipted: BTreeMap<(u64, u64, u32), i64>,
 }
@@ -84,8 +84,8 @@ impl Uplink {
             flight: None,
             next_ms: 0,
             frontier_ms: 0,
-            defined: HashMap::new(),
-            previewed: HashMap::new(),
+            defined: BTreeMap::new(),
+            previewed: BTreeMap::new(),
             unreceipted: BTreeMap::new(),
         }
     }
