@@ -35,7 +35,7 @@ fn plant_broker() -> u16 {
         shared_subscriptions_strategy: Default::default(),
     };
     let config = rumqttd::Config { v4: Some(HashMap::from([("1".into(), server)])), router, ..Default::default() };
-    std::thread::spawn(move || rumqttd::Broker::new(config).start());
+    std::thread::spawn(move || drop(rumqttd::Broker::new(config).start()));
     while TcpStream::connect(listen).is_err() {
         std::thread::sleep(Duration::from_millis(10));
     }

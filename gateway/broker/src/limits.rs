@@ -68,6 +68,9 @@ pub const WRITE_STALL: Duration = Duration::from_secs(60);
 pub const LINGER: Duration = Duration::from_millis(500);
 /// How long a client without a keep-alive may be held back; others for half of theirs.
 pub const BUSY_WAIT: Duration = Duration::from_secs(30);
+/// How long an answer may wait for its commit although none goes out: longer than a disk
+/// pauses; then the connection closes with 0x97, as one that hears nothing cannot act.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// A busy application is asked again this often even if the horizon stands still.
 pub const BUSY_RETRY: Duration = Duration::from_millis(100);
 

@@ -119,6 +119,8 @@ async fn welcome(inner: &Arc<Inner>, connect: Connect, input: BytesMut) -> Resul
         keep_alive: (connect.keep_alive_s > 0).then(|| Duration::from_secs(u64::from(connect.keep_alive_s))),
         busy: None,
         moved: false,
+        released: false,
+        unanswered: None,
         held_back: None,
         closing: None,
         inner: inner.clone(),
