@@ -55,6 +55,11 @@ pub const CLIENT_ID_BYTES_MAX: usize = 1024;
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a CONNECT: identifier, will and credentials of a stranger.
 pub const CONNECT_BYTES_MAX: usize = 256 << 10;
+/// A socket that is silent for so long is probed by the system, whatever its keep-alive says:
+/// longer than the usual keep-alive, so that it only finds those who have none.
+pub const PROBE_AFTER: Duration = Duration::from_secs(120);
+/// And again so often, until the system's count of probes is used up.
+pub const PROBE_EVERY: Duration = Duration::from_secs(20);
 /// Connections beyond the bound that are told so at once; more are closed unanswered.
 pub const TURNED_AWAY_MAX: usize = 64;
 /// How long a session's older connection may take to give it up.
