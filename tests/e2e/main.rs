@@ -2,6 +2,7 @@
 
 mod crash;
 mod existing;
+mod disk;
 mod front;
 mod gateway;
 mod ingest;

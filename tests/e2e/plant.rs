@@ -17,13 +17,12 @@ pub struct Role {
 impl Role {
     /// Starts a role and waits until it is ready.
     pub fn start(role: &str, config: &Path, data: &Path) -> Role {
-        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .args([role, "--config"])
-            .arg(config)
-            .env("RUST_LOG", "warn")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_tidegate")), role, config, data)
+    }
+
+    /// The same by a command of the caller's, which names the program and as whom it runs.
+    pub fn start_as(mut program: Command, role: &str, config: &Path, data: &Path) -> Role {
+        let child = program.args([role, "--config"]).arg(config).env("RUST_LOG", "warn").stdin(Stdio::null()).spawn().unwrap();
         // Owned from here on, so that it ends with the test whatever happens.
         let mut started = Role { child, mqtt: 0, http: 0 };
         let pid = u64::from(started.child.id());

@@ -15,8 +15,8 @@ use crate::codec::connect::Will;
 use crate::codec::{reason, write};
 use crate::error::Violation;
 use crate::limits::{
-    BUSY_RETRY, BUSY_WAIT, DRAIN_WAIT, LINGER, OUTPUT_BYTES_MAX, OUTPUT_FILL_BYTES, PENDING_BYTES_MAX, PENDING_MAX, READ_BYTES_MAX,
-    READ_BYTES_MIN, WRITE_STALL,
+    ANSWER_WAIT, BUSY_RETRY, BUSY_WAIT, DRAIN_WAIT, LINGER, OUTPUT_BYTES_MAX, OUTPUT_FILL_BYTES, PENDING_BYTES_MAX, PENDING_MAX,
+    READ_BYTES_MAX, READ_BYTES_MIN, WRITE_STALL,
 };
 use crate::message::{Delivery, Message};
 use crate::registry::Hold;
@@ -109,8 +109,12 @@ struct Connection {
     packet_max: u32,
     keep_alive: Option<Duration>,
     busy: Option<Busy>,
-    /// Something was taken or acknowledged since this was looked at.
+    /// Something was taken or answered since this was looked at.
     moved: bool,
+    /// Something was answered since this was looked at.
+    released: bool,
+    /// Since when the oldest answer waits although nothing is answered.
+    unanswered: Option<Instant>,
     /// Since when nothing is read although the client takes its answers, and nothing moved.
     held_back: Option<Instant>,
     /// Set once nothing is read any more: how it ends, and when at the latest.
@@ -129,7 +133,7 @@ struct Busy {
 enum Due {
     /// Nothing was heard for one and a half keep-alives.
     Silent,
-    /// Nothing could be taken from the client for half a keep-alive.
+    /// Nothing could be taken from the client for half a keep-alive, or an answer waits too long.
     Refuse,
     /// The busy application is asked again.
     Ask,
@@ -188,6 +192,12 @@ impl Connection {
                 self.held_back = None;
             } else if moved || self.held_back.is_none() {
                 self.held_back = Some(now);
+            }
+            let released = std::mem::take(&mut self.released);
+            if self.pending.is_empty() || self.closing.is_some() {
+                self.unanswered = None;
+            } else if released || self.unanswered.is_none() {
+                self.unanswered = Some(now);
             }
             if self.output.is_empty() {
                 wrote = now;
@@ -290,8 +300,9 @@ impl Connection {
         let drained = self.closing.as_ref().map(|(_, at)| (*at, Due::Drained));
         let patience = self.keep_alive.map_or(BUSY_WAIT, |k| k / 2);
         let refuse = self.held_back.map(|since| (since + patience, Due::Refuse));
+        let unanswered = self.unanswered.map(|since| (since + ANSWER_WAIT, Due::Refuse));
         let ask = self.busy.as_ref().map(|b| (b.asked + BUSY_RETRY, Due::Ask));
-        [silent, stalled, drained, refuse, ask].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [silent, stalled, drained, refuse, unanswered, ask].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Lets the read buffer follow what reads bring: small for a sensor, large for a stream.

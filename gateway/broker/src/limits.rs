@@ -55,6 +55,11 @@ pub const CLIENT_ID_BYTES_MAX: usize = 1024;
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a CONNECT: identifier, will and credentials of a stranger.
 pub const CONNECT_BYTES_MAX: usize = 256 << 10;
+/// A socket that is silent for so long is probed by the system, whatever its keep-alive says:
+/// longer than the usual keep-alive, so that it only finds those who have none.
+pub const PROBE_AFTER: Duration = Duration::from_secs(120);
+/// And again so often, until the system's count of probes is used up.
+pub const PROBE_EVERY: Duration = Duration::from_secs(20);
 /// Connections beyond the bound that are told so at once; more are closed unanswered.
 pub const TURNED_AWAY_MAX: usize = 64;
 /// How long a session's older connection may take to give it up.
@@ -68,6 +73,9 @@ pub const WRITE_STALL: Duration = Duration::from_secs(60);
 pub const LINGER: Duration = Duration::from_millis(500);
 /// How long a client without a keep-alive may be held back; others for half of theirs.
 pub const BUSY_WAIT: Duration = Duration::from_secs(30);
+/// How long an answer may wait for its commit although none goes out: longer than a disk
+/// pauses; then the connection closes with 0x97, as one that hears nothing cannot act.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// A busy application is asked again this often even if the horizon stands still.
 pub const BUSY_RETRY: Duration = Duration::from_millis(100);
 

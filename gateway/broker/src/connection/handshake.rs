@@ -5,12 +5,13 @@ use crate::application::{Client, Version};
 use crate::codec::connect::{self, Connect};
 use crate::codec::read::{self, Frame};
 use crate::codec::{reason, write};
-use crate::limits::{CONNECT_BYTES_MAX, CONNECT_WAIT, INFLIGHT_MAX, READ_BYTES_MAX, READ_BYTES_MIN};
+use crate::limits::{CONNECT_BYTES_MAX, CONNECT_WAIT, INFLIGHT_MAX, PROBE_AFTER, PROBE_EVERY, READ_BYTES_MAX, READ_BYTES_MIN};
 use crate::router::Routes;
 use crate::server::{Inner, Stop};
 use crate::stats::count;
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
+use socket2::{SockRef, TcpKeepalive};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -24,6 +25,11 @@ pub(crate) async fn serve(mut stream: TcpStream, inner: Arc<Inner>, full: bool) 
     // Each write is complete in itself; there is nothing to wait for.
     if stream.set_nodelay(true).is_err() {
         return;
+    }
+    // A client without a keep-alive that lost its power would hold its place for ever.
+    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
+    if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&probes) {
+        tracing::debug!(%error, "a socket is not probed while it is silent");
     }
     let mut input = BytesMut::with_capacity(READ_BYTES_MIN);
     let max = inner.config.max_packet.min(CONNECT_BYTES_MAX);
@@ -119,6 +125,8 @@ async fn welcome(inner: &Arc<Inner>, connect: Connect, input: BytesMut) -> Resul
         keep_alive: (connect.keep_alive_s > 0).then(|| Duration::from_secs(u64::from(connect.keep_alive_s))),
         busy: None,
         moved: false,
+        released: false,
+        unanswered: None,
         held_back: None,
         closing: None,
         inner: inner.clone(),

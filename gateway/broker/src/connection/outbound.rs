@@ -26,7 +26,7 @@ impl Connection {
             let Some(p) = self.pending.pop_front() else {
                 return;
             };
-            self.moved = true;
+            (self.moved, self.released) = (true, true);
             match p.answer {
                 Answer::None => {}
                 Answer::Ack { head, packet_id, code } => {

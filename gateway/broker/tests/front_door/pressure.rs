@@ -102,6 +102,23 @@ fn while_it_is_read_a_client_is_answered_whatever_the_disk_does() {
 }
 
 #[test]
+fn who_waits_too_long_for_an_answer_is_told_so() {
+    let door = Door::open();
+    let mut waiting = Wire::clean(door.at, V5, "waiting");
+    door.log.hold();
+    waiting.publish(Publish { qos: 1, id: 1, ..Publish::of("log/a", "1") });
+    let began = Instant::now();
+    waiting.wait_at_most(Duration::from_secs(40));
+    // Pings are answered meanwhile, and change nothing.
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_secs(4));
+        waiting.expect_quiet();
+    }
+    waiting.expect_end(0x97);
+    assert!(began.elapsed() >= Duration::from_secs(19), "closed after {:?}", began.elapsed());
+}
+
+#[test]
 fn a_slow_subscriber_is_bounded_and_what_it_misses_is_counted() {
     let door = Door::open();
     let (mut slow, _) = Wire::durable(door.at, V5, "slow");

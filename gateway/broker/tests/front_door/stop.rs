@@ -54,6 +54,22 @@ fn a_stop_does_not_wait_for_ever() {
 }
 
 #[test]
+fn a_client_that_takes_no_bytes_holds_no_stop_up() {
+    let door = Door::open();
+    let mut deaf = Wire::clean(door.at, V5, "deaf");
+    deaf.subscribe(&[("t", 0)]);
+    let mut writer = Wire::clean(door.at, V3, "writer");
+    let large = "x".repeat(100 << 10);
+    for _ in 0..200 {
+        writer.publish(Publish::of("t", &large));
+    }
+    writer.expect_quiet();
+    assert!(door.broker.stats().queued_bytes > 0, "its socket is full");
+    let took = door.shutdown(Duration::from_millis(500));
+    assert!(took < Duration::from_secs(2), "the stop took {took:?}");
+}
+
+#[test]
 fn nothing_is_acknowledged_once_the_log_failed() {
     let door = Door::open();
     let mut wire = Wire::clean(door.at, V3, "three");

@@ -1,0 +1,162 @@
+//! A disk without room, or that cannot be written: refused and said so, reads go on, nothing
+//! acknowledged is lost, and readings are taken again once there is room.
+
+use crate::gateway::Gateway;
+use crate::plant::Role;
+use crate::wire::{PUBACK, Publish, Seen, Wire};
+use broker::Version::{V3, V5};
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// A small file system in memory, unmounted with the test.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// None where this process may not mount.
+    fn mount(at: &Path, bytes: u64) -> Option<Self> {
+        std::fs::create_dir(at).unwrap();
+        let size = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(at.to_owned())),
+            other => {
+                eprintln!("skipped: a small disk cannot be mounted here, which takes root: {other:?}");
+                None
+            }
+        }
+    }
+
+    /// Takes all the room that is left.
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = File::create(&path).unwrap();
+        while file.write_all(&[1; 4_096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+/// Readings of one message, each with a time of its own.
+const READINGS: u64 = 200;
+
+fn array(first: u64) -> String {
+    let each = |n: u64| format!("{{\"value\":{n},\"ts\":{}}}", 1_700_000_000_000 + n);
+    format!("[{}]", (first..first + READINGS).map(each).collect::<Vec<_>>().join(","))
+}
+
+/// Publishes until it is told that there is no room, or is told nothing; the next reading, and
+/// whether its message still waits.
+fn publish_until_refused(wire: &mut Wire, mut next: u64) -> (u64, bool) {
+    loop {
+        wire.publish(Publish { qos: 1, id: 1, ..Publish::of("sensors/a", &array(next)) });
+        match wire.try_next_within(Duration::from_secs(2)) {
+            Some(Seen::Packet(PUBACK, body)) if body == [0, 1] => next += READINGS,
+            Some(Seen::Packet(PUBACK, body)) if body == [0, 1, 0x97] => return (next, false),
+            None => return (next, true),
+            other => panic!("{other:x?} after {next} readings"),
+        }
+        assert!(next < 10_000_000, "the disk is never full");
+    }
+}
+
+/// What holds while there is no room.
+fn check_refusing(gateway: &Gateway, reason: &str) {
+    gateway.until("it says so", |g| g.get("/readyz").0 == 503);
+    assert!(gateway.get("/readyz").1.contains(reason), "{}", gateway.get("/readyz").1);
+    assert_eq!(gateway.get("/healthz").0, 200);
+    assert_eq!(gateway.get("/metrics").0, 200);
+    // MQTT 3.1.1 has no word for it: closed, not acknowledged.
+    let mut three = Wire::clean(gateway.at(), V3, "three");
+    three.publish(Publish { qos: 1, id: 1, ..Publish::of("sensors/a", "1") });
+    assert_eq!(three.next(), Seen::Closed);
+    // Reads go on, and so does what needs no log.
+    let mut reader = Wire::clean(gateway.at(), V5, "reader");
+    assert_eq!(reader.subscribe(&[("chat", 0)]), [0]);
+    let mut writer = Wire::clean(gateway.at(), V3, "writer");
+    writer.publish(Publish { qos: 1, id: 2, ..Publish::of("chat", "still here") });
+    writer.expect(PUBACK, &[0, 2]);
+    assert_eq!(reader.message().payload, "still here");
+}
+
+#[test]
+fn a_full_disk_refuses_says_so_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir.path().join("disk"), 12 << 20) else { return };
+    let (config, _) = Gateway::configure(dir.path(), "[log]\nlimit = \"16MiB\"\n");
+    let data = disk.0.join("data");
+    let text = std::fs::read_to_string(&config).unwrap().replace(dir.path().join("data").to_str().unwrap(), data.to_str().unwrap());
+    std::fs::write(&config, text).unwrap();
+    let role = Role::start("edge", &config, &data);
+    let mut gateway = Gateway { config, data, role };
+    let mut wire = Wire::clean(gateway.at(), V5, "sensor");
+    assert_eq!(wire.say("sensors/a", &array(0)), 0);
+    let filler = disk.fill();
+    let (mut accepted, waits) = publish_until_refused(&mut wire, READINGS);
+    assert!(!waits, "room is looked for before it is needed");
+    check_refusing(&gateway, "no room");
+    gateway.until_accepted(accepted);
+    // A start on a full disk is possible, and everything acknowledged is there.
+    gateway.kill_and_restart();
+    gateway.until_accepted(accepted);
+    wire = Wire::clean(gateway.at(), V5, "sensor");
+    gateway.until("it refuses again", |g| g.get("/readyz").0 == 503);
+    assert_eq!(wire.say("sensors/a", "1"), 0x97);
+    check_refusing(&gateway, "no room");
+    std::fs::remove_file(filler).unwrap();
+    gateway.until("there is room again", |g| g.get("/readyz").0 == 200);
+    for _ in 0..10 {
+        assert_eq!(wire.say("sensors/a", &array(accepted)), 0);
+        accepted += READINGS;
+    }
+    gateway.kill_and_restart();
+    gateway.until_accepted(accepted);
+    assert!(gateway.verify_log().status.success());
+    assert_eq!(gateway.role.stop(), Some(0));
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_refuses_says_so_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, data) = Gateway::configure(dir.path(), "[log]\nlimit = \"16MiB\"\n");
+    // Root may write anywhere, so the gateway runs as nobody.
+    let program = dir.path().join("tidegate");
+    std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    let mut command = Command::new(&program);
+    if chown(&data, Some(65_534), Some(65_534)).is_ok() {
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        command.uid(65_534).gid(65_534);
+    }
+    let role = Role::start_as(command, "edge", &config, &data);
+    let mut gateway = Gateway { config, data, role };
+    let mut wire = Wire::clean(gateway.at(), V5, "sensor");
+    assert_eq!(wire.say("sensors/a", &array(0)), 0);
+    let log = gateway.data.join("log");
+    std::fs::set_permissions(&log, Permissions::from_mode(0o555)).unwrap();
+    let (mut accepted, waits) = publish_until_refused(&mut wire, READINGS);
+    check_refusing(&gateway, "read-only");
+    gateway.until_accepted(accepted);
+    // Nothing is said about the message that found out: it is neither durable nor refused.
+    wire.expect_quiet();
+    std::fs::set_permissions(&log, Permissions::from_mode(0o755)).unwrap();
+    gateway.until("it can be written again", |g| g.get("/readyz").0 == 200);
+    if waits {
+        wire.expect(PUBACK, &[0, 1]);
+        accepted += READINGS;
+    }
+    assert_eq!(wire.say("sensors/a", &array(accepted)), 0);
+    accepted += READINGS;
+    gateway.until_accepted(accepted);
+    gateway.role.kill();
+    assert!(gateway.verify_log().status.success());
+}
