@@ -3,6 +3,7 @@
 mod crash;
 mod existing;
 mod disk;
+mod demo;
 mod front;
 mod gateway;
 mod ingest;

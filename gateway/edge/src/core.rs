@@ -47,10 +47,6 @@ pub struct Core {
     pub broker: Broker,
     /// The gateway's name.
     pub gateway: String,
-    /// This process's boot: known to the fold once its record is committed.
-    pub boot: u64,
-    /// The link stands, and the cloud has not been greeted.
-    pub greeting: bool,
     /// Protocol and sockets to the cloud, unless the gateway stands alone.
     pub uplink: Option<(Uplink, Link)>,
     /// Record of the last snapshot.
@@ -98,7 +94,6 @@ impl Core {
         match event {
             Event::Frame(frame) => {
                 fold_frame(&mut self.fold, &frame)?;
-                self.greet();
                 self.show();
             }
             Event::Link(event) => self.link(event),
@@ -125,10 +120,11 @@ impl Core {
             if let Some((uplink, link)) = &mut self.uplink
                 && self.fold.boots.iter().any(|p| p.owes(alert))
             {
-                match uplink.urgent(wall_ms(), alert) {
-                    Some(up) => link.alert(up.encode()),
-                    None if alert.severity == 0 => link.hurry(),
-                    None => {}
+                if let Some(up) = uplink.urgent(wall_ms(), alert) {
+                    link.alert(up.encode());
+                }
+                if alert.severity == 0 {
+                    link.hurry();
                 }
             }
             let (topic, json) = topic_and_json(&self.gateway, alert);
@@ -141,31 +137,17 @@ impl Core {
         }
     }
 
-    /// Says hello on a new link; a link that stands before the boot's record is committed waits for it, because
-    /// nothing is sent that is not durable, and an earlier boot must not be named.
-    fn greet(&mut self) {
-        if !self.greeting || self.fold.current().is_none_or(|part| part.boot != self.boot) {
-            return;
-        }
-        self.greeting = false;
-        if let Some((uplink, link)) = &mut self.uplink
-            && let Some(hello) = uplink.connected(wall_ms(), &self.fold)
-        {
-            link.send("hello", hello.encode());
-        }
-    }
-
     fn link(&mut self, event: LinkEvent) {
-        let Some((uplink, _)) = &mut self.uplink else { return };
+        let Some((uplink, link)) = &mut self.uplink else { return };
         match event {
             LinkEvent::Connected => {
-                self.greeting = true;
-                self.greet();
+                // Where one connection found the cloud, the other need not wait.
+                link.hurry();
+                if let Some(hello) = uplink.connected(wall_ms(), &self.fold) {
+                    link.send("hello", hello.encode());
+                }
             }
-            LinkEvent::Disconnected => {
-                self.greeting = false;
-                uplink.disconnected();
-            }
+            LinkEvent::Disconnected => uplink.disconnected(),
             LinkEvent::Receipt(receipt) => uplink.receipted(&receipt),
             LinkEvent::Ack(ack) => {
                 let outcome = uplink.acked(wall_ms(), &ack, &mut self.fold);

@@ -10,7 +10,7 @@ use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, LastWill, MqttOptions, Pack
 use schemas::message::{Ack, Bye, FORMAT, Receipt};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// What the link tells the core.
@@ -31,15 +31,15 @@ pub struct Link {
     gateway: String,
     deltas: AsyncClient,
     alerts: AsyncClient,
-    hurry: Arc<Notify>,
-    /// The last hello: said again as a sign of life.
+    hurry: watch::Sender<()>,
+    /// The last hello, while the interval connection stands: said again as a sign of life.
     hello: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Link {
     /// Starts both connections; they come back by themselves.
     pub fn start(gateway: &str, boot: u64, host: &str, port: u16, events: Events) -> Self {
-        let hurry = Arc::new(Notify::new());
+        let (hurry, hurried) = watch::channel(());
         let lane = |name: &str| {
             let mut options = MqttOptions::new(format!("tidegate-{gateway}-{boot:016x}-{name}"), host, port);
             options.set_keep_alive(Duration::from_secs(10)).set_clean_session(true);
@@ -55,8 +55,8 @@ impl Link {
         let down = |what: &str| format!("bridge/v1/{gateway}/down/{what}");
         let hello = Arc::new(Mutex::new(None));
         tokio::spawn(heartbeat(gateway.to_owned(), alerts.clone(), hello.clone()));
-        tokio::spawn(drive(deltas.clone(), delta_loop, down("ack"), events.clone(), hurry.clone()));
-        tokio::spawn(drive(alerts.clone(), alert_loop, down("receipt"), events, hurry.clone()));
+        tokio::spawn(drive(deltas.clone(), delta_loop, down("ack"), events.clone(), hurried.clone()));
+        tokio::spawn(drive(alerts.clone(), alert_loop, down("receipt"), events, hurried));
         Self { gateway: gateway.to_owned(), deltas, alerts, hurry, hello }
     }
 
@@ -80,9 +80,10 @@ impl Link {
         }
     }
 
-    /// A critical alert waits for nobody's backoff.
+    /// A connection that waits to be tried again is tried now: a critical alert waits for nobody's backoff, nor does
+    /// one connection where the other has just found the cloud.
     pub fn hurry(&self) {
-        self.hurry.notify_waiters();
+        self.hurry.send_replace(());
     }
 }
 
@@ -103,7 +104,7 @@ async fn heartbeat(gateway: String, alerts: AsyncClient, hello: Arc<Mutex<Option
 }
 
 /// One connection for as long as the process lives: poll, and come back with full jitter.
-async fn drive(client: AsyncClient, mut mqtt: EventLoop, filter: String, events: Events, hurry: Arc<Notify>) {
+async fn drive(client: AsyncClient, mut mqtt: EventLoop, filter: String, events: Events, mut hurry: watch::Receiver<()>) {
     let is_deltas = filter.ends_with("/ack");
     let mut wait_ms = BACKOFF_MS.0;
     let mut up = false;
@@ -143,6 +144,8 @@ async fn drive(client: AsyncClient, mut mqtt: EventLoop, filter: String, events:
                 if up {
                     warn!(%error, "uplink lost");
                     up = false;
+                    // What hurried while it stood needs no haste now; what hurries during an attempt that fails does.
+                    hurry.mark_unchanged();
                     if is_deltas && events.send(Event::Link(LinkEvent::Disconnected)).await.is_err() {
                         return;
                     }
@@ -154,7 +157,7 @@ async fn drive(client: AsyncClient, mut mqtt: EventLoop, filter: String, events:
                 wait_ms = (wait_ms * 2).min(BACKOFF_MS.1);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = hurry.notified() => {}
+                    Ok(()) = hurry.changed() => {}
                 }
             }
         }

