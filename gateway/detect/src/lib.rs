@@ -15,6 +15,8 @@
 //! | `silence.rs` | readings that no longer come |
 //! | [`novelty`] | how new a reading is to its series, as one score |
 //! | [`group`] | a machine's channels together; `group/`: rows, algebra, sentences |
+//! | `tail.rs`, `regular.rs` | how rare a size is; events that come at regular intervals |
+//! | `logarithm.rs` | ln, the same on every platform |
 //! | `scale.rs` | what size is usual, and what events are known |
 //! | [`finding`] | what a detector says |
 //! | [`settings`] | limits as configured |
@@ -28,13 +30,16 @@ mod flatline;
 pub mod group;
 mod limit;
 pub mod limits;
+mod logarithm;
 pub mod novelty;
 pub mod pattern;
 mod rate;
+mod regular;
 mod scale;
 pub mod settings;
 mod silence;
 mod spike;
+mod tail;
 #[cfg(test)]
 mod tests;
 pub mod watch;

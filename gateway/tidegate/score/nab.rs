@@ -203,7 +203,7 @@ fn read(path: &PathBuf, name: String, windows: &[(String, String)]) -> anyhow::R
     for (number, record) in csv::Reader::from_path(path)?.records().enumerate() {
         let (record, row) = (record?, format!("row {number}"));
         let time_ms = time_ms(record.get(0).unwrap_or_default()).context(row.clone())?;
-        scores.push(novelty.observe(time_ms, field(&record, 1).context(row)?));
+        scores.push(novelty.observe(field(&record, 1).context(row)?));
         times.push(time_ms);
     }
     let row = |text: &str| {
