@@ -17,8 +17,8 @@ const DIRECTION: [(&str, &str, &[&str]); 10] = [
     ("replica", "gateway/replica", &["detect", "telemetry", "schemas"]),
     ("edge", "gateway/edge", &["replica", "detect", "telemetry", "schemas", "journal", "broker", "settings"]),
     ("cloud", "gateway/cloud", &["replica", "telemetry", "schemas", "journal", "broker", "settings"]),
-    // The binary reads logs and configs beside starting the roles.
-    ("tidegate", ".", &["edge", "cloud", "replica", "journal", "settings"]),
+    // The binary reads logs and configs and scores detectors beside starting the roles.
+    ("tidegate", ".", &["edge", "cloud", "replica", "detect", "journal", "settings"]),
 ];
 
 /// Crates that think and never wait.

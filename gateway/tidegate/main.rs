@@ -9,6 +9,7 @@
 //! | `replay.rs`, `replay/` | `tidegate replay`: publishes a recorded CSV as if it were sensors |
 //! | `status.rs` | `tidegate status`: what a running role is doing |
 //! | `log.rs` | `tidegate log`: reads the durable log, also beside a running process |
+//! | `score.rs`, `score/` | `tidegate score`: the detectors over public benchmarks, with their official metrics |
 //! | `role.rs` | what the roles share: runtime, signals, the time a stop may take |
 //! | `outcome.rs` | how a command ends |
 //!
@@ -22,6 +23,7 @@ mod log;
 mod outcome;
 mod replay;
 mod role;
+mod score;
 mod status;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -68,6 +70,9 @@ enum Command {
     /// Read the durable log, also beside a running process.
     #[command(subcommand)]
     Log(log::Command),
+    /// Run the detectors over a public benchmark and print its official metrics.
+    #[command(subcommand)]
+    Score(score::Command),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +86,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Log(command) => log::run(&command),
+        Command::Score(command) => score::run(&command),
     });
     match done {
         // Whoever reads our output has seen enough, as in `tidegate log show | head`.

@@ -21,6 +21,8 @@ pub enum Kind {
     Flatline,
     /// Readings do not come any more.
     Silence,
+    /// A machine's channels, one or together, far from what is usual.
+    Group,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Kind::Spike => "spike",
             Kind::Flatline => "flatline",
             Kind::Silence => "silence",
+            Kind::Group => "group",
         }
     }
 }

@@ -13,6 +13,10 @@
 //! | `rate.rs` | a climb or fall much faster than usual |
 //! | `flatline.rs` | a value that no longer moves |
 //! | `silence.rs` | readings that no longer come |
+//! | [`novelty`] | how new a reading is to its series, as one score |
+//! | [`group`] | a machine's channels together; `group/`: rows, algebra, sentences |
+//! | `tail.rs`, `regular.rs` | how rare a size is; events that come at regular intervals |
+//! | `logarithm.rs` | ln, the same on every platform |
 //! | `scale.rs` | what size is usual, and what events are known |
 //! | [`finding`] | what a detector says |
 //! | [`settings`] | limits as configured |
@@ -23,20 +27,27 @@
 pub mod error;
 pub mod finding;
 mod flatline;
+pub mod group;
 mod limit;
 pub mod limits;
+mod logarithm;
+pub mod novelty;
 pub mod pattern;
 mod rate;
+mod regular;
 mod scale;
 pub mod settings;
 mod silence;
 mod spike;
+mod tail;
 #[cfg(test)]
 mod tests;
 pub mod watch;
 
 pub use error::{PatternError, RuleError};
 pub use finding::{Finding, Kind, Severity, State};
+pub use group::Group;
+pub use novelty::Novelty;
 pub use pattern::Pattern;
 pub use settings::{Critical, LimitRule, Settings};
 pub use watch::Watch;

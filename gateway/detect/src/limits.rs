@@ -30,5 +30,21 @@ pub const LATE_READINGS_MAX: u8 = 16;
 /// Bytes of one series' state, heap included: 100,000 series (the default bound) stay below 100 MB.
 pub const STATE_BYTES_MAX: usize = 1024;
 
+/// The largest value that a novelty takes as it is: its square stays finite.
+pub const NOVELTY_VALUE_MAX: f64 = 1e150;
+
+/// Channels of one group: its covariance grows with their square; more form another machine.
+pub const GROUP_CHANNELS_MAX: usize = 32;
+
+/// Bytes of one group's state, heap included.
+pub const GROUP_STATE_BYTES_MAX: usize = 8 * 1024;
+
+/// The largest value that a group takes as it is: products of two deviations stay finite.
+pub const GROUP_VALUE_MAX: f64 = 1e150;
+
+/// The smallest standard deviation of a group's channel: its square is still an ordinary number.
+pub const GROUP_SIGMA_MIN: f64 = 1e-140;
+
+const _: () = assert!(GROUP_CHANNELS_MAX <= u32::BITS as usize);
 const _: () = assert!(VALUE_MAX * 2.0 * 1e3 * 8.0 < f64::MAX);
 const _: () = assert!(SCALE_MIN > f64::MIN_POSITIVE);

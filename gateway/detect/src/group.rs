@@ -1,0 +1,345 @@
+//! A machine's channels together: what no single channel shows, and what all of them show.
+//!
+//! Each channel is smoothed lightly and measured in its own standard deviations, learnt with
+//! clipped updates. Two statistics are compared with the largest that the stream itself showed
+//! while it was learnt, so that autocorrelation, heavy tails and the number of channels are
+//! accounted for without a model of any:
+//! - the largest deviation of one channel (its own record and that of all channels count alike);
+//! - Hotelling's T² on a shrunk, exponentially weighted correlation, which sees channels that
+//!   no longer go together though each stays within its range.
+//!
+//! Records go on growing, a little with every row and more with every event that ended: the
+//! longer a machine runs, the rarer what is told. An event begins after a few rows beyond 1.25
+//! times the record and ends after a calm half minute (at 1 Hz). What is small beside the event before, its after-effect, is no news until
+//! that one is forgotten. While it lasts, the channels that are out teach nothing; what lasts
+//! half an hour is how the machine runs now, and is learnt anew.
+//!
+//! Readings become rows as they come: a row is complete when every channel has reported, or
+//! when one reports again and at least half have; a channel that is missing keeps its value.
+
+mod cholesky;
+mod message;
+mod row;
+
+use crate::finding::State;
+use crate::limits::{GROUP_CHANNELS_MAX, GROUP_SIGMA_MIN, GROUP_VALUE_MAX, SCALE_RELATIVE_MIN, SCORE_MAX};
+use cholesky::{Factor, packed};
+pub use message::{Change, Contributor};
+use row::Row;
+use serde::{Deserialize, Serialize};
+
+/// Weight of a new value in the smoothed one: some ten rows count.
+const SMOOTH: f64 = 0.1;
+/// Rows of a channel before its deviations are believed.
+const FIT: u32 = 100;
+/// Rows of a channel before it speaks: from [`FIT`] on the records grow.
+const WARM: u32 = 400;
+/// Changes of value before it speaks: a switch that never moved has no scale.
+const CHANGES_MIN: u16 = 20;
+/// Weight of a new row once warm: the last thousand count.
+const WEIGHT: f64 = 1e-3;
+/// Where updates are clipped, in standard deviations.
+const CLIP: f64 = 4.0;
+/// Part of the correlation that is not believed: with few rows, chance makes channels look bound.
+const SHRINK: f64 = 0.2;
+/// Times the record that is unusual.
+const TIMES: f64 = 1.25;
+/// How much of a deviation beyond the record it takes up at once, below what raises.
+const GROW: f64 = 0.02;
+/// And of an event's largest, once it has ended: of equal events, the third is usual.
+const HABIT: f64 = 0.4;
+/// Rows beyond it that raise.
+const ENTER: u8 = 5;
+/// Calm rows that clear.
+const CALM: u8 = 30;
+/// Part of an event's peak below which its after-effects are calm.
+const AFTER: f64 = 0.2;
+/// How much of the last peak is kept from row to row: half is forgotten in four minutes at 1 Hz.
+const KEEP: f64 = 0.997;
+/// Rows after which an event is how the machine runs now.
+const LASTS: u16 = 1_800;
+
+/// One channel's state.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct Channel {
+    /// Its value in the row under way, or the last one it had.
+    value: f64,
+    /// Its value in the row before.
+    before: f64,
+    smooth: f64,
+    mean: f64,
+    /// Largest deviation while it was learnt.
+    record: f64,
+    /// Largest deviation of the event under way.
+    worst: f64,
+    /// Rows seen.
+    seen: u32,
+    /// Changes of value seen, up to [`CHANGES_MIN`].
+    changes: u16,
+    /// Rows in a row without a reading of its own.
+    missed: u8,
+}
+
+impl Channel {
+    /// It has shown what is usual, and is not missing now.
+    fn speaks(&self) -> bool {
+        self.seen > WARM && self.changes >= CHANGES_MIN && !self.is_gone()
+    }
+
+    fn fits(&self) -> bool {
+        self.seen > FIT && self.changes >= CHANGES_MIN && !self.is_gone()
+    }
+}
+
+/// One row, as it was judged.
+struct Seen<'a> {
+    time_ms: i64,
+    /// Of each channel, from its mean, in its standard deviations.
+    deviation: &'a [f64],
+    sigma: &'a [f64],
+    /// The largest record of a channel that speaks.
+    largest: f64,
+    /// T; none while it is learnt.
+    distance: Option<f64>,
+    /// How unusual, in times what raises.
+    score: f64,
+    /// It is the channels together that say so.
+    together: bool,
+}
+
+/// The detector of one machine: below [`crate::limits::GROUP_STATE_BYTES_MAX`] bytes, heap
+/// included. Stored and restored, it goes on exactly as if it never was.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Group {
+    channels: Vec<Channel>,
+    /// Covariance of the smoothed values, lower triangle by rows.
+    covariance: Vec<f64>,
+    row: Row,
+    /// Largest T of the rows while the present set of channels was learnt, and how many there were.
+    record_t: f64,
+    /// Largest T of the event under way.
+    worst_t: f64,
+    settled: u32,
+    /// Size of the last event, as it is forgotten.
+    peak: f64,
+    above: u8,
+    below: u8,
+    /// Rows since it was raised; 0: it is not active.
+    active: u16,
+}
+
+impl Group {
+    /// Another channel; none when there are [`GROUP_CHANNELS_MAX`] already.
+    pub fn join(&mut self) -> Option<u16> {
+        let place = self.channels.len();
+        if place == GROUP_CHANNELS_MAX {
+            return None;
+        }
+        // By the one: doubling would leave half of the largest group's memory empty.
+        self.channels.reserve_exact(1);
+        self.channels.push(Channel::default());
+        self.covariance.reserve_exact(place + 1);
+        self.covariance.resize(packed(place + 1, 0), 0.0);
+        Some(place as u16)
+    }
+
+    /// Channels so far.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Bytes of its state, heap included.
+    pub fn state_bytes(&self) -> usize {
+        size_of::<Self>() + self.channels.capacity() * size_of::<Channel>() + self.covariance.capacity() * size_of::<f64>()
+    }
+
+    /// Whether an event goes on.
+    pub fn is_active(&self) -> bool {
+        self.active > 0
+    }
+
+    /// A row was complete: judges it, then learns from it.
+    fn judge(&mut self, time_ms: i64) -> Option<Change> {
+        let count = self.channels.len();
+        let mut deviation = [0.0; GROUP_CHANNELS_MAX];
+        let mut sigma = [1.0; GROUP_CHANNELS_MAX];
+        let mut largest: f64 = 0.0;
+        for (at, channel) in self.channels.iter_mut().enumerate() {
+            channel.step();
+            sigma[at] = self.covariance[packed(at, at)].sqrt().max(SCALE_RELATIVE_MIN * channel.mean.abs()).max(GROUP_SIGMA_MIN);
+            if channel.fits() {
+                deviation[at] = (channel.smooth - channel.mean) / sigma[at];
+            }
+            if channel.speaks() {
+                largest = largest.max(channel.record);
+            }
+        }
+        let mut seen =
+            Seen { time_ms, deviation: &deviation[..count], sigma: &sigma[..count], largest, distance: None, score: 0.0, together: false };
+        self.score(&mut seen);
+        let change = self.follow(&seen);
+        self.learn(&seen);
+        change
+    }
+
+    /// How unusual the row is; records grow while they are learnt.
+    fn score(&mut self, seen: &mut Seen<'_>) {
+        let mut alone: f64 = 0.0;
+        let mut fitting = 0;
+        for (channel, deviation) in self.channels.iter_mut().zip(seen.deviation) {
+            let size = deviation.abs();
+            if channel.speaks() {
+                alone = alone.max(size / level(channel.record, seen.largest));
+            } else if channel.fits() && channel.missed == 0 {
+                channel.record = channel.record.max(size);
+            }
+            fitting += usize::from(channel.fits());
+        }
+        seen.score = alone / TIMES;
+        if fitting < 2 {
+            return;
+        }
+        let distance = self.factor(seen.sigma).distance(seen.deviation);
+        if self.settled < WARM - FIT {
+            self.settled += 1;
+            self.record_t = self.record_t.max(distance);
+            return;
+        }
+        seen.distance = Some(distance);
+        let together = distance / self.record_t.max(1.0);
+        if together > alone {
+            (seen.score, seen.together) = (together / TIMES, true);
+        }
+    }
+
+    /// The shrunk correlation of the channels, factored. One that does not fit yet is bound to none.
+    fn factor(&self, sigma: &[f64]) -> Factor {
+        Factor::of(sigma.len(), |i, j| {
+            let bound = self.channels[i].fits() && self.channels[j].fits();
+            if bound { (1.0 - SHRINK) * self.covariance[packed(i, j)] / (sigma[i] * sigma[j]) } else { 0.0 }
+        })
+    }
+
+    fn follow(&mut self, seen: &Seen<'_>) -> Option<Change> {
+        self.peak = (self.peak * KEEP).max(seen.score.min(SCORE_MAX));
+        let beyond = seen.score > (AFTER * self.peak).max(1.0);
+        if self.active == 0 {
+            self.above = if beyond { self.above.saturating_add(1) } else { 0 };
+            if self.above < ENTER {
+                if !beyond {
+                    self.grow(seen);
+                }
+                return None;
+            }
+            (self.active, self.below) = (1, 0);
+            self.remember(seen);
+            return Some(self.change(State::Active, seen));
+        }
+        self.active += 1;
+        self.remember(seen);
+        self.below = if beyond { 0 } else { self.below + 1 };
+        let calm = self.below >= CALM;
+        if !calm && self.active < LASTS {
+            return None;
+        }
+        let change = self.change(State::Cleared, seen);
+        (self.active, self.above) = (0, 0);
+        if calm {
+            self.learn_event();
+        } else {
+            self.relearn();
+        }
+        Some(change)
+    }
+
+    /// An ordinary row beyond a record takes it along.
+    fn grow(&mut self, seen: &Seen<'_>) {
+        for (channel, deviation) in self.channels.iter_mut().zip(seen.deviation).filter(|(channel, _)| channel.speaks()) {
+            channel.record += GROW * (deviation.abs() - channel.record).max(0.0);
+        }
+        if let Some(distance) = seen.distance {
+            self.record_t += GROW * (distance - self.record_t).max(0.0);
+        }
+    }
+
+    /// The event's largest deviations so far.
+    fn remember(&mut self, seen: &Seen<'_>) {
+        for (channel, deviation) in self.channels.iter_mut().zip(seen.deviation).filter(|(channel, _)| channel.speaks()) {
+            channel.worst = channel.worst.max(deviation.abs());
+        }
+        self.worst_t = self.worst_t.max(seen.distance.unwrap_or(0.0));
+    }
+
+    /// The event ended: part of what it showed is known from now on.
+    fn learn_event(&mut self) {
+        for channel in &mut self.channels {
+            channel.record += HABIT * (channel.worst - channel.record).max(0.0);
+            channel.worst = 0.0;
+        }
+        self.record_t += HABIT * (self.worst_t - self.record_t).max(0.0);
+        self.worst_t = 0.0;
+    }
+
+    /// The machine runs differently now: levels are where they are, and everything is learnt anew.
+    fn relearn(&mut self) {
+        for channel in &mut self.channels {
+            *channel = Channel { value: channel.value, missed: channel.missed, ..Channel::default() };
+        }
+        self.covariance.fill(0.0);
+        (self.record_t, self.worst_t, self.settled, self.peak) = (0.0, 0.0, 0, 0.0);
+    }
+
+    fn learn(&mut self, seen: &Seen<'_>) {
+        let mut moved = [0.0; GROUP_CHANNELS_MAX];
+        for (at, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| channel.missed == 0) {
+            let far = channel.smooth - channel.mean;
+            let clip = if channel.fits() { CLIP * seen.sigma[at] } else { f64::MAX };
+            let out = self.active > 0 && seen.deviation[at].abs() > CLIP;
+            moved[at] = if out { 0.0 } else { far.clamp(-clip, clip) };
+            channel.mean += weight(channel.seen) * moved[at];
+        }
+        if self.active > 0 {
+            return;
+        }
+        for i in 0..self.channels.len() {
+            for j in (0..=i).filter(|j| self.channels[i].missed == 0 && self.channels[*j].missed == 0) {
+                let weight = weight(self.channels[i].seen.min(self.channels[j].seen));
+                let place = &mut self.covariance[packed(i, j)];
+                *place = (1.0 - weight) * (*place + weight * moved[i] * moved[j]);
+                // A pair that no longer moves would decay into numbers that processors handle slowly.
+                if place.abs() < GROUP_SIGMA_MIN * GROUP_SIGMA_MIN {
+                    *place = 0.0;
+                }
+            }
+        }
+    }
+}
+
+impl Channel {
+    /// One row passed; a row without a reading of its own shows nothing.
+    fn step(&mut self) {
+        if self.missed > 0 {
+            return;
+        }
+        let value = self.value.clamp(-GROUP_VALUE_MAX, GROUP_VALUE_MAX);
+        if self.seen == 0 {
+            (self.smooth, self.mean, self.before) = (value, value, value);
+        }
+        self.seen = self.seen.saturating_add(1);
+        if value != self.before && self.changes < CHANGES_MIN {
+            self.changes += 1;
+        }
+        self.before = value;
+        self.smooth += SMOOTH.max(1.0 / f64::from(self.seen)) * (value - self.smooth);
+    }
+}
+
+/// The deviation that a channel's record and that of all channels call the largest yet:
+/// halfway, so that a channel with a calm past is not judged by its past alone.
+fn level(own: f64, largest: f64) -> f64 {
+    (own.max(1.0) * largest).sqrt()
+}
+
+fn weight(seen: u32) -> f64 {
+    WEIGHT.max(1.0 / f64::from(seen.max(1)))
+}

@@ -1,0 +1,147 @@
+//! What a machine's detector promises: a channel that leaves its range and channels that no
+//! longer go together are told once, with who contributes; ordinary noise, bad values and
+//! missing channels are not.
+
+use detect::group::Change;
+use detect::limits::{GROUP_CHANNELS_MAX, GROUP_STATE_BYTES_MAX};
+use detect::{Group, State};
+
+/// Deterministic noise, roughly normal, with a variance of 1.
+struct Noise(u64);
+
+impl Noise {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn normal(&mut self) -> f64 {
+        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+}
+
+/// A pump: speed moves by itself, current and flow follow it, temperature has noise of its own.
+fn pump(noise: &mut Noise, speed: &mut f64) -> [f64; 4] {
+    *speed = 0.98 * *speed + 0.2 * noise.normal();
+    [50.0 + *speed + 0.1 * noise.normal(), 4.0 + 0.2 * *speed + 0.02 * noise.normal(), 30.0 + 2.0 * *speed + 0.2 * noise.normal(), {
+        65.0 + 0.3 * noise.normal()
+    }]
+}
+
+fn group(channels: usize) -> Group {
+    let mut group = Group::default();
+    (0..channels).for_each(|at| assert_eq!(group.join(), Some(at as u16)));
+    group
+}
+
+fn row(group: &mut Group, second: i64, values: &[f64]) -> Vec<Change> {
+    let observe = |(at, value): (usize, &f64)| group.observe(at as u16, second * 1_000, *value);
+    values.iter().enumerate().filter_map(observe).collect()
+}
+
+fn run(rows: i64, fault: impl Fn(i64, &mut [f64; 4])) -> Vec<(i64, Change)> {
+    let (mut group, mut noise, mut speed) = (group(4), Noise(7), 0.0);
+    let mut out = Vec::new();
+    for second in 0..rows {
+        let mut values = pump(&mut noise, &mut speed);
+        fault(second, &mut values);
+        out.extend(row(&mut group, second, &values).into_iter().map(|change| (second, change)));
+    }
+    out
+}
+
+#[test]
+fn a_day_without_a_fault_is_quiet() {
+    assert_eq!(run(20_000, |_, _| {}), []);
+}
+
+#[test]
+fn a_channel_that_leaves_its_range_is_named_and_clears() {
+    let found = run(3_000, |second, values| values[3] += if (2_000..2_200).contains(&second) { 5.0 } else { 0.0 });
+    let states = found.iter().map(|(_, change)| change.state).collect::<Vec<_>>();
+    assert_eq!(states, [State::Active, State::Cleared], "{found:?}");
+    assert!((2_000..2_015).contains(&found[0].0) && (2_200..2_300).contains(&found[1].0));
+    assert_eq!(found[0].1.contributors[0].channel, 3);
+    let finding = found[0].1.finding(|at| (["speed", "current", "flow", "temperature"][usize::from(at)], Some("°C").filter(|_| at == 3)));
+    assert!(finding.message.contains("temperature 70.") && finding.message.contains(" °C (usual 64.9"), "{}", finding.message);
+}
+
+#[test]
+fn channels_that_no_longer_go_together_are_told_though_each_is_within_its_range() {
+    // The flow turns against the speed: no value that was not seen before.
+    let found = run(4_000, |second, values| values[2] = if second < 2_000 { values[2] } else { 60.0 - values[2] });
+    let (second, change) = found.first().expect("a finding");
+    assert!(change.together && (2_000..2_400).contains(second), "{found:?}");
+    let named = change.contributors.iter().map(|part| part.channel).collect::<Vec<_>>();
+    assert!(named.contains(&2), "{named:?}");
+}
+
+#[test]
+fn what_lasts_is_usual_from_now_on() {
+    let found = run(8_000, |second, values| values[3] += if second >= 2_000 { 5.0 } else { 0.0 });
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[1].1.lasts && found[1].1.finding(|_| ("x", None)).message.starts_with("unusual for 1800 rows"));
+}
+
+#[test]
+fn a_stored_and_restored_group_goes_on_as_if_it_never_was() {
+    let (mut a, mut noise, mut speed) = (group(4), Noise(3), 0.0);
+    let mut told = 0;
+    for second in 0..1_500 {
+        let mut values = pump(&mut noise, &mut speed);
+        values[1] += if (1_000..1_100).contains(&second) { 3.0 } else { 0.0 };
+        let mut b: Group = schemas::cbor::from_slice(&schemas::cbor::to_vec(&a), 1 << 16).unwrap();
+        assert_eq!(b, a);
+        let found = row(&mut a, second, &values);
+        assert_eq!(row(&mut b, second, &values), found);
+        told += found.len();
+        assert_eq!(a, b);
+    }
+    assert_eq!(told, 2);
+}
+
+#[test]
+fn the_largest_group_stays_within_its_bytes_and_one_more_channel_is_refused() {
+    let mut group = group(GROUP_CHANNELS_MAX);
+    assert_eq!(group.join(), None);
+    assert!(group.state_bytes() <= GROUP_STATE_BYTES_MAX, "{}", group.state_bytes());
+}
+
+#[test]
+fn channels_of_different_pace_and_channels_that_go_silent_hold_nothing_up() {
+    let (mut group, mut noise) = (group(3), Noise(11));
+    let mut told = Vec::new();
+    for second in 0..3_000 {
+        told.extend(group.observe(0, second * 1_000, noise.normal()));
+        told.extend(group.observe(1, second * 1_000 + 300, noise.normal()).filter(|_| second < 1_500));
+        if second % 20 == 0 && second < 1_500 {
+            told.extend(group.observe(2, second * 1_000 + 700, noise.normal()));
+        }
+    }
+    assert_eq!(told, []);
+    // A fault of the fast channel is found though the others are gone.
+    for second in 3_000..3_050 {
+        told.extend(group.observe(0, second * 1_000, 9.0 + noise.normal()));
+    }
+    assert_eq!(told.len(), 1);
+}
+
+#[test]
+fn bad_values_neither_panic_nor_flood() {
+    let wild = [f64::NAN, f64::INFINITY, 1e308, -1e308, 5e-324, 0.0, -0.0, f64::MAX, f64::MIN_POSITIVE];
+    let mut noise = Noise(5);
+    let mut group = group(4);
+    let mut told = 0;
+    for second in 0..20_000 {
+        let mut values = [0.0, 5.0, noise.normal(), wild[(noise.uniform() * wild.len() as f64) as usize]];
+        if second % 100 == 0 {
+            values[1] = 6.0;
+        }
+        // Now and then the clock runs backwards.
+        let second = if second % 1_000 < 20 { second - 500 } else { second };
+        told += row(&mut group, second, &values).len();
+    }
+    assert!(told <= 12, "{told}");
+    let text = format!("{group:?}");
+    assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+}
