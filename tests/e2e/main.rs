@@ -1,9 +1,9 @@
 //! The built binary as processes, on free loopback ports: what was sent is compared with what came out.
 
 mod crash;
-mod existing;
-mod disk;
 mod demo;
+mod disk;
+mod existing;
 mod front;
 mod gateway;
 mod ingest;

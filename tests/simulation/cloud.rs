@@ -243,11 +243,6 @@ impl Cloud {
         }
     }
 
-    /// Whether a crash could lose something.
-    pub fn waits(&self) -> bool {
-        self.process.as_ref().is_some_and(|p| !p.batch.is_empty())
-    }
-
     pub fn quiet(&self) -> bool {
         self.process.as_ref().is_some_and(|p| !p.bridge.is_dirty() && p.batch.is_empty() && p.pending.is_empty())
     }
