@@ -32,7 +32,7 @@ fn foreign_broker() -> u16 {
         ..RouterConfig::default()
     };
     let config = Config { router, v4: Some(HashMap::from([("1".to_owned(), server)])), ..Config::default() };
-    std::thread::spawn(move || Broker::new(config).start());
+    std::thread::spawn(move || drop(Broker::new(config).start()));
     let deadline = Instant::now() + Duration::from_secs(30);
     while TcpStream::connect(listen).is_err() {
         assert!(Instant::now() < deadline, "rumqttd does not listen");

@@ -1,5 +1,6 @@
 //! The built binary as processes, on free loopback ports: what was sent is compared with what came out.
 
+mod bytes;
 mod crash;
 mod demo;
 mod disk;
@@ -8,8 +9,12 @@ mod front;
 mod gateway;
 mod ingest;
 mod journey;
+mod link;
+mod outage;
 mod plant;
 mod presence;
+mod recording;
+mod truth;
 /// The client made by hand that the front door's own tests use.
 #[path = "../../gateway/broker/tests/front_door/wire.rs"]
 #[allow(dead_code, reason = "not every word of it is needed here")]

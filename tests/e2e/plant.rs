@@ -97,15 +97,22 @@ pub fn free_port() -> u16 {
 /// Publishes at QoS 1 from a client with a persistent session and waits for every PUBACK,
 /// through restarts of the gateway.
 pub fn publish_all(port: u16, messages: Vec<(String, String)>) -> std::thread::JoinHandle<usize> {
+    publish_all_as("press", port, messages, Duration::from_micros(1_900))
+}
+
+/// The same, as a client of that name, so long apart.
+pub fn publish_all_as(client: &'static str, port: u16, messages: Vec<(String, String)>, apart: Duration) -> std::thread::JoinHandle<usize> {
     std::thread::spawn(move || {
-        let mut options = MqttOptions::new("press", "127.0.0.1", port);
+        let mut options = MqttOptions::new(client, "127.0.0.1", port);
         options.set_clean_session(false).set_keep_alive(Duration::from_secs(5)).set_inflight(100);
         let (client, mut connection) = Client::new(options, 100);
         let total = messages.len();
         let sender = std::thread::spawn(move || {
             for (topic, payload) in messages {
                 client.publish(topic, QoS::AtLeastOnce, false, payload).unwrap();
-                std::thread::sleep(Duration::from_micros(1_900));
+                if !apart.is_zero() {
+                    std::thread::sleep(apart);
+                }
             }
             client
         });

@@ -30,6 +30,7 @@ const DELAY_MS: (i64, i64) = (0, 7 * DAY_MS);
 const RETAIN_MS: (i64, i64) = (0, 3_653 * DAY_MS);
 /// The log: below, not even a few commits and a snapshot fit; above, no file system is.
 const LOG_BYTES: (u64, u64) = (1 << 20, 1 << 50);
+const FLASH_BYTES: (u64, u64) = (1 << 20, 1 << 50);
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -134,6 +135,9 @@ pub struct Log {
     /// Bytes of the log in all.
     #[serde(serialize_with = "serialize_bytes")]
     pub limit: u64,
+    /// Bytes a day that small commits should cause at most.
+    #[serde(serialize_with = "settings::unit::serialize_bytes_per_day")]
+    pub flash_budget: u64,
 }
 
 /// Reads and checks a gateway's config: `file`, then the environment, then `sets` (`section.key=value`).
@@ -245,8 +249,9 @@ fn windows(mut table: Table) -> Windows {
 fn log(mut table: Table) -> Log {
     let retain_ms = table.duration("retain", RETAIN_MS.0, RETAIN_MS.1).unwrap_or(7 * DAY_MS);
     let limit = table.size("limit", LOG_BYTES.0, LOG_BYTES.1).unwrap_or(2 << 30);
+    let flash_budget = table.rate("flash_budget", "day", FLASH_BYTES.0, FLASH_BYTES.1).unwrap_or(20 << 30);
     table.finish();
-    Log { retain: Duration::from_millis(retain_ms.unsigned_abs()), limit }
+    Log { retain: Duration::from_millis(retain_ms.unsigned_abs()), limit, flash_budget }
 }
 
 fn sources(gateway: &str, tables: Vec<Table>) -> Vec<Source> {

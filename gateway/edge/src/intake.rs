@@ -6,6 +6,7 @@
 use crate::clock::{LoggedClock, wall_ms};
 use crate::limits::{FUTURE_MS_MAX, QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
 use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
+use detect::{Critical, Settings};
 use hashbrown::{HashMap, HashSet};
 use journal::{Append, Journal};
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ pub struct Intake {
     sources: Sources,
     /// Whether anything can leave at all.
     linked: bool,
+    detection: Settings,
     series_max: usize,
     state: Mutex<State>,
     horizon: watch::Receiver<broker::Horizon>,
@@ -38,6 +40,8 @@ struct State {
     clock: LoggedClock,
     numbers: HashMap<String, u32>,
     units: Vec<Option<Arc<str>>>,
+    /// By number: beyond these a reading is committed without waiting for company.
+    critical: Vec<Option<Critical>>,
     sessions_last: u64,
     memories: HashMap<u64, Memory>,
     quarantined: u64,
@@ -132,12 +136,14 @@ impl Intake {
         fold: &Fold,
         sources: Sources,
         linked: bool,
+        detection: Settings,
         series_max: usize,
         horizon: watch::Receiver<broker::Horizon>,
     ) -> Self {
         let state = State {
             clock: LoggedClock::resume(fold.clock_ms),
             numbers: fold.dictionary().into_iter().collect(),
+            critical: fold.series.iter().map(|s| detection.critical(&s.name)).collect(),
             units: fold.series.iter().map(|s| s.unit.as_deref().map(Arc::from)).collect(),
             sessions_last: fold.sessions.last,
             memories: fold
@@ -152,6 +158,7 @@ impl Intake {
             journal,
             sources,
             linked,
+            detection,
             series_max,
             state: Mutex::new(state),
             horizon,
@@ -342,6 +349,9 @@ impl Intake {
                     now_ms
                 }
             };
+            if state.critical[number as usize].is_some_and(|critical| critical.beyond(sample.value)) {
+                append.hurry();
+            }
             readings.push((number, time_ms, sample.value));
         }
         let leaves = self.linked && self.sources.get(route.source).share != Share::None;
@@ -426,6 +436,7 @@ impl Intake {
         state.push(append, &record);
         state.numbers.insert(name.to_owned(), number);
         state.units.push(unit.map(Arc::from));
+        state.critical.push(self.detection.critical(name));
         Ok(number)
     }
 }

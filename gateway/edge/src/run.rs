@@ -8,7 +8,8 @@ use crate::intake::Intake;
 use crate::limits::EVENTS_MAX;
 use crate::link::Link;
 use broker::{Broker, StoredSession, Version};
-use journal::{Options, RunState};
+use journal::disk::RealDisk;
+use journal::{Options, RunState, Tuning};
 use replica::fold::{FOLD_VERSION, Fold, FoldConfig};
 use replica::record::Record;
 use replica::uplink::Uplink;
@@ -59,7 +60,11 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 /// # Errors
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let opened = journal::open(&config.data_dir, Options { retain: config.log.retain, limit_bytes: config.log.limit })?;
+    let opened = {
+        let options = Options { retain: config.log.retain, limit_bytes: config.log.limit };
+        let tuning = Tuning { flash_bytes_per_day: Some(config.log.flash_budget), ..Tuning::default() };
+        journal::open_on(Arc::new(RealDisk), &config.data_dir, options, tuning)?
+    };
     let run_json = config.data_dir.join("run.json");
     if run_json.exists() {
         fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
@@ -96,7 +101,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
     let sources = telemetry::source::Sources::new(&config.gateway, config.sources.clone())?;
     let (horizon_out, horizon) = watch::channel(broker::Horizon { durable: end, failed: false });
-    let intake = Arc::new(Intake::new(journal.clone(), &fold, sources, config.cloud.is_some(), config.bounds.series, horizon));
+    let intake = Arc::new(Intake::new(
+        journal.clone(),
+        &fold,
+        sources,
+        config.cloud.is_some(),
+        config.limits.clone(),
+        config.bounds.series,
+        horizon,
+    ));
     let mut progress = journal.horizon();
     let relay = tokio::spawn(async move {
         loop {

@@ -2,7 +2,7 @@
 
 use crate::Lsn;
 use crate::format::{FRAME_HEADER, Frame, put_record};
-use crate::limits::{FRAME_BYTES_MAX, RECORD_BYTES_MAX};
+use crate::limits::{FRAME_BYTES_MAX, PAGE_BYTES, RECORD_BYTES_MAX};
 use crate::snapshot::{Desk, Saved};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub enum Refused {
 pub struct Stats {
     /// Bytes of frames written by this process, headers included.
     pub bytes_written: u64,
+    /// Bytes of the pages that they touched: what the disk wrote for them.
+    pub page_bytes: u64,
     /// Syncs by this process.
     pub syncs: u64,
     /// Segment files that hold records.
@@ -75,11 +77,25 @@ pub(crate) struct Batch {
     pub refusing: Option<Refused>,
     pub refusing_bookkeeping: bool,
     pub stopped: bool,
+    /// The writer waits for company; who fills a page, or cannot wait, wakes it.
+    pub spaced: bool,
+    /// A record of this batch cannot wait.
+    pub urgent: bool,
 }
 
 impl Batch {
     pub fn new(first: Lsn, marks: [u64; 4]) -> Self {
-        Self { bytes: Self::blank(0), first, count: 0, marks, refusing: None, refusing_bookkeeping: false, stopped: false }
+        Self {
+            bytes: Self::blank(0),
+            first,
+            count: 0,
+            marks,
+            refusing: None,
+            refusing_bookkeeping: false,
+            stopped: false,
+            spaced: false,
+            urgent: false,
+        }
     }
 
     /// Bytes for the next batch, about as many as the last had: at a steady rate, one allocation
@@ -97,6 +113,7 @@ impl Batch {
         let frame = Frame::of_batch(bytes, self.first, self.count, self.marks);
         self.first += u64::from(self.count);
         self.count = 0;
+        (self.spaced, self.urgent) = (false, false);
         frame
     }
 }
@@ -104,6 +121,7 @@ impl Batch {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub bytes_written: AtomicU64,
+    pub page_bytes: AtomicU64,
     pub syncs: AtomicU64,
     pub segments: AtomicU64,
     pub used_bytes: AtomicU64,
@@ -223,6 +241,7 @@ impl Journal {
         let refusing = self.refusing().map(|refused| refused.to_string());
         Stats {
             bytes_written: c.bytes_written.load(Ordering::Relaxed),
+            page_bytes: c.page_bytes.load(Ordering::Relaxed),
             syncs: c.syncs.load(Ordering::Relaxed),
             segments: c.segments.load(Ordering::Relaxed),
             used_bytes: c.used_bytes.load(Ordering::Relaxed),
@@ -268,11 +287,18 @@ impl Append<'_> {
         undo.from = end;
         drop(undo);
         self.batch.count += 1;
-        if self.batch.count == 1 {
+        if self.batch.count == 1 || (self.batch.spaced && self.batch.bytes.len() as u64 >= PAGE_BYTES) {
             // Who is busy with the commit before looks again by itself: no call to the system.
             self.wake.notify_one();
         }
         lsn
+    }
+
+    /// What is pushed now is committed without waiting for company.
+    pub fn hurry(&mut self) {
+        if !std::mem::replace(&mut self.batch.urgent, true) && self.batch.spaced {
+            self.wake.notify_one();
+        }
     }
 
     /// The owner's cumulative marks, as of the last record pushed.

@@ -11,6 +11,7 @@
 //! | [`append`] | the open batch, where records enter |
 //! | [`writer`] | the one thread that makes them durable |
 //! | [`segment`] | segment files: made ahead, begun, read |
+//! | [`pace`] | how far apart commits are, for the flash's sake |
 //! | [`retention`] | what may go |
 //! | [`recovery`] | what is found at start: torn tail cut, damage set aside |
 //! | [`opened`] | a log that is found: replay it, start it |
@@ -26,6 +27,7 @@ pub mod format;
 pub mod limits;
 pub mod lock;
 pub mod opened;
+pub mod pace;
 pub mod reader;
 pub mod recovery;
 pub mod retention;

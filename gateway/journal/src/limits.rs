@@ -55,3 +55,13 @@ pub const REREADS_MAX: u32 = 3;
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
 const _: () = assert!(RECORD_BYTES_MAX + QUEUE_BYTES_MAX * 2 < FRAME_BYTES_MAX);
 const _: () = assert!(RESERVE_BYTES + 4 * (QUEUE_BYTES_MAX as u64) < SEGMENT_BYTES);
+
+/// A page of flash, as file systems and most devices write it: what a small commit costs.
+pub const PAGE_BYTES: u64 = 4_096;
+
+/// What may be written beyond a flash budget's rate before commits are spaced: a morning's
+/// trickle, so that only what goes on for long is slowed.
+pub const FLASH_BURST_BYTES: u64 = 1 << 30;
+
+/// A commit waits no longer than this for company, in ms: an acknowledgement's latency then.
+pub const SPACING_MS: u64 = 100;

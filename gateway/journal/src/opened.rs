@@ -6,6 +6,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, at};
 use crate::format::Frame;
 use crate::limits::{QUEUE_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN, SEGMENTS_MIN};
+use crate::pace::Pace;
 use crate::recovery::{Found, Gap, RecoveryReport, recover};
 use crate::segment::{self, Frames};
 use crate::snapshot;
@@ -35,11 +36,13 @@ pub struct Tuning {
     pub segment_bytes: u64,
     /// Bytes that may wait for the next commit.
     pub queue_bytes_max: usize,
+    /// Bytes a day that small commits should cause at most; see [`crate::pace`]. None: no spacing.
+    pub flash_bytes_per_day: Option<u64>,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { segment_bytes: SEGMENT_BYTES, queue_bytes_max: QUEUE_BYTES_MAX }
+        Self { segment_bytes: SEGMENT_BYTES, queue_bytes_max: QUEUE_BYTES_MAX, flash_bytes_per_day: None }
     }
 }
 
@@ -83,7 +86,7 @@ pub fn open_on(disk: Arc<dyn Disk>, data_dir: &Path, options: Options, tuning: T
         disk,
         dir,
         options,
-        tuning: Tuning { segment_bytes, queue_bytes_max },
+        tuning: Tuning { segment_bytes, queue_bytes_max, ..tuning },
         found,
         lock: lock.into(),
     })
@@ -173,6 +176,7 @@ impl Opened {
             resume: found.tail,
             current: None,
             has_spare: false,
+            pace: tuning.flash_bytes_per_day.map(|bytes| Pace::new(bytes, std::time::Instant::now())),
             sink,
         };
         let spawn =

@@ -12,6 +12,7 @@ use crate::disk::Disk;
 use crate::error::{Trouble, trouble};
 use crate::format::{Frame, SEGMENT_HEADER};
 use crate::limits::{RESERVE_BYTES, ROOM_RETRY_MS};
+use crate::pace::{Pace, pages_bytes};
 use crate::recovery::Tail;
 use crate::retention;
 use crate::segment::{self, BeginError, Current, Segment};
@@ -36,6 +37,7 @@ pub(crate) struct Writer {
     /// The last segment, open.
     pub current: Option<Current>,
     pub has_spare: bool,
+    pub pace: Option<Pace>,
     pub sink: Box<dyn FnMut(Frame) + Send>,
 }
 
@@ -98,10 +100,19 @@ impl Writer {
         }
     }
 
-    fn take(&self) -> Next {
+    fn take(&mut self) -> Next {
         let mut batch = self.shared.batch.lock();
         if batch.count == 0 && !batch.stopped {
             self.shared.wake.wait_for(&mut batch, ROOM_RETRY);
+        }
+        while let Some(pace) = &mut self.pace
+            && batch.count > 0
+            && !batch.urgent
+            && !batch.stopped
+            && let Some(wait) = pace.wait(batch.bytes.len() as u64, Instant::now())
+        {
+            batch.spaced = true;
+            self.shared.wake.wait_for(&mut batch, wait);
         }
         match (batch.count, batch.stopped) {
             (0, true) => Next::End,
@@ -140,7 +151,12 @@ impl Writer {
         frame.seal(current.id);
         current.file.write_at(&frame.bytes, current.offset).map_err(not_now)?;
         current.file.sync().map_err(Uncommitted::Final)?;
+        let pages = pages_bytes(current.offset, length);
         current.offset += length;
+        if let Some(pace) = &mut self.pace {
+            pace.spend(pages, Instant::now());
+        }
+        self.shared.counters.page_bytes.fetch_add(pages, Ordering::Relaxed);
         self.shared.counters.bytes_written.fetch_add(length, Ordering::Relaxed);
         self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -170,6 +170,21 @@ impl Table {
         })
     }
 
+    /// A size of `min` to `max` bytes for each `per`: `s` or `day`.
+    pub fn rate(&mut self, key: &'static str, per: &'static str, min: u64, max: u64) -> Option<u64> {
+        self.text(key, |text| {
+            let bytes = unit::rate_bytes(text, per)?;
+            match (min..=max).contains(&bytes) {
+                true => Ok(bytes),
+                false => Err(format!(
+                    "\"{text}\" is out of range; write a rate from {}/{per} to {}/{per}",
+                    unit::size_text(min),
+                    unit::size_text(max)
+                )),
+            }
+        })
+    }
+
     /// A section, `[key]`.
     pub fn table(&mut self, key: &'static str) -> Option<Table> {
         let path = self.path_of(key);

@@ -26,6 +26,17 @@ pub fn size_bytes(text: &str) -> Result<u64, String> {
     quantity(text, &SIZES, "size", "256KiB or 2GiB")
 }
 
+/// Bytes of a size for each `per` (`s` or `day`), such as `64KiB/s` or `20GiB/day`.
+///
+/// # Errors
+/// A sentence that says what is wrong with the text and how to write it.
+pub fn rate_bytes(text: &str, per: &str) -> Result<u64, String> {
+    match text.split_once('/') {
+        Some((size, unit)) if unit == per => size_bytes(size),
+        _ => Err(format!("\"{text}\" is no rate; write a size for each {per}, such as 64KiB/{per}")),
+    }
+}
+
 /// The shortest text that [`duration_ms`] reads back as the same value.
 pub fn duration_text(ms: i64) -> String {
     let text = quantity_text(ms.unsigned_abs(), &DURATIONS);
@@ -55,6 +66,11 @@ pub fn serialize_duration<S: Serializer>(duration: &Duration, serializer: S) -> 
 /// For `#[serde(serialize_with)]`: bytes as a size text.
 pub fn serialize_bytes<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&size_text(*bytes))
+}
+
+/// For `#[serde(serialize_with)]`: bytes a day as a rate text.
+pub fn serialize_bytes_per_day<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{}/day", size_text(*bytes)))
 }
 
 fn quantity(text: &str, units: &[(&str, u64)], what: &str, example: &str) -> Result<u64, String> {
@@ -116,6 +132,9 @@ mod tests {
         assert!(duration_ms("5S").unwrap_err().contains("did you mean 5s?"));
         assert!(size_bytes("256KB").unwrap_err().contains("did you mean 256KiB?"));
         assert!(size_bytes("5s").unwrap_err().contains("KiB"));
+        assert_eq!(rate_bytes("20GiB/day", "day"), Ok(20 << 30));
+        assert!(rate_bytes("20GiB", "day").unwrap_err().contains("64KiB/day"));
+        assert!(rate_bytes("20GiB/s", "day").is_err() && rate_bytes("20GB/day", "day").unwrap_err().contains("20GiB"));
         assert!(duration_ms("99999999999999d").unwrap_err().contains("larger"));
         assert!(duration_ms("18446744073709551615ms").unwrap_err().contains("too long"));
     }

@@ -28,7 +28,7 @@ fn log_dir() -> std::path::PathBuf {
 
 fn try_open(disk: &LyingDisk) -> Result<Opened, Error> {
     let options = Options { retain: Duration::from_secs(3600), limit_bytes: LIMIT };
-    let tuning = Tuning { segment_bytes: SEGMENT, queue_bytes_max: 1 << 20 };
+    let tuning = Tuning { segment_bytes: SEGMENT, queue_bytes_max: 1 << 20, ..Tuning::default() };
     open_on(Arc::new(disk.clone()), data_dir(), options, tuning)
 }
 
