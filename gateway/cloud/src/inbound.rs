@@ -8,10 +8,6 @@ use replica::record::{Record, SessionEvent as Logged};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
-/// Which of the log's marks says up to which record messages were taken: known at a start before
-/// anything is folded, so that what was published long ago is not made again.
-pub const CURSOR_MARK: usize = 0;
-
 /// Wall time in ms since the Unix epoch.
 pub fn wall_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
@@ -45,9 +41,6 @@ impl Door {
         let now = wall_ms().max(clock.0);
         let advance = now.abs_diff(clock.0);
         clock.0 = now;
-        if let Record::Cursor { lsn } = record {
-            append.marks()[CURSOR_MARK] = *lsn;
-        }
         Ok(append.push(record.kind(), |out| record.encode(advance, out)))
     }
 }

@@ -1,12 +1,10 @@
 //! What an earlier process left: the merge store as of record N, or the last snapshot, and the
 //! log behind it.
 
-use crate::inbound::CURSOR_MARK;
 use crate::run::Error;
 use crate::store::{self, Handle};
 use journal::Opened;
 use replica::join::{Bridge, Effects};
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -19,7 +17,7 @@ pub struct Recovered {
     /// Its store.
     pub store: Handle,
     /// What no broker is known to have taken, by record.
-    pub unpublished: VecDeque<(u64, Effects)>,
+    pub unpublished: Vec<(u64, Effects)>,
 }
 
 /// Finds the state and folds the log on from there.
@@ -30,17 +28,12 @@ pub fn recover(data_dir: &Path, opened: &Opened, kernel: &str) -> Result<Recover
     let began = Instant::now();
     let (mut bridge, store) = base(data_dir, opened, kernel)?;
     let from = bridge.lsn;
-    let cursor = opened.marks()[CURSOR_MARK].max(bridge.cursor);
-    bridge.quiet = cursor;
-    let mut unpublished = VecDeque::new();
+    bridge.quiet = u64::MAX;
     let mut failed = None;
     let gaps = opened.replay(from, &mut |frame| {
         let mut fold = || -> Result<(), replica::Error> {
             for (lsn, kind, payload) in frame.records().filter(|(lsn, _, _)| *lsn > from) {
-                let effects = bridge.apply(lsn, kind, payload)?;
-                if lsn > cursor && effects.publishes() {
-                    unpublished.push_back((lsn, Effects { ack: None, receipt: None, ..effects }));
-                }
+                bridge.apply(lsn, kind, payload)?;
             }
             if bridge.is_full() { bridge.flush() } else { Ok(()) }
         };
@@ -60,6 +53,8 @@ pub fn recover(data_dir: &Path, opened: &Opened, kernel: &str) -> Result<Recover
     for gap in gaps {
         warn!(first = gap.first, last = gap.last, "records of the log are damaged; what gateways sent in them may be missing for good");
     }
+    bridge.quiet = 0;
+    let unpublished = bridge.unpublished()?;
     info!(from, to = opened.end(), seconds = began.elapsed().as_secs_f64(), "folded");
     Ok(Recovered { bridge, store, unpublished })
 }

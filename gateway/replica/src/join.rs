@@ -37,7 +37,7 @@ use schemas::message::{Ack, AlertBody, AlertUp, Delta, FORMAT, Hello, Receipt};
 use schemas::{DecodeError, cbor};
 use serde::{Deserialize, Serialize};
 use series::{Catalogue, UNPLACED, valid_gateway, valid_name};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use store::{Store, StoreError, Windows};
 use telemetry::aggregate::Aggregate;
 use telemetry::entry::Entry;
@@ -124,6 +124,17 @@ pub struct Merged {
     pub newest: bool,
 }
 
+/// A message that no broker is known to have taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Pending {
+    /// A window.
+    Window(WindowKey),
+    /// An alert of a gateway.
+    Alert(String, AlertBody),
+    /// A series and size whose retained window goes.
+    Cleared(String, i64),
+}
+
 /// What follows from a record.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -165,7 +176,8 @@ pub struct Bridge {
     pub sessions: Sessions,
     /// Messages of records up to here were taken by the broker.
     pub cursor: u64,
-    /// Windows of rounds up to this record are not built: their messages were taken long ago.
+    /// Windows of rounds up to this record are not built: while a log is folded again, what is
+    /// still to be published is built once, at its end ([`Bridge::unpublished`]).
     pub quiet: u64,
     /// Messages in the log that this version cannot read, and those beyond a bound.
     pub spoilt: u64,
@@ -174,6 +186,8 @@ pub struct Bridge {
     series: Catalogue,
     windows: Windows,
     rounds: Rounds,
+    /// Messages of records behind the cursor, by record.
+    pending: VecDeque<(u64, Pending)>,
     /// Gateways' names by number.
     names: Vec<String>,
     /// Their `complete_ms` by number.
@@ -271,7 +285,12 @@ impl Bridge {
                 self.sessions.restart(self.clock_ms);
             }
             Record::Session { number, event } => self.sessions.apply(self.clock_ms, number, event),
-            Record::Cursor { lsn } => self.cursor = self.cursor.max(lsn),
+            Record::Cursor { lsn } => {
+                self.cursor = self.cursor.max(lsn);
+                while self.pending.front().is_some_and(|(at, _)| *at <= self.cursor) {
+                    self.pending.pop_front();
+                }
+            }
             Record::Hello { gateway, bytes } => match Hello::decode(bytes) {
                 Ok(hello) => self.hello(gateway, &hello, &mut effects).map_err(store_error)?,
                 Err(_) => self.spoilt += 1,
@@ -288,6 +307,9 @@ impl Bridge {
             _ => {}
         }
         self.sweep(&mut effects);
+        let alerts = effects.alerts.iter().cloned().map(|(gateway, alert)| Pending::Alert(gateway, alert));
+        let cleared = effects.cleared.iter().cloned().map(|(series, size)| Pending::Cleared(series, size));
+        self.pending.extend(alerts.chain(cleared).map(|pending| (lsn, pending)));
         Ok(effects)
     }
 
@@ -558,6 +580,7 @@ impl Bridge {
                 self.rounds.wait(gateway, key.2.saturating_add(key.1), key);
             }
             self.rounds_windows += 1;
+            self.pending.push_back((self.lsn, Pending::Window(key)));
             if self.lsn > self.quiet {
                 out.extend(self.build(key)?);
             }
@@ -647,6 +670,37 @@ impl Bridge {
             self.windows.trim(CACHED_WINDOWS_MAX / 4);
         }
         Ok(())
+    }
+
+    /// What no broker is known to have taken, by record: after a start it is published again. A
+    /// window comes once, as it stands, with the last of its records.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn unpublished(&mut self) -> Result<Vec<(u64, Effects)>, Error> {
+        let mut seen = HashSet::new();
+        let mut out: Vec<(u64, Effects)> = Vec::new();
+        // From the end, so that it is the last record that a window comes with.
+        for i in (0..self.pending.len()).rev() {
+            let Some((lsn, pending)) = self.pending.get(i).cloned() else { break };
+            if out.last().is_none_or(|(last, _)| *last != lsn) {
+                out.push((lsn, Effects::default()));
+            }
+            let Some((_, effects)) = out.last_mut() else { break };
+            match pending {
+                Pending::Window(key) if seen.insert(key) => effects.merged.extend(self.merged(key)?),
+                Pending::Window(_) => {}
+                Pending::Alert(gateway, alert) => effects.alerts.push((gateway, alert)),
+                Pending::Cleared(series, size) => effects.cleared.push((series, size)),
+            }
+        }
+        out.reverse();
+        for (_, effects) in &mut out {
+            effects.merged.reverse();
+            effects.alerts.reverse();
+        }
+        out.retain(|(_, effects)| effects.publishes());
+        Ok(out)
     }
 
     /// Once a day, windows that ended too long ago leave the store.

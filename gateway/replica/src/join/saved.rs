@@ -4,13 +4,13 @@ use super::gateways::Gateway;
 use super::rounds::{Due, Rounds, Waiting};
 use super::series::{Catalogue, Series};
 use super::store::{Store, Windows};
-use super::{Bridge, BridgeConfig};
+use super::{Bridge, BridgeConfig, Pending};
 use crate::error::Error;
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::session::Sessions;
 use schemas::{DecodeError, cbor, pack};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 const FORMAT: u32 = 1;
 
@@ -34,6 +34,7 @@ struct View<'a> {
     names: &'a [String],
     sources: &'a [(u32, u64)],
     swept: i64,
+    pending: &'a VecDeque<(u64, Pending)>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +55,7 @@ struct Saved {
     names: Vec<String>,
     sources: Vec<(u32, u64)>,
     swept: i64,
+    pending: VecDeque<(u64, Pending)>,
 }
 
 impl Bridge {
@@ -77,6 +79,7 @@ impl Bridge {
             names: &self.names,
             sources: &self.sources,
             swept: self.swept,
+            pending: &self.pending,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -109,6 +112,7 @@ impl Bridge {
             complete_ms,
             sources: s.sources,
             swept: s.swept,
+            pending: s.pending,
         })
     }
 }

@@ -268,6 +268,32 @@ fn an_alert_shows_once_however_it_comes() {
     assert!(body("a", alert(9, "x", 1.0)) && !body("a", alert(9, "x/#", 1.0)) && !body("A", alert(9, "x", 1.0)));
 }
 
+#[test]
+fn what_was_not_taken_is_published_again_though_the_store_is_further() {
+    let mut w = World::new(None);
+    let disk = Disk::default();
+    w.bridge = Bridge::new(Box::new(disk.clone()));
+    let up = AlertUp { format: FORMAT, alert: alert(30, "x", 1.0) }.encode();
+    w.send("a", &delta(1, 0, 5, 5, &[(0, 1, 3, 1.0)]));
+    assert_eq!(w.round(0).len(), 2);
+    w.log(0, &Record::Cursor { lsn: 2 });
+    w.send("a", &delta(1, 5, 9, 5, &[(0, 6, 7, 2.0), (10, 8, 8, 2.0)]));
+    w.log(0, &Record::AlertUp { gateway: "a", bytes: &up });
+    let published = w.round(2_000);
+    w.bridge.flush().unwrap();
+    let state = disk.0.lock().unwrap().state.clone().unwrap();
+    let mut restored = Bridge::restore(&state.1, Box::new(disk)).unwrap();
+    let again = restored.unpublished().unwrap();
+    let lsns: Vec<u64> = again.iter().map(|(lsn, _)| *lsn).collect();
+    assert_eq!((lsns, again[0].1.alerts.len()), (vec![5, 6], 1));
+    assert_eq!(again[1].1.merged, published, "once each, with the last revision");
+    let end = restored.lsn + 1;
+    let mut payload = Vec::new();
+    Record::Cursor { lsn: 6 }.encode(0, &mut payload);
+    restored.apply(end, Record::Cursor { lsn: 6 }.kind(), &payload).unwrap();
+    assert!(restored.unpublished().unwrap().is_empty());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Send(usize, u64, u64, Vec<(i64, u64, u64, u8)>, bool),
@@ -332,6 +358,8 @@ proptest! {
         w.bridge.newest(|m| ours.push(m)).unwrap();
         other.newest(|m| theirs.push(m)).unwrap();
         prop_assert_eq!(ours, theirs);
+        let messages = |all: Vec<(u64, Effects)>| all.into_iter().map(|(lsn, e)| (lsn, e.merged, e.alerts)).collect::<Vec<_>>();
+        prop_assert_eq!(messages(w.bridge.unpublished().unwrap()), messages(other.unpublished().unwrap()));
         prop_assert_eq!(w.bridge.save(), other.save());
     }
 }
