@@ -6,7 +6,7 @@ use crate::mutation::Mutation;
 use replica::join::{Bridge, Effects};
 use replica::record::Record;
 use schemas::message::{AlertUp, Delta, Hello};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
@@ -231,15 +231,20 @@ impl Cloud {
 
     /// All that decides what the cloud does next, as a hash.
     pub fn digest(&self, hasher: &mut impl Hasher) {
-        // What is logged once more changes nothing.
-        let mut known = HashSet::new();
+        // Bodies of what was joined, in no order: a repeat, or the same under another number,
+        // changes nothing.
+        let mut known = BTreeSet::new();
         for (_, kind, payload) in self.log.iter().flat_map(records) {
-            if known.insert((kind, payload)) {
-                (kind, payload).hash(hasher);
+            if let Ok((_, Record::Interval { bytes, .. })) = Record::decode(kind, payload)
+                && let Ok(delta) = Delta::decode(bytes)
+            {
+                known.insert((delta.boot, delta.entries, delta.ahead, delta.defs.len()));
             }
         }
+        known.hash(hasher);
         if let Some(process) = &self.process {
-            (&process.batch, process.pending.len(), process.bridge.lsn, process.taken).hash(hasher);
+            (&process.batch, process.pending.len(), process.bridge.boot).hash(hasher);
+            format!("{:?}", process.bridge.gateways).hash(hasher);
         }
     }
 

@@ -111,7 +111,7 @@ fn main() -> ExitCode {
     }
     if wants("exhaustive") {
         let start = Instant::now();
-        let readings = setting("TIDEGATE_READINGS").and_then(|text| text.parse().ok()).unwrap_or(3);
+        let readings = setting("TIDEGATE_READINGS").and_then(|text| text.parse().ok()).unwrap_or(1);
         tell(
             "exhaustive",
             exhaustive::search(Mutation::None, readings)

@@ -343,6 +343,9 @@ impl Bridge {
         known.change(hello.boot, |p| p.set_windows(&hello.sizes, hello.grace_ms));
         if let Some((parent, end)) = hello.parent {
             known.change(parent, |p| p.end = Some(end));
+            if let Some(part) = known.boots.get_mut(&parent) {
+                part.retire();
+            }
         }
         effects.gateway = Some(gateway.to_owned());
         self.recheck(gateway)
@@ -414,6 +417,9 @@ impl Bridge {
                 p.alerts.retain(|(seq, _)| *seq > p.applied);
                 p.marks.retain(|_, seq| *seq > p.applied);
             });
+            if let Some(part) = known.boots.get_mut(&delta.boot) {
+                part.retire();
+            }
         }
         self.recheck(gateway)?;
         effects.ack = Some((gateway.to_owned(), self.ack(gateway, &delta, true, false)));

@@ -54,8 +54,12 @@ impl Part {
     /// after all, as a clone does.
     fn settle(&mut self) {
         self.ended |= self.end == Some(self.applied);
+    }
+
+    /// A boot that is over is defined again, should a clone of it speak. Not before all of an
+    /// interval is joined: the clone's definitions may have come with it.
+    pub fn retire(&mut self) {
         if self.ended {
-            // Defined again, should a clone of it speak.
             self.series = BTreeMap::new();
         }
     }
