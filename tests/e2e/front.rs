@@ -1,8 +1,10 @@
 //! What the gateway cannot take gets a truthful answer, and is counted.
 
 use crate::gateway::{Gateway, timed};
+use crate::plant::Role;
 use crate::wire::{Connect, PUBACK, Publish, Seen, Will, Wire};
 use broker::Version::{V3, V5};
+use std::process::Command;
 
 #[test]
 fn what_is_no_reading_is_told_in_mqtt_5_and_kept_aside_in_3() {
@@ -86,10 +88,27 @@ fn topics_beside_the_sources_are_ordinary_messages() {
     assert_eq!((gateway.ledger("local"), gateway.refused()), (2, 1));
 }
 
+/// Lets this process, which is all the sensors, open so many files.
+fn allow_files(count: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a struct that they may fill or read.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
+        limit.rlim_cur = limit.rlim_cur.max(count.min(limit.rlim_max));
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+}
+
 #[test]
 fn a_thousand_sensors_are_heard_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(dir.path(), "[limits]\nconnections = 1000\n");
+    let (config, data) = Gateway::configure(dir.path(), "[limits]\nconnections = 1000\n");
+    allow_files(4_000);
+    // A usual soft limit of open files is no reason for fewer.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -Sn 300 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tidegate")]);
+    let role = Role::start_as(shell, "edge", &config, &data);
+    let gateway = Gateway { config, data, role };
     let mut sensors: Vec<Wire> =
         (0..1_000).map(|n| Wire::clean(gateway.at(), if n % 2 == 0 { V3 } else { V5 }, &format!("s{n}"))).collect();
     let (mut one_more, answer) = Wire::with(gateway.at(), &Connect { id: "more", ..Connect::of(V5) });

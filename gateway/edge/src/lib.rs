@@ -5,13 +5,16 @@
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`intake`] | PUBLISH → record; the acknowledgement waits for its commit |
 //! | [`core`] | committed record → fold → alerts, intervals |
+//! | [`ingest`] | readings from the plant's existing brokers |
 //! | [`link`] | the sockets to the cloud |
 //! | [`run`] | start, stop, and what connects the rooms |
 //! | [`http`], [`status`] | health, figures, status |
-//! | [`clock`] | the logged clock |
+//! | [`clock`], [`descriptors`] | the logged clock; open files |
+//! | [`limits`] | bounds with reasons |
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod descriptors;
 pub mod http;
 pub mod ingest;
 pub mod intake;

@@ -29,6 +29,9 @@ pub const LINK_PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Reconnecting waits at least and at most this long, in ms, with full jitter (protocol §4).
 pub const BACKOFF_MS: (u64, u64) = (1_000, 30_000);
 
+/// Open files that a gateway needs beside its connections: log, snapshots, HTTP, links.
+pub const FILES_BESIDE: u64 = 256;
+
 /// Bytes of one message of a plant's broker. A larger one ends the connection and comes again
 /// and again, so this lies far above any reading.
 pub const INGEST_PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::core::{Core, Event, fold_frame};
+use crate::descriptors;
 use crate::http;
 use crate::ingest;
 use crate::intake::Intake;
@@ -135,6 +136,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     }
 
     let plants = ingest::sessions(&fold, &intake, &config.ingest);
+    descriptors::allow(config.bounds.connections);
     let stored = stored_sessions(&fold);
     let door = broker::Config { max_packet: config.mqtt.max_packet as usize, connections_max: config.bounds.connections };
     let broker = Broker::new(door, intake.clone(), stored);
