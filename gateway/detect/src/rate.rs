@@ -101,6 +101,11 @@ impl Rate {
         }
     }
 
+    /// Whether a climb or fall goes on.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active > 0
+    }
+
     /// The series goes on elsewhere, or its time starts anew: what lies between is no rate.
     pub(crate) fn restart(&mut self) {
         (self.held, self.next) = (0, 0);

@@ -62,6 +62,12 @@ pub(crate) struct Spike {
 }
 
 impl Spike {
+    /// The usual size of a step other than zero.
+    #[inline]
+    pub(crate) fn quantum(&self) -> f64 {
+        self.step.sigma()
+    }
+
     /// Judges one value, then learns from it. With `mute` nothing new is raised: a configured
     /// limit already speaks of it.
     #[inline]
