@@ -18,6 +18,9 @@ pub(crate) struct Rule {
     pub(crate) least: f64,
     /// Times the record that is unusual.
     pub(crate) times: f64,
+    /// How much of an ordinary size beyond the record it takes up: little where neighbouring sizes
+    /// are alike, or what creeps would take the record along.
+    pub(crate) grow: f64,
     /// Sizes beyond in a row that begin an event, and sizes below that end it.
     pub(crate) enter: u8,
     pub(crate) calm: u8,
@@ -25,12 +28,10 @@ pub(crate) struct Rule {
     pub(crate) lasts: u16,
 }
 
-/// How much of a size beyond the record it takes up at once, below what raises.
-const GROW: f64 = 0.02;
-/// And of an event's largest, once it has ended.
+/// How much of an event's largest the record takes up once it has ended.
 const HABIT: f64 = 0.7;
-/// What of the record is kept from size to size: half is forgotten in 4 days at 1 Hz.
-const KEEP: f64 = 1.0 - 1.0 / 524_288.0;
+/// What of the record is kept from size to size: half is forgotten in 12 days at 1 Hz.
+const KEEP: f64 = 1.0 - 1.0 / 1_572_864.0;
 /// Part of an event's peak below which its after-effects are calm.
 const AFTER: f64 = 0.2;
 
@@ -93,7 +94,7 @@ impl Chart {
         }
         if size <= self.limit(rule) {
             self.above = 0;
-            self.record += GROW * (size - self.record).max(0.0);
+            self.record += rule.grow * (size - self.record).max(0.0);
             self.record *= KEEP;
             if self.record < SCALE_MIN {
                 self.record = 0.0;
@@ -138,7 +139,7 @@ impl Chart {
 mod tests {
     use super::*;
 
-    const RULE: Rule = Rule { fit: 10, warm: 100, least: 3.0, times: 1.25, enter: 3, calm: 5, lasts: 200 };
+    const RULE: Rule = Rule { fit: 10, warm: 100, least: 3.0, times: 1.25, grow: 0.02, enter: 3, calm: 5, lasts: 200 };
 
     fn run(chart: &mut Chart, sizes: impl IntoIterator<Item = f64>) -> Vec<Verdict> {
         sizes

@@ -7,7 +7,8 @@ use crate::limits::{DEPARTURE_VALUE_MAX, SCALE_MIN, SCALE_RELATIVE_MIN};
 use serde::{Deserialize, Serialize};
 
 /// Where updates are clipped, in standard deviations.
-const CLIP: f64 = 4.0;
+/// Low: what creeps must not make creeping usual before it is told.
+const CLIP: f64 = 2.0;
 
 /// Over how many readings.
 pub(crate) struct Pace {
@@ -59,7 +60,12 @@ impl Departure {
         let moved = far.clamp(-clip, clip);
         let weight = pace.usual.max(young);
         self.mean += weight * moved;
-        self.variance = (1.0 - weight) * (self.variance + weight * moved * moved);
+        // At first both means are the same, and their distance shows nothing.
+        let shown = f64::from(self.seen) - YOUNG / pace.few;
+        if shown >= 1.0 {
+            let weight = pace.usual.max(1.0 / shown);
+            self.variance = (1.0 - weight) * (self.variance + weight * moved * moved);
+        }
         if self.variance < SCALE_MIN {
             self.variance = 0.0;
         }
@@ -85,5 +91,7 @@ impl Departure {
     }
 }
 
+/// Times the length of the shorter mean after which the distance of the two shows something.
+const YOUNG: f64 = 2.0;
 /// Part of a quantised sensor's step below which no deviation is believed.
 const QUANTUM_PART: f64 = 0.1;

@@ -7,7 +7,7 @@ use crate::finding::{Finding, Kind, Severity, State, amount, number};
 use crate::limits::{DEPARTURE_VALUE_MAX, SCALE_MIN, SCORE_MAX};
 use serde::{Deserialize, Serialize};
 
-const RULE: Rule = Rule { fit: 200, warm: 1_800, least: 2.0, times: 1.4, enter: 10, calm: 60, lasts: 3_600 };
+const RULE: Rule = Rule { fit: 200, warm: 1_800, least: 2.0, times: 1.4, grow: 2e-3, enter: 10, calm: 60, lasts: 3_600 };
 /// Weight of a step now, and usually.
 const NOW: f64 = 2.0 / 61.0;
 const USUAL: f64 = 5e-4;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Readings looked at together.
 const BLOCK: u8 = 64;
 /// In blocks: half an hour at 1 Hz teaches; a quarter of the readings is much, and 1.5 times the record.
-const RULE: Rule = Rule { fit: 2, warm: 30, least: 0.25, times: 1.5, enter: 2, calm: 3, lasts: 120 };
+const RULE: Rule = Rule { fit: 2, warm: 30, least: 0.25, times: 1.5, grow: 0.02, enter: 2, calm: 3, lasts: 120 };
 
 /// State of one series.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -8,13 +8,19 @@ use crate::finding::{Finding, Kind, Severity, State, amount, number};
 use crate::limits::SCORE_MAX;
 
 /// A mean of ten against one of a thousand readings; half an hour at 1 Hz is the new level.
-const SHIFT: Pace =
-    Pace { few: 2.0 / 11.0, usual: 1e-3, rule: Rule { fit: 100, warm: 1_800, least: 6.0, times: 1.5, enter: 5, calm: 30, lasts: 1_800 } };
+const SHIFT: Pace = Pace {
+    few: 2.0 / 11.0,
+    usual: 1e-3,
+    rule: Rule { fit: 100, warm: 1_800, least: 6.0, times: 1.5, grow: 5e-3, enter: 5, calm: 30, lasts: 1_800 },
+};
 
 /// A mean of two hundred against one of five thousand readings: slow enough that what creeps is
 /// still far from where it was.
-const DRIFT: Pace =
-    Pace { few: 2.0 / 201.0, usual: 2e-4, rule: Rule { fit: 600, warm: 5_400, least: 6.0, times: 1.5, enter: 30, calm: 60, lasts: 3_600 } };
+const DRIFT: Pace = Pace {
+    few: 2.0 / 201.0,
+    usual: 2e-4,
+    rule: Rule { fit: 600, warm: 5_400, least: 6.0, times: 1.5, grow: 5e-4, enter: 30, calm: 60, lasts: 3_600 },
+};
 
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -77,7 +77,7 @@ impl Watch {
             Verdict::Out => self.noise.skip(value),
             Verdict::Moved => {
                 let quantum = self.spike.quantum();
-                self.rate.restart();
+                self.rate.relearn();
                 shift::restart(Span::Short, &mut self.shift, time_ms, value, quantum, unit, out);
                 shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, unit, out);
                 self.noise.skip(value);

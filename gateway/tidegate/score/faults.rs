@@ -79,30 +79,32 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     quiet(arguments.days)
 }
 
-/// Alerts on series without a fault.
+/// Alerts on series without a fault: on their first day, when everything is seen for the first
+/// time, and on the day after.
 fn quiet(days: u64) -> Result<(), Failure> {
-    print(&format!("\nwithout faults, {days} sensor-days each: alerts"))?;
-    let (mut alerts, mut sensor_days) = (0, 0);
+    print(&format!("\nwithout faults, {days} sensor-days each: alerts on the first day, on the second, by whom"))?;
+    let mut total = [0; 2];
     for baseline in BASELINES {
-        let mut by: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for day in 0..days {
-            let mut series = Series::new(baseline, QUIET_SEED + day);
-            let readings = 86_400_000 / baseline.cadence_ms();
-            for _ in 0..readings {
-                series.pass(None);
-            }
-            for finding in series.out.iter().filter(|finding| finding.state == State::Active) {
-                *by.entry(finding.kind.as_str()).or_default() += 1;
+        let mut count = [0; 2];
+        let mut by: [BTreeMap<&'static str, u64>; 2] = Default::default();
+        for seed in 0..days {
+            let mut series = Series::new(baseline, QUIET_SEED + seed);
+            for (count, by) in count.iter_mut().zip(&mut by) {
+                series.out.clear();
+                (0..86_400_000 / baseline.cadence_ms()).for_each(|_| series.pass(None));
+                for finding in series.out.iter().filter(|finding| finding.state == State::Active) {
+                    *count += 1;
+                    *by.entry(finding.kind.as_str()).or_default() += 1;
+                }
             }
         }
-        let count = by.values().sum::<u64>();
-        let kinds = by.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ");
-        print(&format!("{:14} {count:6}  {kinds}", baseline.name()))?;
-        alerts += count;
-        sensor_days += days;
+        let [first, second] = by.map(|by| by.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", "));
+        print(&format!("{:14} {:6} {:6}  {first}; {second}", baseline.name(), count[0], count[1]))?;
+        (0..2).for_each(|day| total[day] += count[day]);
     }
-    let rate = if sensor_days == 0 { 0.0 } else { 100.0 * alerts as f64 / sensor_days as f64 };
-    print(&format!("false alerts: {alerts} in {sensor_days} sensor-days, {rate:.2} for each 100"))
+    let sensor_days = days * BASELINES.len() as u64;
+    let rate = |count| share(count, sensor_days);
+    print(&format!("false alerts for each 100 sensor-days: {:.2} on first days, {:.2} after", rate(total[0]), rate(total[1])))
 }
 
 /// When and by whom a fault was first told: readings after it began, and the detector's name.
