@@ -1,7 +1,9 @@
-//! `tidegate score`: the product's own detectors over public benchmarks, with the official metrics.
+//! `tidegate score`: the product's own detectors over public benchmarks, with the official
+//! metrics, and over generated series with known faults.
 //!
 //! The detectors run with their defaults and see each row once, in order, and no label.
 
+mod faults;
 mod nab;
 mod skab;
 
@@ -16,6 +18,8 @@ pub enum Command {
     Skab(Arguments),
     /// Numenta Anomaly Benchmark (numenta/NAB): the detector of a single series.
     Nab(Arguments),
+    /// Known faults in generated series: how many are found, and how often faultless ones alarm.
+    Faults(faults::Arguments),
 }
 
 /// `DIR [--files] [--json]`
@@ -42,6 +46,7 @@ pub fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Skab(arguments) => skab::run(arguments),
         Command::Nab(arguments) => nab::run(arguments),
+        Command::Faults(arguments) => faults::run(arguments),
     }
 }
 

@@ -21,6 +21,14 @@ pub enum Kind {
     Flatline,
     /// Readings do not come any more.
     Silence,
+    /// Lies elsewhere than before.
+    Shift,
+    /// Creeps away from where it was.
+    Drift,
+    /// Jumps about more than usual.
+    Noise,
+    /// Cut off at the end of its range.
+    Saturation,
     /// A machine's channels, one or together, far from what is usual.
     Group,
 }
@@ -37,6 +45,10 @@ impl Kind {
             Kind::Spike => "spike",
             Kind::Flatline => "flatline",
             Kind::Silence => "silence",
+            Kind::Shift => "shift",
+            Kind::Drift => "drift",
+            Kind::Noise => "noise",
+            Kind::Saturation => "saturation",
             Kind::Group => "group",
         }
     }

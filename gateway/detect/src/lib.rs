@@ -17,6 +17,10 @@
 //! | [`group`] | a machine's channels together; `group/`: rows, algebra, sentences |
 //! | `tail.rs`, `regular.rs` | how rare a size is; events that come at regular intervals |
 //! | `logarithm.rs` | ln, the same on every platform |
+//! | `shift.rs` | a level that shifted, or drifted |
+//! | `noise.rs` | readings that jump about more than usual |
+//! | `saturation.rs` | readings cut off at the end of a range |
+//! | `chart.rs`, `departure.rs` | unusual by the series' own record; how far it is from where it usually is |
 //! | `scale.rs` | what size is usual, and what events are known |
 //! | [`finding`] | what a detector says |
 //! | [`settings`] | limits as configured |
@@ -24,6 +28,8 @@
 //! | [`limits`] | bounds, with reasons |
 //! | [`error`] | what can be wrong with a rule |
 
+mod chart;
+mod departure;
 pub mod error;
 pub mod finding;
 mod flatline;
@@ -31,12 +37,15 @@ pub mod group;
 mod limit;
 pub mod limits;
 mod logarithm;
+mod noise;
 pub mod novelty;
 pub mod pattern;
 mod rate;
 mod regular;
+mod saturation;
 mod scale;
 pub mod settings;
+mod shift;
 mod silence;
 mod spike;
 mod tail;

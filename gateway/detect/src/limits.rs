@@ -27,8 +27,11 @@ pub const SCORE_MAX: f64 = 1e9;
 /// been set back: fewer could be a sensor's late batch.
 pub const LATE_READINGS_MAX: u8 = 16;
 
-/// Bytes of one series' state, heap included: 100,000 series (the default bound) stay below 100 MB.
-pub const STATE_BYTES_MAX: usize = 1024;
+/// Bytes of one series' state, heap included: 100,000 series (the default bound) stay below 125 MB.
+pub const STATE_BYTES_MAX: usize = 1280;
+
+/// The largest value that means and mean squares take as it is: its square stays finite.
+pub const DEPARTURE_VALUE_MAX: f64 = 1e150;
 
 /// The largest value that a novelty takes as it is: its square stays finite.
 pub const NOVELTY_VALUE_MAX: f64 = 1e150;

@@ -92,18 +92,35 @@ impl Rate {
         self.habit.forget();
         if self.active > 0 {
             self.follow(time_ms, value, change.abs(), slope, score, unit, findings);
-        } else if score > RAISE && !mute && self.change.seen() >= WARM_UP && self.habit.is_news(change.abs()) && !self.is_step() {
-            (self.active, self.calm, self.peak) = (1, 0, change.abs());
-            findings.push(self.finding(State::Active, time_ms, value, slope, score, unit));
+        } else if score > RAISE && !mute && self.change.seen() >= WARM_UP && !self.is_step() {
+            if self.habit.is_news(change.abs()) {
+                (self.active, self.calm, self.peak) = (1, 0, change.abs());
+                findings.push(self.finding(State::Active, time_ms, value, slope, score, unit));
+            } else {
+                // What is known stays known as long as it happens.
+                self.habit.learn(change.abs());
+            }
         } else if change != 0.0 {
             self.change.learn(change.abs(), 0.0);
             self.slope.learn(slope.abs(), 0.0);
         }
     }
 
+    /// Whether a climb or fall goes on.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active > 0
+    }
+
     /// The series goes on elsewhere, or its time starts anew: what lies between is no rate.
     pub(crate) fn restart(&mut self) {
         (self.held, self.next) = (0, 0);
+    }
+
+    /// The machine may run differently now: what is usual is learnt anew too.
+    #[cold]
+    pub(crate) fn relearn(&mut self) {
+        self.restart();
+        (self.change, self.slope) = Default::default();
     }
 
     /// Place of the reading `n` back; 1 is the newest.

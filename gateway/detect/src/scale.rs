@@ -62,13 +62,13 @@ impl Scale {
     }
 }
 
-/// How much of an event becomes known at once: four equal events are told, the fifth is how
+/// How much of an event becomes known at once: two equal events are told, the third is how
 /// this series is.
-const LEARN: f64 = 0.4;
+const LEARN: f64 = 0.7;
 /// An event is news when it is so many times larger than those known.
 const NEWS: f64 = 1.25;
-/// How much of it is kept from reading to reading: half is forgotten in 4 days at 1 Hz.
-const KEEP: f64 = 1.0 - 1.0 / 524_288.0;
+/// How much of it is kept from reading to reading: half is forgotten in 12 days at 1 Hz.
+const KEEP: f64 = 1.0 - 1.0 / 1_572_864.0;
 
 /// The size of the events that a series is known for: a machine that switches on and off, a
 /// tank that empties. It bounds how often a detector speaks, whatever the series does.
@@ -118,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn four_equal_events_are_news_and_a_larger_one_always() {
+    fn two_equal_events_are_news_and_a_larger_one_always() {
         let mut habit = Habit::default();
         let mut news = 0;
         for _ in 0..20 {
             news += u32::from(habit.is_news(10.0));
             habit.learn(10.0);
         }
-        assert_eq!(news, 4);
+        assert_eq!(news, 2);
         assert!(habit.is_news(13.0));
     }
 }

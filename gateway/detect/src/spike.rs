@@ -21,10 +21,16 @@ const WARM_UP: u32 = 60;
 const CHANGES_MIN: u32 = 20;
 /// Readings that the level takes as they come, with the scale's own.
 const FREE: u32 = 15;
-/// Robust standard deviations from the level that raise.
-const LEVEL: f64 = 8.0;
+/// Robust standard deviations from the level that raise, at least.
+const LEVEL: f64 = 5.0;
+/// And times the largest of ordinary values: a fat tail is how a series is.
+const RECORD_TIMES: f64 = 1.2;
+/// What of that record is kept from reading to reading: half is forgotten in 12 days at 1 Hz.
+const RECORD_KEEP: f64 = 1.0 - 1.0 / 1_572_864.0;
 /// And from the value before, in those of the steps (√2 times the values', for independent ones).
-const STEP: f64 = 5.0;
+const STEP: f64 = 3.0;
+/// Part of the usual step that a deviation is at least: of independent values, a step is √2 times one.
+const STEP_PART: f64 = 0.707;
 /// Distance at which values are back.
 const CLEAR: f64 = 4.0;
 /// Readings away after which the level has moved.
@@ -51,6 +57,8 @@ pub(crate) struct Spike {
     /// Sizes of steps other than zero.
     step: Scale,
     habit: Habit,
+    /// Largest distance of an ordinary value, in robust standard deviations.
+    record: f64,
     /// Readings since the value went out; 0: it is not out.
     out: u8,
     /// An alert says so.
@@ -62,6 +70,12 @@ pub(crate) struct Spike {
 }
 
 impl Spike {
+    /// The usual size of a step other than zero.
+    #[inline]
+    pub(crate) fn quantum(&self) -> f64 {
+        self.step.sigma()
+    }
+
     /// Judges one value, then learns from it. With `mute` nothing new is raised: a configured
     /// limit already speaks of it.
     #[inline]
@@ -77,13 +91,14 @@ impl Spike {
         let size = distance.abs();
         let least = (SCALE_RELATIVE_MIN * self.level.abs()).max(SCALE_MIN);
         let step_scale = self.step.sigma().max(least);
-        let scale = self.deviation.sigma().max(step_scale);
+        let scale = self.deviation.sigma().max(STEP_PART * step_scale).max(least);
         self.habit.forget();
         if self.out > 0 {
             return self.follow(time_ms, value, size, scale, unit, findings);
         }
         let warm = self.seen >= WARM_UP && self.step.seen() >= CHANGES_MIN;
-        if warm && size > LEVEL * scale && step > STEP * step_scale {
+        self.record *= RECORD_KEEP;
+        if warm && size > LEVEL.max(RECORD_TIMES * self.record) * scale && step > STEP * step_scale {
             let news = self.habit.is_news(size);
             (self.out, self.peak) = (1, size);
             (self.told, self.counts) = (news && !mute, !mute);
@@ -91,6 +106,9 @@ impl Spike {
                 findings.push(self.finding(State::Active, time_ms, value, size / scale, unit));
             }
             return Verdict::Out;
+        }
+        if warm {
+            self.record = self.record.max(size / scale);
         }
         self.learn(distance, step, scale);
         Verdict::Usual

@@ -5,12 +5,16 @@
 //! nothing but older readings comes, the sensor's clock was set back, and its time is taken
 //! from there.
 
+use crate::departure::Departure;
 use crate::finding::Finding;
 use crate::flatline::Flatline;
 use crate::limit::Limits;
 use crate::limits::{LATE_READINGS_MAX, UNIT_BYTES_MAX};
+use crate::noise::Noise;
 use crate::rate::Rate;
+use crate::saturation::Saturation;
 use crate::settings::Settings;
+use crate::shift::{self, Span};
 use crate::silence::Silence;
 use crate::spike::{Spike, Verdict};
 use serde::{Deserialize, Serialize};
@@ -23,6 +27,10 @@ pub struct Watch {
     limits: Option<Box<Limits>>,
     spike: Spike,
     rate: Rate,
+    shift: Departure,
+    drift: Departure,
+    noise: Noise,
+    saturation: Saturation,
     flatline: Flatline,
     silence: Silence,
     unit: Option<Box<str>>,
@@ -57,10 +65,25 @@ impl Watch {
             limited = limits.any_beyond();
         }
         match self.spike.observe(time_ms, value, unit, limited, out) {
-            Verdict::Usual => self.rate.observe(time_ms, value, unit, limited, out),
-            Verdict::Out => {}
-            Verdict::Moved => self.rate.restart(),
+            Verdict::Usual => {
+                let quantum = self.spike.quantum();
+                self.rate.observe(time_ms, value, unit, limited, out);
+                // One event, one alert: who sees it first tells it.
+                let mute = limited || self.rate.is_active();
+                shift::observe(Span::Short, &mut self.shift, time_ms, value, quantum, unit, mute, out);
+                shift::observe(Span::Long, &mut self.drift, time_ms, value, quantum, unit, mute || self.shift.is_out(), out);
+                self.noise.observe(time_ms, value, quantum, unit, mute || self.shift.is_out(), out);
+            }
+            Verdict::Out => self.noise.skip(value),
+            Verdict::Moved => {
+                let quantum = self.spike.quantum();
+                self.rate.relearn();
+                shift::restart(Span::Short, &mut self.shift, time_ms, value, quantum, unit, out);
+                shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, unit, out);
+                self.noise.skip(value);
+            }
         }
+        self.saturation.observe(time_ms, value, unit, limited, out);
         self.flatline.observe(time_ms, value, unit, out);
     }
 

@@ -1,0 +1,97 @@
+//! How far the last readings lie from where the series usually is: two exponentially weighted
+//! means, the distance in the standard deviations that this distance itself has shown. Taking
+//! these, and not the readings' own, accounts for readings that depend on each other.
+
+use crate::chart::{Chart, Rule, Verdict};
+use crate::limits::{DEPARTURE_VALUE_MAX, SCALE_MIN, SCALE_RELATIVE_MIN};
+use serde::{Deserialize, Serialize};
+
+/// Where updates are clipped, in standard deviations.
+/// Low: what creeps must not make creeping usual before it is told.
+const CLIP: f64 = 2.0;
+
+/// Over how many readings.
+pub(crate) struct Pace {
+    /// Weight of a reading in the mean of the last ones, and in the usual one.
+    pub(crate) few: f64,
+    pub(crate) usual: f64,
+    pub(crate) rule: Rule,
+}
+
+/// State of one distance.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Departure {
+    seen: u32,
+    pub(crate) few: f64,
+    pub(crate) mean: f64,
+    variance: f64,
+    chart: Chart,
+}
+
+impl Departure {
+    /// The deviation that the distance usually has.
+    pub(crate) fn sigma(&self, quantum: f64) -> f64 {
+        let least = (SCALE_RELATIVE_MIN * self.mean.abs()).max(SCALE_MIN.sqrt());
+        // The mean of quantised readings is known no better than a part of their step.
+        self.variance.sqrt().max(least).max(QUANTUM_PART * quantum)
+    }
+
+    /// Judges one value, then learns from it; `quantum` is the usual size of a step other than 0.
+    #[inline]
+    pub(crate) fn observe(&mut self, pace: &Pace, value: f64, quantum: f64, mute: bool) -> Verdict {
+        let value = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
+        if self.seen == 0 {
+            (self.few, self.mean) = (value, value);
+        }
+        self.seen = self.seen.saturating_add(1);
+        let young = 1.0 / f64::from(self.seen);
+        self.few += pace.few.max(young) * (value - self.few);
+        let far = self.few - self.mean;
+        let sigma = self.sigma(quantum);
+        let verdict = self.chart.observe(&pace.rule, far.abs() / sigma, mute);
+        if verdict == Verdict::Lasts {
+            self.mean = self.few;
+            return verdict;
+        }
+        if self.chart.is_out() {
+            return verdict;
+        }
+        let clip = if self.seen > pace.rule.fit { CLIP * sigma } else { f64::MAX };
+        let moved = far.clamp(-clip, clip);
+        let weight = pace.usual.max(young);
+        self.mean += weight * moved;
+        // At first both means are the same, and their distance shows nothing.
+        let shown = f64::from(self.seen) - YOUNG / pace.few;
+        if shown >= 1.0 {
+            let weight = pace.usual.max(1.0 / shown);
+            self.variance = (1.0 - weight) * (self.variance + weight * moved * moved);
+        }
+        if self.variance < SCALE_MIN {
+            self.variance = 0.0;
+        }
+        verdict
+    }
+
+    /// Whether an event goes on.
+    pub(crate) fn is_out(&self) -> bool {
+        self.chart.is_out()
+    }
+
+    /// The series is elsewhere from now on. Whether an event that was told is over with it.
+    #[cold]
+    pub(crate) fn restart(&mut self, value: f64) -> bool {
+        let value = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
+        (self.few, self.mean) = (value, value);
+        self.chart.abandon()
+    }
+
+    /// How unusual, in times the limit.
+    pub(crate) fn score(&self, pace: &Pace, quantum: f64) -> f64 {
+        (self.few - self.mean).abs() / self.sigma(quantum) / self.chart.limit(&pace.rule)
+    }
+}
+
+/// Times the length of the shorter mean after which the distance of the two shows something.
+const YOUNG: f64 = 2.0;
+/// Part of a quantised sensor's step below which no deviation is believed.
+const QUANTUM_PART: f64 = 0.1;

@@ -1,0 +1,90 @@
+//! Variance change: readings jump about more than they ever did. Mean squares of the steps from
+//! reading to reading, the last hundred against the usual ones; steps and not deviations,
+//! because a level that moves is no noise. Single wild steps are clipped: those are spikes.
+
+use crate::chart::{Chart, Rule, Verdict};
+use crate::finding::{Finding, Kind, Severity, State, amount, number};
+use crate::limits::{DEPARTURE_VALUE_MAX, SCALE_MIN, SCORE_MAX};
+use serde::{Deserialize, Serialize};
+
+const RULE: Rule = Rule { fit: 200, warm: 1_800, least: 2.0, times: 1.4, grow: 2e-3, enter: 10, calm: 60, lasts: 3_600 };
+/// Weight of a step now, and usually.
+const NOW: f64 = 2.0 / 61.0;
+const USUAL: f64 = 5e-4;
+/// Where steps are clipped, in usual ones.
+const CLIP: f64 = 8.0;
+
+/// State of one series.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Noise {
+    seen: u32,
+    last: f64,
+    /// Mean squares.
+    now: f64,
+    usual: f64,
+    chart: Chart,
+}
+
+impl Noise {
+    /// Judges one value, then learns from it; `quantum` is the usual size of a step other than 0.
+    #[inline]
+    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, quantum: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
+        let at = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
+        let step = if self.seen == 0 { 0.0 } else { (at - self.last).abs() };
+        self.last = at;
+        self.seen = self.seen.saturating_add(1);
+        let young = 1.0 / f64::from(self.seen);
+        // A sensor that rarely moves has small mean squares: its own step is no noise.
+        let floor = (0.1 * quantum).max(SCALE_MIN.sqrt());
+        let usual = self.usual.sqrt().max(floor);
+        let clip = if self.seen > RULE.fit { CLIP * usual } else { f64::MAX };
+        let square = step.min(clip).powi(2);
+        self.now += NOW.max(young) * (square - self.now);
+        if self.now < SCALE_MIN {
+            self.now = 0.0;
+        }
+        let verdict = self.chart.observe(&RULE, self.now.sqrt() / usual, mute);
+        if !self.chart.is_out() || verdict == Verdict::Lasts {
+            let square = square.min(self.usual * 16.0).max(if self.seen > RULE.fit { 0.0 } else { square });
+            self.usual += USUAL.max(young) * (square - self.usual);
+            if verdict == Verdict::Lasts {
+                self.usual = self.now;
+            }
+            if self.usual < SCALE_MIN {
+                self.usual = 0.0;
+            }
+        }
+        if !matches!(verdict, Verdict::Usual | Verdict::Goes) {
+            findings.push(self.finding(verdict, time_ms, value, usual, unit));
+        }
+    }
+
+    /// The series is elsewhere: the step that led there is none of its noise.
+    pub(crate) fn skip(&mut self, value: f64) {
+        self.last = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
+    }
+
+    #[cold]
+    fn finding(&self, verdict: Verdict, time_ms: i64, value: f64, usual: f64, unit: Option<&str>) -> Finding {
+        let (now, before) = (amount(self.now.sqrt(), unit), amount(usual, unit));
+        let times = self.now.sqrt() / usual;
+        let message = match verdict {
+            Verdict::Begins => {
+                format!("jumps by {now} from reading to reading, {} times the usual {before}", number((times * 10.0).round() / 10.0))
+            }
+            Verdict::Ends => format!("jumps by {now} from reading to reading again; {before} is usual"),
+            _ => format!("jumps by {now} from reading to reading, which is usual from now on"),
+        };
+        Finding {
+            kind: Kind::Noise,
+            severity: Severity::Warning,
+            state: if verdict == Verdict::Begins { State::Active } else { State::Cleared },
+            time_ms,
+            value,
+            limit: None,
+            score: Some((times / self.chart.limit(&RULE)).min(SCORE_MAX)),
+            baseline: Some(usual),
+            message,
+        }
+    }
+}

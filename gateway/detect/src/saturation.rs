@@ -1,0 +1,89 @@
+//! Saturation: the sensor's range ends, and many readings are one and the same largest (or
+//! smallest) value. Of each 64 readings, those equal to their extreme are counted; a share far
+//! above what the series ever had is told. Readings that are all equal are [`crate::flatline`]'s.
+
+use crate::chart::{Chart, Rule, Verdict};
+use crate::finding::{Finding, Kind, Severity, State, amount, number};
+use serde::{Deserialize, Serialize};
+
+/// Readings looked at together.
+const BLOCK: u8 = 64;
+/// In blocks: half an hour at 1 Hz teaches; a quarter of the readings is much, and 1.5 times the record.
+const RULE: Rule = Rule { fit: 2, warm: 30, least: 0.25, times: 1.5, grow: 0.02, enter: 2, calm: 3, lasts: 120 };
+
+/// State of one series.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Saturation {
+    high: f64,
+    low: f64,
+    highs: u8,
+    lows: u8,
+    readings: u8,
+    /// Largest share was at the upper end.
+    upper: bool,
+    chart: Chart,
+}
+
+impl Saturation {
+    /// Counts one value; judges with the last of a block.
+    #[inline]
+    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
+        if self.readings == 0 {
+            (self.high, self.low, self.highs, self.lows) = (value, value, 0, 0);
+        }
+        if value > self.high {
+            (self.high, self.highs) = (value, 0);
+        }
+        if value < self.low {
+            (self.low, self.lows) = (value, 0);
+        }
+        self.highs += u8::from(value == self.high);
+        self.lows += u8::from(value == self.low);
+        self.readings += 1;
+        if self.readings == BLOCK {
+            self.readings = 0;
+            self.judge(time_ms, value, unit, mute, findings);
+        }
+    }
+
+    fn judge(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
+        // All equal: stuck, not cut off; a share of nothing would teach that all is usual.
+        if self.highs == BLOCK {
+            return;
+        }
+        self.upper = self.highs >= self.lows;
+        let share = f64::from(self.highs.max(self.lows)) / f64::from(BLOCK);
+        let verdict = self.chart.observe(&RULE, share, mute);
+        if !matches!(verdict, Verdict::Usual | Verdict::Goes) {
+            findings.push(self.finding(verdict, share, time_ms, value, unit));
+        }
+    }
+
+    #[cold]
+    fn finding(&self, verdict: Verdict, share: f64, time_ms: i64, value: f64, unit: Option<&str>) -> Finding {
+        let (end, name) = if self.upper { (self.high, "above") } else { (self.low, "below") };
+        let (end, percent) = (amount(end, unit), number((100.0 * share).round()));
+        let limit = self.chart.limit(&RULE);
+        let message = match verdict {
+            Verdict::Begins => {
+                format!(
+                    "cut off at {end}: {percent} % of the last {BLOCK} readings are exactly that and none {name}; {} % would be much",
+                    number((100.0 * limit).round())
+                )
+            }
+            Verdict::Ends => format!("no longer cut off: {percent} % of the last {BLOCK} readings are at {end}"),
+            _ => format!("{percent} % of the readings at {end} are usual from now on"),
+        };
+        Finding {
+            kind: Kind::Saturation,
+            severity: Severity::Warning,
+            state: if verdict == Verdict::Begins { State::Active } else { State::Cleared },
+            time_ms,
+            value,
+            limit: None,
+            score: Some(share / limit),
+            baseline: None,
+            message,
+        }
+    }
+}
