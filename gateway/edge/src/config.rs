@@ -355,6 +355,7 @@ mod tests {
             ("[limits]\nseries = 0", "edge.toml:4: limits.series: 0 is out of range"),
             ("[cloud]\nevery = \"5s\"", "edge.toml:3: cloud.url: this key is required"),
             ("[cloud]\nurl = \"mqtts://h\"", "asks for TLS"),
+            ("[log]\nflash_budget = \"20GiB\"", "edge.toml:4: log.flash_budget: \"20GiB\" is no rate"),
             ("[[limit]]\nseries = \"a\"\nlow = 9\nhigh = 3", "edge.toml:5: limit[0].low: low = 9 is above high = 3"),
             ("[[limit]]\nseries = \"a\"\nhigh = 3\ndeadband = -1", "edge.toml:6: limit[0].deadband: -1 is negative"),
             ("[[limit]]\nseries = \"a\"", "limit[0].series: this limit has no bound"),
@@ -376,7 +377,6 @@ mod tests {
     #[test]
     fn keys_of_what_is_not_built_are_unknown() {
         for (text, expected) in [
-            ("[log]\nflash_budget = \"20GiB/day\"", "edge.toml:4: log.flash_budget: unknown key"),
             ("[cloud]\nurl = \"mqtt://h\"\nbudget = \"64KiB/s\"", "edge.toml:5: cloud.budget: unknown key"),
             ("[redundancy]\ngroup = \"cell-4\"", "edge.toml:3: redundancy: unknown key"),
             ("[[bridge]]\nfilter = \"events/#\"", "edge.toml:3: bridge: unknown key"),

@@ -42,7 +42,13 @@ fn reopened(dir: &Path, kernel: &str, end: u64, base: u64) -> (Keeper, Handle, O
         }
         std::thread::yield_now();
     }
-    let (keeper, handle, found) = open(dir, kernel, end, base).unwrap();
+    let (keeper, handle, found) = loop {
+        match open(dir, kernel, end, base) {
+            Ok(opened) => break opened,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::yield_now();
+    };
     (keeper, handle, found.map(|f| (f.lsn, String::from_utf8_lossy(&f.state).into_owned())))
 }
 
