@@ -285,12 +285,12 @@ fn what_was_not_taken_is_published_again_though_the_store_is_further() {
     let mut restored = Bridge::restore(&state.1, Box::new(disk)).unwrap();
     let again = restored.unpublished().unwrap();
     let lsns: Vec<u64> = again.iter().map(|(lsn, _)| *lsn).collect();
-    assert_eq!((lsns, again[0].1.alerts.len()), (vec![5, 6], 1));
+    assert_eq!((lsns, again[0].1.alerts.len()), (vec![6, 7], 1));
     assert_eq!(again[1].1.merged, published, "once each, with the last revision");
     let end = restored.lsn + 1;
     let mut payload = Vec::new();
-    Record::Cursor { lsn: 6 }.encode(0, &mut payload);
-    restored.apply(end, Record::Cursor { lsn: 6 }.kind(), &payload).unwrap();
+    Record::Cursor { lsn: 7 }.encode(0, &mut payload);
+    restored.apply(end, Record::Cursor { lsn: 7 }.kind(), &payload).unwrap();
     assert!(restored.unpublished().unwrap().is_empty());
 }
 
