@@ -39,10 +39,21 @@ pub const KIND_BYTES_MAX: usize = 64;
 /// Bytes of an alert's sentence.
 pub const SENTENCE_BYTES_MAX: usize = 4_096;
 
+/// Acts of people on alarms in one message; a gateway holds fewer that the cloud does not have.
+pub const ACTS_MAX: usize = 1 << 11;
+
+/// Bytes of who did something: a name, or an address.
+pub const WHO_BYTES_MAX: usize = 128;
+
+/// Bytes of why: a sentence or two.
+pub const REASON_BYTES_MAX: usize = 512;
+
 /// Bytes of a program's version.
 pub const VERSION_BYTES_MAX: usize = 128;
 
 // An element takes a byte at least, so a count beyond the bytes would bound nothing.
 const _: () = assert!(DEFINITIONS_MAX < MESSAGE_BYTES_MAX && ALERTS_MAX < MESSAGE_BYTES_MAX && MARKS_MAX < MESSAGE_BYTES_MAX);
+// Acts with all their texts at their bounds fit in a message beside an interval's entries.
+const _: () = assert!(ACTS_MAX * (SERIES_BYTES_MAX + KIND_BYTES_MAX + WHO_BYTES_MAX + REASON_BYTES_MAX + 128) < MESSAGE_BYTES_MAX);
 // One alert with all its texts at their bounds fits in a message of its own.
 const _: () = assert!(SERIES_BYTES_MAX + KIND_BYTES_MAX + UNIT_BYTES_MAX + SENTENCE_BYTES_MAX + 256 < MESSAGE_BYTES_MAX);

@@ -4,12 +4,15 @@
 //! are, infinite ones too: an interval that is refused would come again unchanged, for ever.
 //! Whether a series' name can be a topic, and what sequence numbers mean, the receiver judges.
 
+mod alarm;
+
 use crate::cbor;
 use crate::error::DecodeError;
 use crate::limits::{
-    ALERTS_MAX, DEFINITIONS_MAX, GATEWAY_BYTES_MAX, KIND_BYTES_MAX, MARKS_MAX, MESSAGE_BYTES_MAX, SENTENCE_BYTES_MAX, SERIES_BYTES_MAX,
-    SIZES_MAX, UNIT_BYTES_MAX, VERSION_BYTES_MAX,
+    ACTS_MAX, ALERTS_MAX, DEFINITIONS_MAX, GATEWAY_BYTES_MAX, KIND_BYTES_MAX, MARKS_MAX, MESSAGE_BYTES_MAX, SENTENCE_BYTES_MAX,
+    SERIES_BYTES_MAX, SIZES_MAX, UNIT_BYTES_MAX, VERSION_BYTES_MAX,
 };
+pub use alarm::{Act, AlarmNote, AlertKey, Answer, Command, CommandUp};
 use serde::{Deserialize, Serialize};
 
 /// The format that this version writes, and the newest that it reads.
@@ -76,6 +79,9 @@ pub struct AlertBody {
     pub score: Option<f64>,
     /// What was expected, where the detector says.
     pub baseline: Option<f64>,
+    /// What the gateway's alarm list made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<AlarmNote>,
 }
 
 /// A gateway introduces its boot, first on each connection.
@@ -149,6 +155,9 @@ pub struct Delta {
     pub sizes: Vec<i64>,
     /// Grace of the boot, in ms.
     pub grace_ms: i64,
+    /// What people did to alarms, with a seq in `(from, to]`; at most [`ACTS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "cbor::list::<_, _, ACTS_MAX>")]
+    pub acts: Vec<Act>,
 }
 
 /// An alert on the urgent lane.
@@ -233,6 +242,7 @@ impl Check for Delta {
             series(&definition.name, definition.unit.as_deref())?;
         }
         self.marks.iter().try_for_each(|mark| ensure(mark.size_ms > 0, "the window size of a shed mark"))?;
+        self.acts.iter().try_for_each(Act::check)?;
         self.alerts.iter().try_for_each(AlertBody::check)
     }
 }
@@ -321,4 +331,4 @@ macro_rules! message {
         }
     )*};
 }
-message!(Hello, Delta, AlertUp, Receipt, Bye, Ack);
+message!(Hello, Delta, AlertUp, Receipt, Bye, Ack, Command, CommandUp);

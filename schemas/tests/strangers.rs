@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use schemas::limits::MESSAGE_BYTES_MAX;
-use schemas::message::{Ack, AlertUp, Bye, Delta, Hello, Receipt};
+use schemas::message::{Ack, AlertUp, Bye, Command, CommandUp, Delta, Hello, Receipt};
 use schemas::{DecodeError, cbor, pack, wire};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -56,6 +56,8 @@ fn decode_all(bytes: &[u8]) {
     let _ = Receipt::decode(bytes);
     let _ = Bye::decode(bytes);
     let _ = Ack::decode(bytes);
+    let _ = Command::decode(bytes);
+    let _ = CommandUp::decode(bytes);
 }
 
 /// Memory that `length` bytes may cost: some for errors and small vectors, and 64 each.
@@ -66,7 +68,8 @@ fn allowed(length: usize) -> usize {
 fn vector(name: &str) -> Vec<u8> {
     let text = match name {
         "hello" => include_str!("../vectors/v1/hello.hex"),
-        "delta" => include_str!("../vectors/v1/delta.hex"),
+        "delta" => include_str!("../vectors/v1/delta-acts.hex"),
+        "command-up" => include_str!("../vectors/v1/command-up.hex"),
         _ => include_str!("../vectors/v1/alert.hex"),
     };
     let digits: String = text.lines().filter(|l| !l.starts_with('#')).collect();
@@ -86,7 +89,7 @@ fn lists_of_small_elements_stay_within_their_bounds() {
     let definition = [0xa2, 0x00, 0x00, 0x01, 0x60];
     let mark = [0xa7, 0, 0, 1, 1, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0];
     let room = MESSAGE_BYTES_MAX - 16;
-    for (key, element) in [(12, &definition[..]), (15, &[0xa0]), (16, &mark), (17, &[0x01])] {
+    for (key, element) in [(12, &definition[..]), (15, &[0xa0]), (16, &mark), (17, &[0x01]), (19, &[0xa0])] {
         for (open, close) in [(vec![0x9f], vec![0xff]), (vec![], vec![])] {
             let count = room / element.len();
             let head = if open.is_empty() { [vec![0x9a], (count as u32).to_be_bytes().to_vec()].concat() } else { open };

@@ -54,6 +54,7 @@ mod tests {
             message: "97.2 °C is above 95 °C".into(),
             score: None,
             baseline: None,
+            alarm: None,
         };
         let (topic, json) = topic_and_json("plant-a", &alert);
         assert_eq!(topic, "alerts/critical/plant-a/line1/press3/temperature");

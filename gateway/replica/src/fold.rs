@@ -403,6 +403,7 @@ impl Fold {
                 message: finding.message,
                 score: finding.score,
                 baseline: finding.baseline,
+                alarm: None,
             };
             self.ordinal += 1;
             self.fresh.push((self.lsn, alert.clone()));

@@ -300,6 +300,7 @@ impl Uplink {
             marks: Vec::new(),
             sizes: fold.config.sizes_ms.clone(),
             grace_ms: fold.config.grace_ms,
+            acts: Vec::new(),
         }
     }
 

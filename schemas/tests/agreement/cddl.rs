@@ -53,10 +53,16 @@ fn agrees<T: serde::Serialize>(rule: &str, message: &T) {
 #[test]
 fn every_rule_has_the_fields_of_the_code() {
     agrees("hello", &sample::hello());
-    agrees("delta", &sample::delta());
+    agrees("delta", &sample::delta_acts());
     agrees("definition", &sample::definition());
     agrees("shed-mark", &sample::shed_mark());
-    agrees("alert", &sample::alert());
+    agrees("alert", &sample::alert_noted());
+    agrees("note", &sample::note());
+    agrees("alert-key", &sample::alert_key());
+    agrees("act", &sample::act());
+    agrees("command", &sample::command());
+    agrees("command-up", &sample::command_up());
+    agrees("answer", &sample::answer());
     agrees("alert-up", &sample::alert_up());
     agrees("receipt", &sample::receipt());
     agrees("bye", &sample::bye());
@@ -72,6 +78,10 @@ fn bounds_are_those_of_the_code() {
         format!("[0*{} definition]", l::DEFINITIONS_MAX),
         format!("[0*{} alert]", l::ALERTS_MAX),
         format!("[0*{} shed-mark]", l::MARKS_MAX),
+        format!("[0*{} act]", l::ACTS_MAX),
+        format!("[0*{} answer]", l::ACTS_MAX),
+        format!("tstr .size (0..{})                  ; by", l::WHO_BYTES_MAX),
+        format!("tstr .size (0..{})                  ; reason", l::REASON_BYTES_MAX),
         format!("[0*{} size]", l::SIZES_MAX),
         format!("series = tstr .size (1..{})", l::SERIES_BYTES_MAX),
         format!("unit   = tstr .size (0..{})", l::UNIT_BYTES_MAX),

@@ -1,6 +1,8 @@
 //! One message of each kind, no two fields of one alike, so that a swap shows.
 
-use schemas::message::{Ack, AlertBody, AlertUp, Bye, Definition, Delta, FORMAT, Hello, Receipt, ShedMark};
+use schemas::message::{
+    Ack, Act, AlarmNote, AlertBody, AlertKey, AlertUp, Answer, Bye, Command, CommandUp, Definition, Delta, FORMAT, Hello, Receipt, ShedMark,
+};
 
 pub const BOOT: u64 = 0x9f3c_2b7a_11d0_4e58;
 pub const CLOUD: u64 = 0x0102_0304_0506_0708;
@@ -48,7 +50,52 @@ pub fn alert() -> AlertBody {
         message: "97.2 °C is 9.1 deviations from 21.5 °C".into(),
         score: Some(9.1),
         baseline: Some(21.5),
+        alarm: None,
     }
+}
+
+pub fn note() -> AlarmNote {
+    AlarmNote { at_ms: 1_700_000_003_250, held: 1, count: 9, flags: 6, group: Some((BOOT, 4_705, 1)) }
+}
+
+/// As written by a gateway with an alarm list.
+pub fn alert_noted() -> AlertBody {
+    AlertBody { alarm: Some(note()), ..alert() }
+}
+
+pub fn alert_key() -> AlertKey {
+    AlertKey { at_ms: 1_700_000_003_250, boot: BOOT, seq: 4_711, ordinal: 3 }
+}
+
+pub fn act() -> Act {
+    Act {
+        id: 0xfeed_0000_0000_0001,
+        verb: 1,
+        series: "line1/press3/temperature".into(),
+        kind: "high-high".into(),
+        time_ms: 1_700_000_060_000,
+        by: "jo".into(),
+        reason: "being repaired".into(),
+        until_ms: 1_700_001_860_000,
+        seen: alert_key(),
+    }
+}
+
+pub fn command() -> Command {
+    Command { format: FORMAT, not_after_ms: 1_700_604_860_000, act: act() }
+}
+
+pub fn answer() -> Answer {
+    Answer { id: 0xfeed_0000_0000_0002, outcome: 1 }
+}
+
+pub fn command_up() -> CommandUp {
+    CommandUp { format: FORMAT, boot: BOOT, acts: vec![act()], answers: vec![answer()] }
+}
+
+/// An interval with what people did in it.
+pub fn delta_acts() -> Delta {
+    Delta { alerts: vec![alert_noted()], acts: vec![act()], ..delta() }
 }
 
 pub fn delta() -> Delta {
@@ -84,6 +131,7 @@ pub fn delta() -> Delta {
         marks: vec![shed_mark()],
         sizes: vec![10_000, 60_000],
         grace_ms: 2_000,
+        acts: vec![],
     }
 }
 

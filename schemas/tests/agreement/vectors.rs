@@ -2,7 +2,7 @@
 //! this version writes. A file is hexadecimal; a line that begins with '#' is a comment.
 
 use crate::sample;
-use schemas::message::{Ack, AlertUp, Bye, Delta, Hello, Receipt};
+use schemas::message::{Ack, AlertUp, Bye, Command, CommandUp, Delta, Hello, Receipt};
 use schemas::{DecodeError, pack};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -47,6 +47,10 @@ fn every_message_is_written_as_it_was() {
     same!("receipt", sample::receipt(), Receipt);
     same!("bye", sample::bye(), Bye);
     same!("ack", sample::ack(), Ack);
+    same!("alert-noted", AlertUp { alert: sample::alert_noted(), ..sample::alert_up() }, AlertUp);
+    same!("delta-acts", sample::delta_acts(), Delta);
+    same!("command", sample::command(), Command);
+    same!("command-up", sample::command_up(), CommandUp);
 }
 
 /// A writer that did not yet know the field `readings`.
@@ -88,5 +92,5 @@ fn every_file_is_tested() {
         .map(|file| file.expect("an entry").path().file_stem().expect("a name").display().to_string())
         .collect();
     let dead: Vec<_> = files.iter().filter(|name| !here.contains(&format!("(\"{name}\""))).collect();
-    assert!(dead.is_empty() && files.len() >= 14, "{dead:?} of {files:?}");
+    assert!(dead.is_empty() && files.len() >= 18, "{dead:?} of {files:?}");
 }

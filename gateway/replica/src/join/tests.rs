@@ -91,6 +91,7 @@ fn delta(boot: u64, from: u64, to: u64, frontier_s: i64, entries: &[(i64, u64, u
         marks: Vec::new(),
         sizes: vec![10_000, 60_000],
         grace_ms: 2_000,
+        acts: Vec::new(),
     }
 }
 
@@ -110,6 +111,7 @@ fn alert(seq: u64, series: &str, value: f64) -> AlertBody {
         message: "m".into(),
         score: None,
         baseline: None,
+        alarm: None,
     }
 }
 
