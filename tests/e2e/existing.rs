@@ -1,45 +1,15 @@
-//! The bridge against a broker that is already there: rumqttd, in this process, which is away
-//! for a while.
+//! The bridge against a broker that is already there and away for a while: rumqttd, and those of
+//! the distribution where they are installed.
 
+use crate::foreign;
 use crate::plant::{Role, configs, consume, free_port, publish_all};
-use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// Starts rumqttd on a free port, for as long as the process lives.
-fn foreign_broker() -> u16 {
-    let port = free_port();
-    let connections = ConnectionSettings {
-        connection_timeout_ms: 5_000,
-        max_payload_size: 4 << 20,
-        max_inflight_count: 500,
-        auth: None,
-        external_auth: None,
-        dynamic_filters: true,
-    };
-    let listen = SocketAddr::from(([127, 0, 0, 1], port));
-    let server = ServerSettings { name: "v4".into(), listen, tls: None, next_connection_delay_ms: 1, connections };
-    let router = RouterConfig {
-        max_connections: 100,
-        max_outgoing_packet_count: 500,
-        max_segment_size: 10 << 20,
-        max_segment_count: 10,
-        ..RouterConfig::default()
-    };
-    let config = Config { router, v4: Some(HashMap::from([("1".to_owned(), server)])), ..Config::default() };
-    std::thread::spawn(move || drop(Broker::new(config).start()));
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while TcpStream::connect(listen).is_err() {
-        assert!(Instant::now() < deadline, "rumqttd does not listen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    port
-}
 
 /// A way to the broker that can be cut: the broker itself lives on.
 struct Way {
@@ -105,8 +75,25 @@ fn is_ready(port: u16, ready: bool) {
 
 #[test]
 fn a_bridge_works_at_an_existing_broker_through_an_outage_and_a_kill() {
+    a_bridge_works_at(foreign::rumqttd());
+}
+
+#[test]
+fn a_bridge_works_at_mosquitto() {
+    if let Some(mosquitto) = foreign::mosquitto() {
+        a_bridge_works_at(mosquitto.port);
+    }
+}
+
+#[test]
+fn a_bridge_works_at_nats() {
+    if let Some(nats) = foreign::nats() {
+        a_bridge_works_at(nats.port);
+    }
+}
+
+fn a_bridge_works_at(broker: u16) {
     let dir = tempfile::tempdir().unwrap();
-    let broker = foreign_broker();
     let way = Way::to(broker);
     let edge_port = free_port();
     let (edge_config, cloud_config) = configs(dir.path(), edge_port, broker);

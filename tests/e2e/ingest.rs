@@ -1,46 +1,15 @@
 //! `[[ingest]]`: readings from the plant's existing broker, acknowledged there only after our
 //! commit. That broker is `rumqttd` in this process, or made by hand where its timing matters.
 
+use crate::foreign;
 use crate::gateway::{Gateway, timed};
-use crate::plant::free_port;
 use crate::wire::{Publish, Seen, Wire, packet, string};
 use broker::Version::V3;
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
-use std::collections::HashMap;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// Starts a broker of the plant, which runs as long as this process.
-fn plant_broker() -> u16 {
-    let port = free_port();
-    let connections = rumqttd::ConnectionSettings {
-        connection_timeout_ms: 5_000,
-        max_payload_size: 1 << 20,
-        max_inflight_count: 100,
-        auth: None,
-        external_auth: None,
-        dynamic_filters: true,
-    };
-    let listen = SocketAddr::from(([127, 0, 0, 1], port));
-    let server = rumqttd::ServerSettings { name: "plant".into(), listen, tls: None, next_connection_delay_ms: 1, connections };
-    let router = rumqttd::RouterConfig {
-        max_connections: 100,
-        max_outgoing_packet_count: 200,
-        max_segment_size: 100 << 20,
-        max_segment_count: 10,
-        custom_segment: None,
-        initialized_filters: None,
-        shared_subscriptions_strategy: Default::default(),
-    };
-    let config = rumqttd::Config { v4: Some(HashMap::from([("1".into(), server)])), router, ..Default::default() };
-    std::thread::spawn(move || drop(rumqttd::Broker::new(config).start()));
-    while TcpStream::connect(listen).is_err() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    port
-}
 
 /// A cable that can be cut, and plugged in elsewhere.
 struct Cable {
@@ -130,7 +99,7 @@ fn until_subscribed(gateway: &Gateway, port: u16) {
 
 #[test]
 fn readings_of_the_plants_broker_count_and_other_messages_are_routed() {
-    let plant = plant_broker();
+    let plant = foreign::rumqttd();
     let dir = tempfile::tempdir().unwrap();
     let gateway = with_ingest(dir.path(), plant, "#");
     until_subscribed(&gateway, plant);
@@ -152,7 +121,7 @@ fn readings_of_the_plants_broker_count_and_other_messages_are_routed() {
 
 #[test]
 fn what_was_not_acknowledged_there_comes_again_after_a_kill() {
-    let plant = plant_broker();
+    let plant = foreign::rumqttd();
     let dir = tempfile::tempdir().unwrap();
     let mut gateway = with_ingest(dir.path(), plant, "sensors/#");
     until_subscribed(&gateway, plant);
@@ -175,7 +144,7 @@ fn what_was_not_acknowledged_there_comes_again_after_a_kill() {
 
 #[test]
 fn a_cut_cable_and_another_broker_at_its_end_are_survived() {
-    let (first, second) = (plant_broker(), plant_broker());
+    let (first, second) = (foreign::rumqttd(), foreign::rumqttd());
     let cable = Cable::to(first);
     let dir = tempfile::tempdir().unwrap();
     let gateway = with_ingest(dir.path(), cable.port, "sensors/#");

@@ -5,6 +5,7 @@ mod crash;
 mod demo;
 mod disk;
 mod existing;
+mod foreign;
 mod front;
 mod gateway;
 mod ingest;

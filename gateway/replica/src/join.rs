@@ -130,7 +130,7 @@ pub enum Pending {
     /// A window.
     Window(WindowKey),
     /// An alert of a gateway.
-    Alert(String, AlertBody),
+    Alert(String, Box<AlertBody>),
     /// A series and size whose retained window goes.
     Cleared(String, i64),
 }
@@ -307,7 +307,7 @@ impl Bridge {
             _ => {}
         }
         self.sweep(&mut effects);
-        let alerts = effects.alerts.iter().cloned().map(|(gateway, alert)| Pending::Alert(gateway, alert));
+        let alerts = effects.alerts.iter().cloned().map(|(gateway, alert)| Pending::Alert(gateway, Box::new(alert)));
         let cleared = effects.cleared.iter().cloned().map(|(series, size)| Pending::Cleared(series, size));
         self.pending.extend(alerts.chain(cleared).map(|pending| (lsn, pending)));
         Ok(effects)
@@ -696,7 +696,7 @@ impl Bridge {
             match pending {
                 Pending::Window(key) if seen.insert(key) => effects.merged.extend(self.merged(key)?),
                 Pending::Window(_) => {}
-                Pending::Alert(gateway, alert) => effects.alerts.push((gateway, alert)),
+                Pending::Alert(gateway, alert) => effects.alerts.push((gateway, *alert)),
                 Pending::Cleared(series, size) => effects.cleared.push((series, size)),
             }
         }
