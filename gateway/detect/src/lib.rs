@@ -22,12 +22,14 @@
 //! | `saturation.rs` | readings cut off at the end of a range |
 //! | `chart.rs`, `departure.rs` | unusual by the series' own record; how far it is from where it usually is |
 //! | `scale.rs` | what size is usual, and what events are known |
+//! | [`alarm`] | the life cycle of alarms: people, floods, groups, figures; `alarm/` |
 //! | [`finding`] | what a detector says |
 //! | [`settings`] | limits as configured |
 //! | [`pattern`] | which series a rule is for |
 //! | [`limits`] | bounds, with reasons |
 //! | [`error`] | what can be wrong with a rule |
 
+pub mod alarm;
 mod chart;
 mod departure;
 pub mod error;

@@ -1,0 +1,249 @@
+//! The alarms of one gateway, at either end of the link.
+
+use super::act::{Acts, Verb};
+use super::group;
+use super::kpi::Kpi;
+use super::{Alarm, FLEETING, SHOWN, Standing, Told};
+use schemas::message::{Act, AlertBody, AlertKey};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Alarms of one gateway. With more the one in peace for the longest is forgotten; if none is,
+/// the new one is counted, and its alerts are shown all the same.
+pub const ALARMS_MAX: usize = 10_000;
+
+/// An alarm in peace is forgotten after this time, in ms: longer than the cloud may try to pass
+/// on what was done there ([`NOT_AFTER_MS`]), so that nothing old meets what has forgotten it.
+pub const FORGOTTEN_MS: i64 = 8 * DAY_MS;
+
+/// What was done at the cloud and could not be passed on for so long is void, in ms.
+pub const NOT_AFTER_MS: i64 = 7 * DAY_MS;
+
+/// Acts on one alarm at the cloud that wait for the gateway; one more is refused.
+pub const PENDING_MAX: usize = 16;
+
+/// The longest time on the shelf, in ms; who needs more takes it out of service.
+pub const SHELF_MS_MAX: i64 = 30 * DAY_MS;
+
+const DAY_MS: i64 = 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Series and kind.
+pub type Name = (String, String);
+
+/// What somebody asks for, as the log keeps it; the fold makes an act of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// Drawn at random; names the act.
+    pub id: u64,
+    /// What.
+    pub verb: Verb,
+    /// The alarm's series.
+    pub series: &'a str,
+    /// The alarm's kind.
+    pub kind: &'a str,
+    /// Who.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+    /// For how long it is shelved, in ms; 0 for other verbs.
+    pub for_ms: i64,
+}
+
+/// The alarms of one gateway.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Board {
+    alarms: BTreeMap<Name, Alarm>,
+    /// Counts for the standard's figures.
+    pub kpi: Kpi,
+    /// Alarms that found no room.
+    pub refused: u64,
+    swept_ms: i64,
+    /// When alarms come off the shelf.
+    shelved: BTreeSet<(i64, Name)>,
+    #[serde(skip)]
+    changed: BTreeSet<Name>,
+}
+
+impl Board {
+    /// An alarm.
+    pub fn get(&self, series: &str, kind: &str) -> Option<&Alarm> {
+        // A pair of strings cannot be looked up by a pair of slices; alerts are rare.
+        self.alarms.get(&(series.to_owned(), kind.to_owned()))
+    }
+
+    /// All alarms, in the order of their names, those in peace too.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Alarm)> {
+        self.alarms.iter()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.alarms.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.alarms.is_empty()
+    }
+
+    /// Alarms that changed since this was last asked.
+    pub fn take_changed(&mut self) -> BTreeSet<Name> {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn place(&mut self, clock_ms: i64, name: &Name) -> Option<&mut Alarm> {
+        if !self.alarms.contains_key(name) && self.alarms.len() >= ALARMS_MAX {
+            let peace = self.alarms.iter().filter(|(_, alarm)| is_forgettable(alarm, clock_ms));
+            let Some(oldest) = peace.min_by_key(|(_, alarm)| alarm.touched_ms).map(|(name, _)| name.clone()) else {
+                self.refused += 1;
+                return None;
+            };
+            self.alarms.remove(&oldest);
+        }
+        self.changed.insert(name.clone());
+        let alarm = self.alarms.entry(name.clone()).or_default();
+        alarm.touched_ms = clock_ms;
+        Some(alarm)
+    }
+
+    /// Takes an alert in, for the first time. What is counted is counted even when a newer one
+    /// was here before it.
+    pub fn alert(&mut self, clock_ms: i64, alert: &AlertBody, leaves: bool) {
+        let told = Told::of(alert);
+        self.kpi.alert(&told, alert);
+        if let Some(group) = told.note.group {
+            // What came first is shown with its consequences.
+            let first = self.machine(&alert.series, &alert.kind).find(|(_, alarm)| alarm.raised.as_ref().map(Told::id) == Some(group));
+            let first = first.map(|(name, _)| name.clone());
+            self.changed.extend(first);
+        }
+        let Some(alarm) = self.place(clock_ms, &(alert.series.clone(), alert.kind.clone())) else { return };
+        alarm.leaves |= leaves;
+        alarm.held += u64::from(told.note.held != SHOWN);
+        let place = if alert.state == 0 {
+            alarm.hours.count(told.key.at_ms);
+            alarm.raised_at(told.key.at_ms);
+            &mut alarm.raised
+        } else {
+            alarm.fleeting += u64::from(told.note.flags & FLEETING != 0);
+            &mut alarm.cleared
+        };
+        if place.as_ref().is_none_or(|old| told.key > old.key) {
+            *place = Some(told);
+        }
+    }
+
+    /// Alarms of the same machine whose newest raise followed that of this one.
+    pub fn consequences<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Name> {
+        let id = self.alarms.get(name).and_then(|alarm| alarm.raised.as_ref()).map(Told::id);
+        let follows = move |alarm: &Alarm| id.is_some() && alarm.raised.as_ref().and_then(|told| told.note.group) == id;
+        self.machine(&name.0, &name.1).filter(move |(_, alarm)| follows(alarm)).map(|(name, _)| name)
+    }
+
+    /// Alarms of the machine that an alarm belongs to.
+    fn machine(&self, series: &str, kind: &str) -> impl Iterator<Item = (&Name, &Alarm)> {
+        let machine = group::machine(series, kind).map(str::to_owned);
+        let from = (machine.clone().unwrap_or_default(), String::new());
+        let inside = move |name: &Name| machine.as_ref().is_some_and(|machine| name.0.starts_with(machine.as_str()));
+        self.alarms.range(from..).take_while(move |(name, _)| inside(name))
+    }
+
+    /// The act that a request becomes at this end; none when there is no such alarm.
+    pub fn resolve(&self, clock_ms: i64, request: &Request<'_>) -> Option<Act> {
+        let alarm = self.get(request.series, request.kind)?;
+        let known = alarm.acts().newest_ms();
+        Some(Act {
+            id: request.id,
+            verb: request.verb as u8,
+            series: request.series.to_owned(),
+            kind: request.kind.to_owned(),
+            time_ms: clock_ms.max(known.map_or(0, |ms| ms.saturating_add(1))),
+            by: request.by.to_owned(),
+            reason: request.reason.to_owned(),
+            until_ms: if request.verb == Verb::Shelve { clock_ms.saturating_add(request.for_ms) } else { 0 },
+            seen: alarm.newest().map_or(AlertKey::default(), |told| told.key),
+        })
+    }
+
+    /// Joins an act that counts: done here, or taken from the other end.
+    pub fn join(&mut self, clock_ms: i64, act: &Act) {
+        let name = (act.series.clone(), act.kind.clone());
+        let Some(alarm) = self.place(clock_ms, &name) else { return };
+        alarm.pending.retain(|pending| pending.id != act.id);
+        alarm.acts.join(act);
+        self.shelve(name);
+    }
+
+    /// At the cloud: an act that the gateway is still to take; false when too many wait.
+    pub fn pend(&mut self, clock_ms: i64, act: Act) -> bool {
+        let name = (act.series.clone(), act.kind.clone());
+        let Some(alarm) = self.place(clock_ms, &name).filter(|alarm| alarm.pending.len() < PENDING_MAX) else { return false };
+        alarm.pending.push(act);
+        self.shelve(name);
+        true
+    }
+
+    /// At the cloud: the gateway does not take an act; what it changed is taken back.
+    pub fn withdraw(&mut self, clock_ms: i64, name: &Name, id: u64) {
+        if let Some(alarm) = self.alarms.get_mut(name) {
+            alarm.pending.retain(|pending| pending.id != id);
+            alarm.touched_ms = clock_ms;
+            self.changed.insert(name.clone());
+            self.shelve(name.clone());
+        }
+    }
+
+    /// At the cloud: the gateway knows no such alarm.
+    pub fn forget(&mut self, name: &Name) {
+        if self.alarms.remove(name).is_some() {
+            self.changed.insert(name.clone());
+        }
+    }
+
+    fn shelve(&mut self, name: Name) {
+        if let Some(until) = self.alarms.get(&name).and_then(|alarm| alarm.acts().shelved_until()) {
+            // One that no longer counts is passed over when its time comes.
+            self.shelved.insert((until, name));
+        }
+    }
+
+    /// The clock went on: what comes off the shelf is shown, what has been in peace is forgotten.
+    pub fn advance(&mut self, clock_ms: i64) {
+        while self.shelved.first().is_some_and(|(until, _)| *until <= clock_ms) {
+            if let Some((_, name)) = self.shelved.pop_first()
+                && self.alarms.contains_key(&name)
+            {
+                self.changed.insert(name);
+            }
+        }
+        if clock_ms.saturating_sub(self.swept_ms) >= HOUR_MS {
+            self.swept_ms = clock_ms;
+            let old = |alarm: &Alarm| clock_ms.saturating_sub(alarm.touched_ms) >= FORGOTTEN_MS && is_forgettable(alarm, clock_ms);
+            self.alarms.retain(|_, alarm| !old(alarm));
+        }
+    }
+
+    /// When [`Board::advance`] has something to show.
+    pub fn due_ms(&self) -> Option<i64> {
+        self.shelved.first().map(|(until, _)| *until)
+    }
+
+    /// Whether an act counts here already.
+    pub fn knows(&self, act: &Act) -> bool {
+        let alarm = self.get(&act.series, &act.kind);
+        alarm.is_some_and(|alarm| {
+            let mut acts: Acts = alarm.acts.clone();
+            alarm.acts.iter().any(|known| known.id == act.id) || !acts.join(act)
+        })
+    }
+
+    /// Acts that wait for the gateway, oldest first.
+    pub fn pending(&self) -> impl Iterator<Item = &Act> {
+        self.alarms.values().flat_map(|alarm| &alarm.pending)
+    }
+}
+
+fn is_forgettable(alarm: &Alarm, clock_ms: i64) -> bool {
+    alarm.standing(clock_ms) == Standing::Normal && alarm.pending.is_empty()
+}

@@ -1,0 +1,374 @@
+//! What must hold of alarms: both ends come to the same whatever reached them in which order,
+//! people's acts mean what they say, and floods are told once.
+
+use super::annunciator::SERIES;
+use super::board::{ALARMS_MAX, FORGOTTEN_MS, PENDING_MAX};
+use super::*;
+use proptest::prelude::*;
+
+const START_MS: i64 = 1_700_000_000_000;
+
+fn alert(seq: u64, state: u8, severity: u8, series: &str) -> AlertBody {
+    AlertBody {
+        boot: 7,
+        seq,
+        ordinal: 0,
+        series: series.into(),
+        severity,
+        kind: "high".into(),
+        state,
+        time_ms: START_MS + seq as i64,
+        value: 1.0,
+        limit: Some(0.5),
+        unit: None,
+        message: "1 is above 0.5".into(),
+        score: None,
+        baseline: None,
+        alarm: None,
+    }
+}
+
+fn noted(seq: u64, state: u8, flags: u32) -> AlertBody {
+    let note = AlarmNote { at_ms: START_MS + seq as i64, held: 0, count: seq, flags, group: None };
+    AlertBody { alarm: Some(note), ..alert(seq, state, 1, "a/b") }
+}
+
+fn act(id: u64, verb: Verb, time: i64, seen: u64, for_ms: i64) -> Act {
+    let seen = if seen == 0 { AlertKey::default() } else { AlertKey { at_ms: START_MS + seen as i64, boot: 7, seq: seen, ordinal: 0 } };
+    Act {
+        id,
+        verb: verb as u8,
+        series: "a/b".into(),
+        kind: "high".into(),
+        time_ms: START_MS + time,
+        by: "jo".into(),
+        reason: String::new(),
+        until_ms: if verb == Verb::Shelve { START_MS + time + for_ms } else { 0 },
+        seen,
+    }
+}
+
+fn request(verb: Verb, id: u64) -> Request<'static> {
+    Request { id, verb, series: "a/b", kind: "high", by: "jo", reason: "", for_ms: 60_000 }
+}
+
+/// What reached an end: an alert or an act.
+#[derive(Debug, Clone)]
+enum Item {
+    Alert(AlertBody),
+    Act(Act),
+}
+
+fn items() -> impl Strategy<Value = Vec<Item>> {
+    let verbs = prop::sample::select(Verb::PEOPLE.to_vec());
+    let act = (any::<u64>(), verbs, 0..40i64, 0..20u64, 1..50i64)
+        .prop_map(|(id, verb, time, seen, long)| Item::Act(act(id, verb, time, seen, long)));
+    let alert = (1..20u64, any::<bool>(), 0..2u32).prop_map(|(seq, ended, flags)| Item::Alert(noted(seq, u8::from(ended), flags)));
+    prop::collection::vec(prop_oneof![act, alert], 0..30)
+}
+
+fn join(board: &mut Board, items: &[Item]) {
+    for item in items {
+        match item {
+            Item::Alert(alert) => board.alert(START_MS, alert, true),
+            Item::Act(act) => board.join(START_MS, act),
+        }
+    }
+}
+
+proptest! {
+    /// Whatever the order, and however often each comes: the same registers, the same standing.
+    #[test]
+    fn both_ends_converge(items in items(), order in any::<prop::sample::Index>(), again in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+        let (mut here, mut there) = (Board::default(), Board::default());
+        join(&mut here, &items);
+        let mut other = items.clone();
+        if !other.is_empty() {
+            let turn = order.index(other.len());
+            other.rotate_left(turn);
+            other.reverse();
+            for repeat in again {
+                // Of alerts each id comes once: whoever dedups them stands before the board.
+                if let Item::Act(act) = &items[repeat.index(items.len())] {
+                    other.insert(repeat.index(other.len()), Item::Act(act.clone()));
+                }
+            }
+        }
+        join(&mut there, &other);
+        let (a, b) = (here.get("a/b", "high"), there.get("a/b", "high"));
+        prop_assert_eq!(a.map(|x| &x.acts), b.map(|x| &x.acts));
+        // Two alerts of one key differ here by chance only in state and flags; each state keeps its own.
+        let keys = |x: Option<&Alarm>| x.map(|x| (x.raised.as_ref().map(|t| t.key), x.cleared.as_ref().map(|t| t.key)));
+        prop_assert_eq!(keys(a), keys(b));
+    }
+
+    /// What was done at the cloud and is still on its way counts there as if it had arrived.
+    #[test]
+    fn what_is_pending_counts_already(items in items(), verb in prop::sample::select(Verb::PEOPLE.to_vec()), clock in 0..60i64) {
+        let mut board = Board::default();
+        join(&mut board, &items);
+        prop_assume!(board.get("a/b", "high").is_some());
+        let clock_ms = START_MS + clock;
+        let done = board.resolve(clock_ms, &request(verb, 1)).unwrap();
+        let mut joined = board.clone();
+        joined.join(clock_ms, &done);
+        prop_assert!(board.pend(clock_ms, done.clone()));
+        let standing = |board: &Board| board.get("a/b", "high").unwrap().standing(clock_ms);
+        prop_assert_eq!(standing(&board), standing(&joined));
+        let mut refused = board.clone();
+        refused.withdraw(clock_ms, &("a/b".into(), "high".into()), 1);
+        prop_assert!(refused.pending().next().is_none());
+        board.join(clock_ms, &done);
+        prop_assert!(board.pending().next().is_none());
+        prop_assert_eq!(board.get("a/b", "high").map(|x| &x.acts), joined.get("a/b", "high").map(|x| &x.acts));
+    }
+
+    /// An answer beats what it answers, however wrong the clock of who answers.
+    #[test]
+    fn who_knew_the_other_act_is_later(ahead in 0..1_000_000i64) {
+        let mut board = Board::default();
+        board.alert(START_MS, &noted(1, 0, 0), true);
+        let shelved = board.resolve(START_MS + ahead, &request(Verb::Shelve, 1)).unwrap();
+        board.join(START_MS, &shelved);
+        let answer = board.resolve(START_MS, &request(Verb::Unshelve, 2)).unwrap();
+        board.join(START_MS, &answer);
+        prop_assert_eq!(board.get("a/b", "high").unwrap().standing(START_MS), Standing::Unacknowledged);
+    }
+
+    /// A board stored and restored at any point goes on as if it never was.
+    #[test]
+    fn a_restored_annunciator_goes_on_the_same(steps in prop::collection::vec((0..40_000i64, 0..3u8, 0..4usize, any::<bool>()), 1..80), cut in any::<prop::sample::Index>()) {
+        let settings = Settings { latch: Latch::Critical, flood: 3 };
+        let (mut whole, mut clock_ms) = (Annunciator::default(), START_MS);
+        let mut cut_one = whole.clone();
+        for (n, (wait, severity, series, ended)) in steps.iter().enumerate() {
+            clock_ms += wait;
+            let one = alert(n as u64 + 1, u8::from(*ended), *severity, ["m/a", "m/b", "n/a", "x"][*series]);
+            if n == cut.index(steps.len()) {
+                let bytes = schemas::cbor::to_vec(&whole);
+                cut_one = schemas::cbor::from_slice(&bytes, 1 << 20).unwrap();
+            }
+            let mut told = Vec::new();
+            for each in [&mut whole, &mut cut_one] {
+                let mut body = one.clone();
+                each.advance(Some(&settings), clock_ms);
+                each.alert(Some(&settings), clock_ms, true, &mut body);
+                told.push((body, each.take_summaries(), each.due_ms(Some(&settings))));
+            }
+            if n >= cut.index(steps.len()) {
+                prop_assert_eq!(&told[0], &told[1]);
+            }
+        }
+        whole.board.take_changed();
+        cut_one.board.take_changed();
+        prop_assert_eq!(whole, cut_one);
+    }
+}
+
+fn board_of(alerts: &[AlertBody], acts: &[Act]) -> Board {
+    let mut board = Board::default();
+    alerts.iter().for_each(|alert| board.alert(START_MS, alert, true));
+    acts.iter().for_each(|act| board.join(START_MS, act));
+    board
+}
+
+#[test]
+fn an_alarm_goes_through_its_life() {
+    let standing = |alerts: &[AlertBody], acts: &[Act], at: i64| board_of(alerts, acts).get("a/b", "high").unwrap().standing(START_MS + at);
+    let (up, down) = (noted(1, 0, 0), noted(2, 1, 0));
+    let seen_up = act(1, Verb::Acknowledge, 5, 1, 0);
+    let seen_down = act(2, Verb::Acknowledge, 6, 2, 0);
+    assert_eq!(standing(&[up.clone()], &[], 9), Standing::Unacknowledged);
+    assert_eq!(standing(&[up.clone()], &[seen_up.clone()], 9), Standing::Acknowledged);
+    assert_eq!(standing(&[up.clone(), down.clone()], &[], 9), Standing::Returned);
+    assert_eq!(standing(&[up.clone(), down.clone()], &[seen_up.clone()], 9), Standing::Normal);
+    // Raised anew: the acknowledgement was of the time before.
+    assert_eq!(standing(&[up, down, noted(3, 0, 0)], &[seen_down.clone()], 9), Standing::Unacknowledged);
+
+    let (up, down) = (noted(1, 0, LATCHES), noted(2, 1, LATCHES));
+    assert_eq!(standing(&[up.clone(), down.clone()], &[seen_up], 9), Standing::Latched);
+    assert_eq!(standing(&[up.clone(), down], &[seen_down], 9), Standing::Normal);
+
+    let shelf = act(3, Verb::Shelve, 0, 1, 10);
+    assert_eq!(standing(&[up.clone()], &[shelf.clone()], 9), Standing::Shelved);
+    assert_eq!(standing(&[up.clone()], &[shelf.clone()], 10), Standing::Unacknowledged);
+    assert_eq!(standing(&[up.clone()], &[shelf.clone(), act(4, Verb::Unshelve, 1, 1, 0)], 5), Standing::Unacknowledged);
+    let out = act(5, Verb::OutOfService, 2, 1, 0);
+    assert_eq!(standing(&[up.clone()], &[shelf.clone(), out.clone()], 5), Standing::OutOfService);
+    assert_eq!(standing(&[up.clone()], &[shelf, out, act(6, Verb::Return, 3, 1, 0)], 5), Standing::Shelved);
+    assert_eq!(standing(&[up.clone()], &[act(7, Verb::Suppress, 0, 0, 0)], 5), Standing::Suppressed);
+    assert_eq!(standing(&[up], &[act(7, Verb::Suppress, 0, 0, 0), act(8, Verb::Release, 1, 0, 0)], 5), Standing::Unacknowledged);
+}
+
+#[test]
+fn of_two_who_saw_the_same_the_first_has_acknowledged() {
+    let (early, late) = (act(9, Verb::Acknowledge, 5, 1, 0), act(1, Verb::Acknowledge, 6, 1, 0));
+    let blind = act(2, Verb::Acknowledge, 99, 0, 0);
+    for order in [[&early, &late, &blind], [&blind, &late, &early]] {
+        let mut acts = Acts::default();
+        for act in order {
+            acts.join(act);
+        }
+        assert_eq!(acts.acknowledged.as_ref(), Some(&early));
+    }
+}
+
+#[test]
+fn what_comes_off_the_shelf_is_told_at_its_time() {
+    let mut board = board_of(&[noted(1, 0, 0)], &[act(1, Verb::Shelve, 0, 1, 1_000)]);
+    board.take_changed();
+    assert_eq!(board.due_ms(), Some(START_MS + 1_000));
+    board.advance(START_MS + 999);
+    assert!(board.take_changed().is_empty());
+    board.advance(START_MS + 1_000);
+    assert_eq!(board.take_changed().len(), 1);
+    assert_eq!(board.due_ms(), None);
+}
+
+#[test]
+fn memory_is_bounded_and_what_is_in_trouble_stays() {
+    let mut board = Board::default();
+    for n in 0..ALARMS_MAX as u64 + 5 {
+        board.alert(START_MS + n as i64, &alert(n + 1, 0, 1, &format!("s/{n}")), true);
+    }
+    assert_eq!((board.len(), board.refused), (ALARMS_MAX, 5));
+    // One of them is over and acknowledged: it makes room.
+    board.alert(START_MS, &alert(90_000, 1, 1, "s/7"), true);
+    let done = board.resolve(START_MS, &Request { series: "s/7", ..request(Verb::Acknowledge, 1) }).unwrap();
+    board.join(START_MS, &done);
+    board.alert(START_MS, &alert(90_001, 0, 1, "s/new"), true);
+    assert!(board.get("s/7", "high").is_none() && board.get("s/new", "high").is_some());
+    assert_eq!((board.len(), board.refused), (ALARMS_MAX, 5));
+    for id in 0..PENDING_MAX as u64 + 1 {
+        let one = Act { id, series: "s/new".into(), ..act(0, Verb::Shelve, 0, 1, 5) };
+        assert_eq!(board.pend(START_MS, one), id < PENDING_MAX as u64);
+    }
+    let mut old = board_of(&[noted(1, 0, 0), noted(2, 1, 0)], &[act(1, Verb::Acknowledge, 0, 2, 0)]);
+    old.advance(START_MS + FORGOTTEN_MS - 1);
+    assert_eq!(old.len(), 1);
+    old.advance(START_MS + FORGOTTEN_MS * 2);
+    assert!(old.is_empty());
+}
+
+/// Raises at one alarm a second, of series s/0 … s/n-1; how many of each severity were shown.
+fn storm(annunciator: &mut Annunciator, settings: &Settings, from: u64, count: u64, severity: u8) -> (usize, Vec<Summary>) {
+    let mut shown = 0;
+    let mut told = Vec::new();
+    for n in from..from + count {
+        let clock_ms = START_MS + n as i64 * 1_000;
+        annunciator.advance(Some(settings), clock_ms);
+        let mut body = alert(n + 1, 0, severity, &format!("s/{n}"));
+        annunciator.alert(Some(settings), clock_ms, true, &mut body);
+        shown += usize::from(body.alarm.unwrap().held == SHOWN);
+        told.extend(annunciator.take_summaries());
+    }
+    (shown, told)
+}
+
+#[test]
+fn a_flood_is_told_once_and_critical_alerts_are_always_shown() {
+    let settings = Settings::default();
+    let mut one = Annunciator::default();
+    // Ten are no flood; the eleventh begins it, and info alerts are held back from then on.
+    let (shown, told) = storm(&mut one, &settings, 0, 10, 2);
+    assert_eq!((shown, told.len()), (10, 0));
+    let (shown, told) = storm(&mut one, &settings, 10, 20, 2);
+    assert_eq!((shown, told.len(), told[0].kind, told[0].ended), (0, 1, "flood", false));
+    let (shown, told) = storm(&mut one, &settings, 30, 70, 1);
+    assert_eq!((shown, told.len()), (70, 0), "warnings are shown in a flood");
+    let (shown, told) = storm(&mut one, &settings, 100, 50, 1);
+    assert_eq!((shown, told.len(), told[0].kind), (0, 1, "storm"), "and held back in a storm");
+    assert_eq!(storm(&mut one, &settings, 150, 50, 0).0, 50, "critical ones never");
+    let figures = Figures::of(&one.board, START_MS + 200_000);
+    assert_eq!((figures.held[&HELD_FLOOD], figures.total, figures.peak), (70, 200, 200));
+
+    // Both end by the clock alone, each once, and say what was held back.
+    let mut told = Vec::new();
+    while let Some(due) = one.due_ms(Some(&settings)) {
+        one.advance(Some(&settings), due);
+        told.extend(one.take_summaries());
+    }
+    assert_eq!(told.iter().map(|s| (s.kind, s.ended)).collect::<Vec<_>>(), [("storm", true), ("flood", true)]);
+    assert!(told[1].message.contains("held back: 50 warning and 20 info alerts"), "{}", told[1].message);
+}
+
+#[test]
+fn what_was_not_shown_does_not_end_in_public() {
+    let settings = Settings { flood: 1, ..Settings::default() };
+    let mut one = Annunciator::default();
+    storm(&mut one, &settings, 0, 5, 2);
+    let mut end = alert(90, 1, 2, "s/4");
+    one.alert(Some(&settings), START_MS + 9_000, true, &mut end);
+    assert_eq!(end.alarm.unwrap().held, HELD_FLOOD);
+    let mut end = alert(91, 1, 2, "s/0");
+    one.alert(Some(&settings), START_MS + 9_000, true, &mut end);
+    assert_eq!(end.alarm.unwrap().held, SHOWN);
+    // On the shelf it is quiet, whatever its severity.
+    let shelve = one.board.resolve(START_MS, &Request { series: "s/0", ..request(Verb::Shelve, 1) }).unwrap();
+    one.board.join(START_MS, &shelve);
+    let mut again = alert(92, 0, 0, "s/0");
+    one.alert(Some(&settings), START_MS + 10_000, true, &mut again);
+    assert_eq!(again.alarm.unwrap().held, HELD_SHELVED);
+}
+
+#[test]
+fn the_first_of_a_group_is_marked() {
+    let mut one = Annunciator::default();
+    let mut raise = |seq: u64, at: i64, series: &str| {
+        let mut body = alert(seq, 0, 1, series);
+        one.alert(None, START_MS + at, true, &mut body);
+        body.alarm.unwrap().group
+    };
+    assert_eq!(raise(1, 0, "line1/press3/pressure"), None);
+    assert_eq!(raise(2, 5_000, "line1/press3/temperature"), Some((7, 1, 0)));
+    assert_eq!(raise(3, 30_000, "line1/press4/temperature"), None, "another machine");
+    assert_eq!(raise(4, 34_000, "line1/press3/speed"), Some((7, 1, 0)));
+    assert_eq!(raise(5, 64_001, "line1/press3/speed"), None, "too late to be a consequence");
+    assert_eq!(raise(6, 64_002, "alone"), None);
+    assert_eq!(raise(7, 64_003, "alone"), None);
+    assert_eq!(raise(8, 65_000, "line1/press3/speed/x"), None, "a part of the machine is a machine");
+    one.board.take_changed();
+    let mut body = alert(9, 0, 1, "line1/press3/oil");
+    one.alert(None, START_MS + 70_000, true, &mut body);
+    let name = |series: &str| (series.to_owned(), "high".to_owned());
+    assert_eq!(one.board.take_changed().into_iter().collect::<Vec<_>>(), [name("line1/press3/oil"), name("line1/press3/speed")]);
+    assert_eq!(one.board.consequences(&name("line1/press3/speed")).collect::<Vec<_>>(), [&name("line1/press3/oil")]);
+    assert_eq!(one.board.consequences(&name("line1/press3/oil")).count(), 0);
+}
+
+#[test]
+fn chattering_and_fleeting_alarms_are_marked() {
+    let mut one = Annunciator::default();
+    let mut flags = Vec::new();
+    for (seq, at, state) in [(1, 0, 0), (2, 5_000, 1), (3, 20_000, 0), (4, 26_000, 1), (5, 60_000, 0), (6, 61_000, 1), (7, 200_000, 0)] {
+        let mut body = alert(seq, state, 1, "a/b");
+        one.alert(None, START_MS + at, true, &mut body);
+        flags.push(body.alarm.unwrap().flags);
+    }
+    assert_eq!(flags, [0, FLEETING, 0, 0, CHATTERS, CHATTERS | FLEETING, 0]);
+    let alarm = one.board.get("a/b", "high").unwrap();
+    assert_eq!((alarm.fleeting, alarm.raised.as_ref().unwrap().note.count), (2, 4));
+}
+
+#[test]
+fn figures_are_those_of_the_standard() {
+    let mut one = Annunciator::default();
+    let settings = Settings { flood: 5, ..Settings::default() };
+    storm(&mut one, &settings, 0, 12, 1);
+    for n in 0..3 {
+        let mut body = alert(1_000 + n, 0, 1, "s/3");
+        one.alert(Some(&settings), START_MS + 20_000 + n as i64, true, &mut body);
+    }
+    for summary in std::iter::once(("flood", 0u8, 5_000)).chain([("flood", 1, 615_000)]) {
+        let mut body = AlertBody { kind: summary.0.into(), ..alert(2_000, summary.1, 1, SERIES) };
+        one.alert(Some(&settings), START_MS + summary.2, true, &mut body);
+    }
+    let figures = Figures::of(&one.board, START_MS + 3_600_000);
+    assert_eq!((figures.raised, figures.total, figures.floods, figures.flood_ms), (15, 15, 1, 610_000));
+    assert!((figures.average - 2.5).abs() < 1e-9 && (figures.flood_share - 610.0 / 3_600.0).abs() < 1e-9, "{figures:?}");
+    assert_eq!(figures.top[0], (("s/3".to_owned(), "high".to_owned()), 4));
+    assert_eq!((figures.top.len(), figures.chattering.len(), figures.active), (10, 1, 12));
+    assert_eq!((figures.standing["unacknowledged"], figures.standing["returned"], figures.stale.len()), (12, 1, 0));
+    let later = Figures::of(&one.board, START_MS + 2 * 86_400_000);
+    assert_eq!((later.raised, later.top.len(), later.floods, later.stale.len(), later.total), (0, 0, 0, 12, 15));
+}
