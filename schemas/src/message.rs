@@ -106,6 +106,9 @@ pub struct Hello {
     pub clock_ms: i64,
     /// The program's version, at most [`VERSION_BYTES_MAX`] bytes.
     pub version: String,
+    /// The redundancy group, named as gateways are; none for a gateway that has a plant of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// An interval `(from, to]` of one boot (protocol §4).
@@ -158,6 +161,9 @@ pub struct Delta {
     /// What people did to alarms, with a seq in `(from, to]`; at most [`ACTS_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "cbor::list::<_, _, ACTS_MAX>")]
     pub acts: Vec<Act>,
+    /// Redundancy group of the boot, named as gateways are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// An alert on the urgent lane.
@@ -230,6 +236,7 @@ impl Check for Hello {
         level(&self.gateway, "a gateway's name")?;
         text(&self.version, VERSION_BYTES_MAX)?;
         windows(&self.sizes, self.grace_ms)?;
+        group(self.group.as_deref())?;
         ensure(self.every_ms >= 0, "how often intervals go")
     }
 }
@@ -238,6 +245,7 @@ impl Check for Delta {
     fn check(&self) -> Result<(), DecodeError> {
         ensure(self.from <= self.to, "an interval that ends before it begins")?;
         windows(&self.sizes, self.grace_ms)?;
+        group(self.group.as_deref())?;
         for definition in &self.defs {
             series(&definition.name, definition.unit.as_deref())?;
         }
@@ -294,6 +302,12 @@ fn text(text: &str, max: usize) -> Result<(), DecodeError> {
 fn level(name: &str, what: &'static str) -> Result<(), DecodeError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     ensure(!name.is_empty() && name.bytes().all(plain), what)
+}
+
+fn group(name: Option<&str>) -> Result<(), DecodeError> {
+    let Some(name) = name else { return Ok(()) };
+    text(name, GATEWAY_BYTES_MAX)?;
+    level(name, "a group's name")
 }
 
 fn series(name: &str, unit: Option<&str>) -> Result<(), DecodeError> {

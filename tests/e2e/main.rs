@@ -8,6 +8,7 @@ mod existing;
 mod foreign;
 mod front;
 mod gateway;
+mod group;
 mod ingest;
 mod journey;
 mod link;

@@ -43,6 +43,7 @@ impl World {
             sizes_ms: plan.sizes_ms.clone(),
             grace_ms: plan.grace_ms,
             detection: Settings { limits: vec![rule] },
+            group: None,
         };
         let mut rng = Rng::new(plan.seed ^ 0x5bd1_e995);
         let mut devices = Vec::new();

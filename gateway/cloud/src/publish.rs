@@ -24,6 +24,9 @@ pub fn merged(m: &Merged) -> (String, String) {
     if let Some(unit) = &m.unit {
         body["unit"] = unit.clone().into();
     }
+    if let Some(agree) = m.agree {
+        body["agree"] = agree.into();
+    }
     (merged_topic(&m.series, m.size_ms), body.to_string())
 }
 
@@ -76,6 +79,7 @@ mod tests {
             start_ms: 0,
             aggregate,
             gateways,
+            agree: Some(true),
             revision: 1,
             complete: false,
             newest: true,
@@ -83,6 +87,7 @@ mod tests {
         let (topic, json) = merged(&merged_window);
         let v: Value = serde_json::from_str(&json).unwrap();
         assert_eq!((topic.as_str(), &v["gateways"]["plant-a"], &v["end"]), ("merged/10s/a/b", &json!(3), &json!(10_000)));
+        assert_eq!(v["agree"], true);
         for key in ["sum", "mean", "min", "max", "stddev", "first", "last", "p50", "p95", "p99"] {
             assert!(v[key].is_number(), "{key}: {}", v[key]);
         }

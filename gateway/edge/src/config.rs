@@ -54,6 +54,8 @@ pub struct Config {
     pub cloud: Option<CloudLink>,
     /// Aggregation.
     pub windows: Windows,
+    /// Whether others hear the same sensors.
+    pub redundancy: Redundancy,
     /// The durable log.
     pub log: Log,
     /// Which topics are readings; at least one, the first that matches decides; `[[source]]`.
@@ -126,6 +128,13 @@ pub struct Windows {
     pub grace_ms: i64,
 }
 
+/// `[redundancy]`
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Redundancy {
+    /// The group of gateways that hear the same sensors, named as gateways are; none: no other does.
+    pub group: Option<String>,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, Serialize)]
 pub struct Log {
@@ -166,6 +175,7 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     let ingest = root.tables("ingest").into_iter().filter_map(ingest).collect();
     let cloud = root.table("cloud").and_then(cloud);
     let windows = windows(root.section("windows"));
+    let redundancy = redundancy(root.section("redundancy"));
     let log = log(root.section("log"));
     let sources = sources(gateway.as_deref().unwrap_or("gateway"), root.tables("source"));
     let limits = Settings { limits: root.tables("limit").into_iter().filter_map(limit).collect() };
@@ -173,15 +183,20 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     root.end()?;
     // `end` has reported every absent value, so none is absent here.
     let (Some(gateway), Some(data_dir)) = (gateway, data_dir) else { unreachable!("required keys are there once `end` is content") };
-    Ok(Config { gateway, data_dir, mqtt, http, bounds, ingest, cloud, windows, log, sources, limits })
+    Ok(Config { gateway, data_dir, mqtt, http, bounds, ingest, cloud, windows, redundancy, log, sources, limits })
 }
 
 fn gateway_name(text: &str) -> Result<(), String> {
+    name("gateway", "plant-a", text)
+}
+
+/// Names of gateways and groups are levels of topics.
+fn name(what: &str, example: &str, text: &str) -> Result<(), String> {
     let sound = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     match sound && (1..=GATEWAY_BYTES_MAX).contains(&text.len()) {
         true => Ok(()),
         false => Err(format!(
-            "\"{}\" is no gateway name; write 1 to {GATEWAY_BYTES_MAX} of a-z, 0-9 and -, such as plant-a",
+            "\"{}\" is no {what} name; write 1 to {GATEWAY_BYTES_MAX} of a-z, 0-9 and -, such as {example}",
             text.escape_debug()
         )),
     }
@@ -244,6 +259,12 @@ fn windows(mut table: Table) -> Windows {
     let grace_ms = table.duration("grace", DELAY_MS.0, DELAY_MS.1).unwrap_or(2_000);
     table.finish();
     Windows { sizes_ms, grace_ms }
+}
+
+fn redundancy(mut table: Table) -> Redundancy {
+    let group = table.text("group", |text| name("group", "cell-4", text).map(|()| text.to_owned()));
+    table.finish();
+    Redundancy { group }
 }
 
 fn log(mut table: Table) -> Log {
@@ -364,6 +385,7 @@ mod tests {
             ("[[source]]\nfilter = \"a/#/b\"", "source[0].filter: \"a/#/b\": # is only allowed at the end"),
             ("[[source]]\nfilter = \"a/+\"\nseries = \"{rest}\"", "edge.toml:5: source[0].series:"),
             ("[[source]]\nfilter = \"a/#\"\nshare = \"raw\"", "edge.toml:5: source[0].share: \"raw\" is not one of"),
+            ("[redundancy]\ngroup = \"Cell 4\"", "edge.toml:4: redundancy.group: \"Cell 4\" is no group name"),
             ("[[ingest]]\nfilter = \"#\"", "ingest[0].url: this key is required"),
         ] {
             let error = read_text(&format!("{HEAD}{text}\n")).unwrap_err();
@@ -378,7 +400,7 @@ mod tests {
     fn keys_of_what_is_not_built_are_unknown() {
         for (text, expected) in [
             ("[cloud]\nurl = \"mqtt://h\"\nbudget = \"64KiB/s\"", "edge.toml:5: cloud.budget: unknown key"),
-            ("[redundancy]\ngroup = \"cell-4\"", "edge.toml:3: redundancy: unknown key"),
+            ("[redundancy]\ngroups = \"cell-4\"", "edge.toml:4: redundancy.groups: unknown key; did you mean group?"),
             ("[[bridge]]\nfilter = \"events/#\"", "edge.toml:3: bridge: unknown key"),
             ("[[state]]\nprefix = \"stock/\"", "edge.toml:3: state: unknown key"),
             ("[mqtt]\nlisen = \"127.0.0.1:1\"", "edge.toml:4: mqtt.lisen: unknown key; did you mean listen?"),

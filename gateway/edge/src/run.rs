@@ -129,6 +129,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         sizes_ms: config.windows.sizes_ms.clone(),
         grace_ms: config.windows.grace_ms,
         detection: config.limits.clone(),
+        group: config.redundancy.group.clone(),
     };
     {
         let encoded = schemas::cbor::to_vec(&settings);

@@ -34,6 +34,9 @@ pub struct FoldConfig {
     pub grace_ms: i64,
     /// Limits and detectors.
     pub detection: Settings,
+    /// Redundancy group: its members' entries carry a digest of their readings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// A window that still grows.
@@ -220,7 +223,15 @@ impl Fold {
         for series in &mut self.series {
             series.watch.reconfigure(detection, &series.name, series.unit.as_deref());
         }
-        self.boots.push(BootPart { boot, parent, base, end: 1, clock_ms: self.clock_ms, ..BootPart::default() });
+        self.boots.push(BootPart {
+            boot,
+            parent,
+            base,
+            end: 1,
+            clock_ms: self.clock_ms,
+            group: self.config.group.clone(),
+            ..BootPart::default()
+        });
         self.schedule_all();
     }
 
@@ -314,7 +325,8 @@ impl Fold {
                     }
                     None => {
                         let name = EntryName { born: seq, series: number, size_ms, start_ms };
-                        let aggregate = Aggregate::new(time_ms, value);
+                        let new = if self.config.group.is_some() { Aggregate::digested } else { Aggregate::new };
+                        let aggregate = new(time_ms, value);
                         let open = Open { name, version: seq, before, birth_ms: clock_ms, change_ms: clock_ms, aggregate };
                         let at_ms = open.due(self.config.grace_ms);
                         self.dues.push(Reverse(Due { at_ms, series: number, size_ms, start_ms, born: seq }));

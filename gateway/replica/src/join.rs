@@ -10,12 +10,14 @@
 //! |---|---|
 //! | [`gateways`] | gateways and their boots |
 //! | [`series`] | names, units and sizes |
+//! | [`group`] | what counts of redundant gateways |
 //! | [`window`] | a merged window, and as bytes |
 //! | [`store`] | where windows are kept, the cache before it |
 //! | [`rounds`] | what is to be published when |
 //! | [`saved`] | all but the windows ↔ bytes |
 
 pub mod gateways;
+pub mod group;
 pub mod rounds;
 pub mod saved;
 pub mod series;
@@ -32,6 +34,7 @@ use crate::limits::{
 use crate::record::Record;
 use crate::session::Sessions;
 pub use gateways::{Gateway, Part};
+use group::{Member, Piece};
 use rounds::Rounds;
 use schemas::message::{Ack, AlertBody, AlertUp, Delta, FORMAT, Hello, Receipt};
 use schemas::{DecodeError, cbor};
@@ -116,6 +119,8 @@ pub struct Merged {
     pub aggregate: Aggregate,
     /// Count by gateway.
     pub gateways: BTreeMap<String, u64>,
+    /// Whether the members of each redundancy group in it saw the same readings; none without a group.
+    pub agree: Option<bool>,
     /// From 1.
     pub revision: u64,
     /// Contract §4.
@@ -192,6 +197,8 @@ pub struct Bridge {
     names: Vec<String>,
     /// Their `complete_ms` by number.
     complete_ms: Vec<i64>,
+    /// Their redundancy groups by number.
+    groups: Vec<Option<Box<str>>>,
     /// Boots by number: the gateway's number and the boot.
     sources: Vec<(u32, u64)>,
     /// The day for which windows were last let go.
@@ -237,7 +244,7 @@ impl Bridge {
     /// Whether a hello says nothing new: then it is a sign of life, and not logged.
     pub fn knows(&self, gateway: &str, hello: &Hello) -> bool {
         let parent = hello.parent.and_then(|(boot, end)| Some((self.part(gateway, boot)?, end)));
-        self.part(gateway, hello.boot).is_some_and(|p| p.sizes == hello.sizes && p.grace_ms == hello.grace_ms)
+        self.part(gateway, hello.boot).is_some_and(|p| p.sizes == hello.sizes && p.grace_ms == hello.grace_ms && p.group == hello.group)
             && parent.is_none_or(|(p, end)| p.ended || p.end == Some(end))
     }
 
@@ -322,6 +329,7 @@ impl Bridge {
         let known = self.gateways.entry(gateway.to_owned()).or_insert_with(|| {
             self.names.push(gateway.to_owned());
             self.complete_ms.push(i64::MAX);
+            self.groups.push(None);
             Gateway::new(number)
         });
         let (number, source) = (known.number, self.sources.len() as u32);
@@ -340,7 +348,10 @@ impl Bridge {
         }
         let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
         known.boot = hello.boot;
-        known.change(hello.boot, |p| p.set_windows(&hello.sizes, hello.grace_ms));
+        known.change(hello.boot, |p| {
+            p.set_windows(&hello.sizes, hello.grace_ms);
+            p.group.clone_from(&hello.group);
+        });
         if let Some((parent, end)) = hello.parent {
             known.change(parent, |p| p.end = Some(end));
             if let Some(part) = known.boots.get_mut(&parent) {
@@ -390,6 +401,7 @@ impl Bridge {
         }
         known.change(delta.boot, |p| {
             p.set_windows(&delta.sizes, delta.grace_ms);
+            p.group.clone_from(&delta.group);
             // Who goes on is not over: a clone of a boot that ended, or the disk it was taken from.
             if delta.to > p.applied && !delta.ended {
                 (p.ended, p.end) = (false, None);
@@ -529,8 +541,11 @@ impl Bridge {
         let Some(known) = self.gateways.get(gateway) else { return Ok(()) };
         let number = known.number;
         self.complete_ms[number as usize] = known.complete_ms;
+        if self.groups[number as usize].as_deref() != known.group() {
+            self.groups[number as usize] = known.group().map(Box::from);
+        }
         for key in self.rounds.reached(number, known.complete_ms) {
-            match self.blocker(key) {
+            match self.blocker(key)? {
                 Some(other) => self.rounds.wait(other, key.2.saturating_add(key.1), key),
                 None => {
                     let published = self.windows.load(key, self.clock_ms)?.published;
@@ -543,11 +558,33 @@ impl Bridge {
         Ok(())
     }
 
-    /// The first gateway for which a window is not complete (contract §4).
-    fn blocker(&self, (number, size, start): WindowKey) -> Option<u32> {
+    /// The first gateway for which a window is not complete (contract §4). Of a redundancy group
+    /// only the fullest members are asked, and one of them suffices.
+    fn blocker(&mut self, key: WindowKey) -> Result<Option<u32>, StoreError> {
+        let (number, size, start) = key;
         let end = start.saturating_add(size);
-        let had = self.series.list().get(number as usize)?.gateways.iter().filter(|(_, last)| **last >= end.saturating_sub(HAD_MS));
-        had.map(|(gateway, _)| *gateway).find(|gateway| self.complete_ms.get(*gateway as usize).is_none_or(|until| *until < end))
+        let Some(series) = self.series.list().get(number as usize) else { return Ok(None) };
+        let is_past = |gateway: u32| self.complete_ms.get(gateway as usize).is_some_and(|until| *until >= end);
+        let had = series.gateways.iter().filter(|(_, last)| **last >= end.saturating_sub(HAD_MS)).map(|(gateway, _)| *gateway);
+        let grouped = |gateway: u32| self.groups.get(gateway as usize).is_some_and(Option::is_some);
+        let mut members: Vec<u32> = Vec::new();
+        for gateway in had {
+            if grouped(gateway) {
+                members.push(gateway);
+            } else if !is_past(gateway) {
+                return Ok(Some(gateway));
+            }
+        }
+        if members.iter().all(|member| is_past(*member)) {
+            return Ok(None);
+        }
+        self.load(key)?;
+        let pieces = self.pieces(key);
+        let members = members.iter().filter_map(|m| {
+            let (name, group) = (self.names.get(*m as usize)?, self.groups.get(*m as usize)?.as_deref()?);
+            Some(Member { number: *m, name, group, is_past: self.complete_ms.get(*m as usize).is_some_and(|until| *until >= end) })
+        });
+        Ok(group::blocker(&pieces, members))
     }
 
     /// Whether a round now would publish something.
@@ -574,7 +611,7 @@ impl Bridge {
         let mut out = Vec::new();
         for _ in 0..ROUND_WINDOWS_MAX {
             let Some(key) = self.rounds.take(self.clock_ms) else { break };
-            let blocker = self.blocker(key);
+            let blocker = self.blocker(key)?;
             let at_ms = self.clock_ms;
             let mut complete = blocker.is_none();
             self.windows.change(key, at_ms, |w| {
@@ -604,57 +641,69 @@ impl Bridge {
 
     fn build(&mut self, key: WindowKey) -> Result<Option<Merged>, StoreError> {
         let (number, size_ms, start_ms) = key;
-        let Some(series) = self.series.list().get(number as usize) else { return Ok(None) };
         let published = self.windows.load(key, self.clock_ms)?.published;
         if published.revision == 0 {
             return Ok(None);
         }
-        let end_ms = start_ms.saturating_add(size_ms);
-        let mut bases = Vec::new();
-        for &base in series.sizes.iter().filter(|base| size_ms % **base == 0 && size_ms / **base <= WINDOW_BASES_MAX) {
-            let mut at = start_ms;
-            while at < end_ms {
-                self.windows.load((number, base, at), self.clock_ms)?;
-                bases.push((base, at));
-                at = at.saturating_add(base);
-            }
-        }
-        let mut parts: Vec<(&str, u64, i64, u64, &Aggregate)> = Vec::new();
-        for (base, at) in bases {
-            for held in self.windows.peek((number, base, at)).map_or(&[][..], |w| &w.entries) {
-                let Some(&(gateway, boot)) = self.sources.get(held.source as usize) else { continue };
-                let name = self.names[gateway as usize].as_str();
-                let kept = self.part(name, boot).map_or(&[][..], |p| &p.kept);
-                if tumbling::base_for(kept, size_ms) == Some(base) {
-                    parts.push((name, boot, at, held.born, &held.aggregate));
-                }
-            }
-        }
-        parts.sort_by_key(|(name, boot, at, born, _)| (*name, *boot, *at, *born));
-        let mut sum: Option<Aggregate> = None;
-        let mut gateways: BTreeMap<String, u64> = BTreeMap::new();
-        for (name, _, _, _, aggregate) in parts {
-            match gateways.get_mut(name) {
-                Some(count) => *count += aggregate.count(),
-                None => drop(gateways.insert(name.to_owned(), aggregate.count())),
-            }
-            match &mut sum {
-                Some(sum) => sum.merge(aggregate),
-                None => sum = Some(aggregate.clone()),
-            }
-        }
-        let Some(aggregate) = sum else { return Ok(None) };
+        self.load(key)?;
+        let mut pieces = self.pieces(key);
+        let Some(sum) = group::sum(&mut pieces, &self.members(key)) else { return Ok(None) };
+        let Some(series) = self.series.list().get(number as usize) else { return Ok(None) };
         Ok(Some(Merged {
             series: series.name.clone(),
             unit: series.unit.clone(),
             size_ms,
             start_ms,
-            aggregate,
-            gateways,
+            aggregate: sum.aggregate,
+            gateways: sum.gateways,
+            agree: sum.agree,
             revision: published.revision,
             complete: published.complete,
             newest: series.newest.get(&size_ms).is_some_and(|newest| start_ms >= *newest),
         }))
+    }
+
+    /// The windows that a published window is added up from.
+    fn bases(&self, (number, size_ms, start_ms): WindowKey) -> impl Iterator<Item = WindowKey> + '_ {
+        let sizes = self.series.list().get(number as usize).map(|series| &series.sizes);
+        let bases = sizes.into_iter().flatten().filter(move |base| size_ms % **base == 0 && size_ms / **base <= WINDOW_BASES_MAX);
+        bases.flat_map(move |base| (0..size_ms / base).map(move |i| (number, *base, start_ms.saturating_add(i * base))))
+    }
+
+    /// Brings those into memory.
+    fn load(&mut self, key: WindowKey) -> Result<(), StoreError> {
+        let bases: Vec<WindowKey> = self.bases(key).collect();
+        bases.into_iter().try_for_each(|base| self.windows.load(base, self.clock_ms).map(drop))
+    }
+
+    /// What gateways gave to a published window, of what is in memory.
+    fn pieces(&self, key: WindowKey) -> Vec<Piece<'_>> {
+        let held = self.bases(key).flat_map(|base| {
+            let entries = self.windows.peek(base).map_or(&[][..], |w| &w.entries);
+            entries.iter().map(move |held| (base, held))
+        });
+        let piece = held.filter_map(|((_, base, start_ms), held)| {
+            let &(gateway, boot) = self.sources.get(held.source as usize)?;
+            let name = self.names[gateway as usize].as_str();
+            let part = self.part(name, boot)?;
+            (tumbling::base_for(&part.kept, key.1) == Some(base)).then_some(Piece {
+                gateway: name,
+                group: part.group.as_deref(),
+                boot,
+                start_ms,
+                born: held.born,
+                aggregate: &held.aggregate,
+            })
+        });
+        piece.collect()
+    }
+
+    /// Members of redundancy groups that had the series lately: group and name.
+    fn members(&self, (number, size_ms, start_ms): WindowKey) -> Vec<(&str, &str)> {
+        let Some(series) = self.series.list().get(number as usize) else { return Vec::new() };
+        let since_ms = start_ms.saturating_add(size_ms).saturating_sub(HAD_MS);
+        let had = series.gateways.iter().filter(|(_, last)| **last >= since_ms);
+        had.filter_map(|(g, _)| Some((self.groups.get(*g as usize)?.as_deref()?, self.names.get(*g as usize)?.as_str()))).collect()
     }
 
     /// The newest published window of each series and size: what is retained. One that changed

@@ -73,6 +73,8 @@ pub struct BootPart {
     pub damaged: u64,
     /// Below this the log was cut; a cloud whose `applied` is lower is told a gap.
     pub complete_from: u64,
+    /// The redundancy group that its process was configured for.
+    pub group: Option<String>,
     /// Sealed entries not covered by `applied`.
     pub entries: BTreeMap<EntryName, Sealed>,
     /// Alerts beyond `applied`, with where the log stood before their record.

@@ -65,6 +65,8 @@ struct SavedBoot {
     complete_from: u64,
     alerts: Vec<(AlertBody, Before)>,
     entries: SavedEntries,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
 }
 
 /// Entries as blocks, with what a block does not carry beside them.
@@ -162,6 +164,7 @@ fn save_boot(p: &BootPart) -> SavedBoot {
         complete_from: p.complete_from,
         alerts: p.alerts.iter().cloned().collect(),
         entries: SavedEntries::of(p.entries.iter().map(|(n, s)| (*n, s.version, s.before, 0, 0, &s.aggregate))),
+        group: p.group.clone(),
     }
 }
 
@@ -210,6 +213,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             shed: b.shed,
             damaged: b.damaged,
             complete_from: b.complete_from,
+            group: b.group,
             entries: BTreeMap::new(),
             alerts: b.alerts.into(),
         };

@@ -120,6 +120,7 @@ impl Uplink {
             every_ms: self.every_ms,
             clock_ms: fold.clock_ms,
             version: self.version.clone(),
+            group: part.group.clone(),
         })
     }
 
@@ -301,6 +302,7 @@ impl Uplink {
             sizes: fold.config.sizes_ms.clone(),
             grace_ms: fold.config.grace_ms,
             acts: Vec::new(),
+            group: part.group.clone(),
         }
     }
 

@@ -8,6 +8,7 @@
 //!
 //! Only basic IEEE operations are used; no platform computes another bit.
 
+use crate::digest;
 use crate::sketch::Sketch;
 
 /// Powers of ten that a scale can mean.
@@ -28,7 +29,7 @@ pub(crate) enum Moments {
     Float { high: f64, low: f64, mean: f64, m2: f64 },
 }
 
-/// What a window's readings come to: 128 bytes, and 8 more for each bucket of the sketch.
+/// What a window's readings come to: 144 bytes, and 8 more for each bucket of the sketch.
 #[derive(Debug, Clone)]
 pub struct Aggregate {
     pub(crate) count: u64,
@@ -38,6 +39,8 @@ pub struct Aggregate {
     pub(crate) first: (i64, f64),
     pub(crate) last: (i64, f64),
     pub(crate) sketch: Sketch,
+    /// Which readings, as a set; only where redundant gateways are to be compared.
+    pub(crate) digest: Option<u64>,
 }
 
 const _: () = assert!(size_of::<Aggregate>() < 200, "an open window of each of 100,000 series must fit in memory");
@@ -63,6 +66,7 @@ impl PartialEq for Aggregate {
             && (self.first.0, self.last.0) == (other.first.0, other.last.0)
             && self.moments == other.moments
             && self.sketch == other.sketch
+            && self.digest == other.digest
     }
 }
 
@@ -166,7 +170,12 @@ impl Aggregate {
         let mut sketch = Sketch::default();
         sketch.add(value);
         let at = (time_ms, value);
-        Self { count: 1, moments: Moments::new(value), min: value, max: value, first: at, last: at, sketch }
+        Self { count: 1, moments: Moments::new(value), min: value, max: value, first: at, last: at, sketch, digest: None }
+    }
+
+    /// The same, which also keeps a digest of its readings from here on.
+    pub fn digested(time_ms: i64, value: f64) -> Self {
+        Self { digest: Some(digest::of(time_ms, value)), ..Self::new(time_ms, value) }
     }
 
     /// One reading more, in the log's order: of equal times the first seen is first, the last
@@ -183,6 +192,9 @@ impl Aggregate {
             self.last = (time_ms, value);
         }
         self.sketch.add(value);
+        if let Some(digest) = &mut self.digest {
+            *digest = digest.wrapping_add(digest::of(time_ms, value));
+        }
     }
 
     /// The total order tells -0.0 from 0.0, as `f64::min` does on some platforms only.
@@ -253,6 +265,7 @@ impl Aggregate {
             self.last = other.last;
         }
         self.sketch.merge(&other.sketch);
+        self.digest = digest::merged(self.digest, other.digest);
     }
 
     fn merged_exact(&self, other: &Aggregate) -> Option<Moments> {
@@ -316,6 +329,11 @@ impl Aggregate {
         let half = self.max / 2.0 - self.min / 2.0;
         let deviation = (self.moments.second(self.count) / self.count as f64).sqrt();
         if deviation.is_finite() { deviation } else { half }
+    }
+
+    /// The digest of its readings (see [`crate::digest`]), where one is kept.
+    pub fn digest(&self) -> Option<u64> {
+        self.digest
     }
 
     /// Event time (ms since the Unix epoch) and value of the earliest reading.

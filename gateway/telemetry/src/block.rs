@@ -10,7 +10,7 @@
 //! | size, start | zigzag, ms, difference to the entry before | all |
 //! | born, version − born | zigzag, difference to the entry before | all |
 //! | count | varint, − 1 | all |
-//! | shape | byte: scale 0–9, or 14, 15: doubles; + 16: one reading; + 32: sketch in full | all |
+//! | shape | byte: scale 0–9, or 14, 15: doubles; + 16: one reading; + 32: sketch in full; + 64: with a digest | all |
 //! | first | zigzag, mantissa's difference to that of the series' entry before | at a scale |
 //! | min, max, last | distance to first: varint, varint, zigzag | at a scale, many readings |
 //! | Σd | zigzag, d = m − first | at a scale, many readings |
@@ -22,6 +22,7 @@
 //! | gaps | varint, − 1, between the keys; the first (min's) and the last (max's) are known | the same |
 //! | counts | varint, − 1, all but the last, which follows from the entry's | the same |
 //! | full | varint, how many buckets; zigzag key difference and varint count of each | sketch in full |
+//! | digest | eight bytes | with a digest, many readings |
 //!
 //! A mantissa is an integer m with value = m / 10^scale. Doubles are eight bytes, little-endian;
 //! moments are high, low, mean, m2 (shape 15), or scale and Σm, Σm² as 16 bytes each (shape 14:
@@ -42,6 +43,10 @@ const WIDE: u8 = 14;
 const SINGLE: u8 = 16;
 /// Added to a shape: the sketch is written in full.
 const FULL_SKETCH: u8 = 32;
+
+/// Added to a shape: the entry has a digest. Who does not know that refuses the block, and so
+/// sums nothing that redundant gateways both heard.
+const DIGEST: u8 = 64;
 
 /// The entry before, to which columns are differences.
 #[derive(Default)]

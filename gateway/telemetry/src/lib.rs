@@ -9,6 +9,7 @@
 //! | [`source`] | topic → series: filters, templates, first match wins |
 //! | [`window`] | tumbling windows by event time |
 //! | [`aggregate`] | count, sum, min, max, second moment, first, last; merge and its laws |
+//! | [`digest`] | which readings, as one number: whether redundant gateways saw the same |
 //! | [`sketch`] | quantiles within 1 % |
 //! | [`entry`] | one boot's aggregate of one window, by its name in the protocol |
 //! | [`block`] | entries ↔ columns |
@@ -17,6 +18,7 @@
 
 pub mod aggregate;
 pub mod block;
+pub mod digest;
 pub mod entry;
 pub mod error;
 pub mod limits;

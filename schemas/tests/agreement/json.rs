@@ -84,6 +84,7 @@ fn what_a_consumer_must_not_see_is_refused() {
         (MERGED, "unit", json!(null)),
         (MERGED, "gateways", json!({})),
         (MERGED, "gateways", json!({"Plant A": 1})),
+        (MERGED, "agree", json!("no")),
         (MERGED, "revision", json!(0)),
         (ALERT, "id", json!("plant-a/4711/0")),
         (ALERT, "severity", json!("fatal")),

@@ -18,6 +18,7 @@ pub fn hello() -> Hello {
         every_ms: 5_000,
         clock_ms: 1_700_000_000_123,
         version: "0.1.0".into(),
+        group: None,
     }
 }
 
@@ -132,7 +133,18 @@ pub fn delta() -> Delta {
         sizes: vec![10_000, 60_000],
         grace_ms: 2_000,
         acts: vec![],
+        group: None,
     }
+}
+
+/// A member of a redundancy group: every field there is.
+pub fn hello_of_group() -> Hello {
+    Hello { group: Some("cell-4".into()), ..hello() }
+}
+
+/// The same of an interval.
+pub fn delta_of_group() -> Delta {
+    Delta { group: Some("cell-4".into()), ..delta() }
 }
 
 /// What an idle gateway says: nothing but its clock.

@@ -43,6 +43,8 @@ fn every_message_is_written_as_it_was() {
     same!("hello-first", sample::hello_first(), Hello);
     same!("delta", sample::delta(), Delta);
     same!("delta-idle", sample::delta_idle(), Delta);
+    same!("hello-of-group", sample::hello_of_group(), Hello);
+    same!("delta-of-group", sample::delta_of_group(), Delta);
     same!("alert", sample::alert_up(), AlertUp);
     same!("receipt", sample::receipt(), Receipt);
     same!("bye", sample::bye(), Bye);

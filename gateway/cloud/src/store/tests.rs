@@ -190,6 +190,7 @@ fn log(seed: u64, records: usize) -> Vec<(u8, Vec<u8>)> {
             sizes: vec![10_000, 60_000],
             grace_ms: 1_000,
             acts: Vec::new(),
+            group: None,
         };
         push(below(50), &Record::Interval { gateway: ["a", "b", "c"][g], bytes: &delta.encode() });
     }

@@ -38,6 +38,9 @@ pub struct Part {
     pub alerts: BTreeSet<(u64, u32)>,
     /// Entries given up beyond `applied`: series, size, start, born, and the record that gave them up.
     pub marks: BTreeMap<(u32, i64, i64, u64), u64>,
+    /// The redundancy group that it was configured for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 impl Part {
@@ -139,6 +142,13 @@ impl Gateway {
         let living = self.living.iter().filter_map(|b| self.boots.get(b));
         self.complete_ms = living.map(|p| p.frontier_ms.saturating_sub(p.grace_ms)).min().unwrap_or(i64::MAX);
         Some(result)
+    }
+
+    /// Its redundancy group, if all its boots that are not over are of one.
+    pub fn group(&self) -> Option<&str> {
+        let of = |boot: &u64| self.boots.get(boot).and_then(|p| p.group.as_deref());
+        let group = of(self.living.first().unwrap_or(&self.boot))?;
+        self.living.iter().all(|boot| of(boot) == Some(group)).then_some(group)
     }
 
     /// Boots that are not known to be over.

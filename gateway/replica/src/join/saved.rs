@@ -91,8 +91,10 @@ impl Bridge {
     pub fn restore(bytes: &[u8], store: Box<dyn Store>) -> Result<Self, Error> {
         let s = read(bytes).map_err(Error::Snapshot)?;
         let mut complete_ms = vec![i64::MAX; s.names.len()];
+        let mut groups = vec![None; s.names.len()];
         for gateway in s.gateways.values() {
             complete_ms[gateway.number as usize] = gateway.complete_ms;
+            groups[gateway.number as usize] = gateway.group().map(Box::from);
         }
         Ok(Self {
             boot: s.boot,
@@ -110,6 +112,7 @@ impl Bridge {
             rounds: Rounds::new(s.due, s.waiting),
             names: s.names,
             complete_ms,
+            groups,
             sources: s.sources,
             swept: s.swept,
             pending: s.pending,

@@ -92,6 +92,7 @@ fn delta(boot: u64, from: u64, to: u64, frontier_s: i64, entries: &[(i64, u64, u
         sizes: vec![10_000, 60_000],
         grace_ms: 2_000,
         acts: Vec::new(),
+        group: None,
     }
 }
 
@@ -162,6 +163,7 @@ fn a_boot_that_ended_does_not_hold_its_successor_back() {
         every_ms: 5_000,
         clock_ms: START_MS,
         version: "1".into(),
+        group: None,
     };
     assert!(!w.bridge.knows("a", &hello));
     w.log(0, &Record::Hello { gateway: "a", bytes: &hello.encode() });
@@ -296,6 +298,52 @@ fn what_was_not_taken_is_published_again_though_the_store_is_further() {
     assert!(restored.unpublished().unwrap().is_empty());
 }
 
+/// The interval of a member of group `cell`, whose entries carry digests.
+fn of_group(mut delta: Delta) -> Delta {
+    let digested = |e: Entry| Entry { aggregate: Aggregate::digested(e.aggregate.first().0, e.aggregate.first().1), ..e };
+    let entries = block::decode(&delta.entries, BLOCK_ENTRIES_MAX).unwrap();
+    delta.entries = block::encode(&entries.into_iter().map(digested).collect::<Vec<_>>());
+    delta.group = Some("cell".into());
+    delta
+}
+
+#[test]
+fn a_group_counts_as_its_fullest_member_for_each_published_window() {
+    let mut w = World::new(None);
+    // a and b hear the same sensors; c is another's.
+    w.send("a", &of_group(delta(1, 0, 9, 60, &[(0, 1, 1, 1.0), (0, 2, 2, 2.0), (10, 3, 3, 3.0)])));
+    let effects = w.round(0);
+    assert_eq!(brief(&effects), [(10, 0, 2, 1, true, false), (10, 10, 1, 1, true, true), (60, -20, 3, 1, true, true)]);
+    assert!(effects.iter().all(|m| m.agree == Some(false)), "nobody to agree with");
+    w.send("b", &of_group(delta(2, 0, 9, 0, &[(0, 1, 1, 1.0), (0, 2, 2, 2.0), (10, 3, 3, 3.0), (10, 4, 4, 3.5)])));
+    w.send("c", &delta(3, 0, 9, 60, &[(0, 1, 1, 7.0)]));
+    let merged = w.round(1_000);
+    // a heard 2 and 1, b 2 and 2, in one minute 3 and 4. b's clock is behind, but complete stays.
+    assert_eq!(brief(&merged), [(10, 0, 3, 2, true, false), (10, 10, 2, 2, true, true), (60, -20, 5, 2, true, true)]);
+    assert_eq!(merged.iter().map(|m| m.agree).collect::<Vec<_>>(), [Some(true), Some(false), Some(false)]);
+    assert_eq!(merged[2].gateways, BTreeMap::from([("a".into(), 3), ("b".into(), 4), ("c".into(), 1)]));
+    // What a hears now completes without b, as it is as full; what b has more of waits for b.
+    w.send("a", &of_group(delta(1, 9, 20, 90, &[(30, 10, 10, 1.0), (40, 11, 11, 1.0)])));
+    w.send("b", &of_group(delta(2, 9, 20, 1, &[(30, 10, 10, 1.0), (40, 11, 11, 1.0), (40, 12, 12, 1.0)])));
+    let merged = w.round(1_000);
+    assert_eq!(brief(&merged)[..2], [(10, 30, 1, 1, true, false), (10, 40, 2, 1, false, true)]);
+    w.send("b", &of_group(delta(2, 20, 21, 90, &[])));
+    assert_eq!(brief(&w.round(1_000))[0], (10, 40, 2, 2, true, true));
+    // A bridge that was restored knows the groups.
+    let disk = Disk::default();
+    let mut other = Bridge::new(Box::new(disk.clone()));
+    for (lsn, (kind, payload)) in w.log.iter().enumerate() {
+        other.apply(lsn as u64 + 1, *kind, payload).unwrap();
+    }
+    other.flush().unwrap();
+    let state = disk.0.lock().unwrap().state.clone().unwrap();
+    let mut restored = Bridge::restore(&state.1, Box::new(disk)).unwrap();
+    assert_eq!(restored.groups, w.bridge.groups);
+    let key = (0, 60_000, START_MS - 20_000);
+    assert_eq!(restored.merged(key).unwrap(), w.bridge.merged(key).unwrap());
+    assert_eq!(restored.merged(key).unwrap().map(|m| m.aggregate.count()), Some(6));
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Send(usize, u64, u64, Vec<(i64, u64, u64, u8)>, bool),
@@ -333,6 +381,9 @@ proptest! {
                     let list: Vec<_> = entries.iter().map(|e| (e.0, from + e.1, from + e.2, f64::from(e.3) / 3.0)).collect();
                     let mut delta = delta(boot, from, from + to, from as i64, &list);
                     delta.ended = ended;
+                    if boot == 2 {
+                        delta = of_group(delta);
+                    }
                     w.send(gateway, &delta)
                 }
                 Step::Round(advance) => w.log(advance, &Record::Round),

@@ -1,7 +1,7 @@
 //! Columns → entries. The bytes may come from anyone: every number is checked before it is
 //! used, and nothing is allocated that the bytes at hand do not pay for.
 
-use super::{Before, FLOAT, FULL_SKETCH, Level, SINGLE, WIDE};
+use super::{Before, DIGEST, FLOAT, FULL_SKETCH, Level, SINGLE, WIDE};
 use crate::aggregate::{Aggregate, MANTISSA_MAX, Moments, SCALES, SQUARES_MAX, mantissa};
 use crate::entry::Entry;
 use crate::limits::{BLOCK_BYTES_MAX, ENTRY_BYTES_MAX, ENTRY_READINGS_MAX, SKETCH_BUCKETS_MAX};
@@ -26,6 +26,7 @@ struct Row {
     first_ms: i64,
     last_ms: i64,
     sketch: Vec<(i32, u32)>,
+    digest: Option<u64>,
 }
 
 impl Row {
@@ -67,6 +68,9 @@ pub(super) fn block(bytes: &[u8], entries_max: usize) -> Result<Vec<Entry>, Deco
     times(&mut r, &mut rows)?;
     sketches(&mut r, &mut rows)?;
     full_sketches(&mut r, &mut rows)?;
+    for row in rows.iter_mut().filter(|row| row.shape & DIGEST != 0 && !row.single()) {
+        row.digest = Some(r.u64()?);
+    }
     r.finish()?;
     rows.into_iter().map(entry).collect()
 }
@@ -92,6 +96,7 @@ fn names(r: &mut Reader<'_>, count: usize) -> Result<Vec<Row>, DecodeError> {
             first_ms: 0,
             last_ms: 0,
             sketch: Vec::new(),
+            digest: None,
         });
     }
     for row in &mut rows {
@@ -124,7 +129,7 @@ fn counts(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError> {
         row.shape = r.u8()?;
         let known = row.factor().is_some() || row.form() == FLOAT || row.form() == WIDE;
         let single = row.count == 1 && row.form() != WIDE && row.shape & FULL_SKETCH == 0;
-        if !known || (row.single() && !single) || row.shape >= FULL_SKETCH << 1 {
+        if !known || (row.single() && !single) || row.shape >= DIGEST << 1 {
             return Err(invalid("shape"));
         }
     }
@@ -281,6 +286,7 @@ fn full_sketches(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError
 fn entry(row: Row) -> Result<Entry, DecodeError> {
     let Row { series, size_ms, start_ms, born, version, count, values: [first, min, max, last], .. } = row;
     let aggregate = match row.moments {
+        None if row.shape & DIGEST != 0 => Aggregate::digested(row.first_ms, first),
         None => Aggregate::new(row.first_ms, first),
         Some(moments) => {
             consistent(&moments, count, min, max)?;
@@ -292,6 +298,7 @@ fn entry(row: Row) -> Result<Entry, DecodeError> {
                 first: (row.first_ms, first),
                 last: (row.last_ms, last),
                 sketch: Sketch::from_sorted(row.sketch),
+                digest: row.digest,
             }
         }
     };

@@ -21,9 +21,10 @@ fn aggregate(start_ms: i64) -> impl Strategy<Value = Aggregate> {
     let decimals = (-9_999i64..9_999).prop_map(|m| m as f64 / 10.0);
     let readings = |v: BoxedStrategy<f64>| prop::collection::vec((0i64..10_000, v), 1..40).boxed();
     let readings = prop_oneof![readings(decimals.boxed()), readings(value().boxed())];
-    (readings, any::<prop::sample::Index>(), 0u32..3).prop_map(move |(readings, cut, doublings)| {
+    (readings, any::<prop::sample::Index>(), 0u32..3, any::<bool>()).prop_map(move |(readings, cut, doublings, digested)| {
         let of = |part: &[(i64, f64)]| {
-            let mut a = Aggregate::new(start_ms + part[0].0, part[0].1);
+            let new = if digested { Aggregate::digested } else { Aggregate::new };
+            let mut a = new(start_ms + part[0].0, part[0].1);
             part[1..].iter().for_each(|(t, v)| a.add(start_ms + t, *v));
             a
         };

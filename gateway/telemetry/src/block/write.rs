@@ -1,6 +1,6 @@
 //! Entries → columns.
 
-use super::{Before, FLOAT, FULL_SKETCH, Level, SINGLE, WIDE};
+use super::{Before, DIGEST, FLOAT, FULL_SKETCH, Level, SINGLE, WIDE};
 use crate::aggregate::{Aggregate, Moments, mantissa};
 use crate::entry::Entry;
 use crate::sketch::key;
@@ -28,6 +28,7 @@ struct Columns {
     gaps: Vec<u8>,
     counts: Vec<u8>,
     full: Vec<u8>,
+    digest: Vec<u8>,
 }
 
 /// The numbers of an aggregate that are written at its scale, in mantissas.
@@ -98,6 +99,7 @@ impl Columns {
             self.gaps,
             self.counts,
             self.full,
+            self.digest,
         ];
         let mut out = Vec::with_capacity(columns.iter().map(Vec::len).sum::<usize>() + 8);
         wire::put_varint(&mut out, entries as u64);
@@ -117,7 +119,8 @@ impl Columns {
 
     fn values(&mut self, e: &Entry, level: &mut Level) {
         let a = &e.aggregate;
-        let single = *a == Aggregate::new(a.first.0, a.first.1);
+        let alone = if a.digest.is_some() { Aggregate::digested } else { Aggregate::new };
+        let single = *a == alone(a.first.0, a.first.1);
         let derived = single || counts_follow(a);
         let decimal = Decimal::of(a);
         wire::put_varint(&mut self.count, a.count - 1);
@@ -126,7 +129,7 @@ impl Columns {
             (None, Moments::Exact { .. }) => WIDE,
             (None, Moments::Float { .. }) => FLOAT,
         };
-        let flags = if single { SINGLE } else { 0 } | if derived { 0 } else { FULL_SKETCH };
+        let flags = if single { SINGLE } else { 0 } | if derived { 0 } else { FULL_SKETCH } | if a.digest.is_some() { DIGEST } else { 0 };
         self.shape.push(form | flags);
         match decimal {
             Some(d) => self.decimal(&d, e.series, single, level),
@@ -141,6 +144,9 @@ impl Columns {
             self.sketch(a.sketch.buckets());
         } else {
             self.full_sketch(a.sketch.buckets());
+        }
+        if let Some(digest) = a.digest {
+            wire::put_u64(&mut self.digest, digest);
         }
     }
 
