@@ -15,8 +15,8 @@ use crate::codec::connect::Will;
 use crate::codec::{reason, write};
 use crate::error::Violation;
 use crate::limits::{
-    ANSWER_WAIT, BUSY_RETRY, BUSY_WAIT, DRAIN_WAIT, LINGER, OUTPUT_BYTES_MAX, OUTPUT_FILL_BYTES, PENDING_BYTES_MAX, PENDING_MAX,
-    READ_BYTES_MAX, READ_BYTES_MIN, WRITE_STALL,
+    ANSWER_WAIT, BUSY_RETRY, BUSY_WAIT, DRAIN_WAIT, LAST_BYTES_MAX, LINGER, OUTPUT_BYTES_MAX, OUTPUT_FILL_BYTES, PENDING_BYTES_MAX,
+    PENDING_MAX, READ_BYTES_MAX, READ_BYTES_MIN, WRITE_STALL,
 };
 use crate::message::{Delivery, Message};
 use crate::registry::Hold;
@@ -26,8 +26,9 @@ use crate::session::Session;
 use crate::stats::count;
 use crate::subscriber::Subscriber;
 use bytes::BytesMut;
+use socket2::SockRef;
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -217,7 +218,7 @@ impl Connection {
             let delivering = self.held == 0 && self.output.len() < OUTPUT_FILL_BYTES;
             tokio::select! {
                 biased;
-                () = kick.notified() => return End::Close(reason::SESSION_TAKEN_OVER),
+                () = kick.notified() => return self.last_words(reader.as_ref()),
                 read = reader.read_buf(&mut self.input), if reading => match read {
                     Ok(0) => self.close_afterwards(End::Lost),
                     Ok(n) => {
@@ -303,6 +304,29 @@ impl Connection {
         let unanswered = self.unanswered.map(|since| (since + ANSWER_WAIT, Due::Refuse));
         let ask = self.busy.as_ref().map(|b| (b.asked + BUSY_RETRY, Due::Ask));
         [silent, stalled, drained, refuse, unanswered, ask].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Another connection wants the session. What this client had sent by then still counts, its
+    /// DISCONNECT above all: it lies in the socket and must not lose to the quicker connection.
+    fn last_words(&mut self, stream: &TcpStream) -> End {
+        // Not through the runtime, which may not have heard of these bytes yet.
+        let socket = SockRef::from(stream);
+        let mut bytes = vec![0; READ_BYTES_MAX];
+        let mut left = LAST_BYTES_MAX;
+        while left > 0 && self.closing.is_none() && self.welcomed && self.busy.is_none() && !self.is_full(0) {
+            match (&*socket).read(&mut bytes) {
+                Ok(n @ 1..) => {
+                    self.input.extend_from_slice(&bytes[..n]);
+                    left = left.saturating_sub(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => break,
+            }
+            if let Err(end) = self.packets() {
+                return end;
+            }
+        }
+        End::Close(reason::SESSION_TAKEN_OVER)
     }
 
     /// Lets the read buffer follow what reads bring: small for a sensor, large for a stream.

@@ -62,6 +62,9 @@ pub const PROBE_AFTER: Duration = Duration::from_secs(120);
 pub const PROBE_EVERY: Duration = Duration::from_secs(20);
 /// Connections beyond the bound that are told so at once; more are closed unanswered.
 pub const TURNED_AWAY_MAX: usize = 64;
+/// Bytes that are still read from a connection whose session another one takes over: what a
+/// socket commonly holds.
+pub const LAST_BYTES_MAX: usize = 1 << 20;
 /// How long a session's older connection may take to give it up.
 pub const TAKEOVER_WAIT: Duration = Duration::from_secs(5);
 /// How long a closing connection waits for what it was given to become durable.

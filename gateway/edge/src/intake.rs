@@ -282,7 +282,14 @@ impl Intake {
         for p in parsed {
             let verdict = match &p.refused {
                 Some((reason, detail)) => self.refuse_message(&mut state, &mut append, client, &p, *reason, detail),
-                None => self.append(&mut state, &mut append, connection, client, now_ms, &p, &samples[p.samples.clone()]),
+                None => match self.append(&mut state, &mut append, connection, client, now_ms, &p, &samples[p.samples.clone()]) {
+                    Ok(verdict) => verdict,
+                    Err(reason @ Refusal::Series) => {
+                        let detail = "a field, a name or a unit in it makes a name that no series can have";
+                        self.refuse_message(&mut state, &mut append, client, &p, reason, detail)
+                    }
+                    Err(reason) => self.refuse(reason),
+                },
             };
             verdicts[first + p.index] = verdict;
         }
@@ -327,17 +334,14 @@ impl Intake {
         now_ms: i64,
         p: &Parsed<'_>,
         samples: &[Sample<'_>],
-    ) -> Verdict {
+    ) -> Result<Verdict, Refusal> {
         let Connection { routes, memory: own, readings, .. } = connection;
-        let Some(route) = &mut routes[p.route] else { return Verdict::Route };
+        let Some(route) = &mut routes[p.route] else { return Ok(Verdict::Route) };
         let publish = p.publish;
         readings.clear();
         let mut timed = true;
         for sample in samples {
-            let number = match self.number(state, append, route, sample) {
-                Ok(number) => number,
-                Err(reason) => return self.refuse(reason),
-            };
+            let number = self.number(state, append, route, sample)?;
             let time_ms = match sample.time_ms {
                 Some(t) if t > now_ms + FUTURE_MS_MAX => {
                     self.clamped.fetch_add(1, Ordering::Relaxed);
@@ -364,7 +368,7 @@ impl Intake {
             let memory = if durable { state.memories.entry(client.session).or_default() } else { own };
             if memory.is_redelivery(publish, readings) {
                 let record = Record::Duplicate { session: client.session, count: readings.len() as u64, packet_id: 0 };
-                return Verdict::After { ticket: state.push(append, &record), route: false };
+                return Ok(Verdict::After { ticket: state.push(append, &record), route: false });
             }
             memory.remember(publish.packet_id, readings);
             if durable {
@@ -380,7 +384,7 @@ impl Intake {
             }
         });
         append.marks()[usize::from(!leaves)] += readings.len() as u64;
-        Verdict::After { ticket, route: true }
+        Ok(Verdict::After { ticket, route: true })
     }
 
     /// The number of a sample's series, defined in the log if it is new.

@@ -204,8 +204,11 @@ fn subscribe<'a>(v5: bool, c: &mut Cursor<'a>) -> Result<Packet<'a>, Violation> 
         let filter = c.str()?;
         let options = c.u8()?;
         let reserved = if v5 { 0xc0 } else { 0xfc };
-        if options & reserved != 0 || options & 3 == 3 || options >> 4 & 3 == 3 {
-            return Err(Violation::malformed("subscription options are not valid"));
+        if options & reserved != 0 {
+            return Err(Violation::malformed("reserved bits of subscription options are set"));
+        }
+        if options & 3 == 3 || options >> 4 & 3 == 3 {
+            return Err(Violation::protocol("QoS or retain handling of a subscription is 3"));
         }
         filters.push((filter, options));
     }

@@ -65,15 +65,24 @@ pub fn welcome(out: &mut Vec<u8>, version: Version, present: bool, packet_max: u
     out.extend_from_slice(&offers);
 }
 
-/// CONNACK that turns the client away.
+/// CONNACK that turns the client away. In MQTT 3.1.1 a CONNECT that breaks the layout is closed
+/// without one (MQTT-3.1.4-1), so nothing is written then.
 pub fn turn_away(out: &mut Vec<u8>, version: Version, code: u8) {
     match version {
-        Version::V5 => out.extend_from_slice(&[0x20, 3, 0, code, 0]),
+        Version::V5 => {
+            // CONNACK knows neither of these; the client is to come again.
+            let code = match code {
+                reason::SERVER_SHUTTING_DOWN | reason::SESSION_TAKEN_OVER => reason::SERVER_UNAVAILABLE,
+                code => code,
+            };
+            out.extend_from_slice(&[0x20, 3, 0, code, 0]);
+        }
         Version::V3 => {
             let code = match code {
                 reason::UNSUPPORTED_VERSION => 1,
                 reason::CLIENT_ID_INVALID => 2,
                 reason::NOT_AUTHORIZED | reason::BAD_AUTHENTICATION_METHOD => 5,
+                reason::MALFORMED_PACKET | reason::PROTOCOL_ERROR | reason::TOPIC_NAME_INVALID => return,
                 _ => 3,
             };
             out.extend_from_slice(&[0x20, 2, 0, code]);

@@ -27,8 +27,8 @@ impl Connection {
             }
             Packet::Pubcomp(_) => {}
             Packet::Pubrel(packet_id) => self.pubrel(packet_id)?,
-            Packet::Subscribe { packet_id, identifier, filters } => self.subscribe(packet_id, identifier, &filters),
-            Packet::Unsubscribe { packet_id, filters } => self.unsubscribe(packet_id, &filters),
+            Packet::Subscribe { packet_id, identifier, filters } => self.subscribe(packet_id, identifier, &filters)?,
+            Packet::Unsubscribe { packet_id, filters } => self.unsubscribe(packet_id, &filters)?,
             // Not held back: it says that this server is there, not that a disk is quick.
             Packet::Pingreq => write::pingresp(&mut self.output),
             Packet::Disconnect { code, expiry_s } => return Err(self.disconnect(code, expiry_s)),
@@ -51,14 +51,21 @@ impl Connection {
         Ok(())
     }
 
-    fn answer(&mut self, ticket: Ticket, head: u8, packet_id: u16, codes: &[u8]) {
+    fn answer(&mut self, ticket: Ticket, head: u8, packet_id: u16, codes: &[u8]) -> Result<(), End> {
         let mut packet = Vec::new();
         write::suback(&mut packet, self.client.version, head, packet_id, codes);
+        if packet.len() > self.packet_max as usize {
+            return Err(End::CloseAfterwards(reason::PACKET_TOO_LARGE));
+        }
         self.held += 1;
         self.pending.push_back(Pending { ticket, answer: Answer::Packet(packet.into()), message: None });
+        Ok(())
     }
 
-    fn subscribe(&mut self, packet_id: u16, identifier: Option<u32>, filters: &[(&str, u8)]) {
+    fn subscribe(&mut self, packet_id: u16, identifier: Option<u32>, filters: &[(&str, u8)]) -> Result<(), End> {
+        // What this client published before, as far as it is durable, is none of the new
+        // subscription's, or of the retained messages that it finds.
+        self.release();
         let mut last = 0;
         let mut codes = Vec::with_capacity(filters.len());
         for (filter, options) in filters {
@@ -71,7 +78,7 @@ impl Connection {
                 Err(code) => code,
             });
         }
-        self.answer(last, write::SUBACK, packet_id, &codes);
+        self.answer(last, write::SUBACK, packet_id, &codes)
     }
 
     fn subscribe_one(&mut self, filter: &str, options: u8, identifier: Option<u32>) -> Result<Ticket, u8> {
@@ -107,7 +114,9 @@ impl Connection {
         Ok(ticket)
     }
 
-    fn unsubscribe(&mut self, packet_id: u16, filters: &[&str]) {
+    fn unsubscribe(&mut self, packet_id: u16, filters: &[&str]) -> Result<(), End> {
+        // What was published before is still for it.
+        self.release();
         let mut last = 0;
         let mut codes = Vec::with_capacity(filters.len());
         for filter in filters {
@@ -125,7 +134,7 @@ impl Connection {
                 false => reason::TOPIC_FILTER_INVALID,
             });
         }
-        self.answer(last, write::UNSUBACK, packet_id, &codes);
+        self.answer(last, write::UNSUBACK, packet_id, &codes)
     }
 
     fn disconnect(&mut self, code: u8, expiry_s: Option<u32>) -> End {

@@ -41,9 +41,12 @@ pub(crate) async fn serve(mut stream: TcpStream, inner: Arc<Inner>, full: bool) 
     };
     let Ok(Ok(Some(body))) = first else { return };
     let version = connect::version_of(&body);
+    let mut packet_max = u32::MAX;
     let taken = match connect::read(&body) {
-        Ok(_) if full => Err(reason::QUOTA_EXCEEDED),
-        Ok(connect) => welcome(&inner, connect, input).await,
+        Ok(connect) => {
+            packet_max = connect.packet_max;
+            if full { Err(reason::QUOTA_EXCEEDED) } else { welcome(&inner, connect, input).await }
+        }
         Err(violation) => {
             tracing::debug!(%violation, "a client is turned away");
             count(&inner.counters.violations, 1);
@@ -58,6 +61,9 @@ pub(crate) async fn serve(mut stream: TcpStream, inner: Arc<Inner>, full: bool) 
         Err(code) => {
             let mut answer = Vec::new();
             write::turn_away(&mut answer, version, code);
+            if answer.len() > packet_max as usize {
+                answer.clear();
+            }
             close(&mut stream, &answer).await;
         }
     }
@@ -97,9 +103,18 @@ async fn welcome(inner: &Arc<Inner>, connect: Connect, input: BytesMut) -> Resul
     }
     let client_id = assigned.clone().unwrap_or_else(|| connect.client_id.clone());
     let id = inner.next_connection.fetch_add(1, Ordering::Relaxed);
+    let welcome = |present| {
+        let mut connack = Vec::new();
+        write::welcome(&mut connack, version, present, inner.config.max_packet, assigned.as_deref());
+        connack
+    };
+    // What is offered must be said, or the client could not keep to it; a client that has no
+    // room for that cannot be served. Every other answer to it but SUBACK is shorter.
+    if welcome(false).len() > connect.packet_max as usize {
+        return Err(reason::PACKET_TOO_LARGE);
+    }
     let attached = inner.attach(&connect, &client_id, id).await.map_err(|refusal| refusal.connect_code())?;
-    let mut connack = Vec::new();
-    write::welcome(&mut connack, version, attached.present, inner.config.max_packet, assigned.as_deref());
+    let connack = welcome(attached.present);
     let answer = Answer::Packet(connack.into());
     let connection = Connection {
         client: Client { client_id, session: attached.session.number, version, connection: id, memory: Mutex::new(None) },

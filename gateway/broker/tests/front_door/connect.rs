@@ -59,8 +59,11 @@ fn a_connect_that_breaks_the_layout_is_turned_away() {
     // MQTT 3.1.1 has few words.
     let v3 = |flags: u8, rest: &[u8]| answer(&door, 0x10, &[&header("MQTT", 4, flags)[..], rest].concat());
     assert_eq!(v3(0, &string("")), Some(vec![0, 2]), "no identifier and no clean session");
-    assert_eq!(v3(2 | 0x40, &[string("x"), string("p")].concat()), Some(vec![0, 3]), "a password without a user");
-    assert_eq!(v3(3, &string("x")), Some(vec![0, 3]), "the reserved flag");
+    // MQTT-3.1.4-1: closed without a CONNACK.
+    assert_eq!(v3(2 | 0x40, &[string("x"), string("p")].concat()), None, "a password without a user");
+    assert_eq!(v3(3, &string("x")), None, "the reserved flag");
+    assert_eq!(v3(2, &[0, 2, 0xc3, 0x28]), None, "no UTF-8");
+    assert_eq!(v3(2 | 4, &[string("x"), string("a/#"), string("")].concat()), None, "a will's topic");
     assert_eq!(answer(&door, 0x11, &[header("MQTT", 4, 2), string("x")].concat()), None, "reserved flags of the packet");
     assert_eq!(door.broker.stats().sessions, 0);
 }
@@ -277,4 +280,41 @@ fn an_expiry_of_zero_ends_the_session_with_its_connection() {
     let mut wire = Wire::clean(door.at, V5, "f");
     wire.send(&packet(DISCONNECT, &[vec![0], block(V5, &expiry(60))].concat()));
     wire.expect_end(0x82);
+}
+
+#[test]
+fn no_answer_is_larger_than_the_client_takes() {
+    let door = Door::open();
+    let at_most = |bytes: u8| Connect { properties: vec![0x27, 0, 0, 0, bytes], ..Connect::of(V5) };
+    let (mut wire, answer) = Wire::with(door.at, &at_most(17));
+    assert_eq!(answer, (false, 0x95), "what is offered does not fit");
+    assert_eq!(wire.next(), Seen::Closed);
+    let mut wire = Wire::open(door.at, V5);
+    wire.send(&at_most(4).bytes());
+    assert_eq!(wire.next(), Seen::Closed, "nor does any word");
+    let (mut wire, answer) = Wire::with(door.at, &at_most(18));
+    assert_eq!(answer, (false, 0));
+    assert_eq!(wire.subscribe(&[("a", 0); 13]), [0; 13]);
+    let filters: Vec<u8> = [string("a"), vec![0]].concat().repeat(14);
+    wire.send(&packet(0x82, &[vec![0, 1, 0], filters].concat()));
+    wire.expect_end(0x95);
+    assert_eq!(door.broker.stats().sessions, 0);
+}
+
+#[test]
+fn what_a_client_said_before_another_connection_replaced_it_counts() {
+    let door = Door::open();
+    let mut watcher = Wire::clean(door.at, V5, "watcher");
+    watcher.subscribe(&[("#", 1)]);
+    for n in 0..200 {
+        let version = BOTH[n % 2];
+        let will = Some(Will::of("w", "left in order, so never published"));
+        let (mut wire, _) = Wire::with(door.at, &Connect { id: "restless", will, ..Connect::of(version) });
+        wire.publish(Publish::of("t", &n.to_string()));
+        wire.send(&[0xe0, 0]);
+        // At once, as a script that calls a client program for each reading does.
+        Wire::clean(door.at, version, "restless").leave();
+        assert_eq!(watcher.message().brief(), ("t", &*n.to_string(), 0, false));
+    }
+    watcher.expect_quiet();
 }

@@ -83,9 +83,9 @@ fn what_is_no_valid_subscribe_ends_the_connection() {
             (wrong(0xa2, vec![]), 0x82),
             (wrong(0x80, [string("a"), vec![0]].concat()), 0x81),
             (wrong(0xa0, string("a")), 0x81),
-            (wrong(0x82, [string("a"), vec![3]].concat()), 0x81),
+            (wrong(0x82, [string("a"), vec![3]].concat()), 0x82),
             (wrong(0x82, [string("a"), vec![0x40]].concat()), 0x81),
-            (wrong(0x82, [string("a"), vec![0x30]].concat()), 0x81),
+            (wrong(0x82, [string("a"), vec![0x30]].concat()), 0x82),
             (wrong(0x82, string("a")), 0x81),
             (wrong(0x82, [string("a\0"), vec![0]].concat()), 0x81),
             (wrong(0xa2, string("a\0")), 0x81),
@@ -226,6 +226,21 @@ fn a_retained_message_greets_new_subscribers_until_it_is_cleared() {
         late.expect_quiet();
         set(&mut writer, retain("r/b", ""));
         assert_eq!(door.broker.stats().retained, 0);
+    }
+}
+
+#[test]
+fn what_a_client_published_before_it_subscribed_is_not_news_to_it() {
+    let door = Door::open();
+    for version in BOTH {
+        let mut wire = Wire::clean(door.at, version, "both");
+        // In one go, and at QoS 0: nothing is waited for in between.
+        let mut bytes = Publish { retain: true, ..Publish::of("kept", "1") }.bytes(version);
+        bytes.extend(Publish::of("passing", "2").bytes(version));
+        wire.send(&bytes);
+        assert_eq!(wire.subscribe(&[("kept", 0), ("passing", 0)]), [0, 0]);
+        assert_eq!(wire.message().brief(), ("kept", "1", 0, true));
+        wire.expect_quiet();
     }
 }
 
