@@ -31,9 +31,16 @@ pub enum Kind {
     Saturation,
     /// A machine's channels, one or together, far from what is usual.
     Group,
+    /// Unlike anything that the series showed before.
+    Novelty,
 }
 
 impl Kind {
+    /// Whether a configured limit says it, not what was learnt.
+    pub fn is_limit(self) -> bool {
+        matches!(self, Kind::HighHigh | Kind::High | Kind::Low | Kind::LowLow)
+    }
+
     /// Its name in topics and alerts.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,6 +57,7 @@ impl Kind {
             Kind::Noise => "noise",
             Kind::Saturation => "saturation",
             Kind::Group => "group",
+            Kind::Novelty => "novelty",
         }
     }
 }

@@ -126,6 +126,12 @@ pub struct Group {
     below: u8,
     /// Rows since it was raised; 0: it is not active.
     active: u16,
+    /// Score of the last row, in times what raises.
+    #[serde(default)]
+    score: f64,
+    /// Most channels that were measured at once.
+    #[serde(default)]
+    fitted: u16,
 }
 
 impl Group {
@@ -158,6 +164,11 @@ impl Group {
         self.active > 0
     }
 
+    /// How unusual the last row was, in times what raises.
+    pub fn score(&self) -> f64 {
+        self.score
+    }
+
     /// A row was complete: judges it, then learns from it.
     fn judge(&mut self, time_ms: i64) -> Option<Change> {
         let count = self.channels.len();
@@ -176,14 +187,15 @@ impl Group {
         }
         let mut seen =
             Seen { time_ms, deviation: &deviation[..count], sigma: &sigma[..count], largest, distance: None, score: 0.0, together: false };
-        self.score(&mut seen);
+        self.rate(&mut seen);
+        self.score = seen.score.min(SCORE_MAX);
         let change = self.follow(&seen);
         self.learn(&seen);
         change
     }
 
     /// How unusual the row is; records grow while they are learnt.
-    fn score(&mut self, seen: &mut Seen<'_>) {
+    fn rate(&mut self, seen: &mut Seen<'_>) {
         let mut alone: f64 = 0.0;
         let mut fitting = 0;
         for (channel, deviation) in self.channels.iter_mut().zip(seen.deviation) {
@@ -193,11 +205,15 @@ impl Group {
             } else if channel.fits() && channel.missed == 0 {
                 channel.record = channel.record.max(size);
             }
-            fitting += usize::from(channel.fits());
+            fitting += u16::from(channel.fits());
         }
         seen.score = alone / TIMES;
         if fitting < 2 {
             return;
+        }
+        // With a channel more, distances are larger: what is usual is learnt anew.
+        if fitting > self.fitted {
+            (self.fitted, self.settled) = (fitting, 0);
         }
         let distance = self.factor(seen.sigma).distance(seen.deviation);
         if self.settled < WARM - FIT {
@@ -286,7 +302,7 @@ impl Group {
             *channel = Channel { value: channel.value, missed: channel.missed, ..Channel::default() };
         }
         self.covariance.fill(0.0);
-        (self.record_t, self.worst_t, self.settled, self.peak) = (0.0, 0.0, 0, 0.0);
+        (self.record_t, self.worst_t, self.settled, self.peak, self.fitted) = (0.0, 0.0, 0, 0.0, 0);
     }
 
     fn learn(&mut self, seen: &Seen<'_>) {

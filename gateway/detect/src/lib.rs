@@ -14,6 +14,7 @@
 //! | `flatline.rs` | a value that no longer moves |
 //! | `silence.rs` | readings that no longer come |
 //! | [`novelty`] | how new a reading is to its series, as one score |
+//! | `novel.rs` | that score as a detector of a series |
 //! | [`group`] | a machine's channels together; `group/`: rows, algebra, sentences |
 //! | `tail.rs`, `regular.rs` | how rare a size is; events that come at regular intervals |
 //! | `logarithm.rs` | ln, the same on every platform |
@@ -40,6 +41,7 @@ mod limit;
 pub mod limits;
 mod logarithm;
 mod noise;
+mod novel;
 pub mod novelty;
 pub mod pattern;
 mod rate;

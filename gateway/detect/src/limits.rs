@@ -27,8 +27,8 @@ pub const SCORE_MAX: f64 = 1e9;
 /// been set back: fewer could be a sensor's late batch.
 pub const LATE_READINGS_MAX: u8 = 16;
 
-/// Bytes of one series' state, heap included: 100,000 series (the default bound) stay below 125 MB.
-pub const STATE_BYTES_MAX: usize = 1280;
+/// Bytes of one series' state, heap included: 100,000 series (the default bound) stay below 200 MB.
+pub const STATE_BYTES_MAX: usize = 2048;
 
 /// The largest value that means and mean squares take as it is: its square stays finite.
 pub const DEPARTURE_VALUE_MAX: f64 = 1e150;

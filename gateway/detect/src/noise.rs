@@ -59,6 +59,12 @@ impl Noise {
         }
     }
 
+    /// Whether a rough time goes on, told or not.
+    #[inline]
+    pub(crate) fn is_out(&self) -> bool {
+        self.chart.is_out()
+    }
+
     /// The series is elsewhere: the step that led there is none of its noise.
     pub(crate) fn skip(&mut self, value: f64) {
         self.last = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);

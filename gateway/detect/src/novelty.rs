@@ -116,6 +116,11 @@ impl Novelty {
         self.tell(surprise.min(SCORE_MAX))
     }
 
+    /// Where the series usually is.
+    pub fn usual(&self) -> f64 {
+        self.usual.mean
+    }
+
     fn views(&self, value: f64, step: f64) -> [f64; VIEWS] {
         let floor = floor(self.usual.mean);
         let rough = (self.rough + floor * floor) / (self.rough_usual + floor * floor);

@@ -76,6 +76,12 @@ impl Spike {
         self.step.sigma()
     }
 
+    /// Whether a spike goes on, told or not.
+    #[inline]
+    pub(crate) fn is_out(&self) -> bool {
+        self.out > 0
+    }
+
     /// Judges one value, then learns from it. With `mute` nothing new is raised: a configured
     /// limit already speaks of it.
     #[inline]

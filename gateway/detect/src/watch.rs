@@ -11,6 +11,7 @@ use crate::flatline::Flatline;
 use crate::limit::Limits;
 use crate::limits::{LATE_READINGS_MAX, UNIT_BYTES_MAX};
 use crate::noise::Noise;
+use crate::novel::Novel;
 use crate::rate::Rate;
 use crate::saturation::Saturation;
 use crate::settings::Settings;
@@ -38,6 +39,8 @@ pub struct Watch {
     last: Option<(i64, f64)>,
     /// Readings in a row that were older.
     late: u8,
+    #[serde(default)]
+    novel: Novel,
 }
 
 impl Watch {
@@ -49,6 +52,7 @@ impl Watch {
         if !value.is_finite() {
             return;
         }
+        self.novel.skip();
         self.silence.observe(clock_ms, time_ms, value, out);
         if self.last.is_some_and(|(last, _)| time_ms < last) && !self.rewinds(time_ms) {
             if let Some(limits) = &mut self.limits {
@@ -85,6 +89,18 @@ impl Watch {
         }
         self.saturation.observe(time_ms, value, unit, limited, out);
         self.flatline.observe(time_ms, value, unit, out);
+        let mute = limited || self.is_told();
+        self.novel.observe(time_ms, value, unit, mute, out);
+    }
+
+    /// How new the last reading was to the series, in powers of ten; 0 for nothing new.
+    pub fn novelty(&self) -> f64 {
+        self.novel.score()
+    }
+
+    /// Whether a detector of its own kind of trouble sees some now.
+    fn is_told(&self) -> bool {
+        self.spike.is_out() || self.rate.is_active() || self.shift.is_out() || self.drift.is_out() || self.noise.is_out()
     }
 
     /// The logged clock at which [`Watch::tick`] has something to do. It changes with every

@@ -9,6 +9,7 @@
 //! - an entry is changed only by readings of its own boot, and never once sealed.
 
 use crate::error::Error;
+use crate::machine::Machines;
 use crate::outbox::{Before, BootPart, EntryName, Ledger, Sealed};
 use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, Readings, Record, Refusal};
 use crate::session::Sessions;
@@ -21,7 +22,7 @@ use telemetry::aggregate::Aggregate;
 use telemetry::window;
 
 /// Raised whenever the same records would fold to something else.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// What of the configuration the fold depends on; each boot record carries it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -100,6 +101,8 @@ pub struct Fold {
     pub(crate) kept_ms: Vec<i64>,
     /// By number.
     pub series: Vec<Series>,
+    /// Series watched together.
+    pub machines: Machines,
     /// Boots, oldest first; the last one lives.
     pub boots: Vec<BootPart>,
     /// Durable MQTT sessions.
@@ -123,6 +126,13 @@ pub struct Fold {
     pub(crate) ordinal: u32,
     /// The logged clock before the record under way.
     pub(crate) before_ms: i64,
+}
+
+impl Series {
+    /// How new its last reading was to it, in powers of ten; 0 for nothing new.
+    pub fn novelty(&self) -> f64 {
+        self.watch.novelty()
+    }
 }
 
 impl Fold {
@@ -223,6 +233,12 @@ impl Fold {
         for series in &mut self.series {
             series.watch.reconfigure(detection, &series.name, series.unit.as_deref());
         }
+        // A snapshot of an older program knows none.
+        if self.machines.all.is_empty() {
+            for (number, series) in self.series.iter().enumerate() {
+                self.machines.join(number as u32, &series.name);
+            }
+        }
         self.boots.push(BootPart {
             boot,
             parent,
@@ -278,6 +294,9 @@ impl Fold {
             self.series.push(fresh(name, unit, &self.config.detection));
         } else if let Some(place) = self.series.get_mut(index) {
             *place = fresh(name, unit, &self.config.detection);
+        }
+        if let Some((machine, finding)) = self.machines.join(number, name) {
+            self.raise_machine(machine, finding);
         }
     }
 
@@ -346,6 +365,9 @@ impl Fold {
         if !self.findings.is_empty() {
             self.raise(number);
         }
+        if let Some((machine, finding)) = self.machines.observe(number, time_ms, value, &self.series) {
+            self.raise_machine(machine, finding);
+        }
     }
 
     /// Seals and raises what is due at the clock, in order of its due time.
@@ -398,30 +420,42 @@ impl Fold {
 
     fn raise(&mut self, number: u32) {
         let series = &self.series[number as usize];
+        let (name, unit, leaves) = (series.name.clone(), series.unit.clone(), series.leaves);
+        let mut findings = std::mem::take(&mut self.findings);
+        for finding in findings.drain(..) {
+            self.alert(name.clone(), unit.clone(), leaves, finding);
+        }
+        self.findings = findings;
+    }
+
+    /// A finding becomes an alert; what leaves the site waits for the cloud.
+    pub(crate) fn alert(&mut self, series: String, unit: Option<String>, leaves: bool, finding: Finding) {
+        // What the detectors of an older program said was told by it; limits mean the same in all.
+        if self.config.fold_version < FOLD_VERSION && !finding.kind.is_limit() {
+            return;
+        }
         let Some(part) = self.boots.last_mut() else { return };
-        for finding in self.findings.drain(..) {
-            let alert = AlertBody {
-                boot: part.boot,
-                seq: self.lsn - part.base,
-                ordinal: self.ordinal,
-                series: series.name.clone(),
-                severity: finding.severity as u8,
-                kind: finding.kind.as_str().to_owned(),
-                state: finding.state as u8,
-                time_ms: finding.time_ms,
-                value: finding.value,
-                limit: finding.limit,
-                unit: series.unit.clone(),
-                message: finding.message,
-                score: finding.score,
-                baseline: finding.baseline,
-                alarm: None,
-            };
-            self.ordinal += 1;
-            self.fresh.push((self.lsn, alert.clone()));
-            if series.leaves {
-                part.alerts.push_back((alert, Before { readings: part.readings, clock_ms: self.before_ms }));
-            }
+        let alert = AlertBody {
+            boot: part.boot,
+            seq: self.lsn - part.base,
+            ordinal: self.ordinal,
+            series,
+            severity: finding.severity as u8,
+            kind: finding.kind.as_str().to_owned(),
+            state: finding.state as u8,
+            time_ms: finding.time_ms,
+            value: finding.value,
+            limit: finding.limit,
+            unit,
+            message: finding.message,
+            score: finding.score,
+            baseline: finding.baseline,
+            alarm: None,
+        };
+        self.ordinal += 1;
+        self.fresh.push((self.lsn, alert.clone()));
+        if leaves {
+            part.alerts.push_back((alert, Before { readings: part.readings, clock_ms: self.before_ms }));
         }
     }
 

@@ -11,6 +11,8 @@
 //! | [`record`] | all that can happen to a gateway or to the cloud, as bytes in the log |
 //! | [`fold`] | committed record → windows, detectors, alerts, ledger |
 //! | [`frame`] | a committed frame folded, minding what is missing before it |
+//! | [`machine`] | series under one prefix, watched together |
+//! | [`rehearse`] | recorded readings through the fold, without a log |
 //! | [`outbox`] | sealed entries and alerts that the cloud may not have yet |
 //! | [`alert`] | an alert as topic and JSON, the same at gateway and cloud |
 //! | [`session`] | MQTT sessions as the log knows them, with their redelivery memory |
@@ -23,8 +25,10 @@ pub mod fold;
 pub mod frame;
 pub mod join;
 pub mod limits;
+pub mod machine;
 pub mod outbox;
 pub mod record;
+pub mod rehearse;
 pub mod session;
 pub mod snapshot;
 pub mod uplink;

@@ -7,6 +7,7 @@
 use crate::error::Error;
 use crate::fold::{Fold, FoldConfig, Open, Series};
 use crate::limits::SNAPSHOT_BYTES_MAX;
+use crate::machine::{Machine, Machines};
 use crate::outbox::{Before, BootPart, EntryName, Sealed};
 use crate::session::Sessions;
 use detect::Watch;
@@ -37,6 +38,9 @@ struct Saved {
     shown: u64,
     fresh: Vec<(u64, AlertBody)>,
     open: SavedEntries,
+    /// Since fold version 2.
+    #[serde(default)]
+    machines: Vec<Machine>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,6 +138,7 @@ impl Fold {
             shown: self.shown,
             fresh: self.fresh.clone(),
             open: SavedEntries::of(open.map(|o| (o.name, o.version, o.before, o.birth_ms, o.change_ms, &o.aggregate))),
+            machines: self.machines.all.clone(),
         };
         pack::compress(&cbor::to_vec(&saved))
     }
@@ -196,6 +201,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         quarantined: saved.quarantined,
         shown: saved.shown,
         fresh: saved.fresh,
+        machines: Machines::restore(saved.machines),
         ..Fold::default()
     };
     for b in saved.boots {

@@ -1,0 +1,153 @@
+//! Machines: series under one prefix, watched together by [`detect::Group`].
+//!
+//! A series' machine is its name without the last level; series of one level are a machine of
+//! their own, called [`TOP`]. More than [`detect::limits::GROUP_CHANNELS_MAX`] series under one
+//! prefix are a list and no machine: its channels have nothing in common but their place, and
+//! what it costs would grow with the square of their number.
+//!
+//! An alert of a machine is one of the series that is called like the prefix, of kind `group`.
+
+#[cfg(test)]
+mod tests;
+
+use crate::fold::{Fold, Series};
+use detect::{Finding, Group, Kind, Severity, State};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// The machine of series that have no prefix.
+pub const TOP: &str = "machine";
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The prefix of its series.
+    pub name: String,
+    /// Numbers of its series, in the order of their channels; none for a list.
+    pub(crate) members: Vec<u32>,
+    /// Its detector.
+    pub group: Group,
+    /// There were too many series: it is no machine any more.
+    list: bool,
+}
+
+/// All machines of a gateway.
+#[derive(Debug, Clone, Default)]
+pub struct Machines {
+    pub(crate) all: Vec<Machine>,
+    /// By series: machine and channel.
+    places: Vec<Option<(u32, u16)>>,
+    by_name: HashMap<String, u32>,
+}
+
+impl Machines {
+    /// From what a snapshot holds.
+    pub(crate) fn restore(all: Vec<Machine>) -> Self {
+        let mut machines = Self { all, ..Self::default() };
+        for (at, machine) in machines.all.iter().enumerate() {
+            machines.by_name.insert(machine.name.clone(), at as u32);
+            for (channel, &number) in machine.members.iter().enumerate() {
+                place(&mut machines.places, number, Some((at as u32, channel as u16)));
+            }
+        }
+        machines
+    }
+
+    /// The machine that a series is part of.
+    pub fn of(&self, number: u32) -> Option<&Machine> {
+        let (machine, _) = self.places.get(number as usize).copied().flatten()?;
+        self.all.get(machine as usize)
+    }
+
+    /// A series was defined. What that ends is returned: the machine's number and what to say.
+    pub(crate) fn join(&mut self, number: u32, series: &str) -> Option<(u32, Finding)> {
+        if series.is_empty() || self.of(number).is_some() {
+            return None;
+        }
+        let name = series.rsplit_once('/').map_or(TOP, |(prefix, _)| prefix);
+        let name = if name.is_empty() { TOP } else { name };
+        let at = match self.by_name.get(name) {
+            Some(at) => *at,
+            None => {
+                let at = self.all.len() as u32;
+                self.all.push(Machine { name: name.to_owned(), members: Vec::new(), group: Group::default(), list: false });
+                self.by_name.insert(name.to_owned(), at);
+                at
+            }
+        };
+        let machine = &mut self.all[at as usize];
+        if machine.list {
+            return None;
+        }
+        if let Some(channel) = machine.group.join() {
+            machine.members.push(number);
+            place(&mut self.places, number, Some((at, channel)));
+            return None;
+        }
+        machine.list = true;
+        for number in std::mem::take(&mut machine.members) {
+            place(&mut self.places, number, None);
+        }
+        let group = std::mem::take(&mut machine.group);
+        group.is_active().then(|| (at, ended()))
+    }
+
+    /// A reading of a series: what its machine says.
+    #[inline]
+    pub(crate) fn observe(&mut self, number: u32, time_ms: i64, value: f64, series: &[Series]) -> Option<(u32, Finding)> {
+        let (at, channel) = self.places.get(number as usize).copied().flatten()?;
+        let machine = &mut self.all[at as usize];
+        // One channel alone is its own series' business.
+        if machine.members.len() < 2 {
+            return None;
+        }
+        let change = machine.group.observe(channel, time_ms, value)?;
+        let members = &machine.members;
+        let finding = change.finding(|channel| {
+            let series = members.get(usize::from(channel)).and_then(|number| series.get(*number as usize));
+            series.map_or(("", None), |series| (last_level(&series.name), series.unit.as_deref()))
+        });
+        Some((at, finding))
+    }
+}
+
+fn place(places: &mut Vec<Option<(u32, u16)>>, number: u32, at: Option<(u32, u16)>) {
+    let index = number as usize;
+    if places.len() <= index {
+        places.resize(index + 1, None);
+    }
+    places[index] = at;
+}
+
+fn last_level(series: &str) -> &str {
+    series.rsplit('/').next().unwrap_or(series)
+}
+
+#[cold]
+fn ended() -> Finding {
+    Finding {
+        kind: Kind::Group,
+        severity: Severity::Warning,
+        state: State::Cleared,
+        time_ms: 0,
+        value: 0.0,
+        limit: None,
+        score: None,
+        baseline: None,
+        message: format!("more than {} series share this prefix: a list, not a machine", detect::limits::GROUP_CHANNELS_MAX),
+    }
+}
+
+impl Fold {
+    /// A machine spoke. It leaves the site only if all of its series do.
+    #[cold]
+    pub(crate) fn raise_machine(&mut self, at: u32, mut finding: Finding) {
+        let Some(machine) = self.machines.all.get(at as usize) else { return };
+        if finding.time_ms == 0 {
+            finding.time_ms = self.clock_ms;
+        }
+        let leaves = machine.members.iter().all(|number| self.series.get(*number as usize).is_some_and(|series| series.leaves));
+        let name = machine.name.clone();
+        self.alert(name, None, leaves, finding);
+    }
+}
