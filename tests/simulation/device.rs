@@ -1,7 +1,7 @@
 //! A gateway's shell around the real fold and uplink: what `edge::core` and `edge::intake` do
 //! with threads and sockets, in one thread. Every record, snapshot and message is the real one.
 
-use crate::disk::{Disk, Fact, Frame};
+use crate::disk::{Disk, Fact, Frame, Snapshot};
 use crate::mutation::Mutation;
 use crate::network::{Link, State};
 use crate::oracle::Oracle;
@@ -15,11 +15,14 @@ use schemas::message::{Ack, Delta, Receipt};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// True time at which worlds begin, ms since the Unix epoch.
 pub const EPOCH_MS: i64 = 1_700_000_000_000;
 /// Readings further ahead of the gateway's clock are stamped with their arrival (contract §3).
 const FUTURE_MS_MAX: i64 = 5 * 60_000;
+/// Entries of a page: few, so that pages are many.
+const PAGE_ENTRIES: usize = 3;
 /// Series names that sensors use; all gateways share them.
 pub const SERIES: [&str; 4] = ["line/a", "line/b", "line/c", "line/d"];
 
@@ -226,9 +229,11 @@ impl Device {
     fn recover(&self, ctx: &Ctx) -> Result<Fold, String> {
         let snapshot = self.disk.snapshots.last().filter(|_| ctx.mutation != Mutation::SnapshotMissing);
         let mut fold = match snapshot {
-            Some((_, bytes)) => Fold::restore(bytes).map_err(|error| format!("a snapshot is not read back: {error}"))?,
+            Some(saved) => Fold::restore(&saved.state).map_err(|error| format!("a snapshot is not read back: {error}"))?,
             None => Fold::default(),
         };
+        fold.shelf.set_page_entries(PAGE_ENTRIES);
+        fold.shelf.keep_in(Arc::new(self.disk.pages.clone()));
         if ctx.mutation == Mutation::SnapshotTooEarly && snapshot.is_some() {
             fold.lsn = fold.lsn.saturating_sub(4);
         }
@@ -296,7 +301,9 @@ impl Device {
         format!("{:?}", process.uplink).hash(hasher);
         for part in &process.fold.boots {
             (part.boot, part.applied, part.readings_applied, part.alerts.len()).hash(hasher);
-            part.entries.iter().for_each(|(name, sealed)| (name, sealed.version, sealed.held_by).hash(hasher));
+            part.entries.young().for_each(|(name, sealed)| (name, sealed.version).hash(hasher));
+            part.entries.pages().iter().for_each(|page| (page.id, page.born, page.version).hash(hasher));
+            part.entries.held_names().hash(hasher);
         }
     }
 
@@ -506,10 +513,16 @@ impl Device {
     }
 
     pub fn save(&mut self) {
-        let Some(process) = &self.process else { return };
-        let lsn = process.fold.lsn;
-        if lsn > 0 && lsn <= self.disk.end && self.disk.snapshots.last().is_none_or(|(at, _)| *at < lsn) {
-            self.disk.snapshots.push((lsn, Rc::new(process.fold.save())));
+        let Some(process) = &mut self.process else { return };
+        let fold = &mut process.fold;
+        let lsn = fold.lsn;
+        if lsn > 0 && lsn <= self.disk.end && self.disk.snapshots.last().is_none_or(|s| s.lsn < lsn) {
+            let pages: Vec<(u64, Arc<[u8]>)> = fold.shelf.in_memory().map(|(id, bytes)| (id, bytes.clone())).collect();
+            pages.iter().for_each(|(id, _)| fold.shelf.release(*id));
+            self.disk.pages.0.extend(pages);
+            self.disk.snapshots.push(Snapshot { lsn, state: Rc::new(fold.save()), pages: Rc::new(fold.pages()) });
+            self.disk.tidy();
+            fold.shelf.keep_in(Arc::new(self.disk.pages.clone()));
         }
     }
 

@@ -2,8 +2,28 @@
 //! restored from a backup, damaged, or cut behind a snapshot. The real journal on its lying
 //! disk runs in `real_log.rs`; this one is for speed.
 
+use replica::outbox::Pages;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
+
+/// Pages by number. Shared by nobody: what a process holds of its disk it holds as of a moment.
+#[derive(Debug, Clone, Default)]
+pub struct Kept(pub BTreeMap<u64, Arc<[u8]>>);
+
+impl Pages for Kept {
+    fn read(&self, id: u64) -> Option<Arc<[u8]>> {
+        self.0.get(&id).cloned()
+    }
+}
+
+/// The state as of a record, and the pages that it names.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub lsn: u64,
+    pub state: Rc<Vec<u8>>,
+    pub pages: Rc<Vec<u64>>,
+}
 
 /// A reading in the log, as the oracle knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +62,9 @@ pub struct Disk {
     pub end: u64,
     pub marks: [u64; 4],
     /// Oldest first.
-    pub snapshots: Vec<(u64, Rc<Vec<u8>>)>,
+    pub snapshots: Vec<Snapshot>,
+    /// Those that a snapshot names.
+    pub pages: Kept,
     /// Boots whose records it holds, or held behind its snapshots, and up to which seq.
     pub lineage: BTreeMap<u64, u64>,
     /// It takes nothing more.
@@ -68,10 +90,16 @@ impl Disk {
         if self.snapshots.len() > keep {
             self.snapshots.drain(..self.snapshots.len() - keep);
         }
-        if let Some((lsn, _)) = self.snapshots.first() {
-            let lsn = *lsn;
+        if let Some(lsn) = self.snapshots.first().map(|s| s.lsn) {
             self.frames.retain(|frame| frame.last() > lsn);
         }
+        self.tidy();
+    }
+
+    /// Pages go that no snapshot names.
+    pub fn tidy(&mut self) {
+        let Self { snapshots, pages, .. } = self;
+        pages.0.retain(|id, _| snapshots.iter().any(|s| s.pages.binary_search(id).is_ok()));
     }
 
     /// Loses the frame at `index` if it lies in the middle; gives its records' facts.

@@ -6,9 +6,9 @@
 
 use crate::clock::wall_ms;
 use crate::intake::Intake;
-use crate::limits::SNAPSHOT_RECORDS;
 use crate::link::{Link, LinkEvent};
 use crate::status::Status;
+use crate::store::Snapshots;
 use broker::Broker;
 use journal::{Frame, Journal};
 use replica::alert::topic_and_json;
@@ -49,8 +49,8 @@ pub struct Core {
     pub gateway: String,
     /// Protocol and sockets to the cloud, unless the gateway stands alone.
     pub uplink: Option<(Uplink, Link)>,
-    /// Record of the last snapshot.
-    pub saved_lsn: u64,
+    /// When its state is saved.
+    pub snapshots: Snapshots,
     /// Due time for which a tick has been logged.
     pub ticked_ms: i64,
 }
@@ -72,7 +72,7 @@ impl Core {
                     // What else is already there goes in the same round.
                     while let Ok(event) = events.try_recv() {
                         if matches!(event, Event::Stop) {
-                            self.save();
+                            self.snapshots.save(&self.fold);
                             return Ok(());
                         }
                         self.take(event)?;
@@ -82,11 +82,12 @@ impl Core {
             }
             self.tick();
             self.speak();
-            if self.fold.lsn >= self.saved_lsn + SNAPSHOT_RECORDS {
-                self.save();
+            self.snapshots.settle(&mut self.fold);
+            if self.snapshots.is_due(&self.fold) {
+                self.snapshots.save(&self.fold);
             }
         }
-        self.save();
+        self.snapshots.save(&self.fold);
         Ok(())
     }
 
@@ -207,11 +208,6 @@ impl Core {
         let at = due.into_iter().chain(speak).min().unwrap_or(i64::MAX);
         // A due time that is already ticked comes with its frame; look again soon in any case.
         Duration::from_millis(at.saturating_sub(now_ms).clamp(1, 1_000) as u64)
-    }
-
-    fn save(&mut self) {
-        self.saved_lsn = self.fold.lsn;
-        self.journal.snapshot(self.fold.lsn, self.fold.save());
     }
 }
 

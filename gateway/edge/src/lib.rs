@@ -5,6 +5,7 @@
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`intake`] | PUBLISH → record; the acknowledgement waits for its commit |
 //! | [`core`] | committed record → fold → alerts, intervals |
+//! | [`store`] | the fold's pages that have left its memory |
 //! | [`ingest`] | readings from the plant's existing brokers |
 //! | [`link`] | the sockets to the cloud |
 //! | [`run`] | start, stop, and what connects the rooms |
@@ -22,6 +23,7 @@ pub mod limits;
 pub mod link;
 pub mod run;
 pub mod status;
+pub mod store;
 
 pub use config::Config;
 pub use run::{Error, run};

@@ -20,6 +20,17 @@ pub const EVENTS_MAX: usize = 256;
 /// A snapshot is written after this many records, so that a start replays no more, by and large.
 pub const SNAPSHOT_RECORDS: u64 = 400_000;
 
+/// Bytes of pages in memory, 15 for each sealed entry: beyond, a snapshot is written before its
+/// time, which moves them to the log's parts.
+pub const PAGES_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A snapshot is written after this part of the log's limit too, so that what lies behind it
+/// can go before room runs out.
+pub const SNAPSHOT_SHARE: u64 = 16;
+
+/// Least time between two snapshots that are written before their time.
+pub const SNAPSHOT_PAUSE: Duration = Duration::from_secs(2);
+
 /// Messages waiting for the uplink's sockets.
 pub const LINK_REQUESTS_MAX: usize = 1_024;
 

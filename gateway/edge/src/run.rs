@@ -8,6 +8,7 @@ use crate::ingest;
 use crate::intake::Intake;
 use crate::limits::EVENTS_MAX;
 use crate::link::Link;
+use crate::store::{Snapshots, Store};
 use broker::{Broker, StoredSession, Version};
 use journal::disk::RealDisk;
 use journal::{Options, RunState, Tuning};
@@ -77,6 +78,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         }),
         None => Fold::default(),
     };
+    fold.shelf.keep_in(Arc::new(Store(opened.parts())));
     let saved_lsn = fold.lsn;
     let mut failed = None;
     opened.replay(fold.lsn, &mut |frame| match fold_frame(&mut fold, frame) {
@@ -157,7 +159,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         broker: broker.clone(),
         gateway: config.gateway.clone(),
         uplink,
-        saved_lsn,
+        snapshots: Snapshots::new(journal.clone(), saved_lsn),
         ticked_ms: 0,
     };
     let runtime = tokio::runtime::Handle::current();

@@ -3,7 +3,8 @@
 use crate::Lsn;
 use crate::format::{FRAME_HEADER, Frame, put_record};
 use crate::limits::{FRAME_BYTES_MAX, PAGE_BYTES, RECORD_BYTES_MAX};
-use crate::snapshot::{Desk, Saved};
+use crate::parts::Parts;
+use crate::snapshot::{Desk, Saved, State};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,8 +57,14 @@ pub struct Stats {
     pub syncs: u64,
     /// Segment files that hold records.
     pub segments: u64,
-    /// Bytes that they, the spare and the snapshots take.
+    /// Bytes that they, the spare, the snapshots and their parts take.
     pub used_bytes: u64,
+    /// Those of the parts among them: pages of snapshots.
+    pub parts_bytes: u64,
+    /// Those of the snapshots among them.
+    pub snapshots_bytes: u64,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
     /// Bytes that they may take.
     pub limit_bytes: u64,
     /// Oldest record kept.
@@ -141,6 +148,8 @@ pub(crate) struct Shared {
     pub snapshots: Mutex<Vec<Saved>>,
     /// Set when there is one more, for the writer to see what it may free.
     pub snapshots_changed: AtomicBool,
+    pub segment_bytes: u64,
+    pub parts: Arc<Parts>,
 }
 
 /// Ends the threads when the last handle goes.
@@ -222,7 +231,18 @@ impl Journal {
     /// Keeps the owner's state as of the durable record `at`; older log may go once the snapshot
     /// is durable too. Returns at once; a snapshot that was not begun yet gives way to this one.
     pub fn snapshot(&self, at: Lsn, bytes: Vec<u8>) {
-        self.owner.desk.put(at, bytes);
+        self.snapshot_with(at, bytes, Vec::new(), Vec::new());
+    }
+
+    /// The same for a state that names pages: `pages` are all their numbers, `new` those that
+    /// no part may have yet. They are kept as long as a snapshot that names them is.
+    pub fn snapshot_with(&self, at: Lsn, bytes: Vec<u8>, new: Vec<(u64, Arc<[u8]>)>, pages: Vec<u64>) {
+        self.owner.desk.put(State { at, bytes, new, pages });
+    }
+
+    /// The pages that snapshots name.
+    pub fn parts(&self) -> Arc<Parts> {
+        self.shared.parts.clone()
     }
 
     /// Records as of which there is a durable snapshot, newest first.
@@ -245,6 +265,9 @@ impl Journal {
             syncs: c.syncs.load(Ordering::Relaxed),
             segments: c.segments.load(Ordering::Relaxed),
             used_bytes: c.used_bytes.load(Ordering::Relaxed),
+            parts_bytes: self.shared.parts.bytes(),
+            snapshots_bytes: self.shared.snapshots.lock().iter().map(|s| s.bytes).sum(),
+            segment_bytes: self.shared.segment_bytes,
             limit_bytes: self.shared.limit_bytes,
             first: c.first.load(Ordering::Relaxed),
             durable: self.shared.horizon.borrow().durable,

@@ -17,6 +17,7 @@
 //! | [`opened`] | a log that is found: replay it, start it |
 //! | [`reader`] | reading beside a running process |
 //! | [`snapshot`] | the owner's state as of a record, atomically |
+//! | [`parts`] | pages of that state that never change, each written once |
 //! | [`lock`] | one owner of a data dir |
 //! | [`limits`], [`error`] | bounds with their reasons; what can go wrong |
 
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod lock;
 pub mod opened;
 pub mod pace;
+pub mod parts;
 pub mod reader;
 pub mod recovery;
 pub mod retention;
@@ -39,6 +41,7 @@ pub use append::{Append, Horizon, Journal, Refused, RunState, Stats};
 pub use error::Error;
 pub use format::Frame;
 pub use opened::{Opened, Options, Tuning, open, open_on};
+pub use parts::Parts;
 pub use reader::Reader;
 pub use recovery::{Gap, RecoveryReport};
 pub use segment::Segment;

@@ -7,6 +7,7 @@ use crate::error::{Error, at};
 use crate::format::Frame;
 use crate::limits::{QUEUE_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN, SEGMENTS_MIN};
 use crate::pace::Pace;
+use crate::parts::Parts;
 use crate::recovery::{Found, Gap, RecoveryReport, recover};
 use crate::segment::{self, Frames};
 use crate::snapshot;
@@ -55,6 +56,7 @@ pub struct Opened {
     options: Options,
     tuning: Tuning,
     found: Found,
+    parts: Arc<Parts>,
     lock: Arc<dyn Send + Sync>,
 }
 
@@ -78,6 +80,8 @@ pub fn open_on(disk: Arc<dyn Disk>, data_dir: &Path, options: Options, tuning: T
     let dir = data_dir.join("log");
     disk.create_dir(&dir).map_err(at(&dir))?;
     let mut found = recover(&*disk, &dir)?;
+    let named = found.snapshots.iter().flat_map(|saved| saved.parts.iter().copied()).collect();
+    let parts = Parts::open(disk.clone(), &dir, named)?;
     let largest = (options.limit_bytes / SEGMENTS_MIN).max(SEGMENT_BYTES_MIN);
     let segment_bytes = tuning.segment_bytes.clamp(SEGMENT_BYTES_MIN, largest);
     let queue_bytes_max = tuning.queue_bytes_max.min(segment_bytes as usize / 16);
@@ -88,6 +92,7 @@ pub fn open_on(disk: Arc<dyn Disk>, data_dir: &Path, options: Options, tuning: T
         options,
         tuning: Tuning { segment_bytes, queue_bytes_max, ..tuning },
         found,
+        parts: Arc::new(parts),
         lock: lock.into(),
     })
 }
@@ -117,6 +122,11 @@ impl Opened {
     pub fn snapshot_at_or_before(&self, lsn: Lsn) -> Option<(Lsn, Vec<u8>)> {
         let found = self.found.snapshots.iter().filter(|saved| saved.at <= lsn);
         found.into_iter().find_map(|saved| snapshot::read(&*self.disk, &self.dir, saved.at).map(|state| (saved.at, state)))
+    }
+
+    /// The pages that snapshots name.
+    pub fn parts(&self) -> Arc<Parts> {
+        self.parts.clone()
     }
 
     /// Calls `each` with every frame that has a record beyond `from`, in order, until it breaks
@@ -153,7 +163,7 @@ impl Opened {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(self, sink: Box<dyn FnMut(Frame) + Send>) -> Result<Journal, Error> {
-        let Self { disk, dir, options, tuning, found, lock, .. } = self;
+        let Self { disk, dir, options, tuning, found, parts, lock, .. } = self;
         let desk = Arc::new(snapshot::Desk::default());
         let shared = Arc::new(Shared {
             batch: Mutex::new(Batch::new(found.end + 1, found.marks)),
@@ -165,9 +175,12 @@ impl Opened {
             queue_bytes_max: tuning.queue_bytes_max,
             snapshots: Mutex::new(found.snapshots),
             snapshots_changed: AtomicBool::new(false),
+            segment_bytes: tuning.segment_bytes,
+            parts: parts.clone(),
         });
         let writer = Writer {
             shared: shared.clone(),
+            desk: desk.clone(),
             disk: disk.clone(),
             dir: dir.clone(),
             retain: options.retain,
@@ -188,7 +201,7 @@ impl Opened {
             "snapshots",
             Box::new(move || {
                 let _held = held;
-                snapshot::run(&*disk, &place, &slot, &weak);
+                snapshot::run(&*disk, &place, &slot, &parts, &weak);
             }),
         )?;
         let writing = spawn(

@@ -60,7 +60,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn saved(at: &[Lsn]) -> Vec<Saved> {
-        at.iter().map(|at| Saved { at: *at, bytes: 10 }).collect()
+        at.iter().map(|at| Saved { at: *at, bytes: 10, parts: vec![] }).collect()
     }
 
     #[test]

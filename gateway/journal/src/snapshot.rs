@@ -4,27 +4,32 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 8 | magic `TGSNAP\0\0` |
-//! | 8 | 4 | format version |
+//! | 8 | 4 | format version: 1 without parts, else 2 |
 //! | 12 | 4 | CRC-32C of all that follows |
 //! | 16 | 8 | the record's number |
-//! | 24 | 8 | length of the state in bytes |
-//! | 32 | … | the state |
+//! | 24 | 8 | length in bytes of all that follows |
+//! | 32 | 8, 8 each | version 2: how many parts the state needs, and their records |
+//! | … | … | the state |
 
 use crate::Lsn;
 use crate::append::Shared;
 use crate::disk::Disk;
 use crate::error::{Error, at};
-use crate::format::{VERSION, u32_at, u64_at};
+use crate::format::{u32_at, u64_at};
+use crate::parts::Parts;
 use crate::retention;
 use parking_lot::{Condvar, Mutex};
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 /// First bytes of a snapshot.
 pub const MAGIC: [u8; 8] = *b"TGSNAP\0\0";
-/// Bytes before the state.
+/// Newest version of a snapshot.
+pub const VERSION: u32 = 2;
+/// Bytes before what the length counts.
 pub const HEADER: usize = 32;
 /// Name of a snapshot while it is written.
 pub(crate) const TEMPORARY: &str = "snap.tmp";
@@ -36,6 +41,18 @@ pub struct Saved {
     pub at: Lsn,
     /// Bytes that it takes.
     pub bytes: u64,
+    /// Records of the parts that hold pages of it.
+    pub parts: Vec<Lsn>,
+}
+
+/// A state to be kept.
+pub(crate) struct State {
+    pub at: Lsn,
+    pub bytes: Vec<u8>,
+    /// Pages that no part may have yet.
+    pub new: Vec<(u64, Arc<[u8]>)>,
+    /// Numbers of all pages that it names.
+    pub pages: Vec<u64>,
 }
 
 /// Where the snapshot as of a record lies.
@@ -47,20 +64,26 @@ pub fn path_of(dir: &Path, at: Lsn) -> PathBuf {
 ///
 /// # Errors
 /// The system's; earlier snapshots are as they were.
-pub fn write(disk: &dyn Disk, dir: &Path, lsn: Lsn, state: &[u8]) -> io::Result<Saved> {
+pub fn write(disk: &dyn Disk, dir: &Path, lsn: Lsn, parts: &[Lsn], state: &[u8]) -> io::Result<Saved> {
     let temporary = dir.join(TEMPORARY);
-    let mut head = [0; HEADER];
+    let mut head = vec![0; HEADER];
     head[..8].copy_from_slice(&MAGIC);
-    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    let version: u32 = if parts.is_empty() { 1 } else { VERSION };
+    head[8..12].copy_from_slice(&version.to_le_bytes());
     head[16..24].copy_from_slice(&lsn.to_le_bytes());
-    head[24..].copy_from_slice(&(state.len() as u64).to_le_bytes());
+    if !parts.is_empty() {
+        head.extend_from_slice(&(parts.len() as u64).to_le_bytes());
+        parts.iter().for_each(|part| head.extend_from_slice(&part.to_le_bytes()));
+    }
+    let bytes = (head.len() + state.len()) as u64;
+    let length = bytes - HEADER as u64;
+    head[24..HEADER].copy_from_slice(&length.to_le_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&head[16..]), state);
     head[12..16].copy_from_slice(&crc.to_le_bytes());
-    let bytes = (HEADER + state.len()) as u64;
     let written = disk.create(&temporary).and_then(|file| {
         file.allocate(bytes)?;
         file.write_at(&head, 0)?;
-        file.write_at(state, HEADER as u64)?;
+        file.write_at(state, head.len() as u64)?;
         file.sync()
     });
     if let Err(error) = written {
@@ -70,7 +93,7 @@ pub fn write(disk: &dyn Disk, dir: &Path, lsn: Lsn, state: &[u8]) -> io::Result<
     }
     disk.rename(&temporary, &path_of(dir, lsn))?;
     disk.sync_dir(dir)?;
-    Ok(Saved { at: lsn, bytes })
+    Ok(Saved { at: lsn, bytes, parts: parts.to_vec() })
 }
 
 /// Snapshots by record, newest first, as their names say.
@@ -84,10 +107,22 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Saved>, Error> {
             continue;
         };
         let path = dir.join(name);
-        found.push(Saved { at: lsn, bytes: disk.size(&path).map_err(at(&path))? });
+        let bytes = disk.size(&path).map_err(at(&path))?;
+        found.push(Saved { at: lsn, bytes, parts: named(disk, &path, bytes) });
     }
     found.sort_by_key(|saved| std::cmp::Reverse(saved.at));
     Ok(found)
+}
+
+/// The parts that a snapshot names; none where it does not read, which is found out later.
+fn named(disk: &dyn Disk, path: &Path, bytes: u64) -> Vec<Lsn> {
+    let head = disk.read(path, 0, HEADER + 8).unwrap_or_default();
+    if head.len() < HEADER + 8 || head[..8] != MAGIC || u32_at(&head, 8) < 2 {
+        return Vec::new();
+    }
+    let count = u64_at(&head, HEADER).min(bytes / 8) as usize;
+    let list = disk.read(path, (HEADER + 8) as u64, count * 8).unwrap_or_default();
+    list.chunks_exact(8).map(|lsn| u64_at(lsn, 0)).collect()
 }
 
 /// Refuses a snapshot that a newer program wrote.
@@ -113,7 +148,11 @@ pub fn read(disk: &dyn Disk, dir: &Path, lsn: Lsn) -> Option<Vec<u8>> {
         && u32_at(head, 12) == crc32c::crc32c(&bytes[16..])
         && u64_at(head, 16) == lsn
         && u64_at(head, 24) == (bytes.len() - HEADER) as u64;
-    whole.then(|| bytes.split_off(HEADER))
+    let state = match u32_at(head, 8) {
+        0 | 1 => HEADER,
+        _ => usize::try_from(u64_at(bytes.get(HEADER..HEADER + 8)?, 0)).ok()?.checked_mul(8)?.checked_add(HEADER + 8)?,
+    };
+    (whole && state <= bytes.len()).then(|| bytes.split_off(state))
 }
 
 /// The newest state to be written; one that was not begun yet gives way to a newer one, so at
@@ -126,13 +165,21 @@ pub(crate) struct Desk {
 
 #[derive(Default)]
 struct Waiting {
-    state: Option<(Lsn, Vec<u8>)>,
+    state: Option<State>,
+    /// Log was freed: what only it needed may go.
+    tidy: bool,
     stopped: bool,
 }
 
 impl Desk {
-    pub fn put(&self, lsn: Lsn, state: Vec<u8>) {
-        self.waiting.lock().state = Some((lsn, state));
+    pub fn put(&self, state: State) {
+        self.waiting.lock().state = Some(state);
+        self.wake.notify_one();
+    }
+
+    /// Has snapshots and parts that nobody needs removed.
+    pub fn tidy(&self) {
+        self.waiting.lock().tidy = true;
         self.wake.notify_one();
     }
 
@@ -142,14 +189,18 @@ impl Desk {
         self.wake.notify_one();
     }
 
-    fn take(&self) -> Option<(Lsn, Vec<u8>)> {
+    /// The next state; `Some(None)`: there is something to tidy; `None`: the end.
+    fn take(&self) -> Option<Option<State>> {
         let mut waiting = self.waiting.lock();
         loop {
             if let Some(state) = waiting.state.take() {
-                return Some(state);
+                return Some(Some(state));
             }
             if waiting.stopped {
                 return None;
+            }
+            if std::mem::take(&mut waiting.tidy) {
+                return Some(None);
             }
             self.wake.wait(&mut waiting);
         }
@@ -157,9 +208,9 @@ impl Desk {
 }
 
 /// The snapshots' thread: a commit never waits for one.
-pub(crate) fn run(disk: &dyn Disk, dir: &Path, desk: &Desk, shared: &Weak<Shared>) {
-    while let Some((lsn, state)) = desk.take() {
-        let saved = match write(disk, dir, lsn, &state) {
+pub(crate) fn run(disk: &dyn Disk, dir: &Path, desk: &Desk, parts: &Parts, shared: &Weak<Shared>) {
+    while let Some(state) = desk.take() {
+        let saved = match state.map(|state| save(disk, dir, parts, &state)).transpose() {
             Ok(saved) => saved,
             Err(error) => {
                 tracing::warn!(%error, "a snapshot cannot be written; the log stays longer");
@@ -169,19 +220,43 @@ pub(crate) fn run(disk: &dyn Disk, dir: &Path, desk: &Desk, shared: &Weak<Shared
         let Some(shared) = shared.upgrade() else {
             return;
         };
-        let mut kept = shared.snapshots.lock().clone();
-        kept.retain(|other| other.at != lsn);
-        kept.push(saved);
-        kept.sort_by_key(|saved| std::cmp::Reverse(saved.at));
-        let first = shared.counters.first.load(Ordering::Relaxed);
-        for old in retention::superfluous(&kept, first, shared.limit_bytes) {
-            match disk.remove(&path_of(dir, old)) {
-                Ok(()) => kept.retain(|saved| saved.at != old),
-                Err(error) => tracing::warn!(%error, "an old snapshot cannot be removed"),
-            }
-        }
-        *shared.snapshots.lock() = kept;
+        tidy(disk, dir, parts, &shared, saved);
         shared.snapshots_changed.store(true, Ordering::Release);
         shared.wake.notify_one();
+    }
+}
+
+/// Pages first, so that what a snapshot names is there.
+fn save(disk: &dyn Disk, dir: &Path, parts: &Parts, state: &State) -> io::Result<Saved> {
+    parts.write(state.at, &state.new)?;
+    write(disk, dir, state.at, &parts.holding(&state.pages), &state.bytes)
+}
+
+/// Takes a new snapshot in, and removes what nothing kept needs. Only this thread changes what
+/// is kept.
+fn tidy(disk: &dyn Disk, dir: &Path, parts: &Parts, shared: &Shared, saved: Option<Saved>) {
+    let mut kept = shared.snapshots.lock().clone();
+    if let Some(saved) = saved {
+        kept.retain(|other| other.at != saved.at);
+        kept.push(saved);
+        kept.sort_by_key(|saved| std::cmp::Reverse(saved.at));
+    }
+    let first = shared.counters.first.load(Ordering::Relaxed);
+    let mut removed = false;
+    for old in retention::superfluous(&kept, first, shared.limit_bytes) {
+        match disk.remove(&path_of(dir, old)) {
+            Ok(()) => {
+                kept.retain(|saved| saved.at != old);
+                removed = true;
+            }
+            Err(error) => tracing::warn!(%error, "an old snapshot cannot be removed"),
+        }
+    }
+    let named: HashSet<Lsn> = kept.iter().flat_map(|saved| saved.parts.iter().copied()).collect();
+    *shared.snapshots.lock() = kept;
+    // A snapshot that comes back after a power cut must find its parts.
+    match removed.then(|| disk.sync_dir(dir)).transpose() {
+        Ok(_) => parts.retain(&named),
+        Err(error) => tracing::warn!(%error, "parts that nobody needs stay for now"),
     }
 }

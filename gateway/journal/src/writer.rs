@@ -16,6 +16,7 @@ use crate::pace::{Pace, pages_bytes};
 use crate::recovery::Tail;
 use crate::retention;
 use crate::segment::{self, BeginError, Current, Segment};
+use crate::snapshot::Desk;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ const ROOM_RETRY: Duration = Duration::from_millis(ROOM_RETRY_MS);
 
 pub(crate) struct Writer {
     pub shared: Arc<Shared>,
+    pub desk: Arc<Desk>,
     pub disk: Arc<dyn Disk>,
     pub dir: PathBuf,
     pub retain: Duration,
@@ -215,7 +217,7 @@ impl Writer {
 
     fn used_bytes(&self) -> u64 {
         let segments: u64 = self.segments.iter().map(|s| s.bytes).sum();
-        segments + self.shared.snapshots.lock().iter().map(|s| s.bytes).sum::<u64>()
+        segments + self.shared.snapshots.lock().iter().map(|s| s.bytes).sum::<u64>() + self.shared.parts.bytes()
     }
 
     /// Frees what retention allows, prepares the spare, and says whether readings can be taken.
@@ -291,6 +293,11 @@ impl Writer {
             freed = true;
         }
         // Synced, so that no old name comes back with a new segment's contents.
+        if freed {
+            let first = self.segments.first().map_or(0, |s| s.first);
+            self.shared.counters.first.store(first, Ordering::Relaxed);
+            self.desk.tidy();
+        }
         if freed && let Err(error) = self.disk.sync_dir(&self.dir) {
             tracing::warn!(%error, "freed segments may be there again after a power cut");
             // Not to be written over then.

@@ -10,7 +10,7 @@
 
 use crate::error::Error;
 use crate::machine::Machines;
-use crate::outbox::{Before, BootPart, EntryName, Ledger, Sealed};
+use crate::outbox::{Before, BootPart, EntryName, Ledger, Sealed, Shelf};
 use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, Readings, Record, Refusal};
 use crate::session::Sessions;
 use detect::{Finding, Settings, Watch};
@@ -105,6 +105,8 @@ pub struct Fold {
     pub machines: Machines,
     /// Boots, oldest first; the last one lives.
     pub boots: Vec<BootPart>,
+    /// The pages of their sealed entries.
+    pub shelf: Shelf,
     /// Durable MQTT sessions.
     pub sessions: Sessions,
     /// Values that were redeliveries.
@@ -188,6 +190,7 @@ impl Fold {
             Record::Acked { boot, applied, shed, readings, .. } => {
                 if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
                     part.acknowledged(applied, readings, shed);
+                    part.acknowledgement_logged(&mut self.shelf);
                 }
             }
             Record::Shown { lsn } => self.shown = self.shown.max(lsn),
@@ -222,10 +225,11 @@ impl Fold {
             old.ended = true;
             for series in &mut self.series {
                 for open in series.open.drain(..) {
-                    old.entries
-                        .insert(open.name, Sealed { version: open.version, before: open.before, aggregate: open.aggregate, held_by: 0 });
+                    let sealed = Sealed { version: open.version, before: open.before, aggregate: open.aggregate };
+                    old.entries.insert(open.name, sealed, &mut self.shelf);
                 }
             }
+            old.entries.finish(&mut self.shelf);
         }
         self.births.clear();
         self.sessions.restart(self.clock_ms);
@@ -412,8 +416,8 @@ impl Fold {
                 }
             }
             if let Some(part) = self.boots.last_mut() {
-                let sealed = Sealed { version: open.version, before: open.before, aggregate: open.aggregate, held_by: 0 };
-                part.entries.insert(open.name, sealed);
+                let sealed = Sealed { version: open.version, before: open.before, aggregate: open.aggregate };
+                part.entries.insert(open.name, sealed, &mut self.shelf);
             }
         }
     }

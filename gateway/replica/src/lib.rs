@@ -13,6 +13,7 @@
 //! | [`frame`] | a committed frame folded, minding what is missing before it |
 //! | [`machine`] | series under one prefix, watched together |
 //! | [`rehearse`] | recorded readings through the fold, without a log |
+//! | [`interval`] | what of a boot goes into its next interval |
 //! | [`outbox`] | sealed entries and alerts that the cloud may not have yet |
 //! | [`alert`] | an alert as topic and JSON, the same at gateway and cloud |
 //! | [`session`] | MQTT sessions as the log knows them, with their redelivery memory |
@@ -23,6 +24,7 @@ pub mod alert;
 pub mod error;
 pub mod fold;
 pub mod frame;
+pub mod interval;
 pub mod join;
 pub mod limits;
 pub mod machine;

@@ -11,6 +11,14 @@ pub const INTERVAL_BYTES_AIM: usize = 256 * 1024;
 /// An entry's share of [`INTERVAL_BYTES_AIM`] when it is planned, before columns shrink it.
 pub const ENTRY_BYTES_GUESS: usize = 48;
 
+/// Sealed entries of one page, some 15 bytes each; twice as many are in memory as they are, some
+/// 500 bytes each.
+pub const PAGE_ENTRIES: usize = 2_048;
+
+/// Entries of a boot that the cloud is remembered to hold ahead of `applied`, some 50 bytes
+/// each. Those beyond are sent once more.
+pub const HELD_NAMES_MAX: usize = 1 << 16;
+
 /// Alerts in one interval; the rest follows with the next.
 pub const INTERVAL_ALERTS_MAX: usize = 512;
 

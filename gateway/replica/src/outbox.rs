@@ -3,10 +3,26 @@
 //!
 //! Invariants: an entry is here from its sealing (or its boot's end) until `applied` has
 //! reached its version; `applied ≤ end`; alerts are in order of (seq, ordinal).
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`entries`] | a boot's sealed entries: the young ones, and pages |
+//! | [`page`] | sealed entries as bytes |
+//! | [`shelf`] | where pages are |
+
+pub mod entries;
+pub mod page;
+pub mod shelf;
+#[cfg(test)]
+mod tests;
+
+pub use entries::{Batch, Entries};
+pub use page::Page;
+pub use shelf::{Pages, Shelf};
 
 use schemas::message::AlertBody;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use telemetry::aggregate::Aggregate;
 
 /// An entry's name within its boot; ordered by birth, as intervals go.
@@ -40,8 +56,17 @@ pub struct Sealed {
     pub before: Before,
     /// Its readings.
     pub aggregate: Aggregate,
-    /// The cloud boot that acknowledged it at this version, 0 for none. Not part of the fold: forgotten at a restart.
-    pub held_by: u64,
+}
+
+/// What the cloud acknowledged of a boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// Every record up to here is in.
+    pub applied: u64,
+    /// R(applied).
+    pub readings: u64,
+    /// Given up for good at or below `applied`, as the cloud counts.
+    pub shed: u64,
 }
 
 /// One boot's part of the log.
@@ -75,20 +100,23 @@ pub struct BootPart {
     pub complete_from: u64,
     /// The redundancy group that its process was configured for.
     pub group: Option<String>,
+    /// What the log says of `applied`: an ack counts at once, and is in the log a moment later.
+    /// What is let go of, and so what pages hold, depends on this alone.
+    pub logged: Acknowledged,
     /// Sealed entries not covered by `applied`.
-    pub entries: BTreeMap<EntryName, Sealed>,
+    pub entries: Entries,
     /// Alerts beyond `applied`, with where the log stood before their record.
     pub alerts: VecDeque<(AlertBody, Before)>,
 }
 
 impl BootPart {
-    /// Folds the cloud's acknowledgement.
+    /// Takes the cloud's acknowledgement, as soon as it is there.
     pub fn acknowledged(&mut self, applied: u64, readings: u64, shed: u64) {
         let applied = applied.min(self.end);
         self.applied = applied;
         self.readings_applied = readings.min(self.readings);
         self.shed = shed;
-        self.entries.retain(|name, entry| entry.version > applied || name.born > applied);
+        self.entries.covered(applied);
         while self.alerts.front().is_some_and(|(a, _)| a.seq <= applied) {
             self.alerts.pop_front();
         }
@@ -96,6 +124,17 @@ impl BootPart {
 }
 
 impl BootPart {
+    /// Entries of this version and below are gone: acknowledged, or given up.
+    pub fn floor(&self) -> u64 {
+        self.applied
+    }
+
+    /// Folds the record of an acknowledgement: what it covers is let go of.
+    pub(crate) fn acknowledgement_logged(&mut self, shelf: &mut Shelf) {
+        self.logged = Acknowledged { applied: self.applied, readings: self.readings_applied, shed: self.shed };
+        self.entries.trim(self.applied, shelf);
+    }
+
     /// Whether an alert of this boot is still to be told: it may leave, and `applied` does not cover it.
     pub fn owes(&self, alert: &AlertBody) -> bool {
         let id = (alert.seq, alert.ordinal);

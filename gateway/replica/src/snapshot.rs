@@ -2,19 +2,20 @@
 //!
 //! Everything that the log before N would give again, and nothing that is only known for
 //! now (what the cloud is believed to hold is not in it). Restored and folded on, the state
-//! is bit-identical to one that never stopped.
+//! is bit-identical to one that never stopped. Pages are named in it, not repeated: so what a
+//! snapshot takes does not grow with what is held.
 
 use crate::error::Error;
 use crate::fold::{Fold, FoldConfig, Open, Series};
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::machine::{Machine, Machines};
-use crate::outbox::{Before, BootPart, EntryName, Sealed};
+use crate::outbox::{Acknowledged, Before, BootPart, Entries, EntryName, Page, Sealed};
 use crate::session::Sessions;
 use detect::Watch;
 use schemas::message::AlertBody;
 use schemas::{DecodeError, cbor, pack};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use telemetry::aggregate::Aggregate;
 use telemetry::block;
 use telemetry::entry::Entry;
@@ -22,7 +23,31 @@ use telemetry::entry::Entry;
 /// Entries in one block, so that a decoder's bounds hold.
 const BLOCK_ENTRIES_MAX: usize = 4_096;
 
-#[derive(Serialize, Deserialize)]
+// CBOR's keys are the positions of the fields: what is written and what is read have them in
+// the same order. What was added later comes last, with a default.
+
+#[derive(Serialize)]
+struct View<'a> {
+    format: u32,
+    lsn: u64,
+    clock_ms: i64,
+    config: &'a FoldConfig,
+    series: Vec<SeriesView<'a>>,
+    boots: Vec<BootView<'a>>,
+    sessions: &'a Sessions,
+    duplicates: u64,
+    refused: &'a BTreeMap<u8, u64>,
+    orphaned: u64,
+    quarantined: u64,
+    shown: u64,
+    fresh: &'a [(u64, AlertBody)],
+    open: SavedEntries,
+    machines: &'a [Machine],
+    pages_last: u64,
+    page_entries: u64,
+}
+
+#[derive(Deserialize)]
 struct Saved {
     format: u32,
     lsn: u64,
@@ -41,9 +66,22 @@ struct Saved {
     /// Since fold version 2.
     #[serde(default)]
     machines: Vec<Machine>,
+    #[serde(default)]
+    pages_last: u64,
+    #[serde(default)]
+    page_entries: u64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
+struct SeriesView<'a> {
+    name: &'a str,
+    unit: Option<&'a str>,
+    watch: &'a Watch,
+    leaves: bool,
+    last: Option<(i64, f64)>,
+}
+
+#[derive(Deserialize)]
 struct SavedSeries {
     name: String,
     unit: Option<String>,
@@ -52,7 +90,29 @@ struct SavedSeries {
     last: Option<(i64, f64)>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
+struct BootView<'a> {
+    boot: u64,
+    parent: Option<(u64, u64)>,
+    base: u64,
+    end: u64,
+    ended: bool,
+    clock_ms: i64,
+    readings: u64,
+    local: u64,
+    applied: u64,
+    readings_applied: u64,
+    shed: u64,
+    damaged: u64,
+    complete_from: u64,
+    alerts: &'a VecDeque<(AlertBody, Before)>,
+    entries: SavedEntries,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    pages: &'a [Page],
+}
+
+#[derive(Deserialize)]
 struct SavedBoot {
     boot: u64,
     parent: Option<(u64, u64)>,
@@ -67,10 +127,12 @@ struct SavedBoot {
     shed: u64,
     damaged: u64,
     complete_from: u64,
-    alerts: Vec<(AlertBody, Before)>,
+    alerts: VecDeque<(AlertBody, Before)>,
     entries: SavedEntries,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     group: Option<String>,
+    #[serde(default)]
+    pages: Vec<Page>,
 }
 
 /// Entries as blocks, with what a block does not carry beside them.
@@ -116,31 +178,36 @@ impl SavedEntries {
 }
 
 impl Fold {
-    /// The state as bytes.
+    /// The state as bytes, the pages that it names aside.
     pub fn save(&self) -> Vec<u8> {
         let open = self.series.iter().flat_map(|s| &s.open);
-        let saved = Saved {
+        let view = View {
             format: 1,
             lsn: self.lsn,
             clock_ms: self.clock_ms,
-            config: self.config.clone(),
-            series: self
-                .series
-                .iter()
-                .map(|s| SavedSeries { name: s.name.clone(), unit: s.unit.clone(), watch: s.watch.clone(), leaves: s.leaves, last: s.last })
-                .collect(),
-            boots: self.boots.iter().map(save_boot).collect(),
-            sessions: self.sessions.clone(),
+            config: &self.config,
+            series: self.series.iter().map(view_series).collect(),
+            boots: self.boots.iter().map(view_boot).collect(),
+            sessions: &self.sessions,
             duplicates: self.duplicates,
-            refused: self.refused.clone(),
+            refused: &self.refused,
             orphaned: self.orphaned,
             quarantined: self.quarantined,
             shown: self.shown,
-            fresh: self.fresh.clone(),
+            fresh: &self.fresh,
             open: SavedEntries::of(open.map(|o| (o.name, o.version, o.before, o.birth_ms, o.change_ms, &o.aggregate))),
-            machines: self.machines.all.clone(),
+            machines: &self.machines.all,
+            pages_last: self.shelf.last,
+            page_entries: self.shelf.page_entries as u64,
         };
-        pack::compress(&cbor::to_vec(&saved))
+        pack::compress(&cbor::to_vec(&view))
+    }
+
+    /// Numbers of the pages that the state names, which must be kept as long as it is.
+    pub fn pages(&self) -> Vec<u64> {
+        let mut ids: Vec<u64> = self.boots.iter().flat_map(|p| p.entries.pages()).map(|page| page.id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// The state of [`Fold::save`].
@@ -152,8 +219,13 @@ impl Fold {
     }
 }
 
-fn save_boot(p: &BootPart) -> SavedBoot {
-    SavedBoot {
+fn view_series(s: &Series) -> SeriesView<'_> {
+    let Series { name, unit, watch, leaves, last, .. } = s;
+    SeriesView { name, unit: unit.as_deref(), watch, leaves: *leaves, last: *last }
+}
+
+fn view_boot(p: &BootPart) -> BootView<'_> {
+    BootView {
         boot: p.boot,
         parent: p.parent,
         base: p.base,
@@ -162,14 +234,15 @@ fn save_boot(p: &BootPart) -> SavedBoot {
         clock_ms: p.clock_ms,
         readings: p.readings,
         local: p.local,
-        applied: p.applied,
-        readings_applied: p.readings_applied,
-        shed: p.shed,
+        applied: p.logged.applied,
+        readings_applied: p.logged.readings,
+        shed: p.logged.shed,
         damaged: p.damaged,
         complete_from: p.complete_from,
-        alerts: p.alerts.iter().cloned().collect(),
-        entries: SavedEntries::of(p.entries.iter().map(|(n, s)| (*n, s.version, s.before, 0, 0, &s.aggregate))),
-        group: p.group.clone(),
+        alerts: &p.alerts,
+        entries: SavedEntries::of(p.entries.young().map(|(n, s)| (*n, s.version, s.before, 0, 0, &s.aggregate))),
+        group: p.group.as_deref(),
+        pages: p.entries.pages(),
     }
 }
 
@@ -204,6 +277,10 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         machines: Machines::restore(saved.machines),
         ..Fold::default()
     };
+    fold.shelf.last = saved.pages_last;
+    if saved.page_entries > 0 {
+        fold.shelf.set_page_entries(usize::try_from(saved.page_entries).unwrap_or(usize::MAX));
+    }
     for b in saved.boots {
         let mut part = BootPart {
             boot: b.boot,
@@ -220,11 +297,13 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             damaged: b.damaged,
             complete_from: b.complete_from,
             group: b.group,
-            entries: BTreeMap::new(),
-            alerts: b.alerts.into(),
+            logged: Acknowledged { applied: b.applied, readings: b.readings_applied, shed: b.shed },
+            entries: Entries::of_pages(b.pages),
+            alerts: b.alerts,
         };
+        let shelf = &mut fold.shelf;
         b.entries.restore(|name, version, before, _, _, aggregate| {
-            part.entries.insert(name, Sealed { version, before, aggregate, held_by: 0 });
+            part.entries.insert(name, Sealed { version, before, aggregate }, shelf);
         })?;
         fold.boots.push(part);
     }

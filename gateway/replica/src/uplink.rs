@@ -6,7 +6,9 @@
 //! the cloud only, and only from its acks.
 
 use crate::fold::Fold;
+use crate::interval::{self, Content, Unreadable};
 use crate::limits::{ACK_WAIT_MS, ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ALERTS_MAX, INTERVAL_BYTES_AIM, RECEIPT_WAIT_MS};
+use crate::outbox::page::name_of;
 use crate::outbox::{BootPart, EntryName};
 use crate::record::Record;
 use schemas::message::{Ack, AlertBody, AlertUp, Definition, Delta, FORMAT, Hello, Receipt};
@@ -54,6 +56,7 @@ pub struct Uplink {
     previewed: BTreeMap<EntryName, u64>,
     /// Alerts without a receipt: when to send them again.
     unreceipted: BTreeMap<(u64, u64, u32), i64>,
+    unreadable: Vec<u64>,
 }
 
 /// What came of an ack.
@@ -87,6 +90,7 @@ impl Uplink {
             defined: BTreeMap::new(),
             previewed: BTreeMap::new(),
             unreceipted: BTreeMap::new(),
+            unreadable: Vec::new(),
         }
     }
 
@@ -188,7 +192,13 @@ impl Uplink {
         }
         self.next_ms = now_ms + self.every_ms;
         let part = fold.boots.iter().find(|p| self.worth(fold, p))?;
-        Some(self.interval(now_ms, fold, part))
+        match interval::content(fold, part, self.cloud_boot, INTERVAL_BYTES_AIM / ENTRY_BYTES_GUESS) {
+            Ok(content) => Some(self.interval(now_ms, fold, part, content)),
+            Err(Unreadable(pages)) => {
+                self.unreadable = pages;
+                None
+            }
+        }
     }
 
     /// Whether an interval about `part` would tell the cloud anything.
@@ -197,43 +207,27 @@ impl Uplink {
             return part.applied < part.end;
         }
         let (to, before) = fold.complete_to(part);
-        part.entries.values().any(|e| !self.holds(e.held_by))
+        self.has_entries(fold, part)
             || part.alerts.front().is_some_and(|(a, _)| a.seq <= to)
             || part.readings_applied < before.readings
             || (to == part.end && part.applied < to && before.clock_ms - self.frontier_ms >= IDLE_FRONTIER_MS)
             || (self.preview && fold.series.iter().flat_map(|s| &s.open).any(|o| self.previewed.get(&o.name) != Some(&o.version)))
     }
 
-    fn holds(&self, held_by: u64) -> bool {
-        held_by != 0 && held_by == self.cloud_boot
+    /// Whether the cloud lacks a sealed entry of `part`, as far as we know.
+    fn has_entries(&self, fold: &Fold, part: &BootPart) -> bool {
+        let batch = part.entries.oldest(&fold.shelf, part.floor(), self.cloud_boot, 1);
+        !batch.entries.is_empty() || !batch.unreadable.is_empty()
     }
 
-    fn interval(&mut self, now_ms: i64, fold: &Fold, part: &BootPart) -> Delta {
+    /// Pages that could not be read since the last call: the log must say that they are lost.
+    pub fn unreadable(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unreadable)
+    }
+
+    fn interval(&mut self, now_ms: i64, fold: &Fold, part: &BootPart, content: Content) -> Delta {
         let from = part.applied;
-        let (mut to, mut before) = fold.complete_to(part);
-        let mut entries = Vec::new();
-        let mut ahead = Vec::new();
-        let mut cut = false;
-        let budget = INTERVAL_BYTES_AIM / ENTRY_BYTES_GUESS;
-        let mut last_born = 0;
-        for (name, sealed) in part.entries.iter().filter(|(_, e)| !self.holds(e.held_by)) {
-            let full = entries.len() + ahead.len() >= budget;
-            if name.born <= to && !cut {
-                if full && name.born != last_born {
-                    cut = true;
-                    to = name.born - 1;
-                    before = sealed.before;
-                    continue;
-                }
-                last_born = name.born;
-                entries.push(entry(name, sealed.version, &sealed.aggregate));
-            } else if full {
-                cut = true;
-                break;
-            } else if !cut {
-                ahead.push(entry(name, sealed.version, &sealed.aggregate));
-            }
-        }
+        let Content { mut to, mut before, mut entries, mut ahead, mut cut } = content;
         let mut alerts = Vec::new();
         for (alert, stood) in part.alerts.iter().take_while(|(a, _)| a.seq <= to) {
             if alerts.len() >= INTERVAL_ALERTS_MAX && alerts.last().is_some_and(|a: &AlertBody| a.seq < alert.seq) {
@@ -247,7 +241,8 @@ impl Uplink {
         if self.preview && !part.ended {
             for open in fold.series.iter().flat_map(|s| &s.open) {
                 if self.previewed.insert(open.name, open.version) != Some(open.version) {
-                    ahead.push(entry(&open.name, open.version, &open.aggregate));
+                    let EntryName { born, series, size_ms, start_ms } = open.name;
+                    ahead.push(Entry { series, size_ms, start_ms, born, version: open.version, aggregate: open.aggregate.clone() });
                 }
             }
             self.previewed.retain(|name, _| name.born > part.applied);
@@ -331,18 +326,14 @@ impl Uplink {
         if let Some(flight) = flight {
             let believed = (flight.cloud_boot == 0 || flight.cloud_boot == ack.cloud_boot) && !ack.need_defs;
             let taken = believed && ack.applied >= flight.to;
-            let mut held = Vec::new();
             if taken {
-                held.extend(flight.names);
+                // Those that grew beyond `to` are not covered by it.
+                let beyond = flight.names.into_iter().filter(|(_, version)| *version > ack.applied);
+                part.entries.hold(ack.cloud_boot, beyond);
                 self.defined.entry(ack.boot).or_default().extend(flight.definitions);
             }
             if believed && ack.ahead {
-                held.extend(flight.ahead);
-            }
-            for (name, version) in held {
-                if let Some(sealed) = part.entries.get_mut(&name).filter(|e| e.version == version) {
-                    sealed.held_by = ack.cloud_boot;
-                }
+                part.entries.hold(ack.cloud_boot, flight.ahead);
             }
             if ack.applied == flight.to {
                 readings = flight.readings;
@@ -361,13 +352,4 @@ impl Uplink {
         }
         result
     }
-}
-
-fn entry(name: &EntryName, version: u64, aggregate: &telemetry::aggregate::Aggregate) -> Entry {
-    let EntryName { born, series, size_ms, start_ms } = *name;
-    Entry { series, size_ms, start_ms, born, version, aggregate: aggregate.clone() }
-}
-
-fn name_of(e: &Entry) -> EntryName {
-    EntryName { born: e.born, series: e.series, size_ms: e.size_ms, start_ms: e.start_ms }
 }

@@ -152,7 +152,7 @@ fn a_newer_log_or_snapshot_is_refused_untouched() {
     let log = Log::open(&disk).unwrap();
     log.snapshot(2, &disk);
     log.journal.stop();
-    disk.damage(&snapshot::path_of(&log_dir(), 2), |bytes| bytes[8] = 2).unwrap();
+    disk.damage(&snapshot::path_of(&log_dir(), 2), |bytes| bytes[8] = snapshot::VERSION as u8 + 1).unwrap();
     assert!(matches!(try_open(&disk), Err(Error::Newer { .. })));
 }
 

@@ -7,7 +7,7 @@ mod room;
 
 use crate::disk::Disk;
 use crate::disk::lying::LyingDisk;
-use crate::{Error, Frame, Journal, Lsn, Opened, Options, Refused, RunState, Tuning, open_on, snapshot};
+use crate::{Error, Frame, Journal, Lsn, Opened, Options, Refused, RunState, Tuning, open_on, parts, snapshot};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,7 +90,8 @@ impl Log {
 
     /// Writes a snapshot and waits until it counts, or the disk is dead.
     fn snapshot(&self, at: Lsn, disk: &LyingDisk) {
-        self.journal.snapshot(at, state(at));
+        let new = pages(at).map(|id| (id, page(id).into())).collect();
+        self.journal.snapshot_with(at, state(at), new, pages(at).collect());
         let begun = Instant::now();
         while !self.journal.shared.snapshots.lock().iter().any(|saved| saved.at == at) && !disk.is_dead() {
             std::thread::yield_now();
@@ -113,6 +114,15 @@ fn payload(lsn: Lsn) -> Vec<u8> {
 
 fn state(at: Lsn) -> Vec<u8> {
     format!("state as of {at}").into_bytes()
+}
+
+/// Pages that the state as of a record names.
+fn pages(at: Lsn) -> impl Iterator<Item = u64> {
+    at.saturating_sub(9)..=at
+}
+
+fn page(id: u64) -> Vec<u8> {
+    (0..id % 90).map(|i| (id * 7 + i) as u8).collect()
 }
 
 /// Every record behind `from`, each found to be what was written under its number.

@@ -30,6 +30,9 @@ fn check(disk: &LyingDisk, acknowledged: Lsn, context: &str) -> Lsn {
     let from = match opened.snapshot() {
         Some((at, found)) => {
             assert_eq!(found, state(at), "{context}");
+            for id in pages(at) {
+                assert_eq!(opened.parts().read(id), Some(page(id)), "{context}: page {id}");
+            }
             at
         }
         None => 0,

@@ -39,6 +39,50 @@ fn at_the_limit_readings_are_refused_and_bookkeeping_is_not() {
 }
 
 #[test]
+fn parts_stay_as_long_as_a_snapshot_names_them() {
+    let disk = LyingDisk::default();
+    let log = Log::open(&disk).unwrap();
+    for lsn in 1..=60 {
+        assert_eq!(log.write_soon(), lsn);
+        if lsn % 3 == 0 {
+            log.snapshot(lsn, &disk);
+        }
+    }
+    log.journal.stop();
+    let opened = try_open(&disk).unwrap();
+    let kept = snapshot::list(&disk, &log_dir()).unwrap();
+    assert!(kept.len() > 2);
+    let mut named: Vec<Lsn> = kept.iter().flat_map(|saved| saved.parts.clone()).collect();
+    named.sort_unstable();
+    named.dedup();
+    assert_eq!(parts::list(&disk, &log_dir()).unwrap(), named, "what no snapshot names is gone");
+    for saved in &kept {
+        for id in pages(saved.at) {
+            assert_eq!(opened.parts().read(id), Some(page(id)), "page {id} of {}", saved.at);
+        }
+    }
+    assert!(!opened.parts().has(1) && opened.parts().has(60) && opened.parts().read(1).is_none());
+    for lsn in named {
+        assert_eq!(parts::verify(&disk, &log_dir(), lsn).map(|pages| pages > 0), Ok(true));
+    }
+}
+
+#[test]
+fn a_damaged_page_is_told_and_the_others_are_there() {
+    let disk = LyingDisk::default();
+    let log = Log::open(&disk).unwrap();
+    (1..=20).for_each(|lsn| assert_eq!(log.write_soon(), lsn));
+    log.snapshot(20, &disk);
+    log.journal.stop();
+    let path = parts::path_of(&log_dir(), 20);
+    disk.damage(&path, |bytes| bytes.iter_mut().rev().take(1).for_each(|b| *b ^= 1)).unwrap();
+    let opened = try_open(&disk).unwrap();
+    assert_eq!((opened.parts().read(20), opened.parts().read(19)), (None, Some(page(19))));
+    assert!(parts::verify(&disk, &log_dir(), 20).is_err());
+    assert_eq!(opened.snapshot(), Some((20, state(20))), "the state itself is whole");
+}
+
+#[test]
 fn a_full_disk_is_found_before_it_is_written_and_recovers() {
     let disk = LyingDisk::default();
     disk.set_capacity(Some(3 * SEGMENT));

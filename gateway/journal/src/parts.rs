@@ -1,0 +1,273 @@
+//! Pages: bytes of the owner's that never change, kept by number for as long as a snapshot
+//! names them. So a state of any size costs each snapshot only what is new in it.
+//!
+//! A part holds the pages that were new with one snapshot: `part-NNNNNNNNNNNNNNNNNNNN`, named by
+//! its record, written and synced before it.
+//!
+//! | offset | bytes | what |
+//! |---|---|---|
+//! | 0 | 8 | magic `TGPART\0\0` |
+//! | 8 | 4 | format version |
+//! | 12 | 4 | CRC-32C of all that follows, to the pages |
+//! | 16 | 8 | the snapshot's record |
+//! | 24 | 8 | number of pages |
+//! | 32 | 24 each | a page's number (8), offset in the file (8), length (4), CRC-32C (4) |
+//! | … | … | the pages |
+
+use crate::Lsn;
+use crate::disk::Disk;
+use crate::error::{Error, at};
+use crate::format::{VERSION, u32_at, u64_at};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// First bytes of a part.
+pub const MAGIC: [u8; 8] = *b"TGPART\0\0";
+const HEADER: usize = 32;
+const SLOT: usize = 24;
+/// Name of a part while it is written.
+const TEMPORARY: &str = "part.tmp";
+
+/// Where a page lies in its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    id: u64,
+    offset: u64,
+    bytes: u32,
+    crc: u32,
+}
+
+/// One part, as its index says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Part {
+    bytes: u64,
+    slots: Vec<Slot>,
+}
+
+/// Where the part written with the snapshot as of a record lies.
+pub fn path_of(dir: &Path, at: Lsn) -> PathBuf {
+    dir.join(format!("part-{at:020}"))
+}
+
+/// All pages of a log, to be read by number from any thread.
+pub struct Parts {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    index: Mutex<Index>,
+}
+
+#[derive(Default)]
+struct Index {
+    parts: BTreeMap<Lsn, Part>,
+    /// Page → its part and its place there.
+    pages: BTreeMap<u64, (Lsn, usize)>,
+    /// Parts that a durable snapshot names.
+    named: HashSet<Lsn>,
+    bytes: u64,
+}
+
+impl Index {
+    fn add(&mut self, at: Lsn, part: Part) {
+        self.bytes += part.bytes;
+        self.pages.extend(part.slots.iter().enumerate().map(|(place, slot)| (slot.id, (at, place))));
+        self.parts.insert(at, part);
+    }
+
+    fn remove(&mut self, at: Lsn) {
+        if let Some(part) = self.parts.remove(&at) {
+            self.bytes -= part.bytes;
+            self.pages.retain(|_, (of, _)| *of != at);
+        }
+    }
+}
+
+/// The records of the parts in a dir, as their names say.
+///
+/// # Errors
+/// The system's.
+pub fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<Lsn>, Error> {
+    let names = disk.list(dir).map_err(at(dir))?;
+    let mut found: Vec<Lsn> = names.iter().filter_map(|name| name.strip_prefix("part-")?.parse().ok()).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Refuses a part that a newer program wrote.
+///
+/// # Errors
+/// [`Error::Newer`].
+pub fn check_version(disk: &dyn Disk, dir: &Path, lsn: Lsn) -> Result<(), Error> {
+    let path = path_of(dir, lsn);
+    let head = disk.read(&path, 0, HEADER).unwrap_or_default();
+    if head.len() == HEADER && head[..8] == MAGIC && u32_at(&head, 8) > VERSION {
+        return Err(Error::Newer { path, found: u32_at(&head, 8), known: VERSION });
+    }
+    Ok(())
+}
+
+/// Whether a part is whole, every page of it; what is wrong otherwise.
+///
+/// # Errors
+/// In words.
+pub fn verify(disk: &dyn Disk, dir: &Path, lsn: Lsn) -> Result<usize, String> {
+    let path = path_of(dir, lsn);
+    let part = read_index(disk, &path, lsn).map_err(|error| format!("{}: {error}", path.display()))?;
+    for slot in &part.slots {
+        read_page(disk, &path, slot).map_err(|error| format!("{}: page {}: {error}", path.display(), slot.id))?;
+    }
+    Ok(part.slots.len())
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+fn read_index(disk: &dyn Disk, path: &Path, lsn: Lsn) -> io::Result<Part> {
+    let bytes = disk.size(path)?;
+    let head = disk.read(path, 0, HEADER)?;
+    if head.len() < HEADER || head[..8] != MAGIC || u64_at(&head, 16) != lsn {
+        return Err(damaged("it is no part"));
+    }
+    let count = usize::try_from(u64_at(&head, 24)).ok().filter(|count| count.saturating_mul(SLOT) as u64 <= bytes);
+    let count = count.ok_or_else(|| damaged("its index is longer than the file"))?;
+    let index = disk.read(path, HEADER as u64, count * SLOT)?;
+    if index.len() < count * SLOT || crc32c::crc32c_append(crc32c::crc32c(&head[16..]), &index) != u32_at(&head, 12) {
+        return Err(damaged("the checksum of its index does not match"));
+    }
+    let slot = |at: usize| Slot {
+        id: u64_at(&index, at),
+        offset: u64_at(&index, at + 8),
+        bytes: u32_at(&index, at + 16),
+        crc: u32_at(&index, at + 20),
+    };
+    Ok(Part { bytes, slots: (0..count).map(|i| slot(i * SLOT)).collect() })
+}
+
+fn read_page(disk: &dyn Disk, path: &Path, slot: &Slot) -> io::Result<Vec<u8>> {
+    let bytes = disk.read(path, slot.offset, slot.bytes as usize)?;
+    if bytes.len() == slot.bytes as usize && crc32c::crc32c(&bytes) == slot.crc {
+        Ok(bytes)
+    } else {
+        Err(damaged("its checksum does not match"))
+    }
+}
+
+impl Parts {
+    /// Finds the parts of a dir. One whose index is damaged is passed over: its pages are told
+    /// as missing when they are asked for.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, named: HashSet<Lsn>) -> Result<Self, Error> {
+        let mut index = Index { named, ..Index::default() };
+        for lsn in list(&*disk, dir)? {
+            check_version(&*disk, dir, lsn)?;
+            let path = path_of(dir, lsn);
+            match read_index(&*disk, &path, lsn) {
+                Ok(part) => index.add(lsn, part),
+                Err(error) => tracing::error!(part = %path.display(), %error, "a part is damaged; its pages are lost"),
+            }
+        }
+        Ok(Self { disk, dir: dir.to_owned(), index: Mutex::new(index) })
+    }
+
+    /// A page's bytes; `None` where no part has it whole.
+    pub fn read(&self, id: u64) -> Option<Vec<u8>> {
+        let (path, slot) = {
+            let index = self.index.lock();
+            let (lsn, place) = *index.pages.get(&id)?;
+            (path_of(&self.dir, lsn), *index.parts.get(&lsn)?.slots.get(place)?)
+        };
+        match read_page(&*self.disk, &path, &slot) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                tracing::error!(part = %path.display(), page = id, %error, "a page cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Whether a page is durable, and named by a durable snapshot: its owner need not keep it.
+    pub fn has(&self, id: u64) -> bool {
+        let index = self.index.lock();
+        index.pages.get(&id).is_some_and(|(lsn, _)| index.named.contains(lsn))
+    }
+
+    /// Bytes of all parts.
+    pub fn bytes(&self) -> u64 {
+        self.index.lock().bytes
+    }
+
+    /// Records of the parts that hold any of these pages.
+    pub(crate) fn holding(&self, pages: &[u64]) -> Vec<Lsn> {
+        let index = self.index.lock();
+        let mut found: Vec<Lsn> = pages.iter().filter_map(|id| index.pages.get(id)).map(|(lsn, _)| *lsn).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Writes those of `pages` that no part has yet; they count once this has returned.
+    ///
+    /// # Errors
+    /// The system's; nothing has changed then.
+    pub(crate) fn write(&self, lsn: Lsn, pages: &[(u64, Arc<[u8]>)]) -> io::Result<()> {
+        let is_new = |id: &u64| !self.index.lock().pages.contains_key(id);
+        let new: Vec<&(u64, Arc<[u8]>)> = pages.iter().filter(|(id, _)| is_new(id)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut offset = (HEADER + new.len() * SLOT) as u64;
+        let mut slots = Vec::with_capacity(new.len());
+        let mut index = Vec::with_capacity(new.len() * SLOT);
+        for (id, page) in &new {
+            let bytes = u32::try_from(page.len()).map_err(io::Error::other)?;
+            let slot = Slot { id: *id, offset, bytes, crc: crc32c::crc32c(page) };
+            index.extend_from_slice(&slot.id.to_le_bytes());
+            index.extend_from_slice(&slot.offset.to_le_bytes());
+            index.extend_from_slice(&slot.bytes.to_le_bytes());
+            index.extend_from_slice(&slot.crc.to_le_bytes());
+            slots.push(slot);
+            offset += u64::from(bytes);
+        }
+        let mut head = [0; HEADER];
+        head[..8].copy_from_slice(&MAGIC);
+        head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        head[16..24].copy_from_slice(&lsn.to_le_bytes());
+        head[24..].copy_from_slice(&(new.len() as u64).to_le_bytes());
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&head[16..]), &index);
+        head[12..16].copy_from_slice(&crc.to_le_bytes());
+        let temporary = self.dir.join(TEMPORARY);
+        let written = self.disk.create(&temporary).and_then(|file| {
+            file.allocate(offset)?;
+            file.write_at(&head, 0)?;
+            file.write_at(&index, HEADER as u64)?;
+            slots.iter().zip(&new).try_for_each(|(slot, (_, page))| file.write_at(page, slot.offset))?;
+            file.sync()
+        });
+        if let Err(error) = written {
+            // Half a part only takes room; where it cannot be removed, the next one replaces it.
+            drop(self.disk.remove(&temporary));
+            return Err(error);
+        }
+        self.disk.rename(&temporary, &path_of(&self.dir, lsn))?;
+        self.disk.sync_dir(&self.dir)?;
+        let mut index = self.index.lock();
+        // A log that is folded again comes to the same record with the same pages.
+        index.remove(lsn);
+        index.add(lsn, Part { bytes: offset, slots });
+        Ok(())
+    }
+
+    /// Removes the parts that are not among `named`.
+    pub(crate) fn retain(&self, named: &HashSet<Lsn>) {
+        self.index.lock().named.clone_from(named);
+        let on_disk = list(&*self.disk, &self.dir).unwrap_or_default();
+        for lsn in on_disk.into_iter().filter(|lsn| !named.contains(lsn)) {
+            match self.disk.remove(&path_of(&self.dir, lsn)) {
+                Ok(()) => self.index.lock().remove(lsn),
+                Err(error) => tracing::warn!(%error, lsn, "a part that nobody needs cannot be removed"),
+            }
+        }
+    }
+}

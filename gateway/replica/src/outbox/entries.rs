@@ -1,0 +1,242 @@
+//! The sealed entries of one boot that `applied` does not cover: the young ones as they are,
+//! the others in pages.
+//!
+//! Invariants: what is in a page is never changed; a page is cut from the youngest entries by a
+//! rule that sees nothing but the log; an entry whose version is at or below the floor (what is
+//! applied, or given up) counts as gone wherever it still lies.
+
+use super::page::{self, Page, name_of};
+use super::shelf::Shelf;
+use super::{Before, EntryName, Sealed};
+use crate::limits::HELD_NAMES_MAX;
+use hashbrown::HashMap;
+use std::collections::BTreeMap;
+use telemetry::entry::Entry;
+
+/// Sealed entries of a boot.
+#[derive(Debug, Clone, Default)]
+pub struct Entries {
+    pub(crate) tail: BTreeMap<EntryName, Sealed>,
+    /// By number.
+    pub(crate) pages: Vec<Page>,
+    /// The boot of the cloud that acknowledged these by name, with their versions. Not part of
+    /// the fold: forgotten at a restart.
+    held: (u64, HashMap<EntryName, u64>),
+}
+
+/// What is held back for now is no part of what the log says.
+impl PartialEq for Entries {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.tail, &self.pages) == (&other.tail, &other.pages)
+    }
+}
+
+/// Some of a boot's entries.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Entries in order of their birth; all that were born with one of them are there too.
+    pub entries: Vec<Entry>,
+    /// Births before which an interval can end, with where the log stood there.
+    pub steps: BTreeMap<u64, Before>,
+    /// There are others, all born later.
+    pub more: bool,
+    /// Pages that cannot be read: what they hold is not among the entries.
+    pub unreadable: Vec<u64>,
+}
+
+impl Entries {
+    /// Those of pages, by number.
+    pub(crate) fn of_pages(pages: Vec<Page>) -> Self {
+        Self { pages, ..Self::default() }
+    }
+
+    /// Entries, those included that lie in a page some of which is gone.
+    pub fn len(&self) -> usize {
+        self.tail.len() + self.pages.iter().map(|p| p.entries as usize).sum::<usize>()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.tail.is_empty() && self.pages.is_empty()
+    }
+
+    /// Bytes of its pages.
+    pub fn bytes(&self) -> u64 {
+        self.pages.iter().map(|p| u64::from(p.bytes)).sum()
+    }
+
+    /// Its pages, by number.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
+    /// Those in no page yet.
+    pub fn young(&self) -> impl Iterator<Item = (&EntryName, &Sealed)> {
+        self.tail.iter()
+    }
+
+    /// The cloud of boot `cloud_boot` has these, at these versions.
+    pub fn hold(&mut self, cloud_boot: u64, names: impl IntoIterator<Item = (EntryName, u64)>) {
+        if self.held.0 != cloud_boot {
+            self.held = (cloud_boot, HashMap::new());
+        }
+        // What is not remembered is sent once more, covered.
+        let room = HELD_NAMES_MAX.saturating_sub(self.held.1.len());
+        self.held.1.extend(names.into_iter().take(room));
+    }
+
+    /// Whether the cloud of that boot is known to have it at that version.
+    pub fn is_held(&self, cloud_boot: u64, name: &EntryName, version: u64) -> bool {
+        self.held.0 == cloud_boot && cloud_boot != 0 && self.held.1.get(name) == Some(&version)
+    }
+
+    /// What the cloud is known to hold, in order: the cloud's boot, names and versions.
+    pub fn held_names(&self) -> (u64, BTreeMap<EntryName, u64>) {
+        (self.held.0, self.held.1.iter().map(|(name, version)| (*name, *version)).collect())
+    }
+
+    pub(crate) fn insert(&mut self, name: EntryName, sealed: Sealed, shelf: &mut Shelf) {
+        self.tail.insert(name, sealed);
+        while self.tail.len() >= 2 * shelf.page_entries {
+            self.cut(shelf);
+        }
+    }
+
+    /// Puts all into pages: no entry will follow.
+    pub(crate) fn finish(&mut self, shelf: &mut Shelf) {
+        while !self.tail.is_empty() {
+            self.cut(shelf);
+        }
+    }
+
+    /// Makes a page of the entries born first.
+    fn cut(&mut self, shelf: &mut Shelf) {
+        let rest = self.tail.keys().nth(shelf.page_entries).copied();
+        let rest = rest.map_or_else(BTreeMap::new, |name| self.tail.split_off(&name));
+        let cut = std::mem::replace(&mut self.tail, rest);
+        let (page, bytes) = page::encode(shelf.last + 1, cut.into_iter().collect());
+        shelf.put(page.id, bytes);
+        self.pages.push(page);
+    }
+
+    /// Lets go of all whose version is at or below `floor`, as far as they need no rewriting.
+    pub(crate) fn trim(&mut self, floor: u64, shelf: &mut Shelf) {
+        self.tail.retain(|_, entry| entry.version > floor);
+        self.pages.retain(|page| {
+            let stays = page.version.1 > floor;
+            if !stays {
+                shelf.release(page.id);
+            }
+            stays
+        });
+    }
+
+    /// Forgets names that `applied` covers.
+    pub(crate) fn covered(&mut self, applied: u64) {
+        self.held.1.retain(|_, version| *version > applied);
+    }
+
+    /// The entries born first, of versions beyond `floor`, less those that `cloud_boot` is known
+    /// to hold: some `max` of them, and all that were born with the last.
+    pub fn oldest(&self, shelf: &Shelf, floor: u64, cloud_boot: u64, max: usize) -> Batch {
+        let mut wanted = max.max(1);
+        loop {
+            let batch = self.gather(shelf, floor, cloud_boot, wanted);
+            if !batch.entries.is_empty() || !batch.more {
+                return batch;
+            }
+            // One record opened more than that.
+            wanted *= 2;
+        }
+    }
+
+    fn gather(&self, shelf: &Shelf, floor: u64, cloud_boot: u64, max: usize) -> Batch {
+        let mut batch = Batch::default();
+        let mut lowest = Lowest { found: BTreeMap::new(), max, dropped: u64::MAX };
+        for (name, sealed) in &self.tail {
+            if lowest.is_beyond(name.born) {
+                batch.more = true;
+                break;
+            }
+            if sealed.version > floor && !self.is_held(cloud_boot, name, sealed.version) {
+                batch.steps.insert(name.born, sealed.before);
+                lowest.take(page::entry(*name, sealed.clone()));
+            }
+        }
+        let mut by_birth: Vec<&Page> = self.pages.iter().filter(|p| p.version.1 > floor).collect();
+        by_birth.sort_unstable_by_key(|p| (p.born.0, p.id));
+        for page in by_birth {
+            if lowest.is_beyond(page.born.0) {
+                batch.more = true;
+                break;
+            }
+            let Some(content) = shelf.get(page.id).and_then(|bytes| page::decode(page, &bytes).ok()) else {
+                batch.unreadable.push(page.id);
+                continue;
+            };
+            batch.steps.extend(content.steps);
+            for e in content.entries {
+                if e.version > floor && !self.is_held(cloud_boot, &name_of(&e), e.version) {
+                    lowest.take(e);
+                }
+            }
+        }
+        let Lowest { mut found, dropped, .. } = lowest;
+        if dropped != u64::MAX {
+            batch.more = true;
+            found.retain(|name, _| name.born < dropped);
+        }
+        batch.entries = found.into_values().collect();
+        batch
+    }
+
+    /// The youngest entries, less those that `cloud_boot` is known to hold, youngest first.
+    pub fn newest(&self, shelf: &Shelf, floor: u64, cloud_boot: u64, max: usize) -> Vec<Entry> {
+        let wanted = |name: &EntryName, version: u64| version > floor && !self.is_held(cloud_boot, name, version);
+        let tail = self.tail.iter().rev().filter(|(name, sealed)| wanted(name, sealed.version));
+        let mut out: Vec<Entry> = tail.take(max).map(|(name, sealed)| page::entry(*name, sealed.clone())).collect();
+        for page in self.pages.iter().rev() {
+            if out.len() >= max {
+                break;
+            }
+            let Some(content) = shelf.get(page.id).and_then(|bytes| page::decode(page, &bytes).ok()) else { break };
+            let mut young: Vec<Entry> = content.entries.into_iter().filter(|e| wanted(&name_of(e), e.version)).collect();
+            young.sort_unstable_by_key(|e| std::cmp::Reverse(name_of(e)));
+            young.truncate(max - out.len());
+            out.append(&mut young);
+        }
+        out
+    }
+}
+
+/// The entries of the lowest names, so many at most.
+struct Lowest {
+    found: BTreeMap<EntryName, Entry>,
+    max: usize,
+    /// Lowest birth of those that had no place.
+    dropped: u64,
+}
+
+impl Lowest {
+    /// Whether nothing born at `born` or later can have a place.
+    fn is_beyond(&self, born: u64) -> bool {
+        self.found.len() >= self.max && self.found.last_key_value().is_some_and(|(last, _)| born > last.born)
+    }
+
+    fn take(&mut self, e: Entry) {
+        let name = name_of(&e);
+        if self.found.len() < self.max {
+            self.found.insert(name, e);
+            return;
+        }
+        let beaten = match self.found.last_entry() {
+            Some(last) if name < *last.key() => last.remove_entry().0.born,
+            _ => {
+                self.dropped = self.dropped.min(name.born);
+                return;
+            }
+        };
+        self.dropped = self.dropped.min(beaten);
+        self.found.insert(name, e);
+    }
+}
