@@ -209,7 +209,25 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
         }
         Record::Receipt { boot, seq, ordinal } => put("alert", json!(format!("{boot:016x}/{seq}/{ordinal}"))),
         Record::Shown { lsn } | Record::Cursor { lsn } => put("to", json!(lsn)),
-        Record::Interval { gateway, bytes } | Record::AlertUp { gateway, bytes } | Record::Hello { gateway, bytes } => {
+        Record::Asked { request } | Record::AskedAt { request, .. } => {
+            if let Record::AskedAt { gateway, .. } = record {
+                put("gateway", json!(gateway));
+            }
+            put("alarm", json!(format!("{}/{}", request.series, request.kind)));
+            put("verb", json!(request.verb.as_str()));
+            put("by", json!(request.by));
+            if !request.reason.is_empty() {
+                put("reason", json!(request.reason));
+            }
+            if request.for_ms > 0 {
+                put("for", json!(settings::unit::duration_text(request.for_ms)));
+            }
+        }
+        Record::Commanded { bytes } => put("bytes", json!(bytes.len())),
+        Record::Interval { gateway, bytes }
+        | Record::AlertUp { gateway, bytes }
+        | Record::Hello { gateway, bytes }
+        | Record::CommandUp { gateway, bytes } => {
             put("gateway", json!(gateway));
             put("bytes", json!(bytes.len()));
         }
@@ -261,6 +279,9 @@ fn kind_of(record: &Record<'_>) -> &'static str {
         Record::Hello { .. } => "hello",
         Record::Round => "round",
         Record::Cursor { .. } => "cursor",
+        Record::Asked { .. } | Record::AskedAt { .. } => "asked",
+        Record::Commanded { .. } => "commanded",
+        Record::CommandUp { .. } => "command",
     }
 }
 

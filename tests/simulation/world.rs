@@ -44,6 +44,7 @@ impl World {
             grace_ms: plan.grace_ms,
             detection: Settings { limits: vec![rule] },
             group: None,
+            alarms: Some(detect::alarm::Settings::default()),
         };
         let mut rng = Rng::new(plan.seed ^ 0x5bd1_e995);
         let mut devices = Vec::new();

@@ -127,6 +127,9 @@ pub const HELD_OUT_OF_SERVICE: u8 = 3;
 /// [`AlarmNote::held`]: its alarm is suppressed by design.
 pub const HELD_SUPPRESSED: u8 = 4;
 
+/// Names of the reasons, by their number.
+pub const HELD: [&str; 5] = ["shown", "flood", "shelved", "out-of-service", "suppressed"];
+
 /// An alert as an alarm remembers it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Told {

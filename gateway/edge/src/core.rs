@@ -115,7 +115,8 @@ impl Core {
         let fresh = std::mem::take(&mut self.fold.fresh);
         let shown = self.fold.shown;
         for (lsn, alert) in &fresh {
-            if *lsn <= shown {
+            // What is held back goes up with its interval, and stands in the list of alarms.
+            if *lsn <= shown || alert.alarm.as_ref().is_some_and(|note| note.held != detect::alarm::SHOWN) {
                 continue;
             }
             if let Some((uplink, link)) = &mut self.uplink

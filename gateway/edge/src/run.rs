@@ -132,6 +132,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         grace_ms: config.windows.grace_ms,
         detection: config.limits.clone(),
         group: config.redundancy.group.clone(),
+        alarms: Some(detect::alarm::Settings::default()),
     };
     {
         let encoded = schemas::cbor::to_vec(&settings);

@@ -8,13 +8,16 @@
 //!   clock is sealed or raised first, in the order of its due time;
 //! - an entry is changed only by readings of its own boot, and never once sealed.
 
+mod alarms;
+
 use crate::error::Error;
 use crate::machine::Machines;
 use crate::outbox::{Before, BootPart, EntryName, Ledger, Sealed, Shelf};
 use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, Readings, Record, Refusal};
 use crate::session::Sessions;
+use detect::alarm::{self, Annunciator};
 use detect::{Finding, Settings, Watch};
-use schemas::message::AlertBody;
+use schemas::message::{Act, AlertBody};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -38,6 +41,9 @@ pub struct FoldConfig {
     /// Redundancy group: its members' entries carry a digest of their readings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// How alarms are treated; none in the boots of programs that knew none.
+    #[serde(default)]
+    pub alarms: Option<alarm::Settings>,
 }
 
 /// A window that still grows.
@@ -121,6 +127,11 @@ pub struct Fold {
     pub shown: u64,
     /// Alerts made since the caller last took them, with the record that made them.
     pub fresh: Vec<(u64, AlertBody)>,
+    /// The gateway's alarms.
+    pub alarms: Annunciator,
+    /// What was done to alarms since the caller last took it, and the cloud is to know. Not part
+    /// of the state: an interval brings it anyway.
+    pub fresh_acts: Vec<Act>,
     pub(crate) dues: BinaryHeap<Reverse<Due>>,
     /// Births of open entries: how many, and where the log stood before.
     pub(crate) births: BTreeMap<u64, (u32, Before)>,
@@ -194,9 +205,13 @@ impl Fold {
                 }
             }
             Record::Shown { lsn } => self.shown = self.shown.max(lsn),
+            Record::Asked { request } => self.asked(&request),
+            Record::Commanded { bytes } => self.commanded(bytes),
             Record::Receipt { .. } | Record::Tick | Record::Boot { .. } => {}
+            Record::AskedAt { .. } | Record::CommandUp { .. } => {}
             Record::Interval { .. } | Record::AlertUp { .. } | Record::Hello { .. } | Record::Round | Record::Cursor { .. } => {}
         }
+        self.settle_alarms();
         Ok(())
     }
 
@@ -274,9 +289,10 @@ impl Fold {
         Ledger::of(self.boots.iter())
     }
 
-    /// When the next window or detector falls due: a tick must then be logged, if nothing else is.
+    /// When the next window, detector or alarm falls due: a tick must then be logged, if nothing else is.
     pub fn next_due_ms(&self) -> Option<i64> {
-        self.dues.peek().map(|Reverse(due)| due.at_ms)
+        let alarms = self.alarms.due_ms(self.config.alarms.as_ref());
+        self.dues.peek().map(|Reverse(due)| due.at_ms).into_iter().chain(alarms).min()
     }
 
     fn define(&mut self, number: u32, name: &str, unit: Option<&str>) {
@@ -438,7 +454,7 @@ impl Fold {
         if self.config.fold_version < FOLD_VERSION && !finding.kind.is_limit() {
             return;
         }
-        let Some(part) = self.boots.last_mut() else { return };
+        let Some(part) = self.boots.last() else { return };
         let alert = AlertBody {
             boot: part.boot,
             seq: self.lsn - part.base,
@@ -457,10 +473,7 @@ impl Fold {
             alarm: None,
         };
         self.ordinal += 1;
-        self.fresh.push((self.lsn, alert.clone()));
-        if leaves {
-            part.alerts.push_back((alert, Before { readings: part.readings, clock_ms: self.before_ms }));
-        }
+        self.tell(alert, leaves);
     }
 
     /// Makes the dues anew from the state: at a boot, and after a snapshot.

@@ -8,6 +8,7 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | [`alarms`] | alarms of all gateways, and commands on their way down |
 //! | [`gateways`] | gateways and their boots |
 //! | [`series`] | names, units and sizes |
 //! | [`group`] | what counts of redundant gateways |
@@ -16,6 +17,7 @@
 //! | [`rounds`] | what is to be published when |
 //! | [`saved`] | all but the windows ↔ bytes |
 
+pub mod alarms;
 pub mod gateways;
 pub mod group;
 pub mod rounds;
@@ -33,10 +35,12 @@ use crate::limits::{
 };
 use crate::record::Record;
 use crate::session::Sessions;
+pub use alarms::Alarms;
+use detect::alarm::Name;
 pub use gateways::{Gateway, Part};
 use group::{Member, Piece};
 use rounds::Rounds;
-use schemas::message::{Ack, AlertBody, AlertUp, Delta, FORMAT, Hello, Receipt};
+use schemas::message::{Ack, AlertBody, AlertUp, Command, CommandUp, Delta, FORMAT, Hello, Receipt};
 use schemas::{DecodeError, cbor};
 use serde::{Deserialize, Serialize};
 use series::{Catalogue, UNPLACED, valid_gateway, valid_name};
@@ -155,6 +159,10 @@ pub struct Effects {
     pub cleared: Vec<(String, i64)>,
     /// Gateway that the record speaks of.
     pub gateway: Option<String>,
+    /// Alarms that changed, by gateway; each is retained as it stands.
+    pub alarms: Vec<(String, Name)>,
+    /// What is to be passed on to a gateway at once.
+    pub command: Option<(String, Command)>,
 }
 
 impl Effects {
@@ -179,6 +187,8 @@ pub struct Bridge {
     pub gateways: BTreeMap<String, Gateway>,
     /// Durable MQTT sessions of the embedded broker.
     pub sessions: Sessions,
+    /// Alarms.
+    pub alarms: Alarms,
     /// Messages of records up to here were taken by the broker.
     pub cursor: u64,
     /// Windows of rounds up to this record are not built: while a log is folded again, what is
@@ -310,9 +320,19 @@ impl Bridge {
                 Ok(interval) => self.interval(gateway, interval, &mut effects).map_err(store_error)?,
                 Err(_) => self.spoilt += 1,
             },
+            Record::AskedAt { gateway, request } => {
+                let command = self.alarms.asked(self.clock_ms, gateway, &request);
+                effects.command = command.map(|command| (gateway.to_owned(), command));
+            }
+            Record::CommandUp { gateway, bytes } => match CommandUp::decode(bytes) {
+                Ok(up) => self.command_up(gateway, &up),
+                Err(_) => self.spoilt += 1,
+            },
             Record::Round => effects.merged = self.round().map_err(store_error)?,
             _ => {}
         }
+        self.alarms.advance(self.clock_ms);
+        effects.alarms = self.alarms.take_changed();
         self.sweep(&mut effects);
         let alerts = effects.alerts.iter().cloned().map(|(gateway, alert)| Pending::Alert(gateway, Box::new(alert)));
         let cleared = effects.cleared.iter().cloned().map(|(series, size)| Pending::Cleared(series, size));
@@ -372,11 +392,27 @@ impl Bridge {
         self.first_time(gateway, alert, effects);
     }
 
+    /// What a gateway said about alarms at once. Names that can be no topics are passed over.
+    fn command_up(&mut self, gateway: &str, up: &CommandUp) {
+        if !self.open(gateway, up.boot) {
+            self.spoilt += 1;
+            return;
+        }
+        for act in up.acts.iter().filter(|act| valid_name(&act.series)) {
+            self.alarms.join(self.clock_ms, gateway, act);
+        }
+        for answer in &up.answers {
+            self.alarms.answered(self.clock_ms, gateway, answer);
+        }
+    }
+
     /// Remembers an alert's id, and shows it if that is new.
     fn first_time(&mut self, gateway: &str, alert: AlertBody, effects: &mut Effects) {
         let part = self.gateways.get_mut(gateway).and_then(|g| g.boots.get_mut(&alert.boot));
         if part.is_some_and(|p| alert.seq > p.applied && p.alerts.insert((alert.seq, alert.ordinal))) {
-            effects.alerts.push((gateway.to_owned(), alert));
+            if self.alarms.alert(self.clock_ms, gateway, &alert) {
+                effects.alerts.push((gateway.to_owned(), alert));
+            }
         }
     }
 
@@ -415,6 +451,9 @@ impl Bridge {
             } else if let Some(known) = self.gateways.get_mut(gateway) {
                 known.refused += 1;
             }
+        }
+        for act in delta.acts.iter().filter(|act| valid_name(&act.series)) {
+            self.alarms.join(self.clock_ms, gateway, act);
         }
         if let Some(known) = self.gateways.get_mut(gateway) {
             if !delta.ended {

@@ -22,6 +22,16 @@ pub const HELD_NAMES_MAX: usize = 1 << 16;
 /// Alerts in one interval; the rest follows with the next.
 pub const INTERVAL_ALERTS_MAX: usize = 512;
 
+/// Acts on alarms in one interval, and on the urgent lane at once; the rest follows.
+pub const INTERVAL_ACTS_MAX: usize = 512;
+
+/// Acts on alarms that the cloud does not have; people do not do so much in an outage. More
+/// are refused until the link is back.
+pub const ACTS_HELD_MAX: usize = 4_096;
+
+/// A command that the gateway does not answer is sent again after this time, in ms.
+pub const COMMAND_WAIT_MS: i64 = 3_000;
+
 /// Bytes of a string inside a record (a topic is at most 65,535).
 pub const TEXT_BYTES_MAX: usize = 65_535;
 

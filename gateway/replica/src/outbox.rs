@@ -20,7 +20,7 @@ pub use entries::{Batch, Entries};
 pub use page::Page;
 pub use shelf::{Pages, Shelf};
 
-use schemas::message::AlertBody;
+use schemas::message::{Act, AlertBody};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use telemetry::aggregate::Aggregate;
@@ -107,6 +107,8 @@ pub struct BootPart {
     pub entries: Entries,
     /// Alerts beyond `applied`, with where the log stood before their record.
     pub alerts: VecDeque<(AlertBody, Before)>,
+    /// What was done to alarms beyond `applied`: seq of its record, and where the log stood before it.
+    pub acts: VecDeque<(u64, Act, Before)>,
 }
 
 impl BootPart {
@@ -119,6 +121,9 @@ impl BootPart {
         self.entries.covered(applied);
         while self.alerts.front().is_some_and(|(a, _)| a.seq <= applied) {
             self.alerts.pop_front();
+        }
+        while self.acts.front().is_some_and(|(seq, ..)| *seq <= applied) {
+            self.acts.pop_front();
         }
     }
 }

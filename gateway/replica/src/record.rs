@@ -18,14 +18,21 @@
 //! | 10 | [`Record::Acked`] | gateway |
 //! | 11 | [`Record::Receipt`] | gateway |
 //! | 12 | [`Record::Shown`] | gateway |
+//! | 16 | [`Record::Asked`] | gateway |
+//! | 17 | [`Record::Commanded`] | gateway |
 //! | 32 | [`Record::Interval`] | cloud |
 //! | 33 | [`Record::AlertUp`] | cloud |
 //! | 34 | [`Record::Hello`] | cloud |
 //! | 35 | [`Record::Round`] | cloud |
 //! | 36 | [`Record::Cursor`] | cloud |
+//! | 37 | [`Record::AskedAt`] | cloud |
+//! | 38 | [`Record::CommandUp`] | cloud |
+
+mod asked;
 
 use crate::error::Error;
 use crate::limits::{BLOB_BYTES_MAX, TEXT_BYTES_MAX};
+use detect::alarm::Request;
 use schemas::DecodeError;
 use schemas::wire::{self, Reader};
 
@@ -142,6 +149,16 @@ pub enum Record<'a> {
         /// The record.
         lsn: u64,
     },
+    /// Somebody asked here for something about an alarm.
+    Asked {
+        /// What.
+        request: Request<'a>,
+    },
+    /// The gateway took what was done at the cloud.
+    Commanded {
+        /// The encoded [`schemas::message::Command`].
+        bytes: &'a [u8],
+    },
     /// The cloud accepted an interval.
     Interval {
         /// The gateway that sent it.
@@ -161,6 +178,20 @@ pub enum Record<'a> {
         /// The gateway.
         gateway: &'a str,
         /// The encoded [`schemas::message::Hello`].
+        bytes: &'a [u8],
+    },
+    /// Somebody asked at the cloud for something about an alarm of a gateway.
+    AskedAt {
+        /// The gateway.
+        gateway: &'a str,
+        /// What.
+        request: Request<'a>,
+    },
+    /// What a gateway said at once about alarms.
+    CommandUp {
+        /// The gateway that sent it.
+        gateway: &'a str,
+        /// The encoded [`schemas::message::CommandUp`].
         bytes: &'a [u8],
     },
     /// The cloud publishes what has changed.
@@ -267,11 +298,15 @@ impl<'a> Record<'a> {
             Record::Acked { .. } => 10,
             Record::Receipt { .. } => 11,
             Record::Shown { .. } => 12,
+            Record::Asked { .. } => 16,
+            Record::Commanded { .. } => 17,
             Record::Interval { .. } => 32,
             Record::AlertUp { .. } => 33,
             Record::Hello { .. } => 34,
             Record::Round => 35,
             Record::Cursor { .. } => 36,
+            Record::AskedAt { .. } => 37,
+            Record::CommandUp { .. } => 38,
         }
     }
 
@@ -338,7 +373,16 @@ impl<'a> Record<'a> {
                 wire::put_varint(out, u64::from(*ordinal));
             }
             Record::Shown { lsn } | Record::Cursor { lsn } => wire::put_varint(out, *lsn),
-            Record::Interval { gateway, bytes } | Record::AlertUp { gateway, bytes } | Record::Hello { gateway, bytes } => {
+            Record::Asked { request } => asked::encode(request, out),
+            Record::AskedAt { gateway, request } => {
+                wire::put_str(out, gateway);
+                asked::encode(request, out);
+            }
+            Record::Commanded { bytes } => wire::put_bytes(out, bytes),
+            Record::Interval { gateway, bytes }
+            | Record::AlertUp { gateway, bytes }
+            | Record::Hello { gateway, bytes }
+            | Record::CommandUp { gateway, bytes } => {
                 wire::put_str(out, gateway);
                 wire::put_bytes(out, bytes);
             }
@@ -395,11 +439,15 @@ impl<'a> Record<'a> {
             10 => Record::Acked { boot: r.u64()?, applied: r.varint()?, cloud_boot: r.u64()?, shed: r.varint()?, readings: r.varint()? },
             11 => Record::Receipt { boot: r.u64()?, seq: r.varint()?, ordinal: narrow(r.varint()?)? },
             12 => Record::Shown { lsn: r.varint()? },
+            16 => Record::Asked { request: asked::decode(r)? },
+            17 => Record::Commanded { bytes: r.bytes(BLOB_BYTES_MAX)? },
             32 => Record::Interval { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
             33 => Record::AlertUp { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
             34 => Record::Hello { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
             35 => Record::Round,
             36 => Record::Cursor { lsn: r.varint()? },
+            37 => Record::AskedAt { gateway: r.str(TEXT_BYTES_MAX)?, request: asked::decode(r)? },
+            38 => Record::CommandUp { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
             _ => return Ok(None),
         }))
     }
@@ -588,6 +636,8 @@ mod tests {
 
     #[test]
     fn every_kind_reads_back() {
+        let request =
+            Request { id: 7, verb: detect::alarm::Verb::Shelve, series: "a/b", kind: "high", by: "jo", reason: "why", for_ms: 60_000 };
         let records = [
             Record::Boot { boot: 7, parent: Some((6, 99)), config: b"c" },
             Record::Tick,
@@ -604,6 +654,10 @@ mod tests {
             Record::Interval { gateway: "g", bytes: b"b" },
             Record::Round,
             Record::Cursor { lsn: 3 },
+            Record::Asked { request },
+            Record::Commanded { bytes: b"c" },
+            Record::AskedAt { gateway: "g", request },
+            Record::CommandUp { gateway: "g", bytes: b"b" },
         ];
         for record in records {
             let mut out = Vec::new();

@@ -12,7 +12,8 @@ use crate::machine::{Machine, Machines};
 use crate::outbox::{Acknowledged, Before, BootPart, Entries, EntryName, Page, Sealed};
 use crate::session::Sessions;
 use detect::Watch;
-use schemas::message::AlertBody;
+use detect::alarm::Annunciator;
+use schemas::message::{Act, AlertBody};
 use schemas::{DecodeError, cbor, pack};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -45,6 +46,7 @@ struct View<'a> {
     machines: &'a [Machine],
     pages_last: u64,
     page_entries: u64,
+    alarms: &'a Annunciator,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +72,8 @@ struct Saved {
     pages_last: u64,
     #[serde(default)]
     page_entries: u64,
+    #[serde(default)]
+    alarms: Annunciator,
 }
 
 #[derive(Serialize)]
@@ -110,6 +114,7 @@ struct BootView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
     pages: &'a [Page],
+    acts: &'a VecDeque<(u64, Act, Before)>,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +138,8 @@ struct SavedBoot {
     group: Option<String>,
     #[serde(default)]
     pages: Vec<Page>,
+    #[serde(default)]
+    acts: VecDeque<(u64, Act, Before)>,
 }
 
 /// Entries as blocks, with what a block does not carry beside them.
@@ -199,6 +206,7 @@ impl Fold {
             machines: &self.machines.all,
             pages_last: self.shelf.last,
             page_entries: self.shelf.page_entries as u64,
+            alarms: &self.alarms,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -243,6 +251,7 @@ fn view_boot(p: &BootPart) -> BootView<'_> {
         entries: SavedEntries::of(p.entries.young().map(|(n, s)| (*n, s.version, s.before, 0, 0, &s.aggregate))),
         group: p.group.as_deref(),
         pages: p.entries.pages(),
+        acts: &p.acts,
     }
 }
 
@@ -275,6 +284,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         shown: saved.shown,
         fresh: saved.fresh,
         machines: Machines::restore(saved.machines),
+        alarms: saved.alarms,
         ..Fold::default()
     };
     fold.shelf.last = saved.pages_last;
@@ -300,6 +310,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             logged: Acknowledged { applied: b.applied, readings: b.readings_applied, shed: b.shed },
             entries: Entries::of_pages(b.pages),
             alerts: b.alerts,
+            acts: b.acts,
         };
         let shelf = &mut fold.shelf;
         b.entries.restore(|name, version, before, _, _, aggregate| {

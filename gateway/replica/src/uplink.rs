@@ -7,7 +7,9 @@
 
 use crate::fold::Fold;
 use crate::interval::{self, Content, Unreadable};
-use crate::limits::{ACK_WAIT_MS, ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ALERTS_MAX, INTERVAL_BYTES_AIM, RECEIPT_WAIT_MS};
+use crate::limits::{
+    ACK_WAIT_MS, ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX, INTERVAL_BYTES_AIM, RECEIPT_WAIT_MS,
+};
 use crate::outbox::page::name_of;
 use crate::outbox::{BootPart, EntryName};
 use crate::record::Record;
@@ -209,6 +211,7 @@ impl Uplink {
         let (to, before) = fold.complete_to(part);
         self.has_entries(fold, part)
             || part.alerts.front().is_some_and(|(a, _)| a.seq <= to)
+            || part.acts.front().is_some_and(|(seq, ..)| *seq <= to)
             || part.readings_applied < before.readings
             || (to == part.end && part.applied < to && before.clock_ms - self.frontier_ms >= IDLE_FRONTIER_MS)
             || (self.preview && fold.series.iter().flat_map(|s| &s.open).any(|o| self.previewed.get(&o.name) != Some(&o.version)))
@@ -235,6 +238,15 @@ impl Uplink {
                 break;
             }
             alerts.push(alert.clone());
+        }
+        let mut acts = Vec::new();
+        for (seq, act, stood) in part.acts.iter().take_while(|(seq, ..)| *seq <= to) {
+            if acts.len() >= INTERVAL_ACTS_MAX {
+                (to, before, cut) = (seq - 1, *stood, true);
+                alerts.retain(|alert: &AlertBody| alert.seq <= to);
+                break;
+            }
+            acts.push(act.clone());
         }
         let late = entries.iter().position(|e: &Entry| e.born > to).unwrap_or(entries.len());
         ahead.extend(entries.drain(late..));
@@ -296,7 +308,7 @@ impl Uplink {
             marks: Vec::new(),
             sizes: fold.config.sizes_ms.clone(),
             grace_ms: fold.config.grace_ms,
-            acts: Vec::new(),
+            acts,
             group: part.group.clone(),
         }
     }

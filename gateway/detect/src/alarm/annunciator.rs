@@ -3,7 +3,7 @@
 //! It decides once, when an alert is made, as part of the fold; the decision travels with the
 //! alert ([`AlarmNote`]), so that both ends show the same.
 
-use super::board::Board;
+use super::board::{Board, SWEEP_MS};
 use super::flood::{Flood, Level, TEN_MINUTES_MS};
 use super::group::Groups;
 use super::{Alarm, CHATTER_MS, CHATTERS, FLEETING, FLEETING_MS, HELD_FLOOD, LATCHES, SHOWN, Standing};
@@ -69,6 +69,7 @@ pub struct Annunciator {
     groups: Groups,
     /// Whether the summaries under way may leave the site: something that led to them does.
     pub leaves: bool,
+    swept_ms: i64,
     #[serde(skip)]
     summaries: Vec<Summary>,
 }
@@ -111,9 +112,17 @@ impl Annunciator {
         self.board.alert(clock_ms, alert, leaves);
     }
 
-    /// The clock went on: what ends by itself.
+    /// The clock went on: what ends by itself. Called behind every record, whether or not
+    /// something is due.
     pub fn advance(&mut self, settings: Option<&Settings>, clock_ms: i64) {
+        if self.board.is_empty() {
+            return;
+        }
         self.board.advance(clock_ms);
+        if clock_ms.saturating_sub(self.swept_ms) >= SWEEP_MS {
+            self.swept_ms = clock_ms;
+            self.board.sweep(clock_ms);
+        }
         if let Some(settings) = settings {
             self.turn(settings, clock_ms);
         }

@@ -26,13 +26,15 @@ pub const PENDING_MAX: usize = 16;
 pub const SHELF_MS_MAX: i64 = 30 * DAY_MS;
 
 const DAY_MS: i64 = 86_400_000;
-const HOUR_MS: i64 = 3_600_000;
+
+/// How often an owner calls [`Board::sweep`], in ms.
+pub const SWEEP_MS: i64 = 3_600_000;
 
 /// Series and kind.
 pub type Name = (String, String);
 
 /// What somebody asks for, as the log keeps it; the fold makes an act of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request<'a> {
     /// Drawn at random; names the act.
     pub id: u64,
@@ -58,7 +60,6 @@ pub struct Board {
     pub kpi: Kpi,
     /// Alarms that found no room.
     pub refused: u64,
-    swept_ms: i64,
     /// When alarms come off the shelf.
     shelved: BTreeSet<(i64, Name)>,
     #[serde(skip)]
@@ -208,7 +209,7 @@ impl Board {
         }
     }
 
-    /// The clock went on: what comes off the shelf is shown, what has been in peace is forgotten.
+    /// The clock went on: what comes off the shelf is shown.
     pub fn advance(&mut self, clock_ms: i64) {
         while self.shelved.first().is_some_and(|(until, _)| *until <= clock_ms) {
             if let Some((_, name)) = self.shelved.pop_first()
@@ -217,11 +218,12 @@ impl Board {
                 self.changed.insert(name);
             }
         }
-        if clock_ms.saturating_sub(self.swept_ms) >= HOUR_MS {
-            self.swept_ms = clock_ms;
-            let old = |alarm: &Alarm| clock_ms.saturating_sub(alarm.touched_ms) >= FORGOTTEN_MS && is_forgettable(alarm, clock_ms);
-            self.alarms.retain(|_, alarm| !old(alarm));
-        }
+    }
+
+    /// Once every [`SWEEP_MS`] of the logged clock: what has been in peace for long is forgotten.
+    pub fn sweep(&mut self, clock_ms: i64) {
+        let old = |alarm: &Alarm| clock_ms.saturating_sub(alarm.touched_ms) >= FORGOTTEN_MS && is_forgettable(alarm, clock_ms);
+        self.alarms.retain(|_, alarm| !old(alarm));
     }
 
     /// When [`Board::advance`] has something to show.
@@ -242,6 +244,12 @@ impl Board {
     pub fn pending(&self) -> impl Iterator<Item = &Act> {
         self.alarms.values().flat_map(|alarm| &alarm.pending)
     }
+}
+
+/// After which time of the gateway's clock an act of the cloud is refused there, ms since the Unix epoch.
+pub fn not_after_ms(act: &Act) -> i64 {
+    let latest = act.time_ms.saturating_add(NOT_AFTER_MS);
+    if act.verb == Verb::Shelve as u8 { act.until_ms.min(latest) } else { latest }
 }
 
 fn is_forgettable(alarm: &Alarm, clock_ms: i64) -> bool {

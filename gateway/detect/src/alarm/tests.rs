@@ -244,9 +244,9 @@ fn memory_is_bounded_and_what_is_in_trouble_stays() {
         assert_eq!(board.pend(START_MS, one), id < PENDING_MAX as u64);
     }
     let mut old = board_of(&[noted(1, 0, 0), noted(2, 1, 0)], &[act(1, Verb::Acknowledge, 0, 2, 0)]);
-    old.advance(START_MS + FORGOTTEN_MS - 1);
+    old.sweep(START_MS + FORGOTTEN_MS - 1);
     assert_eq!(old.len(), 1);
-    old.advance(START_MS + FORGOTTEN_MS * 2);
+    old.sweep(START_MS + FORGOTTEN_MS);
     assert!(old.is_empty());
 }
 

@@ -4,7 +4,7 @@ use super::gateways::Gateway;
 use super::rounds::{Due, Rounds, Waiting};
 use super::series::{Catalogue, Series};
 use super::store::{Store, Windows};
-use super::{Bridge, BridgeConfig, Pending};
+use super::{Alarms, Bridge, BridgeConfig, Pending};
 use crate::error::Error;
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::session::Sessions;
@@ -35,6 +35,7 @@ struct View<'a> {
     sources: &'a [(u32, u64)],
     swept: i64,
     pending: &'a VecDeque<(u64, Pending)>,
+    alarms: &'a Alarms,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +57,8 @@ struct Saved {
     sources: Vec<(u32, u64)>,
     swept: i64,
     pending: VecDeque<(u64, Pending)>,
+    #[serde(default)]
+    alarms: Alarms,
 }
 
 impl Bridge {
@@ -80,6 +83,7 @@ impl Bridge {
             sources: &self.sources,
             swept: self.swept,
             pending: &self.pending,
+            alarms: &self.alarms,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -116,6 +120,7 @@ impl Bridge {
             sources: s.sources,
             swept: s.swept,
             pending: s.pending,
+            alarms: s.alarms,
         })
     }
 }

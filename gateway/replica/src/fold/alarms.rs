@@ -1,0 +1,86 @@
+//! Alarms in the fold: what alerts and people make of them, and what the gateway says about
+//! there being too many.
+
+use super::Fold;
+use crate::limits::ACTS_HELD_MAX;
+use crate::outbox::Before;
+use detect::alarm::annunciator::SERIES;
+use detect::alarm::{Request, Summary};
+use schemas::message::{Act, AlertBody, Command};
+
+impl Fold {
+    /// An alert was made: its alarm takes it in, then it goes its ways.
+    pub(super) fn tell(&mut self, mut alert: AlertBody, leaves: bool) {
+        self.alarms.alert(self.config.alarms.as_ref(), self.clock_ms, leaves, &mut alert);
+        self.fresh.push((self.lsn, alert.clone()));
+        if let Some(part) = self.boots.last_mut()
+            && leaves
+        {
+            part.alerts.push_back((alert, Before { readings: part.readings, clock_ms: self.before_ms }));
+        }
+    }
+
+    /// Somebody asked for something here.
+    pub(super) fn asked(&mut self, request: &Request<'_>) {
+        if let Some(act) = self.alarms.board.resolve(self.clock_ms, request) {
+            self.done(act);
+        }
+    }
+
+    /// The cloud passed on what was done there. One that is not read is of a newer program, and
+    /// was answered as not taken.
+    pub(super) fn commanded(&mut self, bytes: &[u8]) {
+        if let Ok(command) = Command::decode(bytes) {
+            self.done(command.act);
+        }
+    }
+
+    fn done(&mut self, act: Act) {
+        self.alarms.board.join(self.clock_ms, &act);
+        let leaves = self.alarms.board.get(&act.series, &act.kind).is_some_and(|alarm| alarm.leaves);
+        if let Some(part) = self.boots.last_mut()
+            && leaves
+        {
+            let before = Before { readings: part.readings, clock_ms: self.before_ms };
+            part.acts.push_back((self.lsn - part.base, act.clone(), before));
+            self.fresh_acts.push(act);
+        }
+    }
+
+    /// Whether so much was done that the cloud does not have that no more is taken for now.
+    pub fn is_full_of_acts(&self) -> bool {
+        self.boots.iter().map(|part| part.acts.len()).sum::<usize>() >= ACTS_HELD_MAX
+    }
+
+    /// Behind each record: what the clock ends, and what is to be said about all of them.
+    pub(super) fn settle_alarms(&mut self) {
+        self.alarms.advance(self.config.alarms.as_ref(), self.clock_ms);
+        for summary in self.alarms.take_summaries() {
+            self.summarize(summary);
+        }
+    }
+
+    fn summarize(&mut self, summary: Summary) {
+        let Some(part) = self.boots.last() else { return };
+        let alert = AlertBody {
+            boot: part.boot,
+            seq: self.lsn - part.base,
+            ordinal: self.ordinal,
+            series: SERIES.to_owned(),
+            severity: 1,
+            kind: summary.kind.to_owned(),
+            state: u8::from(summary.ended),
+            time_ms: self.clock_ms,
+            value: summary.value,
+            limit: Some(summary.limit),
+            unit: None,
+            message: summary.message,
+            score: None,
+            baseline: None,
+            alarm: None,
+        };
+        self.ordinal += 1;
+        let leaves = self.alarms.leaves;
+        self.tell(alert, leaves);
+    }
+}

@@ -1,0 +1,151 @@
+//! Alarms of all gateways at the cloud: alerts and acts as gateways tell them, and what was done
+//! here on its way down.
+//!
+//! What is done here counts here at once, as pending, and is passed on until the gateway has it:
+//! it comes back among the gateway's acts, and is joined. What the gateway refuses as too late is
+//! taken back. So both ends come to the same, whoever did what while the link was down.
+
+use detect::alarm::board::{SWEEP_MS, not_after_ms};
+use detect::alarm::{Board, Name, Request, SHOWN};
+use schemas::message::{Act, AlertBody, Answer, Command, FORMAT};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Alarms of all gateways. One more is counted as refused; its alerts are shown all the same.
+const ALARMS_MAX: usize = 1 << 18;
+/// Commands for one gateway in one go; the rest follows when these are answered.
+const COMMANDS_MAX: usize = 64;
+/// [`Answer::outcome`]: it came too late.
+pub const TOO_LATE: u8 = 1;
+/// [`Answer::outcome`]: the gateway knows no such alarm.
+pub const UNKNOWN: u8 = 2;
+/// How long after its time a command that was never answered is taken back, in ms.
+const UNANSWERED_MS: i64 = 86_400_000;
+
+/// Alarms by gateway.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Alarms {
+    boards: BTreeMap<String, Board>,
+    #[serde(skip)]
+    changed: Vec<(String, Name)>,
+    swept_ms: i64,
+    /// When the first board has something to show; known anew after each change.
+    #[serde(skip)]
+    due_ms: i64,
+}
+
+impl Alarms {
+    /// A gateway's alarms.
+    pub fn board(&self, gateway: &str) -> Option<&Board> {
+        self.boards.get(gateway)
+    }
+
+    /// All gateways that ever had one.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Board)> {
+        self.boards.iter()
+    }
+
+    /// Alarms that changed since this was last asked.
+    pub fn take_changed(&mut self) -> Vec<(String, Name)> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The board for an alarm, unless it is new and there is no room.
+    fn place(&mut self, gateway: &str, series: &str, kind: &str) -> Option<&mut Board> {
+        let is_known = self.boards.get(gateway).is_some_and(|board| board.get(series, kind).is_some());
+        let is_full = !is_known && self.boards.values().map(Board::len).sum::<usize>() >= ALARMS_MAX;
+        let board = self.boards.entry(gateway.to_owned()).or_default();
+        if is_full {
+            board.refused += 1;
+            return None;
+        }
+        Some(board)
+    }
+
+    fn collect(&mut self, gateway: &str) {
+        if let Some(board) = self.boards.get_mut(gateway) {
+            self.due_ms = self.due_ms.min(board.due_ms().unwrap_or(i64::MAX));
+            self.changed.extend(board.take_changed().into_iter().map(|name| (gateway.to_owned(), name)));
+        }
+    }
+
+    /// An alert, for the first time: whether it is to be shown.
+    pub fn alert(&mut self, clock_ms: i64, gateway: &str, alert: &AlertBody) -> bool {
+        let is_held = alert.alarm.as_ref().is_some_and(|note| note.held != SHOWN);
+        let Some(board) = self.place(gateway, &alert.series, &alert.kind) else { return !is_held };
+        // Put aside here, while the gateway has not heard of it yet.
+        let standing = board.get(&alert.series, &alert.kind).map(|alarm| alarm.standing(clock_ms));
+        let is_aside = standing.is_some_and(|standing| standing.holds().is_some());
+        board.alert(clock_ms, alert, true);
+        self.collect(gateway);
+        !is_held && !is_aside
+    }
+
+    /// An act that the gateway has.
+    pub fn join(&mut self, clock_ms: i64, gateway: &str, act: &Act) {
+        if let Some(board) = self.place(gateway, &act.series, &act.kind) {
+            board.join(clock_ms, act);
+        }
+        self.collect(gateway);
+    }
+
+    /// Somebody asked for something here: what is to be passed on.
+    pub fn asked(&mut self, clock_ms: i64, gateway: &str, request: &Request<'_>) -> Option<Command> {
+        let board = self.boards.get_mut(gateway)?;
+        let act = board.resolve(clock_ms, request)?;
+        let is_taken = board.pend(clock_ms, act.clone());
+        self.collect(gateway);
+        is_taken.then(|| command(act))
+    }
+
+    /// The gateway did not take a command.
+    pub fn answered(&mut self, clock_ms: i64, gateway: &str, answer: &Answer) {
+        let Some(board) = self.boards.get_mut(gateway) else { return };
+        let found = board.pending().find(|act| act.id == answer.id).map(|act| (act.series.clone(), act.kind.clone()));
+        let Some(name) = found else { return };
+        match answer.outcome {
+            TOO_LATE => board.withdraw(clock_ms, &name, answer.id),
+            UNKNOWN => board.forget(&name),
+            _ => {}
+        }
+        self.collect(gateway);
+    }
+
+    /// What a gateway is still to be told.
+    pub fn commands(&self, gateway: &str) -> Vec<Command> {
+        let pending = self.boards.get(gateway).into_iter().flat_map(Board::pending);
+        pending.take(COMMANDS_MAX).cloned().map(command).collect()
+    }
+
+    /// The clock went on: what comes off the shelf is shown, what was never answered is void.
+    pub fn advance(&mut self, clock_ms: i64) {
+        let sweeps = clock_ms.saturating_sub(self.swept_ms) >= SWEEP_MS;
+        if !sweeps && self.due_ms > clock_ms {
+            return;
+        }
+        if sweeps {
+            self.swept_ms = clock_ms;
+        }
+        self.due_ms = i64::MAX;
+        for (gateway, board) in &mut self.boards {
+            board.advance(clock_ms);
+            if sweeps {
+                let void = board.pending().filter(|act| not_after_ms(act).saturating_add(UNANSWERED_MS) < clock_ms);
+                let void: Vec<(Name, u64)> = void.map(|act| ((act.series.clone(), act.kind.clone()), act.id)).collect();
+                void.iter().for_each(|(name, id)| board.withdraw(clock_ms, name, *id));
+                board.sweep(clock_ms);
+            }
+            self.due_ms = self.due_ms.min(board.due_ms().unwrap_or(i64::MAX));
+            self.changed.extend(board.take_changed().into_iter().map(|name| (gateway.clone(), name)));
+        }
+    }
+
+    /// When [`Alarms::advance`] has something to show.
+    pub fn due_ms(&self) -> Option<i64> {
+        (self.due_ms < i64::MAX && !self.boards.is_empty()).then_some(self.due_ms)
+    }
+}
+
+fn command(act: Act) -> Command {
+    Command { format: FORMAT, not_after_ms: not_after_ms(&act), act }
+}
