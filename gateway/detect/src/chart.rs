@@ -35,6 +35,17 @@ const KEEP: f64 = 1.0 - 1.0 / 1_572_864.0;
 /// Part of an event's peak below which its after-effects are calm.
 const AFTER: f64 = 0.2;
 
+/// Whether an event may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tell {
+    /// At once.
+    Now,
+    /// Not now; if it goes on when it may, then.
+    Later,
+    /// Not the event that begins now: something else speaks of it.
+    Never,
+}
+
 /// What a size was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -48,6 +59,8 @@ pub(crate) enum Verdict {
     Ends,
     /// It goes on for so long that it is usual from now on.
     Lasts,
+    /// The same, of an event that was not told.
+    Stays,
 }
 
 /// State of one chart.
@@ -63,6 +76,9 @@ pub(crate) struct Chart {
     below: u8,
     /// The event was told.
     told: bool,
+    /// It was not told, and must not be later.
+    #[serde(default)]
+    hushed: bool,
 }
 
 impl Chart {
@@ -78,9 +94,9 @@ impl Chart {
         (rule.times * self.record).max(rule.least)
     }
 
-    /// Judges a size (0 or more), then learns from it. With `mute` nothing new is told.
+    /// Judges a size (0 or more), then learns from it.
     #[inline]
-    pub(crate) fn observe(&mut self, rule: &Rule, size: f64, mute: bool) -> Verdict {
+    pub(crate) fn observe(&mut self, rule: &Rule, size: f64, tell: Tell) -> Verdict {
         let size = size.min(SCORE_MAX);
         self.seen = self.seen.saturating_add(1);
         if self.seen <= rule.warm {
@@ -90,7 +106,7 @@ impl Chart {
             return Verdict::Usual;
         }
         if self.active > 0 {
-            return self.follow(rule, size);
+            return self.follow(rule, size, tell);
         }
         if size <= self.limit(rule) {
             self.above = 0;
@@ -105,16 +121,21 @@ impl Chart {
         if self.above < rule.enter {
             return Verdict::Usual;
         }
-        (self.active, self.below, self.above, self.worst, self.told) = (1, 0, 0, size, !mute);
+        (self.active, self.below, self.above, self.worst) = (1, 0, 0, size);
+        (self.told, self.hushed) = (tell == Tell::Now, tell == Tell::Never);
         if self.told { Verdict::Begins } else { Verdict::Usual }
     }
 
     #[cold]
-    fn follow(&mut self, rule: &Rule, size: f64) -> Verdict {
+    fn follow(&mut self, rule: &Rule, size: f64, tell: Tell) -> Verdict {
         self.active = self.active.saturating_add(1);
         self.worst = self.worst.max(size);
         self.below = if size > self.limit(rule).max(AFTER * self.worst) { 0 } else { self.below + 1 };
         let calm = self.below >= rule.calm;
+        if !self.told && !self.hushed && tell == Tell::Now && self.below == 0 && self.active < rule.lasts {
+            self.told = true;
+            return Verdict::Begins;
+        }
         if !calm && self.active < rule.lasts {
             return if self.told { Verdict::Goes } else { Verdict::Usual };
         }
@@ -122,7 +143,8 @@ impl Chart {
         let told = std::mem::take(&mut self.told);
         (self.active, self.worst) = (0, 0.0);
         match (told, calm) {
-            (false, _) => Verdict::Usual,
+            (false, true) => Verdict::Usual,
+            (false, false) => Verdict::Stays,
             (true, true) => Verdict::Ends,
             (true, false) => Verdict::Lasts,
         }
@@ -144,7 +166,7 @@ mod tests {
     fn run(chart: &mut Chart, sizes: impl IntoIterator<Item = f64>) -> Vec<Verdict> {
         sizes
             .into_iter()
-            .map(|size| chart.observe(&RULE, size, false))
+            .map(|size| chart.observe(&RULE, size, Tell::Now))
             .filter(|verdict| !matches!(verdict, Verdict::Usual | Verdict::Goes))
             .collect()
     }

@@ -2,7 +2,7 @@
 //! means, the distance in the standard deviations that this distance itself has shown. Taking
 //! these, and not the readings' own, accounts for readings that depend on each other.
 
-use crate::chart::{Chart, Rule, Verdict};
+use crate::chart::{Chart, Rule, Tell, Verdict};
 use crate::limits::{DEPARTURE_VALUE_MAX, SCALE_MIN, SCALE_RELATIVE_MIN};
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,7 @@ impl Departure {
 
     /// Judges one value, then learns from it; `quantum` is the usual size of a step other than 0.
     #[inline]
-    pub(crate) fn observe(&mut self, pace: &Pace, value: f64, quantum: f64, mute: bool) -> Verdict {
+    pub(crate) fn observe(&mut self, pace: &Pace, value: f64, quantum: f64, tell: Tell) -> Verdict {
         let value = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
         if self.seen == 0 {
             (self.few, self.mean) = (value, value);
@@ -48,8 +48,8 @@ impl Departure {
         self.few += pace.few.max(young) * (value - self.few);
         let far = self.few - self.mean;
         let sigma = self.sigma(quantum);
-        let verdict = self.chart.observe(&pace.rule, far.abs() / sigma, mute);
-        if verdict == Verdict::Lasts {
+        let verdict = self.chart.observe(&pace.rule, far.abs() / sigma, tell);
+        if matches!(verdict, Verdict::Lasts | Verdict::Stays) {
             self.mean = self.few;
             return verdict;
         }

@@ -16,6 +16,7 @@
 //! | [`novelty`] | how new a reading is to its series, as one score |
 //! | `novel.rs` | that score as a detector of a series |
 //! | [`group`] | a machine's channels together; `group/`: rows, algebra, sentences |
+//! | `regime.rs` | levels that a series is known for |
 //! | `tail.rs`, `regular.rs` | how rare a size is; events that come at regular intervals |
 //! | `logarithm.rs` | ln, the same on every platform |
 //! | `shift.rs` | a level that shifted, or drifted |
@@ -45,6 +46,7 @@ mod novel;
 pub mod novelty;
 pub mod pattern;
 mod rate;
+mod regime;
 mod regular;
 mod saturation;
 mod scale;

@@ -2,7 +2,7 @@
 //! reading to reading, the last hundred against the usual ones; steps and not deviations,
 //! because a level that moves is no noise. Single wild steps are clipped: those are spikes.
 
-use crate::chart::{Chart, Rule, Verdict};
+use crate::chart::{Chart, Rule, Tell, Verdict};
 use crate::finding::{Finding, Kind, Severity, State, amount, number};
 use crate::limits::{DEPARTURE_VALUE_MAX, SCALE_MIN, SCORE_MAX};
 use serde::{Deserialize, Serialize};
@@ -43,18 +43,20 @@ impl Noise {
         if self.now < SCALE_MIN {
             self.now = 0.0;
         }
-        let verdict = self.chart.observe(&RULE, self.now.sqrt() / usual, mute);
-        if !self.chart.is_out() || verdict == Verdict::Lasts {
+        let tell = if mute { Tell::Never } else { Tell::Now };
+        let verdict = self.chart.observe(&RULE, self.now.sqrt() / usual, tell);
+        let lasts = matches!(verdict, Verdict::Lasts | Verdict::Stays);
+        if !self.chart.is_out() || lasts {
             let square = square.min(self.usual * 16.0).max(if self.seen > RULE.fit { 0.0 } else { square });
             self.usual += USUAL.max(young) * (square - self.usual);
-            if verdict == Verdict::Lasts {
+            if lasts {
                 self.usual = self.now;
             }
             if self.usual < SCALE_MIN {
                 self.usual = 0.0;
             }
         }
-        if !matches!(verdict, Verdict::Usual | Verdict::Goes) {
+        if !matches!(verdict, Verdict::Usual | Verdict::Goes | Verdict::Stays) {
             findings.push(self.finding(verdict, time_ms, value, usual, unit));
         }
     }

@@ -2,7 +2,7 @@
 //! smallest) value. Of each 64 readings, those equal to their extreme are counted; a share far
 //! above what the series ever had is told. Readings that are all equal are [`crate::flatline`]'s.
 
-use crate::chart::{Chart, Rule, Verdict};
+use crate::chart::{Chart, Rule, Tell, Verdict};
 use crate::finding::{Finding, Kind, Severity, State, amount, number};
 use serde::{Deserialize, Serialize};
 
@@ -53,8 +53,8 @@ impl Saturation {
         }
         self.upper = self.highs >= self.lows;
         let share = f64::from(self.highs.max(self.lows)) / f64::from(BLOCK);
-        let verdict = self.chart.observe(&RULE, share, mute);
-        if !matches!(verdict, Verdict::Usual | Verdict::Goes) {
+        let verdict = self.chart.observe(&RULE, share, if mute { Tell::Never } else { Tell::Now });
+        if !matches!(verdict, Verdict::Usual | Verdict::Goes | Verdict::Stays) {
             findings.push(self.finding(verdict, share, time_ms, value, unit));
         }
     }

@@ -51,10 +51,16 @@ impl Scale {
     /// Learns a size (0 or more, finite); `floor` is the smallest standard deviation believed.
     #[inline]
     pub(crate) fn learn(&mut self, size: f64, floor: f64) {
+        self.learn_slowly(size, floor, WEIGHT);
+    }
+
+    /// The same, with a weight of its own once warm.
+    #[inline]
+    pub(crate) fn learn_slowly(&mut self, size: f64, floor: f64, weight: f64) {
         self.seen = self.seen.saturating_add(1);
         let sigma = self.sigma().max(floor);
         let size = if self.seen > FREE && sigma > 0.0 { size.min(CLIP * sigma) } else { size };
-        self.mean += weight(self.seen) * (size - self.mean);
+        self.mean += weight.max(1.0 / f64::from(self.seen)) * (size - self.mean);
         // A constant series would decay into numbers that processors handle slowly.
         if self.mean < SCALE_MIN {
             self.mean = 0.0;

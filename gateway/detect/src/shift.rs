@@ -2,7 +2,7 @@
 //! distance ever was (an EWMA chart on the series' own record). Smaller than what
 //! [`crate::spike`] sees in single readings, and lasting.
 
-use crate::chart::{Rule, Verdict};
+use crate::chart::{Rule, Tell, Verdict};
 use crate::departure::{Departure, Pace};
 use crate::finding::{Finding, Kind, Severity, State, amount, number};
 use crate::limits::SCORE_MAX;
@@ -47,7 +47,7 @@ impl Span {
     }
 }
 
-/// One value through one of the two.
+/// One value through one of the two; whether the level has changed for good.
 #[inline]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn observe(
@@ -57,14 +57,15 @@ pub(crate) fn observe(
     value: f64,
     quantum: f64,
     unit: Option<&str>,
-    mute: bool,
+    tell: Tell,
     findings: &mut Vec<Finding>,
-) {
+) -> bool {
     let usual = of.mean;
-    let verdict = of.observe(span.pace(), value, quantum, mute);
-    if !matches!(verdict, Verdict::Usual | Verdict::Goes) {
+    let verdict = of.observe(span.pace(), value, quantum, tell);
+    if !matches!(verdict, Verdict::Usual | Verdict::Goes | Verdict::Stays) {
         findings.push(finding(span, of, verdict, time_ms, value, usual, quantum, unit));
     }
+    matches!(verdict, Verdict::Lasts | Verdict::Stays)
 }
 
 /// The series is elsewhere from now on.

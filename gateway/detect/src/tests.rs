@@ -132,8 +132,9 @@ fn a_lasting_step_is_one_event_and_then_the_new_level() {
     let found = story.tell(values);
     assert_eq!(kinds(&found), [(Kind::Spike, ACTIVE), (Kind::Spike, CLEARED)]);
     assert!(found[1].message.contains("is the new level after 10 readings"), "{}", found[1].message);
-    let found = story.tell([20.0, 60.0]);
+    let found = story.tell([0.0, 60.0]);
     assert_eq!(found.len(), 2, "a spike from the new level: {found:?}");
+    assert_eq!(kinds(&story.tell([20.0, 60.0])), [], "a level seen before is no news");
 }
 
 #[test]

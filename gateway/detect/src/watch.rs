@@ -5,6 +5,7 @@
 //! nothing but older readings comes, the sensor's clock was set back, and its time is taken
 //! from there.
 
+use crate::chart::Tell;
 use crate::departure::Departure;
 use crate::finding::Finding;
 use crate::flatline::Flatline;
@@ -13,6 +14,7 @@ use crate::limits::{LATE_READINGS_MAX, UNIT_BYTES_MAX};
 use crate::noise::Noise;
 use crate::novel::Novel;
 use crate::rate::Rate;
+use crate::regime::Regime;
 use crate::saturation::Saturation;
 use crate::settings::Settings;
 use crate::shift::{self, Span};
@@ -41,6 +43,8 @@ pub struct Watch {
     late: u8,
     #[serde(default)]
     novel: Novel,
+    #[serde(default)]
+    regime: Regime,
 }
 
 impl Watch {
@@ -68,16 +72,17 @@ impl Watch {
             limits.observe(clock_ms, time_ms, value, unit, out);
             limited = limits.any_beyond();
         }
-        match self.spike.observe(time_ms, value, unit, limited, out) {
-            Verdict::Usual => {
-                let quantum = self.spike.quantum();
-                self.rate.observe(time_ms, value, unit, limited, out);
-                // One event, one alert: who sees it first tells it.
-                let mute = limited || self.rate.is_active();
-                shift::observe(Span::Short, &mut self.shift, time_ms, value, quantum, unit, mute, out);
-                shift::observe(Span::Long, &mut self.drift, time_ms, value, quantum, unit, mute || self.shift.is_out(), out);
-                self.noise.observe(time_ms, value, quantum, unit, mute || self.shift.is_out(), out);
-            }
+        // At levels known before nothing that departs is told; beyond them it still is.
+        let known = self.regime.is_known(value, self.spike.deviation());
+        let tell = if limited {
+            Tell::Never
+        } else if known {
+            Tell::Later
+        } else {
+            Tell::Now
+        };
+        match self.spike.observe(time_ms, value, unit, tell, out) {
+            Verdict::Usual => self.judge(time_ms, value, tell, out),
             Verdict::Out => self.noise.skip(value),
             Verdict::Moved => {
                 let quantum = self.spike.quantum();
@@ -85,12 +90,37 @@ impl Watch {
                 shift::restart(Span::Short, &mut self.shift, time_ms, value, quantum, unit, out);
                 shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, unit, out);
                 self.noise.skip(value);
+                self.regime.moved();
             }
         }
+        let unit = self.unit.as_deref();
         self.saturation.observe(time_ms, value, unit, limited, out);
         self.flatline.observe(time_ms, value, unit, out);
         let mute = limited || self.is_told();
         self.novel.observe(time_ms, value, unit, mute, out);
+    }
+
+    /// A value that is no spike, through what looks at several.
+    #[inline]
+    fn judge(&mut self, time_ms: i64, value: f64, tell: Tell, out: &mut Vec<Finding>) {
+        let unit = self.unit.as_deref();
+        let quantum = self.spike.quantum();
+        let climbed = self.rate.is_active();
+        self.rate.observe(time_ms, value, unit, tell != Tell::Now, out);
+        if self.rate.is_active() && !climbed {
+            self.regime.moved();
+        }
+        // One event, one alert: who sees it first tells it, and a new level is none by itself.
+        let young = self.spike.is_young();
+        let tell = if young || self.rate.is_active() { Tell::Never } else { tell };
+        let mut moved = shift::observe(Span::Short, &mut self.shift, time_ms, value, quantum, unit, tell, out);
+        let tell = if self.shift.is_out() { Tell::Never } else { tell };
+        moved |= shift::observe(Span::Long, &mut self.drift, time_ms, value, quantum, unit, tell, out);
+        self.noise.observe(time_ms, value, quantum, unit, tell != Tell::Now, out);
+        if moved {
+            self.regime.moved();
+        }
+        self.regime.learn(value);
     }
 
     /// How new the last reading was to the series, in powers of ten; 0 for nothing new.

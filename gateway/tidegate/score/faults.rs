@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 const BEFORE: usize = 7_200;
 /// Readings after its end that still count as its own: an event's alert may come at its end.
 const AFTER: usize = 30;
+/// Readings that a range's end must cut off to show: two blocks of what detectors look at.
+const CHANGED_MIN: usize = 128;
 /// Seeds begin here; those of the quiet series are others.
 const SEED: u64 = 1_000;
 const QUIET_SEED: u64 = 900_000;
@@ -37,6 +39,9 @@ pub struct Arguments {
 struct Found {
     found: u64,
     trials: u64,
+    /// The same, of those faults that show.
+    found_shown: u64,
+    shown: u64,
     /// Which detectors spoke first, and how often.
     by: BTreeMap<&'static str, u64>,
     delays: Vec<usize>,
@@ -53,7 +58,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         for (fault, class) in FAULTS.into_iter().zip(&mut classes) {
             let mut found = 0;
             for trial in 0..arguments.trials {
-                if let Some((at, kind)) = first(baseline, fault, arguments.sigma, SEED + trial) {
+                let (told, shows) = first(baseline, fault, arguments.sigma, SEED + trial);
+                class.shown += u64::from(shows);
+                class.found_shown += u64::from(shows && told.is_some());
+                if let Some((at, kind)) = told {
                     found += 1;
                     class.delays.push(at);
                     *class.by.entry(kind).or_default() += 1;
@@ -69,6 +77,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         classes.iter().fold(format!("{name:14}"), |line, class| line + &format!(" {:>10}", cell(class)))
     };
     print(&line("all", &|class| format!("{:.1}", share(class.found, class.trials))))?;
+    print(&line("that show", &|class| format!("{:.1}", share(class.found_shown, class.shown))))?;
+    print(&line("  how many", &|class| class.shown.to_string()))?;
     print(&line("readings to it", &|class| median(&class.delays).map_or("-".to_owned(), |at| at.to_string())))?;
     for (fault, class) in FAULTS.iter().zip(&classes) {
         let by = class.by.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ");
@@ -108,7 +118,10 @@ fn quiet(days: u64) -> Result<(), Failure> {
 }
 
 /// When and by whom a fault was first told: readings after it began, and the detector's name.
-fn first(baseline: Baseline, fault: Fault, sigma: f64, seed: u64) -> Option<(usize, &'static str)> {
+/// And whether it shows at all: a spike, a shift or a drift that stays within what the series
+/// did in the two hours before, or a range that ends where no value would have gone, is none
+/// that anyone could tell.
+fn first(baseline: Baseline, fault: Fault, sigma: f64, seed: u64) -> (Option<(usize, &'static str)>, bool) {
     let mut series = Series::new(baseline, seed);
     // Not at the same moment of every series.
     let before = BEFORE + (seed as usize * 7_919) % 1_800;
@@ -117,25 +130,42 @@ fn first(baseline: Baseline, fault: Fault, sigma: f64, seed: u64) -> Option<(usi
     }
     series.out.clear();
     let mut injected = Injected::new(fault, baseline, sigma, seed);
+    let range = series.range;
+    let mut told = None;
     for at in 0..fault.readings() + AFTER {
         series.pass((at < fault.readings()).then_some((at, &mut injected)));
         if let Some(finding) = series.out.iter().find(|finding| finding.state == State::Active) {
-            return Some((at, finding.kind.as_str()));
+            told = told.or(Some((at, finding.kind.as_str())));
         }
     }
-    None
+    let shows = match fault {
+        Fault::Spike | Fault::Shift | Fault::Drift => series.range != range,
+        Fault::Saturation => series.changed >= CHANGED_MIN,
+        Fault::Stuck | Fault::Noise | Fault::Silence => true,
+    };
+    (told, shows)
 }
 
 /// A generated series and its detectors.
 struct Series {
     source: Source,
+    /// Smallest and largest value that the sensor told, with or without a fault.
+    range: (f64, f64),
+    /// Readings that a fault changed.
+    changed: usize,
     watch: Watch,
     out: Vec<Finding>,
 }
 
 impl Series {
     fn new(baseline: Baseline, seed: u64) -> Self {
-        Self { source: Source::new(baseline, seed), watch: Settings::default().watch("line/machine/series", None), out: Vec::new() }
+        Self {
+            source: Source::new(baseline, seed),
+            range: (f64::MAX, f64::MIN),
+            changed: 0,
+            watch: Settings::default().watch("line/machine/series", None),
+            out: Vec::new(),
+        }
     }
 
     /// One reading's time passes; with a fault, `at` readings after it began.
@@ -146,12 +176,15 @@ impl Series {
             let due = self.watch.due().unwrap_or(now_ms);
             self.watch.tick(due, &mut self.out);
         }
-        let value = match fault {
+        let faulty = match fault {
             Some((at, injected)) => injected.apply(at, value),
             None => Some(value),
         };
-        if let Some(value) = value {
-            self.watch.observe(now_ms, now_ms, self.source.rounded(value), &mut self.out);
+        if let Some(faulty) = faulty {
+            let seen = self.source.rounded(faulty);
+            self.range = (self.range.0.min(seen), self.range.1.max(seen));
+            self.changed += usize::from(faulty != value);
+            self.watch.observe(now_ms, now_ms, seen, &mut self.out);
         }
     }
 }
