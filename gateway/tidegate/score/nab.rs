@@ -24,6 +24,7 @@ const HALF: f64 = 10.0;
 
 /// `DIR [--files] [--json] [--out DIR] [--threshold X]`
 #[derive(Debug, clap::Args)]
+#[group(id = "nab")]
 pub struct Arguments {
     #[command(flatten)]
     common: super::Arguments,
