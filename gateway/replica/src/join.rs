@@ -409,10 +409,9 @@ impl Bridge {
     /// Remembers an alert's id, and shows it if that is new.
     fn first_time(&mut self, gateway: &str, alert: AlertBody, effects: &mut Effects) {
         let part = self.gateways.get_mut(gateway).and_then(|g| g.boots.get_mut(&alert.boot));
-        if part.is_some_and(|p| alert.seq > p.applied && p.alerts.insert((alert.seq, alert.ordinal))) {
-            if self.alarms.alert(self.clock_ms, gateway, &alert) {
-                effects.alerts.push((gateway.to_owned(), alert));
-            }
+        let is_new = part.is_some_and(|p| alert.seq > p.applied && p.alerts.insert((alert.seq, alert.ordinal)));
+        if is_new && self.alarms.alert(self.clock_ms, gateway, &alert) {
+            effects.alerts.push((gateway.to_owned(), alert));
         }
     }
 

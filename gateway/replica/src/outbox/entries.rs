@@ -153,15 +153,14 @@ impl Entries {
     fn gather(&self, shelf: &Shelf, floor: u64, cloud_boot: u64, max: usize) -> Batch {
         let mut batch = Batch::default();
         let mut lowest = Lowest { found: BTreeMap::new(), max, dropped: u64::MAX };
-        for (name, sealed) in &self.tail {
+        let wanted = self.tail.iter().filter(|(name, sealed)| sealed.version > floor && !self.is_held(cloud_boot, name, sealed.version));
+        for (name, sealed) in wanted {
             if lowest.is_beyond(name.born) {
                 batch.more = true;
                 break;
             }
-            if sealed.version > floor && !self.is_held(cloud_boot, name, sealed.version) {
-                batch.steps.insert(name.born, sealed.before);
-                lowest.take(page::entry(*name, sealed.clone()));
-            }
+            batch.steps.insert(name.born, sealed.before);
+            lowest.take(page::entry(*name, sealed.clone()));
         }
         let mut by_birth: Vec<&Page> = self.pages.iter().filter(|p| p.version.1 > floor).collect();
         by_birth.sort_unstable_by_key(|p| (p.born.0, p.id));
