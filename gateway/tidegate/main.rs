@@ -8,6 +8,8 @@
 //! | `demo.rs`, `demo/` | `tidegate demo`: a whole plant that shows what the product does, and checks it |
 //! | `replay.rs`, `replay/` | `tidegate replay`: publishes a recorded CSV as if it were sensors |
 //! | `status.rs` | `tidegate status`: what a running role is doing |
+//! | `alarms.rs` | `tidegate alarms`: lists alarms and figures, acknowledges, shelves |
+//! | `web.rs` | one HTTP request over a plain socket |
 //! | `log.rs` | `tidegate log`: reads the durable log, also beside a running process |
 //! | `score.rs`, `score/` | `tidegate score`: the detectors over public benchmarks, with their official metrics |
 //! | `role.rs` | what the roles share: runtime, signals, the time a stop may take |
@@ -15,6 +17,7 @@
 //!
 //! Standard output carries results only; everything else goes to standard error.
 
+mod alarms;
 mod check;
 mod cloud;
 mod demo;
@@ -25,6 +28,7 @@ mod replay;
 mod role;
 mod score;
 mod status;
+mod web;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use outcome::Failure;
@@ -67,6 +71,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Show what a running gateway or bridge is doing.
     Status(status::Arguments),
+    /// List the alarms of a running gateway or bridge, acknowledge them, put them aside.
+    Alarms(alarms::Arguments),
     /// Read the durable log, also beside a running process.
     #[command(subcommand)]
     Log(log::Command),
@@ -85,6 +91,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
+        Command::Alarms(arguments) => alarms::run(&arguments),
         Command::Log(command) => log::run(&command),
         Command::Score(command) => score::run(&command),
     });

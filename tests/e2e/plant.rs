@@ -142,7 +142,9 @@ pub fn consume(port: u16, filters: &'static [&'static str]) -> Receiver<(String,
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => filters.iter().for_each(|f| client.try_subscribe(*f, QoS::AtLeastOnce).unwrap()),
                 Ok(Event::Incoming(Packet::Publish(p))) => {
-                    if send.send((p.topic, serde_json::from_slice(&p.payload).unwrap())).is_err() {
+                    // What is cleared has no payload.
+                    let value = if p.payload.is_empty() { Value::Null } else { serde_json::from_slice(&p.payload).unwrap() };
+                    if send.send((p.topic, value)).is_err() {
                         return;
                     }
                 }

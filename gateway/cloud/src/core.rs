@@ -1,6 +1,7 @@
 //! The one thread behind the cloud's log: what arrives is judged, logged, and joined once it
 //! is durable; only then is it acknowledged and published.
 
+use crate::alarms::{self, Alarms, Ask, Known};
 use crate::inbound::{Door, wall_ms};
 use crate::limits::{DECODED_ENTRIES_MAX, ROOM_WAIT, ROUND_MS, STATUS_MS};
 use crate::outbound::Outbound;
@@ -13,7 +14,7 @@ use replica::alert::topic_and_json;
 use replica::join::{Bridge, Effects, Interval};
 use replica::record::Record;
 use schemas::DecodeError;
-use schemas::message::{Ack, AlertUp, Bye, Hello};
+use schemas::message::{Ack, AlertUp, Bye, CommandUp, Hello};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub enum Event {
     Frame(Frame),
     /// An existing broker has forgotten us, and with us perhaps what it retained.
     Anew,
+    /// Somebody asks about alarms.
+    Alarm(Ask),
     /// Somebody asks how things stand.
     Status(oneshot::Sender<Status>),
     /// Nothing more will arrive: what is published is to be logged as such.
@@ -103,6 +106,10 @@ pub struct Core {
     pub refused: u64,
     /// When this process began.
     pub began: Instant,
+    /// Requests about alarms, and what was shown.
+    pub alarms: Alarms,
+    /// Alarms that the door knows.
+    pub known: Arc<Known>,
 }
 
 impl Core {
@@ -119,6 +126,7 @@ impl Core {
                 Ok(Some(Event::Frame(frame))) => self.frame(&frame)?,
                 Ok(Some(Event::Wire { gateway, what, bytes, at })) => self.wire(&gateway, &what, &bytes, at, runtime),
                 Ok(Some(Event::Anew)) => self.anew()?,
+                Ok(Some(Event::Alarm(ask))) => self.alarms.ask(ask, &self.bridge, &self.door),
                 Ok(Some(Event::Status(reply))) => drop(reply.send(self.status())),
                 Ok(Some(Event::Finish(done))) => {
                     self.cursor(true);
@@ -145,6 +153,7 @@ impl Core {
             "hello" => self.hello(gateway, bytes, runtime),
             "alert" => self.alert(gateway, bytes, runtime),
             "delta" => self.delta(gateway, bytes, runtime),
+            "command" => self.command(gateway, bytes, runtime),
             "bye" => {
                 self.bye(gateway, bytes, at);
                 return;
@@ -192,6 +201,21 @@ impl Core {
             return Ok(false);
         }
         self.log(&Record::AlertUp { gateway, bytes }, runtime);
+        Ok(true)
+    }
+
+    fn command(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let up = CommandUp::decode(bytes)?;
+        if !self.bridge.has_room(gateway, up.boot) {
+            warn!(gateway, "one gateway or boot too many is ignored");
+            return Ok(false);
+        }
+        // What is known already is not logged again: a gateway repeats it when it connects.
+        let board = self.bridge.alarms.board(gateway);
+        let is_news = !up.answers.is_empty() || up.acts.iter().any(|act| board.is_none_or(|board| !board.knows(act)));
+        if is_news {
+            self.log(&Record::CommandUp { gateway, bytes }, runtime);
+        }
         Ok(true)
     }
 
@@ -265,6 +289,7 @@ impl Core {
             let effects = self.bridge.apply_decoded(lsn, kind, payload, decoded)?;
             self.effects(lsn, effects);
         }
+        self.alarms.folded(self.bridge.lsn, &self.bridge);
         if self.bridge.is_full() {
             self.bridge.flush()?;
         }
@@ -289,6 +314,10 @@ impl Core {
         if let Some((gateway, ack)) = effects.ack {
             self.ack(&gateway, &ack);
         }
+        if let Some((gateway, command)) = effects.command {
+            self.out.answer(format!("bridge/v1/{gateway}/down/command"), command.encode());
+        }
+        self.alarms.changed(lsn, &effects.alarms, &self.bridge, &self.known, &self.out);
         if let Some(gateway) = effects.gateway {
             self.changed.entry(gateway).or_insert_with(wall_ms);
         }
@@ -314,6 +343,11 @@ impl Core {
         self.round_ms = now_ms;
         if self.bridge.round_due(now_ms.max(self.bridge.clock_ms)) && !self.out.is_behind() {
             self.round_logged = self.door.log(&Record::Round).is_ok();
+        }
+        // What comes off the shelf does so by the logged clock.
+        if self.bridge.alarms.due_ms().is_some_and(|at| at <= now_ms && self.bridge.clock_ms < at) {
+            // Full, it is tried again with the next round.
+            let _ = self.door.log(&Record::Tick);
         }
         self.cursor(false);
     }
@@ -345,6 +379,9 @@ impl Core {
                 self.changed.insert(gateway, 0);
             }
             self.show_statuses();
+            let presence = &self.presence;
+            self.alarms.pass_on(&mut self.bridge, &self.out, |gateway| presence.of(gateway).0);
+            self.alarms.show_kpi(&self.bridge, &self.out);
         }
     }
 
@@ -368,6 +405,7 @@ impl Core {
             let (topic, json) = publish::merged(&merged);
             out.publish(lsn, topic, json, true);
         })?;
+        alarms::all(&self.bridge, &self.known, |topic, payload| self.out.publish(lsn, topic, payload, true));
         self.changed = self.bridge.gateways.keys().map(|name| (name.clone(), 0)).collect();
         Ok(())
     }
@@ -426,6 +464,9 @@ impl Core {
             ("windows_damaged_total", "counter", "Parts of runs that were lost.", damaged as f64),
             ("broker_connected", "gauge", "1 while the broker is there.", f64::from(u8::from(self.out.is_connected()))),
         ];
+        let mut figures = figures;
+        let alarms: Vec<_> = alarms::figures(&self.bridge).map(|(_, figures)| figures).collect();
+        figures.extend(replica::alarm::metrics(alarms.iter()));
         Status { json, figures }
     }
 }

@@ -2,11 +2,13 @@
 //! to it. The session is durable, so that it keeps alerts while the bridge is away; that a
 //! message is acknowledged to it means nothing, as gateways wait for the application's answer.
 
+use crate::alarms::Ask;
 use crate::core::{Event, Events};
 use crate::inbound::wire;
 use crate::limits::{BACKOFF_MS, EVENTS_MAX, OUTBOX_INFLIGHT_MAX, PACKET_BYTES_MAX};
 use crate::outbound::Outbox;
 use rand::Rng;
+use replica::alarm::{Body, Target};
 use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, Outgoing, Packet, QoS};
 use settings::BrokerUrl;
 use std::io;
@@ -17,6 +19,9 @@ use tracing::{info, warn};
 
 /// What gateways say.
 const FILTER: &str = "bridge/v1/+/up/#";
+
+/// What people ask for about alarms; no filter leaves out the alarms themselves, which we publish.
+const ALARMS: &str = "alarms/#";
 
 /// A client of the broker, not connected yet.
 ///
@@ -51,7 +56,7 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
         match mqtt.poll().await {
             Ok(Mqtt::Incoming(Packet::ConnAck(ack))) => {
                 // Also of a session that it kept: it may keep less than it says.
-                if client.try_subscribe(FILTER, QoS::AtLeastOnce).is_err() {
+                if [FILTER, ALARMS].into_iter().any(|filter| client.try_subscribe(filter, QoS::AtLeastOnce).is_err()) {
                     warn!("the queue to the existing broker is full of itself");
                     continue;
                 }
@@ -70,6 +75,10 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
                     if events.send(event).await.is_err() {
                         return;
                     }
+                } else if let Some(ask) = asked(&p.topic, &p.payload)
+                    && events.send(Event::Alarm(ask)).await.is_err()
+                {
+                    return;
                 }
             }
             Ok(Mqtt::Outgoing(Outgoing::Publish(packet))) => outbox.sent(packet),
@@ -84,6 +93,20 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
                 wait_ms = (wait_ms * 2).min(BACKOFF_MS.1);
                 tokio::time::sleep(Duration::from_millis(pause)).await;
             }
+        }
+    }
+}
+
+/// Something that is asked for about an alarm. Nobody waits for the answer: what it changes is
+/// published.
+fn asked(topic: &str, payload: &[u8]) -> Option<Ask> {
+    let path = topic.strip_prefix("alarms/")?;
+    let target = Target::of(path)?;
+    match Body::parse(target.verb, payload, settings::unit::duration_ms) {
+        Ok(body) => Some(Ask::Do(path.to_owned(), body, tokio::sync::oneshot::channel().0)),
+        Err(why) => {
+            warn!(topic, %why, "what was asked about an alarm is refused");
+            None
         }
     }
 }

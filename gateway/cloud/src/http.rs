@@ -1,5 +1,7 @@
 //! Health, figures and status over HTTP (contract §5).
 
+mod alarms;
+
 use crate::core::{Event, Events, Status};
 use crate::outbound::Outbound;
 use axum::extract::State as Shared;
@@ -35,6 +37,7 @@ pub async fn serve(listener: TcpListener, state: State) {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .merge(alarms::routes())
         .with_state(state);
     if let Err(error) = axum::serve(listener, app).await {
         tracing::error!(%error, "HTTP ended");

@@ -1,10 +1,13 @@
 //! Intervals and alerts arrive; sessions of the embedded broker's clients are logged.
 
+use crate::alarms::Known;
 use crate::core::{Event, Events};
 use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
 use journal::Journal;
 use parking_lot::Mutex;
+use replica::alarm::{Body, BodyError, Target};
 use replica::record::{Record, SessionEvent as Logged};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
@@ -19,12 +22,20 @@ pub struct Door {
     clock: Mutex<(i64, u64)>,
     horizon: watch::Receiver<broker::Horizon>,
     events: Events,
+    known: Arc<Known>,
 }
 
 impl Door {
     /// A door whose clock and session numbers go on from the log's.
-    pub fn new(journal: Journal, clock_ms: i64, sessions_last: u64, horizon: watch::Receiver<broker::Horizon>, events: Events) -> Self {
-        Self { journal, clock: Mutex::new((clock_ms, sessions_last)), horizon, events }
+    pub fn new(
+        journal: Journal,
+        clock_ms: i64,
+        sessions_last: u64,
+        horizon: watch::Receiver<broker::Horizon>,
+        events: Events,
+        known: Arc<Known>,
+    ) -> Self {
+        Self { journal, clock: Mutex::new((clock_ms, sessions_last)), horizon, events, known }
     }
 
     /// Appends a record.
@@ -34,6 +45,34 @@ impl Door {
     pub fn log(&self, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
         let mut clock = self.clock.lock();
         self.append(&mut clock, record)
+    }
+
+    /// Something that is asked for about an alarm, by a message to `alarms/{gateway}/{series}/{kind}/{verb}`.
+    fn ask(&self, client: &Client, publish: &Publish<'_>, target: &Target<'_>) -> Verdict {
+        let alarm = format!("{}/{}/{}", target.gateway, target.series, target.kind);
+        if !self.known.read().contains(&alarm) {
+            return Verdict::Refuse(Refusal::TopicNameInvalid);
+        }
+        let body = match Body::parse(target.verb, publish.payload, settings::unit::duration_ms) {
+            Ok(body) => body,
+            Err(BodyError::Malformed(why) | BodyError::Wrong(why)) => {
+                tracing::warn!(client = client.client_id, alarm, why, "what was asked about an alarm is refused");
+                return Verdict::Refuse(Refusal::PayloadFormatInvalid);
+            }
+        };
+        let request = target.request(rand::random(), &body);
+        let logged = self.log(&Record::AskedAt { gateway: target.gateway, request }).and_then(|ticket| match publish.qos {
+            2 if client.session != 0 => {
+                let event = Logged::Qos2Received { packet_id: publish.packet_id };
+                self.log(&Record::Session { number: client.session, event })
+            }
+            _ => Ok(ticket),
+        });
+        match logged {
+            Ok(ticket) => Verdict::After { ticket, route: false },
+            Err(journal::Refused::Full) => Verdict::Refuse(Refusal::Busy),
+            Err(_) => Verdict::Refuse(Refusal::QuotaExceeded),
+        }
     }
 
     fn append(&self, clock: &mut (i64, u64), record: &Record<'_>) -> Result<Ticket, journal::Refused> {
@@ -51,10 +90,13 @@ pub fn wire(topic: &str) -> Option<(&str, &str)> {
 }
 
 impl broker::Application for Door {
-    fn publish(&self, _client: &Client, batch: &[Publish<'_>], verdicts: &mut Vec<Verdict>) {
+    fn publish(&self, client: &Client, batch: &[Publish<'_>], verdicts: &mut Vec<Verdict>) {
         for publish in batch {
             let verdict = match wire(publish.topic) {
-                None => Verdict::Route,
+                None => match publish.topic.strip_prefix("alarms/").and_then(Target::of) {
+                    Some(target) => self.ask(client, publish, &target),
+                    None => Verdict::Route,
+                },
                 Some((gateway, what)) => {
                     let event = Event::Wire {
                         gateway: gateway.to_owned(),

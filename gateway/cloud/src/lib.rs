@@ -2,6 +2,7 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | [`alarms`] | what people ask for, and what is shown of alarms; commands passed on |
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`inbound`] | intervals and alerts arrive; clients' sessions are logged |
 //! | [`core`] | accepted → log → join → ack, rounds, publishing |
@@ -15,6 +16,7 @@
 //! | [`run`] | start, stop, and what connects the rooms |
 //! | [`http`] | health, figures, status |
 //! | [`limits`] | bounds with their reasons |
+pub mod alarms;
 pub mod config;
 pub mod core;
 pub mod existing;

@@ -1,5 +1,6 @@
 //! Start, stop, and what connects the rooms.
 
+use crate::alarms::{self, Alarms, Known};
 use crate::config::{Config, Mqtt};
 use crate::core::{Core, CoreError, Event};
 use crate::existing;
@@ -87,7 +88,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         }
     });
     let (horizon_out, horizon) = watch::channel(broker::Horizon { durable: end, failed: false });
-    let door = Arc::new(Door::new(journal.clone(), bridge.clock_ms, bridge.sessions.last, horizon, events.clone()));
+    let known = Arc::new(Known::default());
+    let door = Arc::new(Door::new(journal.clone(), bridge.clock_ms, bridge.sessions.last, horizon, events.clone(), known.clone()));
     let mut progress = journal.horizon();
     let relay = tokio::spawn(async move {
         loop {
@@ -138,6 +140,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         for (name, gateway) in &bridge.gateways {
             broker.retain(&publish::status_topic(name), publish::status(name, gateway, false, 0).to_string().into());
         }
+        alarms::all(&bridge, &known, |topic, payload| broker.retain(&topic, payload.into()));
+    } else {
+        // Of alarms that changed last, an existing broker may not have heard.
+        alarms::all(&bridge, &known, |topic, payload| out.publish(bridge.lsn, topic, payload, true));
     }
     let mut core = Core {
         taken: (bridge.cursor, bridge.cursor),
@@ -156,6 +162,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         rate: Rate::default(),
         refused: 0,
         began: Instant::now(),
+        alarms: Alarms::default(),
+        known,
     };
     let runtime = tokio::runtime::Handle::current();
     for (lsn, effects) in unpublished {

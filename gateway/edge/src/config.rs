@@ -3,6 +3,7 @@
 //! Everything is checked here, once, with file, line and key; `tidegate check` is [`load`]. The rest of
 //! the crate takes each value as it stands.
 
+use detect::alarm::{Latch, Settings as AlarmSettings};
 use detect::{LimitRule, Pattern, Settings};
 use serde::Serialize;
 use settings::unit::{serialize_bytes, serialize_duration, serialize_ms, serialize_ms_list};
@@ -32,6 +33,9 @@ const RETAIN_MS: (i64, i64) = (0, 3_653 * DAY_MS);
 const LOG_BYTES: (u64, u64) = (1 << 20, 1 << 50);
 const FLASH_BYTES: (u64, u64) = (1 << 20, 1 << 50);
 
+/// Alarms in ten minutes that are no flood yet: with more no person reads them one by one.
+const FLOOD: (u64, u64) = (1, 10_000);
+
 const DAY_MS: i64 = 86_400_000;
 
 /// What a gateway does, complete and checked. As JSON it has the names and units of the file.
@@ -56,6 +60,9 @@ pub struct Config {
     pub windows: Windows,
     /// Whether others hear the same sensors.
     pub redundancy: Redundancy,
+    /// How alarms are treated.
+    #[serde(serialize_with = "serialize_alarms")]
+    pub alarms: AlarmSettings,
     /// The durable log.
     pub log: Log,
     /// Which topics are readings; at least one, the first that matches decides; `[[source]]`.
@@ -176,6 +183,7 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     let cloud = root.table("cloud").and_then(cloud);
     let windows = windows(root.section("windows"));
     let redundancy = redundancy(root.section("redundancy"));
+    let alarms = alarms(root.section("alarms"));
     let log = log(root.section("log"));
     let sources = sources(gateway.as_deref().unwrap_or("gateway"), root.tables("source"));
     let limits = Settings { limits: root.tables("limit").into_iter().filter_map(limit).collect() };
@@ -183,7 +191,7 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     root.end()?;
     // `end` has reported every absent value, so none is absent here.
     let (Some(gateway), Some(data_dir)) = (gateway, data_dir) else { unreachable!("required keys are there once `end` is content") };
-    Ok(Config { gateway, data_dir, mqtt, http, bounds, ingest, cloud, windows, redundancy, log, sources, limits })
+    Ok(Config { gateway, data_dir, mqtt, http, bounds, ingest, cloud, windows, redundancy, alarms, log, sources, limits })
 }
 
 fn gateway_name(text: &str) -> Result<(), String> {
@@ -259,6 +267,22 @@ fn windows(mut table: Table) -> Windows {
     let grace_ms = table.duration("grace", DELAY_MS.0, DELAY_MS.1).unwrap_or(2_000);
     table.finish();
     Windows { sizes_ms, grace_ms }
+}
+
+/// The words of `[alarms] latch`.
+const LATCH: [(&str, Latch); 3] = [("none", Latch::None), ("critical", Latch::Critical), ("all", Latch::All)];
+
+fn alarms(mut table: Table) -> AlarmSettings {
+    let default = AlarmSettings::default();
+    let latch = table.word("latch", &LATCH).unwrap_or(default.latch);
+    let flood = table.whole("flood", FLOOD.0, FLOOD.1).and_then(|flood| u32::try_from(flood).ok()).unwrap_or(default.flood);
+    table.finish();
+    AlarmSettings { latch, flood }
+}
+
+fn serialize_alarms<S: serde::Serializer>(alarms: &AlarmSettings, serializer: S) -> Result<S::Ok, S::Error> {
+    let latch = LATCH.iter().find(|(_, latch)| *latch == alarms.latch).map_or("none", |(word, _)| word);
+    serializer.collect_map([("latch", serde_json::Value::from(latch)), ("flood", alarms.flood.into())])
 }
 
 fn redundancy(mut table: Table) -> Redundancy {
@@ -379,6 +403,8 @@ mod tests {
             ("[log]\nflash_budget = \"20GiB\"", "edge.toml:4: log.flash_budget: \"20GiB\" is no rate"),
             ("[[limit]]\nseries = \"a\"\nlow = 9\nhigh = 3", "edge.toml:5: limit[0].low: low = 9 is above high = 3"),
             ("[[limit]]\nseries = \"a\"\nhigh = 3\ndeadband = -1", "edge.toml:6: limit[0].deadband: -1 is negative"),
+            ("[alarms]\nflood = 0", "edge.toml:4: alarms.flood: 0 is out of range"),
+            ("[alarms]\nlatch = \"some\"", "edge.toml:4: alarms.latch: \"some\" is not one of"),
             ("[[limit]]\nseries = \"a\"", "limit[0].series: this limit has no bound"),
             ("[[limit]]\nhigh = nan\nseries = \"a\"", "limit[0].high: NaN is no finite number"),
             ("[[limit]]\nseries = \"a/#\"\nhigh = 1", "limit[0].series: \"a/#\" matches no series"),
@@ -403,6 +429,7 @@ mod tests {
             ("[redundancy]\ngroups = \"cell-4\"", "edge.toml:4: redundancy.groups: unknown key; did you mean group?"),
             ("[[bridge]]\nfilter = \"events/#\"", "edge.toml:3: bridge: unknown key"),
             ("[[state]]\nprefix = \"stock/\"", "edge.toml:3: state: unknown key"),
+            ("[alarms]\nfloods = 3", "edge.toml:4: alarms.floods: unknown key; did you mean flood?"),
             ("[mqtt]\nlisen = \"127.0.0.1:1\"", "edge.toml:4: mqtt.lisen: unknown key; did you mean listen?"),
         ] {
             let error = read_text(&format!("{HEAD}{text}\n")).unwrap_err();

@@ -4,6 +4,7 @@
 //! fold the frame, show alerts, hurry critical ones up, log what time makes due, speak to
 //! the cloud, save a snapshot.
 
+use crate::alarms::{Alarms, Ask, told};
 use crate::clock::wall_ms;
 use crate::intake::Intake;
 use crate::link::{Link, LinkEvent};
@@ -26,6 +27,8 @@ pub enum Event {
     Frame(Frame),
     /// The link has news.
     Link(LinkEvent),
+    /// Somebody asks about alarms.
+    Alarm(Ask),
     /// Somebody asks how things stand.
     Status(oneshot::Sender<Status>),
     /// No more frames will come.
@@ -37,6 +40,8 @@ pub type Events = mpsc::Sender<Event>;
 
 /// The gateway's thinking part, on a thread of its own.
 pub struct Core {
+    /// Requests about alarms, and what is shown of them.
+    pub alarms: Alarms,
     /// The folded log.
     pub fold: Fold,
     /// The log, for ticks, acks and snapshots.
@@ -96,7 +101,14 @@ impl Core {
             Event::Frame(frame) => {
                 fold_frame(&mut self.fold, &frame)?;
                 self.show();
+                let acts = self.alarms.folded(&mut self.fold, &self.broker);
+                if let Some((_, link)) = &self.uplink {
+                    for acts in acts.chunks(replica::limits::INTERVAL_ACTS_MAX) {
+                        told(&self.fold, acts.to_vec()).into_iter().for_each(|up| link.command(up.encode()));
+                    }
+                }
             }
+            Event::Alarm(ask) => self.alarms.ask(ask, &self.fold, &self.intake),
             Event::Link(event) => self.link(event),
             // The asker may have gone; then nobody needs the answer.
             Event::Status(reply) => {
@@ -145,11 +157,19 @@ impl Core {
             LinkEvent::Connected => {
                 // Where one connection found the cloud, the other need not wait.
                 link.hurry();
+                if let Some(up) = self.alarms.connected(&self.fold) {
+                    link.command(up.encode());
+                }
                 if let Some(hello) = uplink.connected(wall_ms(), &self.fold) {
                     link.send("hello", hello.encode());
                 }
             }
             LinkEvent::Disconnected => uplink.disconnected(),
+            LinkEvent::Command(command) => {
+                if let Some(up) = self.alarms.command(&command, &self.fold, &self.intake) {
+                    link.command(up.encode());
+                }
+            }
             LinkEvent::Receipt(receipt) => uplink.receipted(&receipt),
             LinkEvent::Ack(ack) => {
                 let outcome = uplink.acked(wall_ms(), &ack, &mut self.fold);
@@ -189,10 +209,14 @@ impl Core {
     }
 
     fn speak(&mut self) {
+        self.alarms.show_kpi(&self.fold, &self.broker);
         let Some((uplink, link)) = &mut self.uplink else { return };
         let now_ms = wall_ms();
         if let Some(hello) = uplink.hello(&self.fold) {
             link.send("hello", hello.encode());
+        }
+        if let Some(up) = self.alarms.overdue(&self.fold) {
+            link.command(up.encode());
         }
         for again in uplink.overdue(now_ms, &self.fold) {
             link.alert(again.encode());

@@ -1,5 +1,8 @@
 //! Health, figures and status over HTTP (contract §5).
 
+mod alarms;
+
+use crate::alarms::Ask;
 use crate::core::{Event, Events};
 use crate::status::Status;
 use axum::extract::State as Shared;
@@ -21,6 +24,8 @@ pub struct State {
     pub journal: Journal,
     /// The front door.
     pub broker: Broker,
+    /// The gateway's name.
+    pub gateway: String,
 }
 
 /// Serves until aborted.
@@ -30,6 +35,7 @@ pub async fn serve(listener: TcpListener, state: State) {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .merge(alarms::routes())
         .with_state(state);
     if let Err(error) = axum::serve(listener, app).await {
         tracing::error!(%error, "HTTP ended");
@@ -90,5 +96,11 @@ async fn metrics(Shared(state): Shared<State>) -> Result<String, StatusCode> {
     put("connections", "gauge", "MQTT connections.", door.connections as u64);
     put("subscriber_dropped_total", "counter", "Messages that slow subscribers missed.", door.dropped);
     put("uplink_connected", "gauge", "1 while the link to the cloud stands.", u64::from(s.connected == Some(true)));
+    let (reply, answer) = oneshot::channel();
+    state.events.send(Event::Alarm(Ask::Kpi(reply))).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    let figures = answer.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    for (name, kind, help, value) in replica::alarm::metrics(std::iter::once(&figures)) {
+        let _ = writeln!(out, "# HELP tidegate_{name} {help}\n# TYPE tidegate_{name} {kind}\ntidegate_{name} {value}");
+    }
     Ok(out)
 }

@@ -3,6 +3,7 @@
 //! Payloads are parsed on the client's own task; only naming, stamping and appending happen
 //! under the one lock that gives the log its order.
 
+use crate::alarms::{Desk, Refused};
 use crate::clock::{LoggedClock, wall_ms};
 use crate::limits::{FUTURE_MS_MAX, QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
 use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
@@ -10,6 +11,7 @@ use detect::{Critical, Settings};
 use hashbrown::{HashMap, HashSet};
 use journal::{Append, Journal};
 use parking_lot::Mutex;
+use replica::alarm::{Body, Target};
 use replica::fold::Fold;
 use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record, Refusal, SessionEvent as Logged};
 use replica::session::Redelivery;
@@ -29,6 +31,7 @@ pub struct Intake {
     series_max: usize,
     state: Mutex<State>,
     horizon: watch::Receiver<broker::Horizon>,
+    desk: Arc<Desk>,
     refused: [AtomicU64; Refusal::ALL.len()],
     /// Readings whose time lay too far ahead, stamped with their arrival instead.
     pub clamped: AtomicU64,
@@ -139,6 +142,7 @@ impl Intake {
         detection: Settings,
         series_max: usize,
         horizon: watch::Receiver<broker::Horizon>,
+        desk: Arc<Desk>,
     ) -> Self {
         let state = State {
             clock: LoggedClock::resume(fold.clock_ms),
@@ -162,6 +166,7 @@ impl Intake {
             series_max,
             state: Mutex::new(state),
             horizon,
+            desk,
             refused: Default::default(),
             clamped: AtomicU64::new(0),
             misfits: AtomicU64::new(0),
@@ -243,6 +248,10 @@ impl Intake {
             if publish.payload.is_empty() {
                 continue;
             }
+            if let Some(target) = self.desk.target(publish.topic) {
+                verdicts[first + index] = self.ask(client, publish, &target);
+                continue;
+            }
             let place = connection.route(&self.sources, publish.topic);
             let Some(route) = &connection.routes[place] else { continue };
             let from = samples.len();
@@ -292,6 +301,34 @@ impl Intake {
                 },
             };
             verdicts[first + p.index] = verdict;
+        }
+    }
+
+    /// Something that is asked for about an alarm, by a message to `alarms/{gateway}/{series}/{kind}/{verb}`.
+    fn ask(&self, client: &Client, publish: &Publish<'_>, target: &Target<'_>) -> Verdict {
+        match self.desk.admit(target) {
+            Ok(()) => {}
+            Err(Refused::Unknown) => return Verdict::Refuse(broker::Refusal::TopicNameInvalid),
+            Err(Refused::Busy(_)) => return Verdict::Refuse(broker::Refusal::QuotaExceeded),
+        }
+        let body = match Body::parse(target.verb, publish.payload, settings::unit::duration_ms) {
+            Ok(body) => body,
+            Err(why) => {
+                tracing::warn!(client = client.client_id, topic = publish.topic, %why, "what was asked about an alarm is refused");
+                return Verdict::Refuse(broker::Refusal::PayloadFormatInvalid);
+            }
+        };
+        let logged = self.log(&Record::Asked { request: target.request(rand::random(), &body) }).and_then(|ticket| match publish.qos {
+            2 if client.session != 0 => {
+                let event = Logged::Qos2Received { packet_id: publish.packet_id };
+                self.log(&Record::Session { number: client.session, event })
+            }
+            _ => Ok(ticket),
+        });
+        match logged {
+            Ok(ticket) => Verdict::After { ticket, route: false },
+            Err(journal::Refused::Full) => Verdict::Refuse(broker::Refusal::Busy),
+            Err(_) => Verdict::Refuse(broker::Refusal::QuotaExceeded),
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | [`alarms`] | what people ask for, what is retained, commands of the cloud |
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`intake`] | PUBLISH → record; the acknowledgement waits for its commit |
 //! | [`core`] | committed record → fold → alerts, intervals |
@@ -12,6 +13,7 @@
 //! | [`http`], [`status`] | health, figures, status |
 //! | [`clock`], [`descriptors`] | the logged clock; open files |
 //! | [`limits`] | bounds with reasons |
+pub mod alarms;
 pub mod clock;
 pub mod config;
 pub mod core;

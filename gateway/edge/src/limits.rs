@@ -58,5 +58,11 @@ pub const INGEST_REQUESTS_MAX: usize = 4_096;
 /// session remembers.
 pub const INGEST_DOUBT_MAX: usize = replica::limits::REDELIVERY_READINGS_MAX;
 
+/// Requests about alarms that wait for the log; one more is refused.
+pub const ALARM_REQUESTS_MAX: usize = 4_096;
+
+/// How often the figures of alarms may be published, in ms.
+pub const KPI_MS: i64 = 10_000;
+
 /// A busy or full log is asked again this often.
 pub const INGEST_RETRY: Duration = Duration::from_millis(100);

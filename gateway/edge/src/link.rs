@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 use replica::limits::HEARTBEAT_MS;
 use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, LastWill, MqttOptions, Packet, QoS};
-use schemas::message::{Ack, Bye, FORMAT, Receipt};
+use schemas::message::{Ack, Bye, Command, FORMAT, Receipt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -24,6 +24,8 @@ pub enum LinkEvent {
     Ack(Ack),
     /// An answer on the urgent lane.
     Receipt(Receipt),
+    /// The cloud passes on what was done there.
+    Command(Command),
 }
 
 /// Both connections of a gateway.
@@ -80,6 +82,14 @@ impl Link {
         }
     }
 
+    /// Says something about alarms at once; the interval repeats it.
+    pub fn command(&self, payload: Vec<u8>) {
+        let topic = format!("bridge/v1/{}/up/command", self.gateway);
+        if let Err(error) = self.alerts.try_publish(topic, QoS::AtMostOnce, false, payload) {
+            warn!(%error, "the urgent lane's queue is full");
+        }
+    }
+
     /// A connection that waits to be tried again is tried now: a critical alert waits for nobody's backoff, nor does
     /// one connection where the other has just found the cloud.
     pub fn hurry(&self) {
@@ -111,6 +121,9 @@ async fn drive(client: AsyncClient, mut mqtt: EventLoop, filter: String, events:
     loop {
         match mqtt.poll().await {
             Ok(Mqtt::Incoming(Packet::ConnAck(_))) => {
+                if !is_deltas && client.subscribe(filter.replace("/receipt", "/command"), QoS::AtMostOnce).await.is_err() {
+                    return;
+                }
                 if client.subscribe(filter.as_str(), QoS::AtMostOnce).await.is_err() {
                     return;
                 }
@@ -125,6 +138,8 @@ async fn drive(client: AsyncClient, mut mqtt: EventLoop, filter: String, events:
             Ok(Mqtt::Incoming(Packet::Publish(publish))) => {
                 let event = if is_deltas {
                     Ack::decode(&publish.payload).map(LinkEvent::Ack)
+                } else if publish.topic.ends_with("/command") {
+                    Command::decode(&publish.payload).map(LinkEvent::Command)
                 } else {
                     Receipt::decode(&publish.payload).map(LinkEvent::Receipt)
                 };

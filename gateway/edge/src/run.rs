@@ -1,5 +1,6 @@
 //! Start, stop, and what connects the rooms.
 
+use crate::alarms::{Alarms, Desk};
 use crate::config::Config;
 use crate::core::{Core, Event, fold_frame};
 use crate::descriptors;
@@ -104,6 +105,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
     let sources = telemetry::source::Sources::new(&config.gateway, config.sources.clone())?;
     let (horizon_out, horizon) = watch::channel(broker::Horizon { durable: end, failed: false });
+    let desk = Arc::new(Desk::new(&config.gateway));
     let intake = Arc::new(Intake::new(
         journal.clone(),
         &fold,
@@ -112,6 +114,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         config.limits.clone(),
         config.bounds.series,
         horizon,
+        desk.clone(),
     ));
     let mut progress = journal.horizon();
     let relay = tokio::spawn(async move {
@@ -132,7 +135,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         grace_ms: config.windows.grace_ms,
         detection: config.limits.clone(),
         group: config.redundancy.group.clone(),
-        alarms: Some(detect::alarm::Settings::default()),
+        alarms: Some(config.alarms.clone()),
     };
     {
         let encoded = schemas::cbor::to_vec(&settings);
@@ -153,7 +156,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         let machine = Uplink::new(&config.gateway, env!("CARGO_PKG_VERSION"), boot, cloud.every_ms, cloud.preview);
         (machine, Link::start(&config.gateway, boot, &cloud.host, cloud.port, events.clone()))
     });
+    let alarms = Alarms::new(&config.gateway, desk, &mut fold, &broker);
     let core = Core {
+        alarms,
         fold,
         journal: journal.clone(),
         intake: intake.clone(),
@@ -168,7 +173,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         std::thread::Builder::new().name("fold".into()).spawn(move || core.run(inbox, &runtime)).map_err(io("the fold's thread"))?;
 
     let listening = broker.listen(mqtt);
-    let serving = tokio::spawn(http::serve(web, http::State { events: events.clone(), journal: journal.clone(), broker: broker.clone() }));
+    let serving = tokio::spawn(http::serve(
+        web,
+        http::State { events: events.clone(), journal: journal.clone(), broker: broker.clone(), gateway: config.gateway.clone() },
+    ));
     let ingests: Vec<_> = config
         .ingest
         .iter()

@@ -1,9 +1,14 @@
 //! Alarms as people and programs read and write them: topics, JSON, and what may be asked
 //! (contract §6); the same at the gateway and at the cloud.
 
+#[cfg(test)]
+mod tests;
+
 use crate::alert::number;
+pub use detect::alarm::board::PENDING_MAX;
 use detect::alarm::board::SHELF_MS_MAX;
-use detect::alarm::{Alarm, Board, CHATTERS, Figures, HELD, LATCHES, Name, Request, Standing, Verb};
+use detect::alarm::{Alarm, Board, CHATTERS, HELD, LATCHES, Request, Standing, Verb};
+pub use detect::alarm::{Figures, Name};
 use schemas::limits::{REASON_BYTES_MAX, WHO_BYTES_MAX};
 use schemas::message::Act;
 use serde::Deserialize;
@@ -111,6 +116,39 @@ pub fn kpi_json(gateway: &str, figures: &Figures) -> Value {
         "stale": figures.stale.iter().map(name).collect::<Vec<_>>(), "top": top.collect::<Vec<_>>(),
         "chattering": figures.chattering.iter().map(name).collect::<Vec<_>>(), "held": held, "refused": figures.refused,
     })
+}
+
+/// Figures of a role for `/metrics`, over its gateways: name, kind, help, value.
+pub fn metrics<'a>(figures: impl Iterator<Item = &'a Figures>) -> Vec<(&'static str, &'static str, &'static str, f64)> {
+    let mut sums = [0.0; 9];
+    for f in figures {
+        let state = |name: &str| f.standing.get(name).copied().unwrap_or(0) as f64;
+        let held = f.held.values().sum::<u64>() as f64;
+        let one = [
+            f.active as f64,
+            state("unacknowledged"),
+            state("shelved"),
+            f.stale.len() as f64,
+            f.chattering.len() as f64,
+            f64::from(u8::from(f.in_flood)),
+            f.average,
+            f.total as f64,
+            held,
+        ];
+        sums.iter_mut().zip(one).for_each(|(sum, value)| *sum += value);
+    }
+    let names = [
+        ("alarms_active", "gauge", "Alarms whose condition lasts."),
+        ("alarms_unacknowledged", "gauge", "Active alarms that nobody has acknowledged."),
+        ("alarms_shelved", "gauge", "Alarms put aside for a time."),
+        ("alarms_stale", "gauge", "Alarms active for more than a day."),
+        ("alarms_chattering", "gauge", "Alarms that chattered when they were raised last, in the last day."),
+        ("alarm_floods", "gauge", "Gateways with a flood of alarms."),
+        ("alarms_per_10min", "gauge", "Alarms raised in ten minutes, on average over the last day."),
+        ("alarms_raised_total", "counter", "Alarms raised."),
+        ("alerts_held_total", "counter", "Alerts that were not shown: flood, shelved, out of service, suppressed."),
+    ];
+    names.into_iter().zip(sums).map(|((name, kind, help), value)| (name, kind, help, value)).collect()
 }
 
 /// Which alarms a list is of.

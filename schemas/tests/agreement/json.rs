@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 const MERGED: &str = include_str!("../../json/merged.schema.json");
 const ALERT: &str = include_str!("../../json/alert.schema.json");
+const ALARM: &str = include_str!("../../json/alarm.schema.json");
+const KPI: &str = include_str!("../../json/alarm-kpi.schema.json");
 const STATUS: &str = include_str!("../../json/gateway-status.schema.json");
 
 fn parse(schema: &str) -> Value {
@@ -16,6 +18,7 @@ fn is_type(value: &Value, name: &str) -> bool {
     match name {
         "object" => value.is_object(),
         "string" => value.is_string(),
+        "array" => value.is_array(),
         "number" => value.is_number(),
         "integer" => value.is_i64() || value.is_u64(),
         "boolean" => value.is_boolean(),
@@ -64,7 +67,7 @@ fn accepts(schema: &Value, value: &Value) -> bool {
 
 #[test]
 fn examples_are_accepted() {
-    for schema in [MERGED, ALERT, STATUS] {
+    for schema in [MERGED, ALERT, ALARM, KPI, STATUS] {
         let schema = parse(schema);
         let examples = schema["examples"].as_array().expect("examples");
         assert!(!examples.is_empty() && examples.iter().all(|example| accepts(&schema, example)), "{}", schema["title"]);
@@ -91,6 +94,12 @@ fn what_a_consumer_must_not_see_is_refused() {
         (ALERT, "state", json!(0)),
         (ALERT, "value", json!(null)),
         (ALERT, "kind", json!("High High")),
+        (ALARM, "state", json!("fine")),
+        (ALARM, "since", json!("now")),
+        (ALARM, "priority", json!("high")),
+        (ALARM, "pending", json!(0)),
+        (KPI, "states", json!({"normal": -1})),
+        (KPI, "top", json!("none")),
         (STATUS, "boot", json!("9F3C2B7A11D04E58")),
         (STATUS, "held", json!(-1)),
         (STATUS, "online", json!("yes")),
@@ -109,7 +118,7 @@ fn what_a_consumer_must_not_see_is_refused() {
 /// Compatible growth: consumers pass over members that they do not know.
 #[test]
 fn members_to_come_are_accepted() {
-    for schema in [MERGED, ALERT, STATUS] {
+    for schema in [MERGED, ALERT, ALARM, KPI, STATUS] {
         let schema = parse(schema);
         let mut value = schema["examples"][0].clone();
         value["to_come"] = json!([1]);

@@ -9,7 +9,7 @@ use detect::alarm::board::{SWEEP_MS, not_after_ms};
 use detect::alarm::{Board, Name, Request, SHOWN};
 use schemas::message::{Act, AlertBody, Answer, Command, FORMAT};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Alarms of all gateways. One more is counted as refused; its alerts are shown all the same.
 const ALARMS_MAX: usize = 1 << 18;
@@ -28,6 +28,9 @@ pub struct Alarms {
     boards: BTreeMap<String, Board>,
     #[serde(skip)]
     changed: Vec<(String, Name)>,
+    /// Gateways that may have something to take.
+    #[serde(skip)]
+    waiting: BTreeSet<String>,
     swept_ms: i64,
     /// When the first board has something to show; known anew after each change.
     #[serde(skip)]
@@ -94,6 +97,7 @@ impl Alarms {
         let board = self.boards.get_mut(gateway)?;
         let act = board.resolve(clock_ms, request)?;
         let is_taken = board.pend(clock_ms, act.clone());
+        self.waiting.insert(gateway.to_owned());
         self.collect(gateway);
         is_taken.then(|| command(act))
     }
@@ -111,10 +115,24 @@ impl Alarms {
         self.collect(gateway);
     }
 
+    /// Gateways that may be still to be told something.
+    pub fn waiting(&self) -> Vec<String> {
+        self.waiting.iter().cloned().collect()
+    }
+
     /// What a gateway is still to be told.
-    pub fn commands(&self, gateway: &str) -> Vec<Command> {
+    pub fn commands(&mut self, gateway: &str) -> Vec<Command> {
         let pending = self.boards.get(gateway).into_iter().flat_map(Board::pending);
-        pending.take(COMMANDS_MAX).cloned().map(command).collect()
+        let commands: Vec<Command> = pending.take(COMMANDS_MAX).cloned().map(command).collect();
+        if commands.is_empty() {
+            self.waiting.remove(gateway);
+        }
+        commands
+    }
+
+    /// Behind a restore: what is derived is made anew.
+    pub(super) fn resume(&mut self) {
+        self.waiting = self.boards.keys().cloned().collect();
     }
 
     /// The clock went on: what comes off the shelf is shown, what was never answered is void.

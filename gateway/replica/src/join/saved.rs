@@ -94,6 +94,8 @@ impl Bridge {
     /// [`Error::Snapshot`] for bytes that it did not write.
     pub fn restore(bytes: &[u8], store: Box<dyn Store>) -> Result<Self, Error> {
         let s = read(bytes).map_err(Error::Snapshot)?;
+        let mut alarms = s.alarms;
+        alarms.resume();
         let mut complete_ms = vec![i64::MAX; s.names.len()];
         let mut groups = vec![None; s.names.len()];
         for gateway in s.gateways.values() {
@@ -120,7 +122,7 @@ impl Bridge {
             sources: s.sources,
             swept: s.swept,
             pending: s.pending,
-            alarms: s.alarms,
+            alarms,
         })
     }
 }

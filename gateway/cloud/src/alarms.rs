@@ -1,0 +1,173 @@
+//! Alarms at the cloud: what people ask for on its way to the log, and what is shown of it.
+
+use crate::inbound::{Door, wall_ms};
+use crate::limits::{ALARM_REQUESTS_MAX, KPI_MS};
+use crate::outbound::Outbound;
+use hashbrown::HashSet;
+use parking_lot::RwLock;
+use replica::alarm::{self, Body, Figures, Filter, Name, PENDING_MAX, Target};
+use replica::join::Bridge;
+use replica::limits::COMMAND_WAIT_MS;
+use replica::record::Record;
+use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
+use tokio::sync::oneshot;
+
+/// Alarms that the door knows, as `{gateway}/{series}/{kind}`: what cannot be is refused at once.
+pub type Known = RwLock<HashSet<String>>;
+
+/// Why something that was asked for is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such alarm.
+    Unknown,
+    /// It cannot be taken now.
+    Busy(String),
+}
+
+/// What is asked of the core about alarms.
+pub enum Ask {
+    /// A list.
+    List(Filter, oneshot::Sender<Vec<Value>>),
+    /// One alarm, as `{gateway}/{series}/{kind}`.
+    One(String, oneshot::Sender<Option<Value>>),
+    /// The figures of all gateways.
+    Kpi(oneshot::Sender<Vec<Value>>),
+    /// Something is to be done; answered with the alarm once that is durable.
+    Do(String, Body, oneshot::Sender<Result<Value, Refused>>),
+}
+
+/// The core's part.
+#[derive(Default)]
+pub struct Alarms {
+    /// Requests in the log that are not durable yet.
+    waiting: VecDeque<(u64, String, oneshot::Sender<Result<Value, Refused>>)>,
+    /// Figures as they were shown last, by gateway, and when.
+    kpi: BTreeMap<String, String>,
+    kpi_ms: i64,
+    /// When gateways were last told what is still to be taken.
+    told_ms: BTreeMap<String, i64>,
+}
+
+/// The clock by which alarms are looked at: the logged one is behind while nothing happens.
+fn now_ms(bridge: &Bridge) -> i64 {
+    bridge.clock_ms.max(wall_ms())
+}
+
+fn path_of(gateway: &str, (series, kind): &Name) -> String {
+    format!("{gateway}/{series}/{kind}")
+}
+
+/// All alarms as they stand, those in peace as nothing, for the broker to retain.
+pub fn all(bridge: &Bridge, known: &Known, mut each: impl FnMut(String, String)) {
+    let clock_ms = now_ms(bridge);
+    let mut paths = known.write();
+    for (gateway, board) in bridge.alarms.iter() {
+        for (name, _) in board.iter() {
+            paths.insert(path_of(gateway, name));
+            each(alarm::topic(gateway, name), alarm::retained(gateway, board, name, clock_ms));
+        }
+    }
+}
+
+fn one(bridge: &Bridge, path: &str) -> Option<Value> {
+    let (gateway, rest) = path.split_once('/')?;
+    let (series, kind) = rest.rsplit_once('/')?;
+    let board = bridge.alarms.board(gateway)?;
+    let found = board.get(series, kind)?;
+    Some(alarm::json(gateway, board, &(series.to_owned(), kind.to_owned()), found, now_ms(bridge)))
+}
+
+/// The figures of a gateway.
+pub fn figures(bridge: &Bridge) -> impl Iterator<Item = (&String, Figures)> {
+    let clock_ms = now_ms(bridge);
+    bridge.alarms.iter().map(move |(gateway, board)| (gateway, Figures::of(board, clock_ms)))
+}
+
+impl Alarms {
+    /// Alarms changed with a record: they are shown as they stand.
+    pub fn changed(&mut self, lsn: u64, changed: &[(String, Name)], bridge: &Bridge, known: &Known, out: &Outbound) {
+        for (gateway, name) in changed {
+            let Some(board) = bridge.alarms.board(gateway) else { continue };
+            out.publish(lsn, alarm::topic(gateway, name), alarm::retained(gateway, board, name, bridge.clock_ms), true);
+            let path = path_of(gateway, name);
+            match board.get(&name.0, &name.1) {
+                Some(_) => known.write().insert(path),
+                None => known.write().remove(&path),
+            };
+        }
+    }
+
+    /// Records up to `lsn` are folded: who waits for them is answered.
+    pub fn folded(&mut self, lsn: u64, bridge: &Bridge) {
+        while self.waiting.front().is_some_and(|(at, ..)| *at <= lsn) {
+            if let Some((_, path, reply)) = self.waiting.pop_front() {
+                // Who asked may have gone.
+                drop(reply.send(one(bridge, &path).ok_or(Refused::Unknown)));
+            }
+        }
+    }
+
+    /// Answers, or logs what is to be done and answers later.
+    pub fn ask(&mut self, ask: Ask, bridge: &Bridge, door: &Door) {
+        match ask {
+            Ask::List(filter, reply) => {
+                let (clock_ms, mut list) = (now_ms(bridge), Vec::new());
+                bridge.alarms.iter().for_each(|(gateway, board)| filter.list(gateway, board, clock_ms, &mut list));
+                drop(reply.send(list));
+            }
+            Ask::One(path, reply) => drop(reply.send(one(bridge, &path))),
+            Ask::Kpi(reply) => {
+                let list = figures(bridge).map(|(gateway, figures)| alarm::kpi_json(gateway, &figures));
+                drop(reply.send(list.collect()));
+            }
+            Ask::Do(path, body, reply) => match self.log(&path, &body, bridge, door) {
+                Ok((lsn, path)) => self.waiting.push_back((lsn, path, reply)),
+                Err(refused) => drop(reply.send(Err(refused))),
+            },
+        }
+    }
+
+    fn log(&self, path: &str, body: &Body, bridge: &Bridge, door: &Door) -> Result<(u64, String), Refused> {
+        let target = Target::of(path).ok_or(Refused::Unknown)?;
+        let board = bridge.alarms.board(target.gateway).ok_or(Refused::Unknown)?;
+        let found = board.get(target.series, target.kind).ok_or(Refused::Unknown)?;
+        if found.pending.len() >= PENDING_MAX || self.waiting.len() >= ALARM_REQUESTS_MAX {
+            return Err(Refused::Busy("too much waits for the gateway; ask again when it is online".into()));
+        }
+        let request = target.request(rand::random(), body);
+        let lsn = door.log(&Record::AskedAt { gateway: target.gateway, request }).map_err(|refused| Refused::Busy(refused.to_string()))?;
+        Ok((lsn, format!("{}/{}/{}", target.gateway, target.series, target.kind)))
+    }
+
+    /// Passes on what gateways that are online have not taken yet.
+    pub fn pass_on(&mut self, bridge: &mut Bridge, out: &Outbound, is_online: impl Fn(&str) -> bool) {
+        let now = wall_ms();
+        for gateway in bridge.alarms.waiting().into_iter().filter(|gateway| is_online(gateway)) {
+            let told_ms = self.told_ms.entry(gateway.clone()).or_default();
+            if (0..COMMAND_WAIT_MS).contains(&(now - *told_ms)) {
+                continue;
+            }
+            *told_ms = now;
+            for command in bridge.alarms.commands(&gateway) {
+                out.answer(format!("bridge/v1/{gateway}/down/command"), command.encode());
+            }
+        }
+    }
+
+    /// Shows figures, from time to time, when they changed.
+    pub fn show_kpi(&mut self, bridge: &Bridge, out: &Outbound) {
+        let now = wall_ms();
+        if (0..KPI_MS).contains(&(now - self.kpi_ms)) {
+            return;
+        }
+        self.kpi_ms = now;
+        for (gateway, figures) in figures(bridge) {
+            let json = alarm::kpi_json(gateway, &figures).to_string();
+            if self.kpi.get(gateway) != Some(&json) {
+                out.publish(bridge.lsn, alarm::kpi_topic(gateway), json.clone(), true);
+                self.kpi.insert(gateway.clone(), json);
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Alarms over HTTP (contract §6): the list, one of them, the figures, and what people do.
+
+use super::State;
+use crate::alarms::{Ask, Refused};
+use crate::core::Event;
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use replica::alarm::{Body, BodyError, Filter, Target};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// The routes below `/api/v1/alarms`.
+pub fn routes() -> Router<State> {
+    Router::new()
+        .route("/api/v1/alarms", get(list))
+        .route("/api/v1/alarms/kpi", get(kpi))
+        .route("/api/v1/alarms/{*target}", get(one).post(act))
+}
+
+fn refusal(code: StatusCode, why: impl Into<String>) -> Response {
+    (code, Json(json!({ "error": why.into() }))).into_response()
+}
+
+async fn ask<T>(state: &State, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Response> {
+    let closing = || refusal(StatusCode::SERVICE_UNAVAILABLE, "the bridge is stopping");
+    let (reply, answer) = oneshot::channel();
+    state.events.send(Event::Alarm(ask(reply))).await.map_err(|_| closing())?;
+    answer.await.map_err(|_| closing())
+}
+
+async fn list(Shared(state): Shared<State>, Query(filter): Query<Filter>) -> Result<Json<Vec<Value>>, Response> {
+    filter.check().map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
+    ask(&state, |reply| Ask::List(filter, reply)).await.map(Json)
+}
+
+/// One for each gateway that ever had an alarm.
+async fn kpi(Shared(state): Shared<State>) -> Result<Json<Vec<Value>>, Response> {
+    ask(&state, Ask::Kpi).await.map(Json)
+}
+
+fn unknown(path: &str) -> Response {
+    refusal(StatusCode::NOT_FOUND, format!("there is no alarm {path}; GET /api/v1/alarms?state=all lists those that are known"))
+}
+
+async fn one(Shared(state): Shared<State>, Path(path): Path<String>) -> Result<Json<Value>, Response> {
+    ask(&state, |reply| Ask::One(path.clone(), reply)).await?.map(Json).ok_or_else(|| unknown(&path))
+}
+
+async fn act(Shared(state): Shared<State>, Path(path): Path<String>, body: Bytes) -> Result<Json<Value>, Response> {
+    let Some(target) = Target::of(&path) else {
+        return Err(refusal(
+            StatusCode::NOT_FOUND,
+            "write /api/v1/alarms/{gateway}/{series}/{kind}/ack|shelve|unshelve|out-of-service|return",
+        ));
+    };
+    let body = Body::parse(target.verb, &body, settings::unit::duration_ms).map_err(|error| {
+        let code = if matches!(error, BodyError::Malformed(_)) { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
+        refusal(code, error.to_string())
+    })?;
+    match ask(&state, |reply| Ask::Do(path.clone(), body, reply)).await? {
+        Ok(alarm) => Ok(Json(alarm)),
+        Err(Refused::Unknown) => Err(unknown(path.rsplit_once('/').map_or("", |(alarm, _)| alarm))),
+        Err(Refused::Busy(why)) => Err(refusal(StatusCode::SERVICE_UNAVAILABLE, why)),
+    }
+}

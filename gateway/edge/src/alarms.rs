@@ -1,0 +1,231 @@
+//! Alarms at the gateway: what people ask for on its way to the log, what is retained at the
+//! gateway's own broker, and what goes to and fro between gateway and cloud.
+
+use crate::clock::wall_ms;
+use crate::intake::Intake;
+use crate::limits::{ALARM_REQUESTS_MAX, KPI_MS};
+use broker::Broker;
+use hashbrown::HashSet;
+use parking_lot::RwLock;
+use replica::alarm::{self, Body, Figures, Filter, Name, Target};
+use replica::fold::Fold;
+use replica::limits::INTERVAL_ACTS_MAX;
+use replica::record::Record;
+use schemas::message::{Act, Answer, Command, CommandUp, FORMAT};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+/// What the front door knows of the alarms, to refuse at once what cannot be.
+pub struct Desk {
+    gateway: String,
+    known: RwLock<HashSet<Name>>,
+    full: AtomicBool,
+}
+
+/// Why something that was asked for is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such alarm.
+    Unknown,
+    /// It cannot be taken now.
+    Busy(String),
+}
+
+impl Desk {
+    /// A desk for a gateway whose alarms are not known yet.
+    pub fn new(gateway: &str) -> Self {
+        Self { gateway: gateway.to_owned(), known: RwLock::default(), full: AtomicBool::new(false) }
+    }
+
+    /// Whether something can be done to an alarm.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&self, target: &Target<'_>) -> Result<(), Refused> {
+        let name = (target.series.to_owned(), target.kind.to_owned());
+        if target.gateway != self.gateway || !self.known.read().contains(&name) {
+            return Err(Refused::Unknown);
+        }
+        match self.full.load(Ordering::Relaxed) {
+            true => Err(Refused::Busy("too much waits for the cloud; ask again when the link is back".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a topic asks for something about an alarm of this gateway.
+    pub fn target<'a>(&self, topic: &'a str) -> Option<Target<'a>> {
+        topic.strip_prefix("alarms/").and_then(Target::of).filter(|target| target.gateway == self.gateway)
+    }
+}
+
+/// What is asked of the core about alarms.
+pub enum Ask {
+    /// A list.
+    List(Filter, oneshot::Sender<Vec<Value>>),
+    /// One alarm.
+    One(Name, oneshot::Sender<Option<Value>>),
+    /// The figures.
+    Kpi(oneshot::Sender<Figures>),
+    /// Something is to be done; answered with the alarm once that is durable.
+    Do(String, Body, oneshot::Sender<Result<Value, Refused>>),
+}
+
+/// The core's part.
+pub struct Alarms {
+    gateway: String,
+    desk: Arc<Desk>,
+    /// Requests in the log that are not durable yet.
+    waiting: VecDeque<(u64, Name, oneshot::Sender<Result<Value, Refused>>)>,
+    /// The figures as they were shown last, and when.
+    kpi: (i64, String),
+    /// When what was done is told to the cloud once more, after a connect.
+    again_ms: Option<i64>,
+}
+
+/// The clock by which alarms are looked at: the logged one is behind while nothing happens.
+fn now_ms(fold: &Fold) -> i64 {
+    fold.clock_ms.max(wall_ms())
+}
+
+impl Alarms {
+    /// For a gateway whose fold is as it was left; what stands is retained again.
+    pub fn new(gateway: &str, desk: Arc<Desk>, fold: &mut Fold, broker: &Broker) -> Self {
+        let clock_ms = now_ms(fold);
+        fold.alarms.board.take_changed();
+        fold.fresh_acts.clear();
+        for (name, _) in fold.alarms.board.iter() {
+            let payload = alarm::retained(gateway, &fold.alarms.board, name, clock_ms);
+            broker.retain(&alarm::topic(gateway, name), payload.into());
+        }
+        *desk.known.write() = fold.alarms.board.iter().map(|(name, _)| name.clone()).collect();
+        Self { gateway: gateway.to_owned(), desk, waiting: VecDeque::new(), kpi: (0, String::new()), again_ms: None }
+    }
+
+    /// A frame was folded: alarms that changed are shown, requests answered. Gives what the
+    /// cloud is to be told at once.
+    pub fn folded(&mut self, fold: &mut Fold, broker: &Broker) -> Vec<Act> {
+        let changed = fold.alarms.board.take_changed();
+        if !changed.is_empty() {
+            let mut known = self.desk.known.write();
+            for name in &changed {
+                let payload = alarm::retained(&self.gateway, &fold.alarms.board, name, fold.clock_ms);
+                broker.publish(&alarm::topic(&self.gateway, name), payload.into(), 1, true);
+                known.insert(name.clone());
+            }
+            if known.len() > fold.alarms.board.len() {
+                *known = fold.alarms.board.iter().map(|(name, _)| name.clone()).collect();
+            }
+        }
+        while self.waiting.front().is_some_and(|(lsn, ..)| *lsn <= fold.lsn) {
+            if let Some((_, name, reply)) = self.waiting.pop_front() {
+                // Who asked may have gone.
+                drop(reply.send(self.one(fold, &name).ok_or(Refused::Unknown)));
+            }
+        }
+        self.desk.full.store(fold.is_full_of_acts(), Ordering::Relaxed);
+        std::mem::take(&mut fold.fresh_acts)
+    }
+
+    fn one(&self, fold: &Fold, name: &Name) -> Option<Value> {
+        let board = &fold.alarms.board;
+        board.get(&name.0, &name.1).map(|found| alarm::json(&self.gateway, board, name, found, now_ms(fold)))
+    }
+
+    /// Answers, or logs what is to be done and answers later.
+    pub fn ask(&mut self, ask: Ask, fold: &Fold, intake: &Intake) {
+        match ask {
+            Ask::List(filter, reply) => {
+                let mut list = Vec::new();
+                filter.list(&self.gateway, &fold.alarms.board, now_ms(fold), &mut list);
+                drop(reply.send(list));
+            }
+            Ask::One(name, reply) => drop(reply.send(self.one(fold, &name))),
+            Ask::Kpi(reply) => drop(reply.send(self.figures(fold))),
+            Ask::Do(path, body, reply) => match self.log(&path, &body, intake) {
+                Ok((lsn, name)) => self.waiting.push_back((lsn, name, reply)),
+                Err(refused) => drop(reply.send(Err(refused))),
+            },
+        }
+    }
+
+    fn log(&self, path: &str, body: &Body, intake: &Intake) -> Result<(u64, Name), Refused> {
+        let target = Target::of(path).ok_or(Refused::Unknown)?;
+        self.desk.admit(&target)?;
+        if self.waiting.len() >= ALARM_REQUESTS_MAX {
+            return Err(Refused::Busy("too many requests wait for the log".into()));
+        }
+        let lsn = intake.log(&Record::Asked { request: target.request(rand::random(), body) });
+        let lsn = lsn.map_err(|refused| Refused::Busy(refused.to_string()))?;
+        Ok((lsn, (target.series.to_owned(), target.kind.to_owned())))
+    }
+
+    fn figures(&self, fold: &Fold) -> Figures {
+        Figures::of(&fold.alarms.board, now_ms(fold))
+    }
+
+    /// Shows the figures, from time to time, when they changed.
+    pub fn show_kpi(&mut self, fold: &Fold, broker: &Broker) {
+        let now = wall_ms();
+        if (0..KPI_MS).contains(&(now - self.kpi.0)) {
+            return;
+        }
+        let json = alarm::kpi_json(&self.gateway, &self.figures(fold)).to_string();
+        if json != self.kpi.1 && !fold.alarms.board.is_empty() {
+            broker.publish(&alarm::kpi_topic(&self.gateway), json.clone().into(), 1, true);
+        }
+        self.kpi = (now, json);
+    }
+
+    /// The cloud passes on what was done there: taken into the log, or the answer why not. What is
+    /// known already is told again.
+    pub fn command(&self, command: &Command, fold: &Fold, intake: &Intake) -> Option<CommandUp> {
+        let Command { act, not_after_ms, .. } = command;
+        let boot = fold.current().map_or(0, |part| part.boot);
+        let up = |acts, answers| Some(CommandUp { format: FORMAT, boot, acts, answers });
+        let refuse = |outcome| up(Vec::new(), vec![Answer { id: act.id, outcome }]);
+        let board = &fold.alarms.board;
+        if board.get(&act.series, &act.kind).is_none() {
+            return refuse(replica::join::alarms::UNKNOWN);
+        }
+        if board.knows(act) {
+            return up(vec![act.clone()], Vec::new());
+        }
+        if now_ms(fold) > *not_after_ms {
+            return refuse(replica::join::alarms::TOO_LATE);
+        }
+        if fold.is_full_of_acts() {
+            return None;
+        }
+        if let Err(refused) = intake.log(&Record::Commanded { bytes: &command.encode() }) {
+            warn!(%refused, "a command of the cloud is not taken; it comes again");
+        }
+        None
+    }
+
+    /// The link stands: all that the cloud may not have, now and once more in a moment.
+    pub fn connected(&mut self, fold: &Fold) -> Option<CommandUp> {
+        self.again_ms = Some(wall_ms() + replica::limits::COMMAND_WAIT_MS);
+        owed(fold)
+    }
+
+    /// What is to be told once more.
+    pub fn overdue(&mut self, fold: &Fold) -> Option<CommandUp> {
+        self.again_ms.take_if(|at| *at <= wall_ms())?;
+        owed(fold)
+    }
+}
+
+fn owed(fold: &Fold) -> Option<CommandUp> {
+    let acts: Vec<Act> = fold.boots.iter().flat_map(|part| &part.acts).map(|(_, act, _)| act.clone()).take(INTERVAL_ACTS_MAX).collect();
+    told(fold, acts)
+}
+
+/// Acts for the urgent lane, if there are any.
+pub fn told(fold: &Fold, acts: Vec<Act>) -> Option<CommandUp> {
+    let boot = fold.current().map_or(0, |part| part.boot);
+    (!acts.is_empty()).then_some(CommandUp { format: FORMAT, boot, acts, answers: Vec::new() })
+}
