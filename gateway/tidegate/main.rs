@@ -110,10 +110,22 @@ fn main() -> ExitCode {
 }
 
 fn report(format: LogFormat, error: &anyhow::Error) {
+    let text = in_words(error);
     match format {
-        LogFormat::Json => tracing::error!("{error:#}"),
-        LogFormat::Text => eprintln!("tidegate: {error:#}"),
+        LogFormat::Json => tracing::error!("{text}"),
+        LogFormat::Text => eprintln!("tidegate: {text}"),
     }
+}
+
+/// An error and what caused it. Many already end in the words of their cause.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>() {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn start_logging(format: LogFormat) -> Result<(), Failure> {
@@ -133,6 +145,13 @@ fn start_logging(format: LogFormat) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let in_use = || std::io::Error::other("in use");
+        assert_eq!(in_words(&anyhow::Error::from(in_use()).context("listen 1: in use")), "listen 1: in use");
+        assert_eq!(in_words(&anyhow::Error::from(in_use()).context("listen 1")), "listen 1: in use");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

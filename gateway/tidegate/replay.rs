@@ -134,6 +134,11 @@ fn topics(template: &str, columns: &[String]) -> Result<Vec<String>, String> {
             columns.len()
         ));
     }
+    let others = template.replace("{column}", "");
+    if let Some(at) = others.find('{') {
+        let name = others[at..].split_inclusive('}').next().unwrap_or_default();
+        return Err(format!("--topic {template:?}: {name} stands for nothing; the only placeholder is {{column}}"));
+    }
     // '+', '#' and NUL can be in a column's name, but not in a topic.
     Ok(columns.iter().map(|column| template.replace("{column}", &column.replace(['+', '#', '\0'], "_"))).collect())
 }
@@ -198,5 +203,7 @@ mod tests {
         assert!(topics("sensors", &columns).unwrap_err().contains("mix 2 columns"));
         assert_eq!(topics("one", &columns[..1]).unwrap(), ["one"]);
         assert!(topics("a/+", &columns).is_err());
+        assert!(topics("a/{colum}", &columns[..1]).unwrap_err().contains("{colum} stands for nothing"));
+        assert!(topics("{column}/{x", &columns).is_err());
     }
 }

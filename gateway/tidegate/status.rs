@@ -80,6 +80,10 @@ fn lines(value: &Value, depth: usize, out: &mut String) {
 }
 
 fn label(name: &str) -> String {
+    // Beside "room", which is in bytes.
+    if name == "room_s" {
+        return "room lasts".to_owned();
+    }
     let base = ["_bytes", "_ms", "_s"].iter().find_map(|unit| name.strip_suffix(unit)).unwrap_or(name);
     base.replace('_', " ")
 }
@@ -102,7 +106,7 @@ fn plain(name: &str, value: &Value) -> String {
 fn whole(name: &str, number: i64) -> String {
     let is_moment = |ms: i64| (1_000_000_000_000..100_000_000_000_000).contains(&ms);
     let moment = |ms: i64| jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string());
-    if name.contains("bytes") {
+    if name.contains("bytes") || name == "room" {
         #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
         let (mut size, mut unit) = (number as f64, "B");
         for next in ["KiB", "MiB", "GiB", "TiB"] {
@@ -138,10 +142,12 @@ mod tests {
 
     #[test]
     fn a_person_sees_units() {
-        let status = serde_json::json!({"gateway":"plant-a","room_s":90_061,"log_bytes":3_145_728,"connected":true,
+        let status = serde_json::json!({"gateway":"plant-a","room_s":90_061,"room":2_147_483_648u64,"log_bytes":3_145_728,"connected":true,
             "ledger":{"accepted":5,"refused":{}},"seen":1_700_000_000_000i64});
         let text = human(&status);
-        for part in ["gateway", "plant-a", "1 d 1 h", "3.0 MiB", "yes", "  accepted  5", "2023-11-14T22:13:20Z"] {
+        for part in
+            ["gateway", "plant-a", "room        2.0 GiB", "room lasts  1 d 1 h", "3.0 MiB", "yes", "  accepted  5", "2023-11-14T22:13:20Z"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -1,7 +1,7 @@
 //! One request over a plain socket: an HTTP client crate would be the largest dependency of the program.
 
-use anyhow::{Context as _, anyhow};
-use std::io::{Read as _, Write as _};
+use anyhow::{Context as _, anyhow, bail};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
@@ -59,7 +59,12 @@ fn ask(mut stream: TcpStream, host: &str, method: &str, path: &str, body: &str) 
     }
     write!(stream, "\r\n{body}")?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
+    match stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer) {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            bail!("it has not answered for {} s", TIMEOUT.as_secs())
+        }
+        read => read?,
+    };
     read(&answer)
 }
 

@@ -21,6 +21,9 @@ pub const ALERTS_MAX: usize = 1 << 14;
 /// Shed marks in one interval: as many as fit in [`MESSAGE_BYTES_MAX`] at their usual 40 bytes, nearly.
 pub const MARKS_MAX: usize = 1 << 16;
 
+/// Reasons for which messages are refused; there are four.
+pub const REASONS_MAX: usize = 32;
+
 /// Window sizes of a boot; a config has at most 16.
 pub const SIZES_MAX: usize = 64;
 

@@ -9,8 +9,8 @@ mod alarm;
 use crate::cbor;
 use crate::error::DecodeError;
 use crate::limits::{
-    ACTS_MAX, ALERTS_MAX, DEFINITIONS_MAX, GATEWAY_BYTES_MAX, KIND_BYTES_MAX, MARKS_MAX, MESSAGE_BYTES_MAX, SENTENCE_BYTES_MAX,
-    SERIES_BYTES_MAX, SIZES_MAX, UNIT_BYTES_MAX, VERSION_BYTES_MAX,
+    ACTS_MAX, ALERTS_MAX, DEFINITIONS_MAX, GATEWAY_BYTES_MAX, KIND_BYTES_MAX, MARKS_MAX, MESSAGE_BYTES_MAX, REASONS_MAX,
+    SENTENCE_BYTES_MAX, SERIES_BYTES_MAX, SIZES_MAX, UNIT_BYTES_MAX, VERSION_BYTES_MAX,
 };
 pub use alarm::{Act, AlarmNote, AlertKey, Answer, Command, CommandUp};
 use serde::{Deserialize, Serialize};
@@ -164,6 +164,19 @@ pub struct Delta {
     /// Redundancy group of the boot, named as gateways are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// The gateway's, with the living boot; none while nothing is to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Tally>,
+}
+
+/// What a gateway did not take as a reading, over the life of its data dir.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Values of redeliveries.
+    pub duplicates: u64,
+    /// Messages refused, by the number of their reason; at most [`REASONS_MAX`].
+    #[serde(deserialize_with = "cbor::list::<_, _, REASONS_MAX>")]
+    pub refused: Vec<u64>,
 }
 
 /// An alert on the urgent lane.

@@ -2,8 +2,8 @@
 //! the distribution where they are installed.
 
 use crate::foreign;
+use crate::gateway::{get_at, status_at};
 use crate::plant::{Role, configs, consume, free_port, publish_all};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -56,19 +56,10 @@ fn carry(mut from: TcpStream, mut to: TcpStream) {
     drop(to.shutdown(std::net::Shutdown::Both));
 }
 
-fn get(port: u16, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
 fn is_ready(port: u16, ready: bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while (get(port, "/readyz").0 == 200) != ready {
-        assert!(Instant::now() < deadline, "readyz should be {ready}: {:?}", get(port, "/readyz"));
+    while (get_at(port, "/readyz").0 == 200) != ready {
+        assert!(Instant::now() < deadline, "readyz should be {ready}: {:?}", get_at(port, "/readyz"));
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -126,7 +117,7 @@ fn a_bridge_works_at(broker: u16) {
     std::thread::sleep(Duration::from_millis(700));
     way.cut(true);
     is_ready(cloud.http, false);
-    assert!(get(cloud.http, "/readyz").1.contains("broker"));
+    assert!(get_at(cloud.http, "/readyz").1.contains("broker"));
     way.cut(false);
     is_ready(cloud.http, true);
     cloud.kill();
@@ -155,7 +146,7 @@ fn a_bridge_works_at(broker: u16) {
     // All was acknowledged by the broker: the cursor says so, and a clean start repeats nothing.
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let status: Value = serde_json::from_str(&get(cloud.http, "/api/v1/status").1).unwrap();
+        let status = status_at(cloud.http);
         let ledger = &status["gateways"]["plant-a"]["ledger"];
         if status["records_unpublished"] == 0 && ledger["delivered"] == 4_000 {
             assert_eq!((&ledger["held"], &ledger["accepted"], &status["broker_connected"]), (&0.into(), &4_000.into(), &true.into()));

@@ -1,10 +1,13 @@
 //! What the gateway cannot take gets a truthful answer, and is counted.
 
-use crate::gateway::{Gateway, timed};
-use crate::plant::Role;
+use crate::gateway::{Gateway, status_at, timed};
+use crate::plant::{Role, configs, free_port};
 use crate::wire::{Connect, PUBACK, Publish, Seen, Will, Wire};
 use broker::Version::{V3, V5};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
 #[test]
 fn what_is_no_reading_is_told_in_mqtt_5_and_kept_aside_in_3() {
@@ -89,6 +92,55 @@ fn topics_beside_the_sources_are_ordinary_messages() {
     assert_eq!(wire.say("sensors/y", "online"), 0x99);
     gateway.until_accepted(2);
     assert_eq!((gateway.ledger("local"), gateway.refused()), (2, 1));
+}
+
+#[test]
+fn the_cloud_knows_what_a_gateway_did_not_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let cloud_port = free_port();
+    let (edge_config, cloud_config) = configs(dir.path(), free_port(), cloud_port);
+    let cloud = Role::start("cloud", &cloud_config, &dir.path().join("cloud"));
+    let data = dir.path().join("edge");
+    let gateway = Gateway { role: Role::start("edge", &edge_config, &data), config: edge_config, data };
+    let (mut wire, _) = Wire::durable(gateway.at(), V5, "five");
+    let reading = Publish { qos: 1, id: 7, ..Publish::of("sensors/a", "{\"value\":1,\"ts\":1700000000000}") };
+    for dup in [false, true] {
+        wire.publish(Publish { dup, ..reading.clone() });
+        wire.expect(PUBACK, &[0, 7]);
+    }
+    assert_eq!(wire.say("sensors/a", "no reading"), 0x99);
+    assert_eq!(wire.say("sensors/a", "{\"value\":2,\"ts\":1700000001000}"), 0);
+    let expected = serde_json::json!({"accepted": 2, "delivered": 2, "held": 0, "shed": 0, "local": 0, "duplicates": 1,
+        "refused": {"payload": 1, "series": 0, "quota": 0, "room": 0}});
+    gateway.until("the cloud has the same ledger", |g| {
+        let there = &status_at(cloud.http)["gateways"]["plant-a"]["ledger"];
+        *there == expected && g.status()["ledger"] == expected
+    });
+}
+
+#[test]
+fn slow_http_clients_are_closed_and_the_door_stays_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), "");
+    let slow = |_| {
+        let mut stream = TcpStream::connect(("127.0.0.1", gateway.role.http)).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nX: ").unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream
+    };
+    let mut first: Vec<TcpStream> = (0..100).map(slow).collect();
+    assert_eq!(gateway.get("/healthz").0, 200, "there is room for others");
+    // Beyond the bound: they wait, and cost the sensors nothing.
+    let more: Vec<TcpStream> = (0..100).map(slow).collect();
+    let mut sensor = Wire::clean(gateway.at(), V5, "sensor");
+    assert_eq!(sensor.say("sensors/a", "1"), 0);
+    for stream in &mut first {
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(!answer.windows(3).any(|w| w == b"200"));
+    }
+    drop(more);
+    assert_eq!(gateway.get("/readyz").0, 200);
 }
 
 /// Lets this process, which is all the sensors, open so many files.

@@ -8,6 +8,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+/// Status code and body of a GET at a role's HTTP port.
+pub fn get_at(port: u16, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// What a role says of itself.
+pub fn status_at(port: u16) -> Value {
+    let (code, body) = get_at(port, "/api/v1/status");
+    assert_eq!(code, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
 pub struct Gateway {
     pub config: PathBuf,
     pub data: PathBuf,
@@ -47,19 +65,11 @@ impl Gateway {
 
     /// Status code and body of a GET.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.role.http)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        get_at(self.role.http, path)
     }
 
     pub fn status(&self) -> Value {
-        let (code, body) = self.get("/api/v1/status");
-        assert_eq!(code, 200, "{body}");
-        serde_json::from_str(&body).unwrap()
+        status_at(self.role.http)
     }
 
     /// One figure of the ledger.

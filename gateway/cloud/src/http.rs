@@ -39,9 +39,7 @@ pub async fn serve(listener: TcpListener, state: State) {
         .route("/api/v1/status", get(status))
         .merge(alarms::routes())
         .with_state(state);
-    if let Err(error) = axum::serve(listener, app).await {
-        tracing::error!(%error, "HTTP ended");
-    }
+    web::serve(listener, app).await;
 }
 
 async fn ready(Shared(state): Shared<State>) -> (StatusCode, String) {

@@ -2,6 +2,7 @@
 
 use replica::alert::number;
 use replica::join::{Gateway, Merged};
+use replica::record::Refusal;
 use serde_json::{Value, json};
 use telemetry::window::size_name;
 
@@ -35,9 +36,20 @@ pub fn status_topic(gateway: &str) -> String {
     format!("gateways/{gateway}/status")
 }
 
-/// The ledger of a gateway, as far as the cloud knows, in single values; `expired` and `refused`
-/// are entries.
+/// The ledger of a gateway, as far as the cloud knows, in single values; `refused` in messages.
 pub fn ledger(g: &Gateway) -> Value {
+    let mut ledger = readings(g);
+    let tally = g.tally.clone().unwrap_or_default();
+    let refused = Refusal::ALL.into_iter().map(|reason| {
+        let count = tally.refused.get(reason as usize).copied().unwrap_or(0);
+        (reason.as_str().to_owned(), count.into())
+    });
+    ledger["duplicates"] = tally.duplicates.into();
+    ledger["refused"] = Value::Object(refused.collect());
+    ledger
+}
+
+fn readings(g: &Gateway) -> Value {
     let t = &g.totals;
     let delivered = t.readings.saturating_sub(t.shed);
     json!({
@@ -47,9 +59,9 @@ pub fn ledger(g: &Gateway) -> Value {
 }
 
 /// A gateway's status, as far as the cloud knows; `seen_ms` is when it was last heard, 0 for
-/// not since the bridge started.
+/// not since the bridge started. `expired` and `refused` are entries.
 pub fn status(name: &str, g: &Gateway, online: bool, seen_ms: i64) -> Value {
-    let mut status = ledger(g);
+    let mut status = readings(g);
     let rest = json!({
         "gateway": name, "online": online, "boot": format!("{:016x}", g.boot),
         "frontier": g.frontier_ms, "seen": g.seen_ms.max(seen_ms), "expired": g.expired.0, "refused": g.refused,

@@ -6,7 +6,8 @@ use crate::alarms::Ask;
 use crate::core::{Event, Events};
 use crate::status::Status;
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use broker::Broker;
@@ -37,9 +38,7 @@ pub async fn serve(listener: TcpListener, state: State) {
         .route("/api/v1/status", get(status))
         .merge(alarms::routes())
         .with_state(state);
-    if let Err(error) = axum::serve(listener, app).await {
-        tracing::error!(%error, "HTTP ended");
-    }
+    web::serve(listener, app).await;
 }
 
 async fn ready(Shared(state): Shared<State>) -> (StatusCode, String) {
@@ -73,7 +72,7 @@ async fn status(Shared(state): Shared<State>) -> Result<Json<serde_json::Value>,
     Ok(Json(json))
 }
 
-async fn metrics(Shared(state): Shared<State>) -> Result<String, StatusCode> {
+async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, StatusCode> {
     let s = ask(&state).await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
     let door = state.broker.stats();
     let mut out = String::new();
@@ -102,5 +101,5 @@ async fn metrics(Shared(state): Shared<State>) -> Result<String, StatusCode> {
     for (name, kind, help, value) in replica::alarm::metrics(std::iter::once(&figures)) {
         let _ = writeln!(out, "# HELP tidegate_{name} {help}\n# TYPE tidegate_{name} {kind}\ntidegate_{name} {value}");
     }
-    Ok(out)
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out))
 }

@@ -458,6 +458,11 @@ impl Bridge {
             if !delta.ended {
                 known.boot = delta.boot;
             }
+            // An interval that comes late tells old counts.
+            let is_newest = known.boots.get(&delta.boot).is_some_and(|p| delta.to >= p.applied);
+            if let Some(tally) = delta.tally.as_ref().filter(|_| is_newest) {
+                known.tally = Some(tally.clone());
+            }
             known.change(delta.boot, |p| {
                 (p.accepted, p.local) = (p.accepted.max(delta.accepted), p.local.max(delta.local));
                 if delta.to > p.applied {

@@ -12,8 +12,8 @@ use crate::limits::{
 };
 use crate::outbox::page::name_of;
 use crate::outbox::{BootPart, EntryName};
-use crate::record::Record;
-use schemas::message::{Ack, AlertBody, AlertUp, Definition, Delta, FORMAT, Hello, Receipt};
+use crate::record::{Record, Refusal};
+use schemas::message::{Ack, AlertBody, AlertUp, Definition, Delta, FORMAT, Hello, Receipt, Tally};
 use std::collections::{BTreeMap, BTreeSet};
 use telemetry::block;
 use telemetry::entry::Entry;
@@ -310,6 +310,8 @@ impl Uplink {
             grace_ms: fold.config.grace_ms,
             acts,
             group: part.group.clone(),
+            // One that ended may speak for another disk's counts by now.
+            tally: (!part.ended).then(|| tally(fold)).flatten(),
         }
     }
 
@@ -364,4 +366,10 @@ impl Uplink {
         }
         result
     }
+}
+
+/// What was not taken as a reading, if there is any such thing.
+fn tally(fold: &Fold) -> Option<Tally> {
+    let refused = Refusal::ALL.map(|reason| fold.refused.get(&(reason as u8)).copied().unwrap_or(0));
+    (fold.duplicates > 0 || refused != [0; Refusal::ALL.len()]).then(|| Tally { duplicates: fold.duplicates, refused: refused.to_vec() })
 }

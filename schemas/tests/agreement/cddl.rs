@@ -53,7 +53,9 @@ fn agrees<T: serde::Serialize>(rule: &str, message: &T) {
 #[test]
 fn every_rule_has_the_fields_of_the_code() {
     agrees("hello", &sample::hello_of_group());
-    agrees("delta", &schemas::message::Delta { acts: sample::delta_acts().acts, ..sample::delta_of_group() });
+    let (acts, tally) = (sample::delta_acts().acts, Some(sample::tally()));
+    agrees("delta", &schemas::message::Delta { acts, tally, ..sample::delta_of_group() });
+    agrees("tally", &sample::tally());
     agrees("definition", &sample::definition());
     agrees("shed-mark", &sample::shed_mark());
     agrees("alert", &sample::alert_noted());

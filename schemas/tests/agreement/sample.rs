@@ -1,7 +1,8 @@
 //! One message of each kind, no two fields of one alike, so that a swap shows.
 
 use schemas::message::{
-    Ack, Act, AlarmNote, AlertBody, AlertKey, AlertUp, Answer, Bye, Command, CommandUp, Definition, Delta, FORMAT, Hello, Receipt, ShedMark,
+    Ack, Act, AlarmNote, AlertBody, AlertKey, AlertUp, Answer, Bye, Command, CommandUp, Definition, Delta, FORMAT, Hello, Receipt,
+    ShedMark, Tally,
 };
 
 pub const BOOT: u64 = 0x9f3c_2b7a_11d0_4e58;
@@ -134,7 +135,17 @@ pub fn delta() -> Delta {
         grace_ms: 2_000,
         acts: vec![],
         group: None,
+        tally: None,
     }
+}
+
+pub fn tally() -> Tally {
+    Tally { duplicates: 3, refused: vec![70, 0, 2] }
+}
+
+/// An interval of a gateway that refused some.
+pub fn delta_tally() -> Delta {
+    Delta { tally: Some(tally()), ..delta_idle() }
 }
 
 /// A member of a redundancy group: every field there is.

@@ -1,6 +1,7 @@
 //! What the cloud knows of gateways and their boots: how far each is in, and since when a
 //! gateway's windows are whole.
 
+use schemas::message::Tally;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use telemetry::window;
@@ -103,6 +104,9 @@ pub struct Gateway {
     /// Entries, definitions and alerts that could not be placed: impossible names, or beyond a bound.
     pub refused: u64,
     living: BTreeSet<u64>,
+    /// What it did not take as readings, as its living boot said last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Tally>,
 }
 
 impl Gateway {
@@ -119,6 +123,7 @@ impl Gateway {
             expired: (0, 0),
             refused: 0,
             living: BTreeSet::new(),
+            tally: None,
         }
     }
 

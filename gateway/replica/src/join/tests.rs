@@ -4,7 +4,7 @@ use super::store::{Memory, Store, StoreError};
 use super::*;
 use crate::record::{Record, SessionEvent};
 use proptest::prelude::*;
-use schemas::message::{Definition, ShedMark};
+use schemas::message::{Definition, ShedMark, Tally};
 use std::sync::{Arc, Mutex};
 
 /// A store whose contents outlive the bridge, as a disk's do.
@@ -93,6 +93,7 @@ fn delta(boot: u64, from: u64, to: u64, frontier_s: i64, entries: &[(i64, u64, u
         grace_ms: 2_000,
         acts: Vec::new(),
         group: None,
+        tally: None,
     }
 }
 
@@ -296,6 +297,25 @@ fn what_was_not_taken_is_published_again_though_the_store_is_further() {
     Record::Cursor { lsn: 7 }.encode(0, &mut payload);
     restored.apply(end, Record::Cursor { lsn: 7 }.kind(), &payload).unwrap();
     assert!(restored.unpublished().unwrap().is_empty());
+}
+
+#[test]
+fn the_newest_interval_says_what_a_gateway_did_not_take() {
+    let mut w = World::new(None);
+    let told = |from, to, duplicates| {
+        let tally = Some(Tally { duplicates, refused: vec![1, 2] });
+        Delta { tally, ..delta(1, from, to, 5, &[]) }
+    };
+    let known = |w: &World| w.bridge.gateways["a"].tally.as_ref().map(|t| t.duplicates);
+    w.send("a", &delta(1, 0, 5, 5, &[]));
+    assert_eq!(known(&w), None);
+    w.send("a", &told(5, 9, 3));
+    w.send("a", &delta(1, 9, 12, 5, &[]));
+    assert_eq!(known(&w), Some(3), "one that says nothing takes nothing back");
+    w.send("a", &told(5, 10, 2));
+    assert_eq!(known(&w), Some(3), "an older one came late");
+    let restored = Bridge::restore(&w.bridge.save(), Box::new(Disk::default())).unwrap();
+    assert_eq!(restored.gateways["a"].tally, Some(Tally { duplicates: 3, refused: vec![1, 2] }));
 }
 
 /// The interval of a member of group `cell`, whose entries carry digests.

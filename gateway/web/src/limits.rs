@@ -1,0 +1,16 @@
+//! Bounds of HTTP, each with its reason and what happens there.
+
+use std::time::Duration;
+
+/// Connections at once: monitors and dashboards are few, and the open files are the sensors'. More
+/// wait in the system's queue until one ends.
+pub const CONNECTIONS_MAX: usize = 128;
+/// How long a request's head may take, the silence before it included, and how long a connection
+/// may take to end when it is told so; then it is closed.
+pub const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// How long one connection is kept, so that nobody holds a place for good by not reading.
+pub const CONNECTION_LIFE: Duration = Duration::from_secs(300);
+/// Bytes of a request's head; more is answered 431.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// After an accept that failed, the next is tried so much later.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
