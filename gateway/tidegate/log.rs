@@ -208,7 +208,6 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
             put("readings", json!(readings));
         }
         Record::Receipt { boot, seq, ordinal } => put("alert", json!(format!("{boot:016x}/{seq}/{ordinal}"))),
-        Record::Shown { lsn } | Record::Cursor { lsn } => put("to", json!(lsn)),
         Record::Asked { request } | Record::AskedAt { request, .. } => {
             if let Record::AskedAt { gateway, .. } = record {
                 put("gateway", json!(gateway));
@@ -224,10 +223,36 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
             }
         }
         Record::Commanded { bytes } => put("bytes", json!(bytes.len())),
+        Record::Shown { lsn } | Record::CrossShown { lsn } | Record::Cursor { lsn } => put("to", json!(lsn)),
+        Record::Crossed { lane, ttl_ms, message, .. } => {
+            put("lane", json!(lane));
+            put("ttl_ms", json!(ttl_ms));
+            put("topic", json!(message.topic));
+            put("bytes", json!(message.payload.len()));
+        }
+        Record::CrossAcked { boot, lane, applied } => {
+            put("boot", json!(format!("{boot:016x}")));
+            put("lane", json!(lane));
+            put("applied", json!(applied));
+        }
+        Record::CrossReceived { boot, seq, message } => {
+            put("name", json!(format!("{boot:016x}/{seq}")));
+            put("topic", json!(message.topic));
+            put("bytes", json!(message.payload.len()));
+        }
+        Record::CrossIn { message, .. } => {
+            put("topic", json!(message.topic));
+            put("bytes", json!(message.payload.len()));
+        }
+        Record::CrossDone { gateway, boot, seq } => {
+            put("gateway", json!(gateway));
+            put("name", json!(format!("{boot:016x}/{seq}")));
+        }
         Record::Interval { gateway, bytes }
         | Record::AlertUp { gateway, bytes }
         | Record::Hello { gateway, bytes }
-        | Record::CommandUp { gateway, bytes } => {
+        | Record::CommandUp { gateway, bytes }
+        | Record::CrossUp { gateway, bytes } => {
             put("gateway", json!(gateway));
             put("bytes", json!(bytes.len()));
         }
@@ -277,6 +302,13 @@ fn kind_of(record: &Record<'_>) -> &'static str {
         Record::Interval { .. } => "interval",
         Record::AlertUp { .. } => "alert",
         Record::Hello { .. } => "hello",
+        Record::Crossed { .. } => "crossed",
+        Record::CrossAcked { .. } => "cross-acked",
+        Record::CrossReceived { .. } => "cross-received",
+        Record::CrossShown { .. } => "cross-shown",
+        Record::CrossUp { .. } => "cross-up",
+        Record::CrossIn { .. } => "cross-in",
+        Record::CrossDone { .. } => "cross-done",
         Record::Round => "round",
         Record::Cursor { .. } => "cursor",
         Record::Asked { .. } | Record::AskedAt { .. } => "asked",

@@ -51,6 +51,15 @@ pub const WHO_BYTES_MAX: usize = 128;
 /// Bytes of why: a sentence or two.
 pub const REASON_BYTES_MAX: usize = 512;
 
+/// Bytes of an ordinary message's topic: MQTT's own bound.
+pub const TOPIC_BYTES_MAX: usize = 65_535;
+
+/// Ordinary messages in one message of the link; a batch is bounded by bytes first.
+pub const CROSSED_MAX: usize = 1 << 10;
+
+/// Filters that a gateway wants ordinary messages of; a config has a handful.
+pub const WANTED_MAX: usize = 64;
+
 /// Bytes of a program's version.
 pub const VERSION_BYTES_MAX: usize = 128;
 

@@ -5,14 +5,16 @@
 //! Whether a series' name can be a topic, and what sequence numbers mean, the receiver judges.
 
 mod alarm;
+mod crossing;
 
 use crate::cbor;
 use crate::error::DecodeError;
 use crate::limits::{
     ACTS_MAX, ALERTS_MAX, DEFINITIONS_MAX, GATEWAY_BYTES_MAX, KIND_BYTES_MAX, MARKS_MAX, MESSAGE_BYTES_MAX, REASONS_MAX,
-    SENTENCE_BYTES_MAX, SERIES_BYTES_MAX, SIZES_MAX, UNIT_BYTES_MAX, VERSION_BYTES_MAX,
+    SENTENCE_BYTES_MAX, SERIES_BYTES_MAX, SIZES_MAX, UNIT_BYTES_MAX, VERSION_BYTES_MAX, WANTED_MAX,
 };
 pub use alarm::{Act, AlarmNote, AlertKey, Answer, Command, CommandUp};
+pub use crossing::{CrossAck, CrossDone, CrossDown, CrossUp, Crossed, LANES, Wanted};
 use serde::{Deserialize, Serialize};
 
 /// The format that this version writes, and the newest that it reads.
@@ -109,6 +111,9 @@ pub struct Hello {
     /// The redundancy group, named as gateways are; none for a gateway that has a plant of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Ordinary messages of the cloud's broker that it wants; at most [`WANTED_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "cbor::list::<_, _, WANTED_MAX>")]
+    pub wanted: Vec<Wanted>,
 }
 
 /// An interval `(from, to]` of one boot (protocol §4).
@@ -250,6 +255,7 @@ impl Check for Hello {
         text(&self.version, VERSION_BYTES_MAX)?;
         windows(&self.sizes, self.grace_ms)?;
         group(self.group.as_deref())?;
+        self.wanted.iter().try_for_each(Wanted::check)?;
         ensure(self.every_ms >= 0, "how often intervals go")
     }
 }
@@ -358,4 +364,4 @@ macro_rules! message {
         }
     )*};
 }
-message!(Hello, Delta, AlertUp, Receipt, Bye, Ack, Command, CommandUp);
+message!(Hello, Delta, AlertUp, Receipt, Bye, Ack, Command, CommandUp, CrossUp, CrossAck, CrossDown, CrossDone);

@@ -45,6 +45,8 @@ impl World {
             detection: Settings { limits: vec![rule] },
             group: None,
             alarms: Some(detect::alarm::Settings::default()),
+            crossing_bytes: 0,
+            wanted: Vec::new(),
         };
         let mut rng = Rng::new(plan.seed ^ 0x5bd1_e995);
         let mut devices = Vec::new();

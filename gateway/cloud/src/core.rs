@@ -3,7 +3,7 @@
 
 use crate::alarms::{self, Alarms, Ask, Known};
 use crate::inbound::{Door, wall_ms};
-use crate::limits::{DECODED_ENTRIES_MAX, ROOM_WAIT, ROUND_MS, STATUS_MS};
+use crate::limits::{CROSS_WAIT_MS, DECODED_ENTRIES_MAX, ROOM_WAIT, ROUND_MS, STATUS_MS};
 use crate::outbound::Outbound;
 use crate::presence::Presence;
 use crate::publish;
@@ -11,12 +11,12 @@ use crate::room::Rate;
 use crate::store::{Figures, Handle, Save};
 use journal::{Frame, Journal, Refused};
 use replica::alert::topic_and_json;
-use replica::join::{Bridge, Effects, Interval};
-use replica::record::Record;
+use replica::join::{Bridge, Crossing, Effects, Interval};
+use replica::record::{Plain, Record};
 use schemas::DecodeError;
-use schemas::message::{Ack, AlertUp, Bye, CommandUp, Hello};
+use schemas::message::{Ack, AlertUp, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, FORMAT, Hello};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle as Runtime;
@@ -38,6 +38,8 @@ pub enum Event {
     },
     /// A frame is durable.
     Frame(Frame),
+    /// An ordinary message of an existing broker, and the connection that it came by.
+    Plain(u64, rumqttc::Publish),
     /// An existing broker has forgotten us, and with us perhaps what it retained.
     Anew,
     /// Somebody asks about alarms.
@@ -104,6 +106,10 @@ pub struct Core {
     pub rate: Rate,
     /// Messages of gateways that could not be taken.
     pub refused: u64,
+    /// Ordinary messages on their way to gateways: until when to wait, and how many each had taken before.
+    pub carried: BTreeMap<String, (i64, u64)>,
+    /// Messages of an existing broker, to be acknowledged there once this record is durable.
+    pub unacknowledged: VecDeque<(u64, u64, rumqttc::Publish)>,
     /// When this process began.
     pub began: Instant,
     /// Requests about alarms, and what was shown.
@@ -125,6 +131,7 @@ impl Core {
                 Ok(None | Some(Event::Stop)) => break,
                 Ok(Some(Event::Frame(frame))) => self.frame(&frame)?,
                 Ok(Some(Event::Wire { gateway, what, bytes, at })) => self.wire(&gateway, &what, &bytes, at, runtime),
+                Ok(Some(Event::Plain(generation, publish))) => self.plain(generation, publish),
                 Ok(Some(Event::Anew)) => self.anew()?,
                 Ok(Some(Event::Alarm(ask))) => self.alarms.ask(ask, &self.bridge, &self.door),
                 Ok(Some(Event::Status(reply))) => drop(reply.send(self.status())),
@@ -135,6 +142,7 @@ impl Core {
                 }
                 Err(_) => {}
             }
+            self.carry();
             self.round();
             self.watch(events.is_empty());
         }
@@ -154,6 +162,8 @@ impl Core {
             "alert" => self.alert(gateway, bytes, runtime),
             "delta" => self.delta(gateway, bytes, runtime),
             "command" => self.command(gateway, bytes, runtime),
+            "cross" => self.cross(gateway, bytes, runtime),
+            "cross-done" => self.cross_done(gateway, bytes, runtime),
             "bye" => {
                 self.bye(gateway, bytes, at);
                 return;
@@ -252,6 +262,69 @@ impl Core {
         }
     }
 
+    /// Ordinary messages of a gateway. While an existing broker is behind they wait at the gateway.
+    fn cross(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let up = CrossUp::decode(bytes)?;
+        let Some((boot, last)) = up.messages.last().map(|m| (m.boot, m.seq)) else { return Ok(false) };
+        if !self.bridge.has_room(gateway, boot) {
+            warn!(gateway, "ordinary messages of a gateway too many are ignored");
+            return Ok(false);
+        }
+        let applied = self.bridge.crossings.get(gateway).map_or(0, |c| c.applied(boot, up.lane));
+        if last <= applied {
+            let ack = CrossAck { format: FORMAT, boot, lane: up.lane, applied };
+            self.out.answer(format!("bridge/v1/{gateway}/down/cross-ack"), ack.encode());
+        } else if !self.out.is_behind() {
+            self.log(&Record::CrossUp { gateway, bytes }, runtime);
+        }
+        Ok(true)
+    }
+
+    /// A gateway has what was carried to it.
+    fn cross_done(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let done = CrossDone::decode(bytes)?;
+        if self.bridge.crossings.get(gateway).is_some_and(|c| c.waiting() > 0) {
+            self.log(&Record::CrossDone { gateway, boot: done.boot, seq: done.seq }, runtime);
+        }
+        Ok(true)
+    }
+
+    /// An ordinary message of an existing broker that a gateway wants.
+    fn plain(&mut self, generation: u64, publish: rumqttc::Publish) {
+        let message = Plain { topic: &publish.topic, payload: &publish.payload, qos: publish.qos as u8, retain: publish.retain };
+        match self.door.log(&Record::CrossIn { message, session: 0, packet_id: 0 }) {
+            Ok(lsn) => self.unacknowledged.push_back((lsn, generation, publish)),
+            Err(refused) => warn!(%refused, "a message for a gateway is not taken; it comes again with the next connection"),
+        }
+    }
+
+    /// Tells the doors what gateways want.
+    pub fn want(&self) {
+        let wanted = self.bridge.crossings.values().flat_map(|c| &c.wanted).map(|w| w.filter.clone());
+        let filters: BTreeSet<String> = wanted.collect();
+        if self.door.want(filters.iter().cloned().collect()) {
+            self.out.want(filters);
+        }
+    }
+
+    /// Ordinary messages go to gateways that are there, a batch at a time.
+    fn carry(&mut self) {
+        let clock_ms = self.clock_of(Instant::now());
+        for (name, crossing) in &self.bridge.crossings {
+            if crossing.waiting() == 0 || !self.presence.of(name).0 {
+                continue;
+            }
+            if self.carried.get(name).is_some_and(|(until, down)| clock_ms < *until && *down == crossing.down) {
+                continue;
+            }
+            let messages = crossing.next_down(wall_ms());
+            if !messages.is_empty() {
+                self.out.answer(format!("bridge/v1/{name}/down/cross"), CrossDown { format: FORMAT, messages }.encode());
+                self.carried.insert(name.clone(), (clock_ms + CROSS_WAIT_MS, crossing.down));
+            }
+        }
+    }
+
     fn ack(&self, gateway: &str, ack: &Ack) {
         self.out.answer(format!("bridge/v1/{gateway}/down/ack"), ack.encode());
     }
@@ -290,6 +363,11 @@ impl Core {
             self.effects(lsn, effects);
         }
         self.alarms.folded(self.bridge.lsn, &self.bridge);
+        self.want();
+        while self.unacknowledged.front().is_some_and(|(lsn, ..)| *lsn <= self.bridge.lsn) {
+            let Some((_, generation, publish)) = self.unacknowledged.pop_front() else { break };
+            self.out.acknowledge(generation, &publish);
+        }
         if self.bridge.is_full() {
             self.bridge.flush()?;
         }
@@ -310,6 +388,12 @@ impl Core {
         for (gateway, body) in &effects.alerts {
             let (topic, json) = topic_and_json(gateway, body);
             self.out.publish(lsn, topic, json, false);
+        }
+        for message in effects.crossed {
+            self.out.forward(lsn, message);
+        }
+        if let Some((gateway, ack)) = effects.cross_ack {
+            self.out.answer(format!("bridge/v1/{gateway}/down/cross-ack"), ack.encode());
         }
         if let Some((gateway, ack)) = effects.ack {
             self.ack(&gateway, &ack);
@@ -393,7 +477,7 @@ impl Core {
             self.changed.remove(&name);
             let Some(gateway) = self.bridge.gateways.get(&name) else { continue };
             let (online, seen_ms) = self.presence.of(&name);
-            let json = publish::status(&name, gateway, online, seen_ms).to_string();
+            let json = publish::status(&name, gateway, self.bridge.crossings.get(&name), online, seen_ms).to_string();
             self.out.publish(self.bridge.lsn, publish::status_topic(&name), json, true);
         }
     }
@@ -414,7 +498,7 @@ impl Core {
         let mut sums = [0u64; 7];
         let gateways = self.bridge.gateways.iter().map(|(name, g)| {
             let (online, seen_ms) = self.presence.of(name);
-            let mut status = publish::status(name, g, online, seen_ms);
+            let mut status = publish::status(name, g, self.bridge.crossings.get(name), online, seen_ms);
             status["ledger"] = publish::ledger(g);
             for (sum, key) in sums.iter_mut().zip(["accepted", "delivered", "held", "shed", "local", "expired", "refused"]) {
                 *sum = sum.saturating_add(status[key].as_u64().unwrap_or(0));
@@ -438,6 +522,7 @@ impl Core {
             "broker_connected": self.out.is_connected(), "records_unpublished": behind,
         });
         let online = self.presence.online();
+        let crossed = |of: fn(&Crossing) -> u64| self.bridge.crossings.values().map(of).sum::<u64>() as f64;
         let figures = vec![
             ("gateways", "gauge", "Gateways known.", self.bridge.gateways.len() as f64),
             ("gateways_online", "gauge", "Gateways that are online.", online as f64),
@@ -462,6 +547,11 @@ impl Core {
             ("windows_archived", "gauge", "Merged windows in runs.", runs.1 as f64),
             ("windows_archived_bytes", "gauge", "Bytes of runs.", runs.2 as f64),
             ("windows_damaged_total", "counter", "Parts of runs that were lost.", damaged as f64),
+            ("bridge_up_total", "counter", "Ordinary messages taken from gateways.", crossed(|c| c.up)),
+            ("bridge_down_total", "counter", "Ordinary messages taken by gateways.", crossed(|c| c.down)),
+            ("bridge_waiting", "gauge", "Ordinary messages that wait for gateways.", crossed(|c| c.waiting() as u64)),
+            ("bridge_given_up_total", "counter", "Ordinary messages for gateways given up for want of room.", crossed(|c| c.given_up)),
+            ("bridge_expired_total", "counter", "Ordinary messages for gateways that were too old.", crossed(|c| c.expired)),
             ("broker_connected", "gauge", "1 while the broker is there.", f64::from(u8::from(self.out.is_connected()))),
         ];
         let mut figures = figures;

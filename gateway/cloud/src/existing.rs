@@ -1,6 +1,7 @@
 //! A broker that is already there: gateways' messages come from it, and what is published goes
 //! to it. The session is durable, so that it keeps alerts while the bridge is away; that a
-//! message is acknowledged to it means nothing, as gateways wait for the application's answer.
+//! message of a gateway is acknowledged to it means nothing, as gateways wait for the application's
+//! answer; one for a gateway is acknowledged once it is in our log.
 
 use crate::alarms::Ask;
 use crate::core::{Event, Events};
@@ -29,10 +30,11 @@ const ALARMS: &str = "alarms/#";
 /// When the data dir does not take the client's identifier.
 pub fn client(data_dir: &Path, broker: &BrokerUrl) -> io::Result<(AsyncClient, EventLoop)> {
     let mut options = MqttOptions::new(client_id(data_dir)?, broker.host.clone(), broker.port);
-    options.set_keep_alive(Duration::from_secs(10)).set_clean_session(false);
+    options.set_keep_alive(Duration::from_secs(10)).set_clean_session(false).set_manual_acks(true);
     options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX).set_inflight(OUTBOX_INFLIGHT_MAX as u16 * 2);
     options.set_pending_throttle(Duration::ZERO);
-    Ok(AsyncClient::new(options, EVENTS_MAX + 2 * OUTBOX_INFLIGHT_MAX))
+    // What we publish, and the acknowledgements of what comes.
+    Ok(AsyncClient::new(options, EVENTS_MAX + 2 * OUTBOX_INFLIGHT_MAX + u16::MAX as usize))
 }
 
 /// The identifier under which the broker keeps the session: drawn once for a data dir.
@@ -72,13 +74,21 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
                 if let Some((gateway, what)) = wire(&p.topic) {
                     let event =
                         Event::Wire { gateway: gateway.to_owned(), what: what.to_owned(), bytes: p.payload.to_vec(), at: Instant::now() };
+                    outbox.acknowledge(outbox.generation(), &p);
                     if events.send(event).await.is_err() {
                         return;
                     }
-                } else if let Some(ask) = asked(&p.topic, &p.payload)
-                    && events.send(Event::Alarm(ask)).await.is_err()
-                {
-                    return;
+                } else if let Some(ask) = asked(&p.topic, &p.payload) {
+                    outbox.acknowledge(outbox.generation(), &p);
+                    if events.send(Event::Alarm(ask)).await.is_err() {
+                        return;
+                    }
+                } else if let Some(generation) = outbox.came(&p) {
+                    if events.send(Event::Plain(generation, p)).await.is_err() {
+                        return;
+                    }
+                } else {
+                    outbox.acknowledge(outbox.generation(), &p);
                 }
             }
             Ok(Mqtt::Outgoing(Outgoing::Publish(packet))) => outbox.sent(packet),

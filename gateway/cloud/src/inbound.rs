@@ -2,14 +2,17 @@
 
 use crate::alarms::Known;
 use crate::core::{Event, Events};
+use crate::limits::CROSS_PAYLOAD_BYTES_MAX;
 use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
 use journal::Journal;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use replica::alarm::{Body, BodyError, Target};
-use replica::record::{Record, SessionEvent as Logged};
+use replica::record::{Plain, Record, SessionEvent as Logged};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use telemetry::source::matches;
 use tokio::sync::watch;
+use tracing::warn;
 
 /// Wall time in ms since the Unix epoch.
 pub fn wall_ms() -> i64 {
@@ -23,6 +26,8 @@ pub struct Door {
     horizon: watch::Receiver<broker::Horizon>,
     events: Events,
     known: Arc<Known>,
+    /// What gateways want of the ordinary messages here.
+    wanted: RwLock<Vec<String>>,
 }
 
 impl Door {
@@ -35,7 +40,7 @@ impl Door {
         events: Events,
         known: Arc<Known>,
     ) -> Self {
-        Self { journal, clock: Mutex::new((clock_ms, sessions_last)), horizon, events, known }
+        Self { journal, clock: Mutex::new((clock_ms, sessions_last)), horizon, events, known, wanted: RwLock::default() }
     }
 
     /// Appends a record.
@@ -75,6 +80,38 @@ impl Door {
         }
     }
 
+    /// Gateways want ordinary messages on these topics from here on; whether that is news.
+    pub fn want(&self, filters: Vec<String>) -> bool {
+        let mut wanted = self.wanted.write();
+        let is_new = *wanted != filters;
+        *wanted = filters;
+        is_new
+    }
+
+    /// Whether a gateway wants ordinary messages on that topic.
+    pub fn is_wanted(&self, topic: &str) -> bool {
+        self.wanted.read().iter().any(|filter| matches(filter, topic))
+    }
+
+    /// A client's ordinary message: logged when a gateway wants it.
+    fn ordinary(&self, client: &Client, publish: &Publish<'_>) -> Verdict {
+        if !self.is_wanted(publish.topic) {
+            return Verdict::Route;
+        }
+        if publish.payload.len() > CROSS_PAYLOAD_BYTES_MAX {
+            warn!(topic = publish.topic, bytes = publish.payload.len(), "too large for the way to a gateway; refused");
+            return Verdict::Refuse(Refusal::QuotaExceeded);
+        }
+        let message = Plain { topic: publish.topic, payload: publish.payload, qos: publish.qos, retain: publish.retain };
+        let packet_id = if publish.qos == 2 { publish.packet_id } else { 0 };
+        match self.log(&Record::CrossIn { message, session: client.session, packet_id }) {
+            Ok(ticket) => Verdict::After { ticket, route: true },
+            Err(journal::Refused::Full) => Verdict::Refuse(Refusal::Busy),
+            Err(journal::Refused::Stopped) => Verdict::Refuse(Refusal::Unavailable),
+            Err(_) => Verdict::Refuse(Refusal::QuotaExceeded),
+        }
+    }
+
     fn append(&self, clock: &mut (i64, u64), record: &Record<'_>) -> Result<Ticket, journal::Refused> {
         let mut append = self.journal.append_bookkeeping()?;
         let now = wall_ms().max(clock.0);
@@ -95,7 +132,7 @@ impl broker::Application for Door {
             let verdict = match wire(publish.topic) {
                 None => match publish.topic.strip_prefix("alarms/").and_then(Target::of) {
                     Some(target) => self.ask(client, publish, &target),
-                    None => Verdict::Route,
+                    None => self.ordinary(client, publish),
                 },
                 Some((gateway, what)) => {
                     let event = Event::Wire {

@@ -42,6 +42,18 @@ pub const BACKOFF_MS: (u64, u64) = (250, 15_000);
 /// Entries of an interval that is kept decoded until its record is durable; a longer one is decoded again.
 pub const DECODED_ENTRIES_MAX: usize = 16_384;
 
+/// The largest payload of an ordinary message that goes to a gateway: with its topic it must fit in one packet.
+pub const CROSS_PAYLOAD_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// How long ordinary messages stay without an answer of their gateway before they go again, in ms.
+pub const CROSS_WAIT_MS: i64 = 3_000;
+
+/// Messages at an existing broker that may still come back by our own subscription; beyond, the
+/// oldest would go to its gateway once more.
+pub const ECHOES_MAX: usize = 10_000;
+
+const _: () = assert!(CROSS_PAYLOAD_BYTES_MAX + 2 * schemas::limits::TOPIC_BYTES_MAX < PACKET_BYTES_MAX);
+
 /// How long an interval waits for the log to take it; then the gateway sends it again.
 pub const ROOM_WAIT: Duration = Duration::from_secs(2);
 

@@ -3,12 +3,16 @@
 //! Our own takes at once. Of an existing one [`Outbox`] keeps every message until its PUBACK,
 //! over all reconnects, and says up to which record all was taken: the cursor follows that.
 
-use crate::limits::{OUTBOX_INFLIGHT_MAX, OUTBOX_MAX};
+use crate::limits::{ECHOES_MAX, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX};
 use broker::Broker;
 use parking_lot::Mutex;
 use rumqttc::{AsyncClient, EventLoop, QoS};
-use std::collections::VecDeque;
+use schemas::message::Crossed;
+use std::collections::{BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use telemetry::source::matches;
+use tracing::warn;
 
 /// Where messages go.
 #[derive(Clone)]
@@ -25,6 +29,32 @@ impl Outbound {
         match self {
             Outbound::Embedded(broker) => broker.publish(&topic, payload.into(), 1, retain),
             Outbound::Existing(outbox) => outbox.publish(lsn, topic, payload.into_bytes(), retain),
+        }
+    }
+
+    /// Publishes an ordinary message of a gateway; an existing broker gets it at QoS 1.
+    pub fn forward(&self, lsn: u64, message: Crossed) {
+        let Crossed { topic, payload, qos, retain, .. } = message;
+        match self {
+            Outbound::Embedded(broker) => broker.publish(&topic, payload.into(), qos, retain),
+            Outbound::Existing(outbox) => {
+                outbox.expect(&topic, &payload);
+                outbox.publish(lsn, topic, payload, retain);
+            }
+        }
+    }
+
+    /// Gateways want ordinary messages on these topics: of our own broker the door sees them.
+    pub fn want(&self, filters: BTreeSet<String>) {
+        if let Outbound::Existing(outbox) = self {
+            outbox.want(filters);
+        }
+    }
+
+    /// An ordinary message of an existing broker is durable here.
+    pub fn acknowledge(&self, generation: u64, publish: &rumqttc::Publish) {
+        if let Outbound::Existing(outbox) = self {
+            outbox.acknowledge(generation, publish);
         }
     }
 
@@ -58,6 +88,12 @@ impl Outbound {
     }
 }
 
+fn fingerprint(topic: &str, payload: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (topic, payload).hash(&mut hasher);
+    hasher.finish()
+}
+
 struct Message {
     lsn: u64,
     topic: String,
@@ -85,6 +121,12 @@ struct State {
     unacked: usize,
     handed: VecDeque<Handed>,
     settled: u64,
+    /// Of the present connection.
+    generation: u64,
+    /// What gateways want of the ordinary messages there.
+    wanted: BTreeSet<String>,
+    /// Of what we published and will see again by our own subscription.
+    echoes: VecDeque<u64>,
 }
 
 /// Messages for an existing broker.
@@ -139,11 +181,67 @@ impl Outbox {
         self.state.lock().messages.len()
     }
 
-    /// The broker is there.
+    /// The broker is there, by a new connection.
     pub fn connected(&self) {
         let mut state = self.state.lock();
         state.connected = true;
+        state.generation += 1;
+        state.wanted.iter().for_each(|filter| self.subscribe(filter));
         self.pump(&mut state);
+    }
+
+    fn subscribe(&self, filter: &str) {
+        if self.client.try_subscribe(filter, QoS::AtLeastOnce).is_err() {
+            warn!(filter, "not subscribed at the existing broker: the queue to it is full");
+        }
+    }
+
+    fn want(&self, filters: BTreeSet<String>) {
+        let mut state = self.state.lock();
+        if state.connected {
+            filters.difference(&state.wanted).for_each(|filter| self.subscribe(filter));
+            for gone in state.wanted.difference(&filters) {
+                // What still comes is wanted by nobody, and passed over.
+                drop(self.client.try_unsubscribe(gone.as_str()));
+            }
+        }
+        state.wanted = filters;
+    }
+
+    /// What is published now comes back, if it is among what gateways want.
+    fn expect(&self, topic: &str, payload: &[u8]) {
+        let mut state = self.state.lock();
+        if state.wanted.iter().any(|filter| matches(filter, topic)) {
+            state.echoes.push_back(fingerprint(topic, payload));
+            if state.echoes.len() > ECHOES_MAX {
+                state.echoes.pop_front();
+            }
+        }
+    }
+
+    /// A message of the broker: the number of the connection that it came by, if a gateway wants
+    /// it and it is not our own.
+    pub fn came(&self, publish: &rumqttc::Publish) -> Option<u64> {
+        let mut state = self.state.lock();
+        let own = fingerprint(&publish.topic, &publish.payload);
+        if let Some(at) = state.echoes.iter().position(|echo| *echo == own) {
+            state.echoes.remove(at);
+            return None;
+        }
+        state.wanted.iter().any(|filter| matches(filter, &publish.topic)).then_some(state.generation)
+    }
+
+    /// Number of the present connection.
+    pub fn generation(&self) -> u64 {
+        self.state.lock().generation
+    }
+
+    /// Acknowledges what came, unless the connection that it came by is gone.
+    pub fn acknowledge(&self, generation: u64, publish: &rumqttc::Publish) {
+        let state = self.state.lock();
+        if state.connected && state.generation == generation && self.client.try_ack(publish).is_err() {
+            warn!("the queue to the existing broker is full; a message comes again");
+        }
     }
 
     /// The connection is gone: everything that is not acknowledged goes again, and nothing else.

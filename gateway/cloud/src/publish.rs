@@ -1,7 +1,7 @@
 //! Merged windows and statuses as JSON (contract §4); alerts are [`replica::alert`]'s.
 
 use replica::alert::number;
-use replica::join::{Gateway, Merged};
+use replica::join::{Crossing, Gateway, Merged};
 use replica::record::Refusal;
 use serde_json::{Value, json};
 use telemetry::window::size_name;
@@ -60,7 +60,7 @@ fn readings(g: &Gateway) -> Value {
 
 /// A gateway's status, as far as the cloud knows; `seen_ms` is when it was last heard, 0 for
 /// not since the bridge started. `expired` and `refused` are entries.
-pub fn status(name: &str, g: &Gateway, online: bool, seen_ms: i64) -> Value {
+pub fn status(name: &str, g: &Gateway, crossing: Option<&Crossing>, online: bool, seen_ms: i64) -> Value {
     let mut status = readings(g);
     let rest = json!({
         "gateway": name, "online": online, "boot": format!("{:016x}", g.boot),
@@ -68,6 +68,12 @@ pub fn status(name: &str, g: &Gateway, online: bool, seen_ms: i64) -> Value {
     });
     if let (Value::Object(status), Value::Object(rest)) = (&mut status, rest) {
         status.extend(rest);
+    }
+    if let Some(c) = crossing {
+        status["bridge"] = json!({
+            "up": c.up, "down": c.down, "waiting": c.waiting(), "waiting_bytes": c.waiting_bytes,
+            "given_up": c.given_up.saturating_add(c.lost_there.0), "expired": c.expired.saturating_add(c.lost_there.1),
+        });
     }
     status
 }
@@ -109,7 +115,7 @@ mod tests {
     fn the_ledger_adds_up() {
         let mut g = Gateway::new(0);
         (g.totals.accepted, g.totals.readings, g.totals.local, g.totals.shed) = (100, 60, 7, 5);
-        let v = status("plant-a", &g, true, 9);
+        let v = status("plant-a", &g, None, true, 9);
         assert_eq!(
             (&v["accepted"], &v["delivered"], &v["held"], &v["shed"], &v["local"]),
             (&json!(107), &json!(55), &json!(40), &json!(5), &json!(7))

@@ -17,7 +17,7 @@ use broker::{Broker, StoredSession, Version};
 use journal::{Journal, Options, Refused, RunState};
 use replica::join::{Bridge, BridgeConfig};
 use replica::record::Record;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::future::Future;
 use std::sync::Arc;
@@ -138,7 +138,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             broker.retain(&topic, json.into());
         })?;
         for (name, gateway) in &bridge.gateways {
-            broker.retain(&publish::status_topic(name), publish::status(name, gateway, false, 0).to_string().into());
+            broker.retain(
+                &publish::status_topic(name),
+                publish::status(name, gateway, bridge.crossings.get(name), false, 0).to_string().into(),
+            );
         }
         alarms::all(&bridge, &known, |topic, payload| broker.retain(&topic, payload.into()));
     } else {
@@ -161,10 +164,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         looked_ms: 0,
         rate: Rate::default(),
         refused: 0,
+        carried: BTreeMap::new(),
+        unacknowledged: VecDeque::new(),
         began: Instant::now(),
         alarms: Alarms::default(),
         known,
     };
+    core.want();
     let runtime = tokio::runtime::Handle::current();
     for (lsn, effects) in unpublished {
         core.effects(lsn, effects);

@@ -3,6 +3,8 @@
 //! Everything is checked here, once, with file, line and key; `tidegate check` is [`load`]. The rest of
 //! the crate takes each value as it stands.
 
+mod bridge;
+
 use detect::alarm::{Latch, Settings as AlarmSettings};
 use detect::{LimitRule, Pattern, Settings};
 use serde::Serialize;
@@ -56,6 +58,9 @@ pub struct Config {
     pub ingest: Vec<Ingest>,
     /// The uplink; none for a gateway that stands alone.
     pub cloud: Option<CloudLink>,
+    /// Ordinary messages that cross the link; the first that matches a topic decides; `[[bridge]]`.
+    #[serde(rename = "bridge")]
+    pub bridges: Vec<PlainBridge>,
     /// Aggregation.
     pub windows: Windows,
     /// Whether others hear the same sensors.
@@ -124,6 +129,68 @@ pub struct CloudLink {
     pub preview: bool,
 }
 
+/// Which way a `[[bridge]]` carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From here to the cloud.
+    Out,
+    /// From the cloud to here.
+    In,
+    /// Both ways; nothing goes back to where it came from.
+    Both,
+}
+
+/// What of a `[[bridge]]` goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Priority {
+    /// Before all others, committed without waiting for company.
+    Urgent = 0,
+    /// As it comes.
+    Normal = 1,
+    /// After all others; given up first.
+    Bulk = 2,
+}
+
+/// Who answers for what a `[[bridge]]` carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// A cloud bridge, which logs and tells repetitions.
+    #[default]
+    Bridge,
+    /// A broker that stands alone: at least once.
+    Broker,
+}
+
+/// `[[bridge]]`: ordinary messages that cross the link.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlainBridge {
+    /// Which topics here.
+    pub filter: String,
+    /// Which way.
+    pub direction: Direction,
+    /// What they are called at the cloud's broker: `{gateway}` and `{topic}` stand for themselves.
+    pub remote: String,
+    /// The most that a message's QoS may be on the other side.
+    pub qos: u8,
+    /// What goes first.
+    pub priority: Priority,
+    /// How long a message may wait, in ms; none: as long as there is room.
+    #[serde(rename = "ttl", serialize_with = "serialize_optional_ms")]
+    pub ttl_ms: Option<i64>,
+    /// Who answers for it.
+    pub delivery: Delivery,
+}
+
+fn serialize_optional_ms<S: serde::Serializer>(ms: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match ms {
+        Some(ms) => serialize_ms(ms, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// `[windows]`
 #[derive(Debug, Clone, Serialize)]
 pub struct Windows {
@@ -181,6 +248,8 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     let bounds = bounds(root.section("limits"));
     let ingest = root.tables("ingest").into_iter().filter_map(ingest).collect();
     let cloud = root.table("cloud").and_then(cloud);
+    let bridges: Vec<PlainBridge> = root.tables("bridge").into_iter().filter_map(bridge::read).collect();
+    bridge::together(&root, &bridges, cloud.is_some(), mqtt.max_packet);
     let windows = windows(root.section("windows"));
     let redundancy = redundancy(root.section("redundancy"));
     let alarms = alarms(root.section("alarms"));
@@ -191,7 +260,7 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     root.end()?;
     // `end` has reported every absent value, so none is absent here.
     let (Some(gateway), Some(data_dir)) = (gateway, data_dir) else { unreachable!("required keys are there once `end` is content") };
-    Ok(Config { gateway, data_dir, mqtt, http, bounds, ingest, cloud, windows, redundancy, alarms, log, sources, limits })
+    Ok(Config { gateway, data_dir, mqtt, http, bounds, ingest, cloud, bridges, windows, redundancy, alarms, log, sources, limits })
 }
 
 fn gateway_name(text: &str) -> Result<(), String> {
@@ -427,7 +496,6 @@ mod tests {
         for (text, expected) in [
             ("[cloud]\nurl = \"mqtt://h\"\nbudget = \"64KiB/s\"", "edge.toml:5: cloud.budget: unknown key"),
             ("[redundancy]\ngroups = \"cell-4\"", "edge.toml:4: redundancy.groups: unknown key; did you mean group?"),
-            ("[[bridge]]\nfilter = \"events/#\"", "edge.toml:3: bridge: unknown key"),
             ("[[state]]\nprefix = \"stock/\"", "edge.toml:3: state: unknown key"),
             ("[alarms]\nfloods = 3", "edge.toml:4: alarms.floods: unknown key; did you mean flood?"),
             ("[mqtt]\nlisen = \"127.0.0.1:1\"", "edge.toml:4: mqtt.lisen: unknown key; did you mean listen?"),

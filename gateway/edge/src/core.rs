@@ -6,6 +6,8 @@
 
 use crate::alarms::{Alarms, Ask, told};
 use crate::clock::wall_ms;
+use crate::crossing::Crossing;
+use crate::crossing::link::CrossEvent;
 use crate::intake::Intake;
 use crate::link::{Link, LinkEvent};
 use crate::status::Status;
@@ -29,6 +31,8 @@ pub enum Event {
     Link(LinkEvent),
     /// Somebody asks about alarms.
     Alarm(Ask),
+    /// The connection for ordinary messages has news.
+    Cross(CrossEvent),
     /// Somebody asks how things stand.
     Status(oneshot::Sender<Status>),
     /// No more frames will come.
@@ -56,6 +60,8 @@ pub struct Core {
     pub uplink: Option<(Uplink, Link)>,
     /// When its state is saved.
     pub snapshots: Snapshots,
+    /// Ordinary messages, where a bridge carries any.
+    pub crossing: Option<Crossing>,
     /// Due time for which a tick has been logged.
     pub ticked_ms: i64,
 }
@@ -67,6 +73,7 @@ impl Core {
     /// The fold's.
     pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &tokio::runtime::Handle) -> Result<(), replica::Error> {
         self.show();
+        self.cross();
         loop {
             let wait = self.next_wait();
             let event = runtime.block_on(async { tokio::time::timeout(wait, events.recv()).await });
@@ -107,13 +114,24 @@ impl Core {
                         told(&self.fold, acts.to_vec()).into_iter().for_each(|up| link.command(up.encode()));
                     }
                 }
+                self.cross();
+            }
+            Event::Cross(event) => {
+                if let Some(crossing) = &mut self.crossing {
+                    crossing.event(event, &mut self.fold, &self.intake);
+                    crossing.show(&self.fold, &self.intake, &self.broker);
+                }
             }
             Event::Alarm(ask) => self.alarms.ask(ask, &self.fold, &self.intake),
             Event::Link(event) => self.link(event),
             // The asker may have gone; then nobody needs the answer.
-            Event::Status(reply) => {
-                drop(reply.send(Status::of(&self.fold, &self.intake, &self.journal, self.uplink.as_ref().map(|u| &u.0))))
-            }
+            Event::Status(reply) => drop(reply.send(Status::of(
+                &self.fold,
+                &self.intake,
+                &self.journal,
+                self.uplink.as_ref().map(|u| &u.0),
+                self.crossing.as_ref(),
+            ))),
             Event::Stop => {}
         }
         Ok(())
@@ -148,6 +166,13 @@ impl Core {
             && let Err(refused) = self.intake.log(&Record::Shown { lsn: *lsn })
         {
             warn!(%refused, "alerts shown may be shown again after a crash");
+        }
+    }
+
+    /// Ordinary messages of the cloud that the frame made durable.
+    fn cross(&mut self) {
+        if let Some(crossing) = &mut self.crossing {
+            crossing.show(&self.fold, &self.intake, &self.broker);
         }
     }
 
@@ -210,6 +235,9 @@ impl Core {
 
     fn speak(&mut self) {
         self.alarms.show_kpi(&self.fold, &self.broker);
+        if let Some(crossing) = &mut self.crossing {
+            crossing.speak(wall_ms(), &self.fold);
+        }
         let Some((uplink, link)) = &mut self.uplink else { return };
         let now_ms = wall_ms();
         if let Some(hello) = uplink.hello(&self.fold) {
@@ -230,7 +258,8 @@ impl Core {
         let now_ms = wall_ms();
         let due = self.fold.next_due_ms().filter(|at| *at != self.ticked_ms);
         let speak = self.uplink.as_ref().and_then(|(u, _)| u.next_timeout_ms());
-        let at = due.into_iter().chain(speak).min().unwrap_or(i64::MAX);
+        let cross = self.crossing.as_ref().and_then(|c| c.next_timeout_ms(&self.fold));
+        let at = due.into_iter().chain(speak).chain(cross).min().unwrap_or(i64::MAX);
         // A due time that is already ticked comes with its frame; look again soon in any case.
         Duration::from_millis(at.saturating_sub(now_ms).clamp(1, 1_000) as u64)
     }

@@ -94,6 +94,15 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     put("log_bytes", "gauge", "Bytes that the log takes.", s.log_bytes);
     put("connections", "gauge", "MQTT connections.", door.connections as u64);
     put("subscriber_dropped_total", "counter", "Messages that slow subscribers missed.", door.dropped);
+    if let Some(b) = &s.bridge {
+        put("bridge_taken_total", "counter", "Ordinary messages that bridges took from clients.", b.taken);
+        put("bridge_delivered_total", "counter", "Ordinary messages acknowledged by the cloud.", b.delivered);
+        put("bridge_waiting", "gauge", "Ordinary messages that wait for the cloud.", b.waiting);
+        put("bridge_waiting_bytes", "gauge", "Bytes of those.", b.waiting_bytes);
+        put("bridge_given_up_total", "counter", "Ordinary messages given up for want of room.", b.given_up);
+        put("bridge_expired_total", "counter", "Ordinary messages that were too old.", b.expired);
+        put("bridge_received_total", "counter", "Ordinary messages taken from the cloud.", b.received);
+    }
     put("uplink_connected", "gauge", "1 while the link to the cloud stands.", u64::from(s.connected == Some(true)));
     let (reply, answer) = oneshot::channel();
     state.events.send(Event::Alarm(Ask::Kpi(reply))).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;

@@ -5,6 +5,7 @@
 
 use crate::alarms::{Desk, Refused};
 use crate::clock::{LoggedClock, wall_ms};
+use crate::crossing::rules::{Out, Rules};
 use crate::limits::{FUTURE_MS_MAX, QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
 use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
 use detect::{Critical, Settings};
@@ -13,7 +14,7 @@ use journal::{Append, Journal};
 use parking_lot::Mutex;
 use replica::alarm::{Body, Target};
 use replica::fold::Fold;
-use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record, Refusal, SessionEvent as Logged};
+use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Plain, Record, Refusal, SessionEvent as Logged};
 use replica::session::Redelivery;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,8 @@ pub struct Intake {
     /// Whether anything can leave at all.
     linked: bool,
     detection: Settings,
+    /// Which other messages cross the link.
+    rules: Arc<Rules>,
     series_max: usize,
     state: Mutex<State>,
     horizon: watch::Receiver<broker::Horizon>,
@@ -123,6 +126,13 @@ impl Connection {
     }
 }
 
+/// An ordinary message that crosses the link.
+struct Crossing<'a> {
+    index: usize,
+    out: Result<Out, ()>,
+    publish: &'a Publish<'a>,
+}
+
 /// A message of a source, on its way to the lock.
 struct Parsed<'a> {
     index: usize,
@@ -140,6 +150,7 @@ impl Intake {
         sources: Sources,
         linked: bool,
         detection: Settings,
+        rules: Arc<Rules>,
         series_max: usize,
         horizon: watch::Receiver<broker::Horizon>,
         desk: Arc<Desk>,
@@ -163,6 +174,7 @@ impl Intake {
             sources,
             linked,
             detection,
+            rules,
             series_max,
             state: Mutex::new(state),
             horizon,
@@ -238,6 +250,7 @@ impl Intake {
         let first = verdicts.len();
         let mut samples = Vec::with_capacity(batch.len());
         let mut parsed = Vec::with_capacity(batch.len());
+        let mut crossing = Vec::new();
         if connection.routes.len() + batch.len() > TOPICS_CACHED_MAX {
             // Forgotten between batches only: within one, indexes stay true.
             connection.topics.clear();
@@ -246,6 +259,7 @@ impl Intake {
         for (index, publish) in batch.iter().enumerate() {
             verdicts.push(Verdict::Route);
             if publish.payload.is_empty() {
+                crossing.extend(self.rules.out(publish.topic).map(|out| Crossing { index, out, publish }));
                 continue;
             }
             if let Some(target) = self.desk.target(publish.topic) {
@@ -253,13 +267,17 @@ impl Intake {
                 continue;
             }
             let place = connection.route(&self.sources, publish.topic);
-            let Some(route) = &connection.routes[place] else { continue };
+            let Some(route) = &connection.routes[place] else {
+                crossing.extend(self.rules.out(publish.topic).map(|out| Crossing { index, out, publish }));
+                continue;
+            };
             let from = samples.len();
             let refused = match payload::parse(publish.payload, arrival_ms, &mut samples) {
                 Ok(()) if route.plain.is_some() || valid_series(&route.series) => None,
                 Ok(()) => Some((Refusal::Series, format!("{:?} is no series name", route.series))),
                 Err(_) if self.sources.get(route.source).on_invalid == OnInvalid::Pass => {
                     samples.truncate(from);
+                    crossing.extend(self.rules.out(publish.topic).map(|out| Crossing { index, out, publish }));
                     continue;
                 }
                 Err(error) => Some((Refusal::Payload, error.to_string())),
@@ -269,15 +287,15 @@ impl Intake {
             }
             parsed.push(Parsed { index, route: place, samples: from..samples.len(), refused, publish });
         }
-        if parsed.is_empty() {
+        if parsed.is_empty() && crossing.is_empty() {
             return;
         }
         let mut state = self.state.lock();
         let mut append = match self.journal.append() {
             Ok(append) => append,
             Err(refused) => {
-                for p in &parsed {
-                    verdicts[first + p.index] = match &refused {
+                for index in parsed.iter().map(|p| p.index).chain(crossing.iter().map(|c| c.index)) {
+                    verdicts[first + index] = match &refused {
                         journal::Refused::Full => Verdict::Refuse(broker::Refusal::Busy),
                         journal::Refused::Stopped => Verdict::Refuse(broker::Refusal::Unavailable),
                         _ => self.refuse(Refusal::Room),
@@ -302,6 +320,22 @@ impl Intake {
             };
             verdicts[first + p.index] = verdict;
         }
+        for c in crossing {
+            verdicts[first + c.index] = self.cross(&mut state, &mut append, client, &c);
+        }
+    }
+
+    /// Logs an ordinary message that crosses the link; it is routed here once that is durable.
+    fn cross(&self, state: &mut State, append: &mut Append<'_>, client: &Client, c: &Crossing<'_>) -> Verdict {
+        let publish = c.publish;
+        let Ok(out) = &c.out else { return self.refuse(Refusal::Series) };
+        let message = Plain { topic: &out.remote, payload: publish.payload, qos: publish.qos.min(out.qos), retain: publish.retain };
+        let packet_id = if publish.qos == 2 { publish.packet_id } else { 0 };
+        if out.lane == 0 {
+            append.hurry();
+        }
+        let record = Record::Crossed { lane: out.lane, ttl_ms: out.ttl_ms, message, session: client.session, packet_id };
+        Verdict::After { ticket: state.push(append, &record), route: true }
     }
 
     /// Something that is asked for about an alarm, by a message to `alarms/{gateway}/{series}/{kind}/{verb}`.

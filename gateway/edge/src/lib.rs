@@ -7,6 +7,7 @@
 //! | [`intake`] | PUBLISH → record; the acknowledgement waits for its commit |
 //! | [`core`] | committed record → fold → alerts, intervals |
 //! | [`store`] | the fold's pages that have left its memory |
+//! | [`crossing`] | ordinary messages that bridges carry, both ways |
 //! | [`ingest`] | readings from the plant's existing brokers |
 //! | [`link`] | the sockets to the cloud |
 //! | [`run`] | start, stop, and what connects the rooms |
@@ -17,6 +18,7 @@ pub mod alarms;
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod crossing;
 pub mod descriptors;
 pub mod http;
 pub mod ingest;

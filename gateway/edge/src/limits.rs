@@ -40,6 +40,26 @@ pub const LINK_PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Reconnecting waits at least and at most this long, in ms, with full jitter (protocol §4).
 pub const BACKOFF_MS: (u64, u64) = (1_000, 30_000);
 
+/// Ordinary messages at a broker alone that may still come back by our own subscription; beyond, the
+/// oldest would be shown here once more.
+pub const CROSS_ECHOES_MAX: usize = 10_000;
+
+/// How long a batch of ordinary messages may stay without an answer before it goes again, in ms.
+pub const CROSS_WAIT_MS: i64 = 5_000;
+
+/// The share of the log's limit that ordinary messages may take while they wait, as a divisor.
+pub const CROSS_SHARE: u64 = 8;
+
+/// And their bytes in all: they are in memory, and in each snapshot.
+pub const CROSS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The largest packet from a client where `[[bridge]]` is configured: with its topic at the cloud
+/// it must fit in a message of the link.
+pub const CROSS_PACKET_BYTES_MAX: u64 = 3 * 1024 * 1024;
+
+const _: () = assert!(CROSS_PACKET_BYTES_MAX as usize + 2 * schemas::limits::TOPIC_BYTES_MAX < LINK_PACKET_BYTES_MAX);
+const _: () = assert!(replica::limits::CROSS_BATCH_BYTES < CROSS_PACKET_BYTES_MAX);
+
 /// Open files that a gateway needs beside its connections: log, snapshots, HTTP, links.
 pub const FILES_BESIDE: u64 = 256;
 

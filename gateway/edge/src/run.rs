@@ -1,13 +1,15 @@
 //! Start, stop, and what connects the rooms.
 
 use crate::alarms::{Alarms, Desk};
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::core::{Core, Event, fold_frame};
+use crate::crossing::Crossing;
+use crate::crossing::rules::Rules;
 use crate::descriptors;
 use crate::http;
 use crate::ingest;
 use crate::intake::Intake;
-use crate::limits::EVENTS_MAX;
+use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX};
 use crate::link::Link;
 use crate::store::{Snapshots, Store};
 use broker::{Broker, StoredSession, Version};
@@ -106,12 +108,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let sources = telemetry::source::Sources::new(&config.gateway, config.sources.clone())?;
     let (horizon_out, horizon) = watch::channel(broker::Horizon { durable: end, failed: false });
     let desk = Arc::new(Desk::new(&config.gateway));
+    let rules = Arc::new(Rules::new(&config.gateway, &config.bridges));
     let intake = Arc::new(Intake::new(
         journal.clone(),
         &fold,
         sources,
         config.cloud.is_some(),
         config.limits.clone(),
+        rules.clone(),
         config.bounds.series,
         horizon,
         desk.clone(),
@@ -136,6 +140,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         detection: config.limits.clone(),
         group: config.redundancy.group.clone(),
         alarms: Some(config.alarms.clone()),
+        crossing_bytes: (config.log.limit / CROSS_SHARE).min(CROSS_BYTES_MAX),
+        // A broker alone is asked by the connection itself.
+        wanted: if config.bridges.iter().any(|b| b.delivery == Delivery::Bridge) { rules.wanted() } else { Vec::new() },
     };
     {
         let encoded = schemas::cbor::to_vec(&settings);
@@ -157,6 +164,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         (machine, Link::start(&config.gateway, boot, &cloud.host, cloud.port, events.clone()))
     });
     let alarms = Alarms::new(&config.gateway, desk, &mut fold, &broker);
+    let crossing = config.cloud.as_ref().and_then(|cloud| Crossing::start(&config.gateway, boot, cloud, &config.bridges, rules, &events));
     let core = Core {
         alarms,
         fold,
@@ -166,6 +174,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         gateway: config.gateway.clone(),
         uplink,
         snapshots: Snapshots::new(journal.clone(), saved_lsn),
+        crossing,
         ticked_ms: 0,
     };
     let runtime = tokio::runtime::Handle::current();

@@ -1,5 +1,6 @@
 //! How a gateway stands, as `GET /api/v1/status` and `tidegate status` show it.
 
+use crate::crossing::Crossing;
 use crate::intake::Intake;
 use journal::Journal;
 use replica::fold::Fold;
@@ -22,6 +23,27 @@ pub struct LedgerView {
     pub refused: BTreeMap<&'static str, u64>,
 }
 
+/// Ordinary messages that bridges carry, over the life of the data dir; readings are none of them.
+#[derive(Debug, Clone, Serialize)]
+pub struct CrossingView {
+    /// `once`, or `at-least-once` where no bridge stands behind the cloud's broker.
+    pub delivery: &'static str,
+    /// Taken from clients here: delivered, waiting, given up or expired.
+    pub taken: u64,
+    /// Acknowledged by the cloud.
+    pub delivered: u64,
+    /// Waiting for the cloud.
+    pub waiting: u64,
+    /// What those take.
+    pub waiting_bytes: u64,
+    /// Given up for want of room.
+    pub given_up: u64,
+    /// Too old.
+    pub expired: u64,
+    /// Taken from the cloud.
+    pub received: u64,
+}
+
 /// A moment's view of the gateway.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
@@ -41,6 +63,8 @@ pub struct Status {
     pub entries_held: usize,
     /// Alerts that no interval has covered yet.
     pub alerts_held: usize,
+    /// Ordinary messages; `None` without `[[bridge]]`.
+    pub bridge: Option<CrossingView>,
     /// Readings stamped with their arrival because their time lay in the future.
     pub clamped: u64,
     /// Readings in a unit other than their series'.
@@ -61,7 +85,7 @@ pub struct Status {
 
 impl Status {
     /// Reads it off the working state.
-    pub fn of(fold: &Fold, intake: &Intake, journal: &Journal, uplink: Option<&Uplink>) -> Self {
+    pub fn of(fold: &Fold, intake: &Intake, journal: &Journal, uplink: Option<&Uplink>, crossing: Option<&Crossing>) -> Self {
         let sum = fold.ledger();
         let mut refused: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (reason, unlogged) in intake.refused_unlogged() {
@@ -86,6 +110,16 @@ impl Status {
             connected: uplink.map(Uplink::is_connected),
             entries_held: fold.boots.iter().map(|p| p.entries.len()).sum(),
             alerts_held: fold.boots.iter().map(|p| p.alerts.len()).sum(),
+            bridge: crossing.map(|c| CrossingView {
+                delivery: c.promise(),
+                taken: fold.crossing.taken,
+                delivered: fold.crossing.delivered,
+                waiting: fold.crossing.waiting() as u64,
+                waiting_bytes: fold.crossing.waiting_bytes,
+                given_up: fold.crossing.given_up,
+                expired: fold.crossing.expired,
+                received: fold.crossing.received,
+            }),
             clamped: intake.clamped.load(Ordering::Relaxed),
             misfits: intake.misfits.load(Ordering::Relaxed),
             bytes_written: stats.bytes_written,

@@ -10,14 +10,15 @@
 
 mod alarms;
 
+use crate::crossing::{Crossing, Incoming, NEVER_MS, Outgoing};
 use crate::error::Error;
 use crate::machine::Machines;
 use crate::outbox::{Before, BootPart, EntryName, Ledger, Sealed, Shelf};
-use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, Readings, Record, Refusal};
+use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, Plain, Readings, Record, Refusal};
 use crate::session::Sessions;
 use detect::alarm::{self, Annunciator};
 use detect::{Finding, Settings, Watch};
-use schemas::message::{Act, AlertBody};
+use schemas::message::{Act, AlertBody, Crossed, Wanted};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -44,6 +45,16 @@ pub struct FoldConfig {
     /// How alarms are treated; none in the boots of programs that knew none.
     #[serde(default)]
     pub alarms: Option<alarm::Settings>,
+    /// Bytes of ordinary messages that may wait for the cloud.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crossing_bytes: u64,
+    /// Ordinary messages of the cloud's broker that bridges ask for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<Wanted>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A window that still grows.
@@ -132,6 +143,8 @@ pub struct Fold {
     /// What was done to alarms since the caller last took it, and the cloud is to know. Not part
     /// of the state: an interval brings it anyway.
     pub fresh_acts: Vec<Act>,
+    /// Ordinary messages that bridges carry.
+    pub crossing: Crossing,
     pub(crate) dues: BinaryHeap<Reverse<Due>>,
     /// Births of open entries: how many, and where the log stood before.
     pub(crate) births: BTreeMap<u64, (u32, Before)>,
@@ -172,6 +185,7 @@ impl Fold {
         if self.dues.peek().is_some_and(|Reverse(due)| due.at_ms <= clock_ms) {
             self.run_dues();
         }
+        self.crossing.expire(clock_ms);
         match record {
             Record::Message { flags, session, packet_id, readings } => {
                 self.message(flags, session, packet_id, readings).map_err(|source| Error::Record { kind, source })?;
@@ -204,12 +218,25 @@ impl Fold {
                     part.acknowledgement_logged(&mut self.shelf);
                 }
             }
+            Record::Crossed { lane, ttl_ms, message, session, packet_id } => {
+                if packet_id != 0 {
+                    self.sessions.received(session, packet_id);
+                }
+                self.cross(lane, ttl_ms, message);
+            }
+            Record::CrossAcked { boot, lane, applied } => self.crossing.acknowledged(boot, lane, applied),
+            Record::CrossReceived { boot, seq, message } => {
+                let (topic, payload) = (message.topic.to_owned(), message.payload.to_vec());
+                self.crossing.receive(boot, seq, Incoming { lsn, topic, payload, qos: message.qos, retain: message.retain });
+            }
+            Record::CrossShown { lsn } => self.crossing.shown(lsn),
             Record::Shown { lsn } => self.shown = self.shown.max(lsn),
             Record::Asked { request } => self.asked(&request),
             Record::Commanded { bytes } => self.commanded(bytes),
             Record::Receipt { .. } | Record::Tick | Record::Boot { .. } => {}
             Record::AskedAt { .. } | Record::CommandUp { .. } => {}
             Record::Interval { .. } | Record::AlertUp { .. } | Record::Hello { .. } | Record::Round | Record::Cursor { .. } => {}
+            Record::CrossUp { .. } | Record::CrossIn { .. } | Record::CrossDone { .. } => {}
         }
         self.settle_alarms();
         Ok(())
@@ -289,10 +316,25 @@ impl Fold {
         Ledger::of(self.boots.iter())
     }
 
-    /// When the next window, detector or alarm falls due: a tick must then be logged, if nothing else is.
+    /// When the next window, detector, alarm or ordinary message falls due: a tick must then be logged, if nothing else is.
     pub fn next_due_ms(&self) -> Option<i64> {
+        let due = self.dues.peek().map(|Reverse(due)| due.at_ms);
         let alarms = self.alarms.due_ms(self.config.alarms.as_ref());
-        self.dues.peek().map(|Reverse(due)| due.at_ms).into_iter().chain(alarms).min()
+        due.into_iter().chain(alarms).chain(self.crossing.next_expiry_ms()).min()
+    }
+
+    fn cross(&mut self, lane: u8, ttl_ms: u64, message: Plain<'_>) {
+        let Some(part) = self.boots.last() else { return };
+        let crossed = Crossed {
+            boot: part.boot,
+            seq: self.lsn - part.base,
+            topic: message.topic.to_owned(),
+            payload: message.payload.to_vec(),
+            qos: message.qos,
+            retain: message.retain,
+        };
+        let expires_ms = if ttl_ms == 0 { NEVER_MS } else { self.clock_ms.saturating_add(i64::try_from(ttl_ms).unwrap_or(NEVER_MS)) };
+        self.crossing.take(self.lsn, lane, Outgoing { crossed, expires_ms }, self.config.crossing_bytes);
     }
 
     fn define(&mut self, number: u32, name: &str, unit: Option<&str>) {

@@ -14,10 +14,12 @@
 //! | [`group`] | what counts of redundant gateways |
 //! | [`window`] | a merged window, and as bytes |
 //! | [`store`] | where windows are kept, the cache before it |
+//! | [`crossing`] | ordinary messages, both ways |
 //! | [`rounds`] | what is to be published when |
 //! | [`saved`] | all but the windows ↔ bytes |
 
 pub mod alarms;
+pub mod crossing;
 pub mod gateways;
 pub mod group;
 pub mod rounds;
@@ -36,11 +38,13 @@ use crate::limits::{
 use crate::record::Record;
 use crate::session::Sessions;
 pub use alarms::Alarms;
+pub use crossing::Crossing;
 use detect::alarm::Name;
 pub use gateways::{Gateway, Part};
 use group::{Member, Piece};
 use rounds::Rounds;
-use schemas::message::{Ack, AlertBody, AlertUp, Command, CommandUp, Delta, FORMAT, Hello, Receipt};
+use schemas::limits::CROSSED_MAX;
+use schemas::message::{Ack, AlertBody, AlertUp, Command, CommandUp, CrossAck, CrossUp, Crossed, Delta, FORMAT, Hello, Receipt};
 use schemas::{DecodeError, cbor};
 use serde::{Deserialize, Serialize};
 use series::{Catalogue, UNPLACED, valid_gateway, valid_name};
@@ -142,6 +146,8 @@ pub enum Pending {
     Alert(String, Box<AlertBody>),
     /// A series and size whose retained window goes.
     Cleared(String, i64),
+    /// An ordinary message of a gateway.
+    Crossed(Crossed),
 }
 
 /// What follows from a record.
@@ -157,6 +163,10 @@ pub struct Effects {
     pub merged: Vec<Merged>,
     /// Series and sizes in ms whose newest window has expired: retained no longer.
     pub cleared: Vec<(String, i64)>,
+    /// Ordinary messages of gateways to publish.
+    pub crossed: Vec<Crossed>,
+    /// Answer to those.
+    pub cross_ack: Option<(String, CrossAck)>,
     /// Gateway that the record speaks of.
     pub gateway: Option<String>,
     /// Alarms that changed, by gateway; each is retained as it stands.
@@ -168,7 +178,7 @@ pub struct Effects {
 impl Effects {
     /// Whether it makes messages that a broker must take.
     pub fn publishes(&self) -> bool {
-        !(self.alerts.is_empty() && self.merged.is_empty() && self.cleared.is_empty())
+        !(self.alerts.is_empty() && self.merged.is_empty() && self.cleared.is_empty() && self.crossed.is_empty())
     }
 }
 
@@ -211,6 +221,8 @@ pub struct Bridge {
     groups: Vec<Option<Box<str>>>,
     /// Boots by number: the gateway's number and the boot.
     sources: Vec<(u32, u64)>,
+    /// Ordinary messages, by gateway.
+    pub crossings: BTreeMap<String, Crossing>,
     /// The day for which windows were last let go.
     swept: i64,
 }
@@ -255,6 +267,7 @@ impl Bridge {
     pub fn knows(&self, gateway: &str, hello: &Hello) -> bool {
         let parent = hello.parent.and_then(|(boot, end)| Some((self.part(gateway, boot)?, end)));
         self.part(gateway, hello.boot).is_some_and(|p| p.sizes == hello.sizes && p.grace_ms == hello.grace_ms && p.group == hello.group)
+            && self.crossings.get(gateway).map_or(&[][..], |c| &c.wanted) == hello.wanted
             && parent.is_none_or(|(p, end)| p.ended || p.end == Some(end))
     }
 
@@ -328,6 +341,32 @@ impl Bridge {
                 Ok(up) => self.command_up(gateway, &up),
                 Err(_) => self.spoilt += 1,
             },
+            Record::CrossUp { gateway, bytes } => match CrossUp::decode(bytes) {
+                Ok(up) => self.crossed(gateway, up, &mut effects),
+                Err(_) => self.spoilt += 1,
+            },
+            Record::CrossIn { message, session, packet_id } => {
+                if packet_id != 0 {
+                    self.sessions.received(session, packet_id);
+                }
+                let (topic, payload) = (message.topic.to_owned(), message.payload.to_vec());
+                self.offer(
+                    None,
+                    &Crossed {
+                        boot: self.boot,
+                        seq: lsn.saturating_mul(CROSSED_MAX as u64),
+                        topic,
+                        payload,
+                        qos: message.qos,
+                        retain: message.retain,
+                    },
+                );
+            }
+            Record::CrossDone { gateway, boot, seq } => {
+                if let Some(crossing) = self.crossings.get_mut(gateway) {
+                    crossing.done(boot, seq);
+                }
+            }
             Record::Round => effects.merged = self.round().map_err(store_error)?,
             _ => {}
         }
@@ -336,7 +375,8 @@ impl Bridge {
         self.sweep(&mut effects);
         let alerts = effects.alerts.iter().cloned().map(|(gateway, alert)| Pending::Alert(gateway, Box::new(alert)));
         let cleared = effects.cleared.iter().cloned().map(|(series, size)| Pending::Cleared(series, size));
-        self.pending.extend(alerts.chain(cleared).map(|pending| (lsn, pending)));
+        let crossed = effects.crossed.iter().cloned().map(Pending::Crossed);
+        self.pending.extend(alerts.chain(cleared).chain(crossed).map(|pending| (lsn, pending)));
         Ok(effects)
     }
 
@@ -379,7 +419,38 @@ impl Bridge {
             }
         }
         effects.gateway = Some(gateway.to_owned());
+        if !hello.wanted.is_empty() || self.crossings.contains_key(gateway) {
+            self.crossings.entry(gateway.to_owned()).or_default().wanted.clone_from(&hello.wanted);
+        }
         self.recheck(gateway)
+    }
+
+    /// Ordinary messages of a gateway: published once, and offered to the other gateways.
+    fn crossed(&mut self, gateway: &str, up: CrossUp, effects: &mut Effects) {
+        let Some((boot, last)) = up.messages.last().map(|m| (m.boot, m.seq)) else { return };
+        if !self.has_room(gateway, boot) || !self.open(gateway, boot) {
+            self.spoilt += 1;
+            return;
+        }
+        let crossing = self.crossings.entry(gateway.to_owned()).or_default();
+        crossing.lost_there = (up.given_up, up.expired);
+        effects.crossed = crossing.fresh(up.lane, up.messages);
+        let applied = crossing.applied(boot, up.lane).max(last);
+        effects.cross_ack = Some((gateway.to_owned(), CrossAck { format: FORMAT, boot, lane: up.lane, applied }));
+        effects.gateway = Some(gateway.to_owned());
+        for (nth, message) in effects.crossed.iter().enumerate() {
+            // A name of its own at the cloud: the record, and which of its messages.
+            let seq = self.lsn.saturating_mul(CROSSED_MAX as u64).saturating_add(nth as u64);
+            self.offer(Some(gateway), &Crossed { boot: self.boot, seq, ..message.clone() });
+        }
+    }
+
+    /// Offers a message to every gateway but the one that it came from.
+    fn offer(&mut self, from: Option<&str>, message: &Crossed) {
+        let clock_ms = self.clock_ms;
+        for (_, crossing) in self.crossings.iter_mut().filter(|(name, _)| from != Some(name.as_str())) {
+            crossing.offer(clock_ms, message);
+        }
     }
 
     fn urgent(&mut self, gateway: &str, alert: AlertBody, effects: &mut Effects) {
@@ -789,6 +860,7 @@ impl Bridge {
                 Pending::Window(key) if seen.insert(key) => effects.merged.extend(self.merged(key)?),
                 Pending::Window(_) => {}
                 Pending::Alert(gateway, alert) => effects.alerts.push((gateway, *alert)),
+                Pending::Crossed(message) => effects.crossed.push(message),
                 Pending::Cleared(series, size) => effects.cleared.push((series, size)),
             }
         }
@@ -796,6 +868,7 @@ impl Bridge {
         for (_, effects) in &mut out {
             effects.merged.reverse();
             effects.alerts.reverse();
+            effects.crossed.reverse();
         }
         out.retain(|(_, effects)| effects.publishes());
         Ok(out)

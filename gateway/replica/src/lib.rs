@@ -17,12 +17,14 @@
 //! | [`outbox`] | sealed entries and alerts that the cloud may not have yet |
 //! | [`alarm`] | alarms as topics and JSON, and what may be asked |
 //! | [`alert`] | an alert as topic and JSON, the same at gateway and cloud |
+//! | [`crossing`] | ordinary messages that bridges carry |
 //! | [`session`] | MQTT sessions as the log knows them, with their redelivery memory |
 //! | [`snapshot`] | the fold as of record N ↔ bytes |
 //! | [`join`] | the cloud's half: intervals joined, windows merged and revised |
 //! | [`uplink`] | the gateway's half of the protocol: intervals, acks, urgent lane |
 pub mod alarm;
 pub mod alert;
+pub mod crossing;
 pub mod error;
 pub mod fold;
 pub mod frame;

@@ -86,6 +86,16 @@ pub const CACHED_WINDOWS_MAX: usize = 1 << 20;
 /// than the windows of a minute take to be added up.
 pub const WINDOW_IDLE_MS: i64 = 120_000;
 
+/// Bytes of ordinary messages in one message of the link; a longer one goes alone.
+pub const CROSS_BATCH_BYTES: u64 = 256 * 1024;
+
+/// Bytes of ordinary messages that wait at the cloud for one gateway; beyond, the oldest is given up and counted.
+pub const CROSS_DOWN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Boots of the cloud whose last message a gateway remembers. Only a cloud restored from a backup older than so many
+/// starts would repeat one.
+pub const CROSS_SOURCES_MAX: usize = 64;
+
 /// A gateway that is connected gives a sign of life this often, in ms, whatever else it says: so
 /// the cloud tells a quiet one from one that is gone, within 15 s (contract §4).
 pub const HEARTBEAT_MS: i64 = 4_000;

@@ -20,6 +20,10 @@
 //! | 12 | [`Record::Shown`] | gateway |
 //! | 16 | [`Record::Asked`] | gateway |
 //! | 17 | [`Record::Commanded`] | gateway |
+//! | 22 | [`Record::Crossed`] | gateway |
+//! | 23 | [`Record::CrossAcked`] | gateway |
+//! | 24 | [`Record::CrossReceived`] | gateway |
+//! | 25 | [`Record::CrossShown`] | gateway |
 //! | 32 | [`Record::Interval`] | cloud |
 //! | 33 | [`Record::AlertUp`] | cloud |
 //! | 34 | [`Record::Hello`] | cloud |
@@ -27,6 +31,9 @@
 //! | 36 | [`Record::Cursor`] | cloud |
 //! | 37 | [`Record::AskedAt`] | cloud |
 //! | 38 | [`Record::CommandUp`] | cloud |
+//! | 41 | [`Record::CrossUp`] | cloud |
+//! | 42 | [`Record::CrossIn`] | cloud |
+//! | 43 | [`Record::CrossDone`] | cloud |
 
 mod asked;
 
@@ -159,6 +166,67 @@ pub enum Record<'a> {
         /// The encoded [`schemas::message::Command`].
         bytes: &'a [u8],
     },
+    /// A client's ordinary message that a bridge carries up.
+    Crossed {
+        /// 0 urgent, 1 normal, 2 bulk.
+        lane: u8,
+        /// Logged time for which it may wait, in ms; 0 for as long as there is room.
+        ttl_ms: u64,
+        /// The message, its topic as the cloud's broker gets it.
+        message: Plain<'a>,
+        /// The durable session that sent it, 0 for none.
+        session: u64,
+        /// The QoS 2 packet id, 0 for none.
+        packet_id: u16,
+    },
+    /// The cloud has the ordinary messages of a boot and lane up to here.
+    CrossAcked {
+        /// The boot.
+        boot: u64,
+        /// The lane.
+        lane: u8,
+        /// The last one's seq.
+        applied: u64,
+    },
+    /// An ordinary message came from the cloud.
+    CrossReceived {
+        /// The cloud's boot in its name, 0 for a broker that names none.
+        boot: u64,
+        /// Its number there.
+        seq: u64,
+        /// The message, its topic as the gateway's broker gets it.
+        message: Plain<'a>,
+    },
+    /// Those brought by records up to this one were shown at the gateway's own broker.
+    CrossShown {
+        /// The record.
+        lsn: u64,
+    },
+    /// The cloud accepted ordinary messages of a gateway.
+    CrossUp {
+        /// The gateway.
+        gateway: &'a str,
+        /// The encoded [`schemas::message::CrossUp`].
+        bytes: &'a [u8],
+    },
+    /// A message was published at the cloud that a gateway wants.
+    CrossIn {
+        /// The message.
+        message: Plain<'a>,
+        /// The durable session that sent it, 0 for none.
+        session: u64,
+        /// The QoS 2 packet id, 0 for none.
+        packet_id: u16,
+    },
+    /// A gateway has the ordinary messages up to that name.
+    CrossDone {
+        /// The gateway.
+        gateway: &'a str,
+        /// The cloud's boot in the name.
+        boot: u64,
+        /// The number.
+        seq: u64,
+    },
     /// The cloud accepted an interval.
     Interval {
         /// The gateway that sent it.
@@ -201,6 +269,35 @@ pub enum Record<'a> {
         /// The record.
         lsn: u64,
     },
+}
+
+/// An ordinary message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plain<'a> {
+    /// Topic name.
+    pub topic: &'a str,
+    /// Payload.
+    pub payload: &'a [u8],
+    /// 0 to 2.
+    pub qos: u8,
+    /// The retain flag.
+    pub retain: bool,
+}
+
+impl<'a> Plain<'a> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.qos << 1 | u8::from(self.retain));
+        wire::put_str(out, self.topic);
+        wire::put_bytes(out, self.payload);
+    }
+
+    fn decode(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let flags = r.u8()?;
+        if flags > 5 {
+            return Err(DecodeError::Invalid("message flags"));
+        }
+        Ok(Self { topic: r.str(TEXT_BYTES_MAX)?, payload: r.bytes(BLOB_BYTES_MAX)?, qos: flags >> 1, retain: flags & 1 == 1 })
+    }
 }
 
 /// Why a message was refused.
@@ -300,6 +397,13 @@ impl<'a> Record<'a> {
             Record::Shown { .. } => 12,
             Record::Asked { .. } => 16,
             Record::Commanded { .. } => 17,
+            Record::Crossed { .. } => 22,
+            Record::CrossAcked { .. } => 23,
+            Record::CrossReceived { .. } => 24,
+            Record::CrossShown { .. } => 25,
+            Record::CrossUp { .. } => 41,
+            Record::CrossIn { .. } => 42,
+            Record::CrossDone { .. } => 43,
             Record::Interval { .. } => 32,
             Record::AlertUp { .. } => 33,
             Record::Hello { .. } => 34,
@@ -372,17 +476,45 @@ impl<'a> Record<'a> {
                 wire::put_varint(out, *seq);
                 wire::put_varint(out, u64::from(*ordinal));
             }
-            Record::Shown { lsn } | Record::Cursor { lsn } => wire::put_varint(out, *lsn),
             Record::Asked { request } => asked::encode(request, out),
             Record::AskedAt { gateway, request } => {
                 wire::put_str(out, gateway);
                 asked::encode(request, out);
             }
             Record::Commanded { bytes } => wire::put_bytes(out, bytes),
+            Record::Crossed { lane, ttl_ms, message, session, packet_id } => {
+                out.push(*lane);
+                wire::put_varint(out, *ttl_ms);
+                wire::put_varint(out, *session);
+                wire::put_varint(out, u64::from(*packet_id));
+                message.encode(out);
+            }
+            Record::CrossAcked { boot, lane, applied } => {
+                wire::put_u64(out, *boot);
+                out.push(*lane);
+                wire::put_varint(out, *applied);
+            }
+            Record::CrossReceived { boot, seq, message } => {
+                wire::put_u64(out, *boot);
+                wire::put_varint(out, *seq);
+                message.encode(out);
+            }
+            Record::CrossIn { message, session, packet_id } => {
+                wire::put_varint(out, *session);
+                wire::put_varint(out, u64::from(*packet_id));
+                message.encode(out);
+            }
+            Record::CrossDone { gateway, boot, seq } => {
+                wire::put_str(out, gateway);
+                wire::put_u64(out, *boot);
+                wire::put_varint(out, *seq);
+            }
+            Record::Shown { lsn } | Record::CrossShown { lsn } | Record::Cursor { lsn } => wire::put_varint(out, *lsn),
             Record::Interval { gateway, bytes }
             | Record::AlertUp { gateway, bytes }
             | Record::Hello { gateway, bytes }
-            | Record::CommandUp { gateway, bytes } => {
+            | Record::CommandUp { gateway, bytes }
+            | Record::CrossUp { gateway, bytes } => {
                 wire::put_str(out, gateway);
                 wire::put_bytes(out, bytes);
             }
@@ -441,6 +573,19 @@ impl<'a> Record<'a> {
             12 => Record::Shown { lsn: r.varint()? },
             16 => Record::Asked { request: asked::decode(r)? },
             17 => Record::Commanded { bytes: r.bytes(BLOB_BYTES_MAX)? },
+            22 => {
+                let (lane, ttl_ms, session, id) = (r.u8()?, r.varint()?, r.varint()?, packet_id(r.varint()?)?);
+                Record::Crossed { lane, ttl_ms, message: Plain::decode(r)?, session, packet_id: id }
+            }
+            23 => Record::CrossAcked { boot: r.u64()?, lane: r.u8()?, applied: r.varint()? },
+            24 => Record::CrossReceived { boot: r.u64()?, seq: r.varint()?, message: Plain::decode(r)? },
+            25 => Record::CrossShown { lsn: r.varint()? },
+            41 => Record::CrossUp { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
+            42 => {
+                let (session, id) = (r.varint()?, packet_id(r.varint()?)?);
+                Record::CrossIn { message: Plain::decode(r)?, session, packet_id: id }
+            }
+            43 => Record::CrossDone { gateway: r.str(TEXT_BYTES_MAX)?, boot: r.u64()?, seq: r.varint()? },
             32 => Record::Interval { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
             33 => Record::AlertUp { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
             34 => Record::Hello { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
@@ -634,6 +779,8 @@ mod tests {
         }
     }
 
+    const PLAIN: Plain<'static> = Plain { topic: "t/x", payload: b"p", qos: 2, retain: true };
+
     #[test]
     fn every_kind_reads_back() {
         let request =
@@ -652,6 +799,13 @@ mod tests {
             Record::Receipt { boot: 1, seq: 2, ordinal: 3 },
             Record::Shown { lsn: 8 },
             Record::Interval { gateway: "g", bytes: b"b" },
+            Record::Crossed { lane: 1, ttl_ms: 60_000, message: PLAIN, session: 3, packet_id: 9 },
+            Record::CrossAcked { boot: 7, lane: 2, applied: 300 },
+            Record::CrossReceived { boot: 7, seq: 8, message: PLAIN },
+            Record::CrossShown { lsn: 4 },
+            Record::CrossUp { gateway: "g", bytes: b"b" },
+            Record::CrossIn { message: PLAIN, session: 0, packet_id: 0 },
+            Record::CrossDone { gateway: "g", boot: 7, seq: 8 },
             Record::Round,
             Record::Cursor { lsn: 3 },
             Record::Asked { request },

@@ -5,6 +5,7 @@
 //! is bit-identical to one that never stopped. Pages are named in it, not repeated: so what a
 //! snapshot takes does not grow with what is held.
 
+use crate::crossing::Crossing;
 use crate::error::Error;
 use crate::fold::{Fold, FoldConfig, Open, Series};
 use crate::limits::SNAPSHOT_BYTES_MAX;
@@ -47,6 +48,8 @@ struct View<'a> {
     pages_last: u64,
     page_entries: u64,
     alarms: &'a Annunciator,
+    #[serde(skip_serializing_if = "Crossing::is_unused")]
+    crossing: &'a Crossing,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +77,8 @@ struct Saved {
     page_entries: u64,
     #[serde(default)]
     alarms: Annunciator,
+    #[serde(default)]
+    crossing: Crossing,
 }
 
 #[derive(Serialize)]
@@ -207,6 +212,7 @@ impl Fold {
             pages_last: self.shelf.last,
             page_entries: self.shelf.page_entries as u64,
             alarms: &self.alarms,
+            crossing: &self.crossing,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -285,6 +291,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         fresh: saved.fresh,
         machines: Machines::restore(saved.machines),
         alarms: saved.alarms,
+        crossing: saved.crossing,
         ..Fold::default()
     };
     fold.shelf.last = saved.pages_last;

@@ -127,6 +127,7 @@ impl Uplink {
             clock_ms: fold.clock_ms,
             version: self.version.clone(),
             group: part.group.clone(),
+            wanted: fold.config.wanted.clone(),
         })
     }
 

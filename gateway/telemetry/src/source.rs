@@ -105,6 +105,11 @@ pub fn valid_series(name: &str) -> bool {
     (1..=SERIES_BYTES_MAX).contains(&name.len()) && !name.contains(['+', '#', '\0'])
 }
 
+/// Whether a filter matches a topic (MQTT 5, 4.7).
+pub fn matches(filter: &str, topic: &str) -> bool {
+    catch(filter, topic).is_some()
+}
+
 struct Caught<'t> {
     levels: Vec<&'t str>,
     rest: &'t str,

@@ -52,7 +52,7 @@ fn agrees<T: serde::Serialize>(rule: &str, message: &T) {
 
 #[test]
 fn every_rule_has_the_fields_of_the_code() {
-    agrees("hello", &sample::hello_of_group());
+    agrees("hello", &sample::hello_wanting());
     let (acts, tally) = (sample::delta_acts().acts, Some(sample::tally()));
     agrees("delta", &schemas::message::Delta { acts, tally, ..sample::delta_of_group() });
     agrees("tally", &sample::tally());
@@ -65,6 +65,12 @@ fn every_rule_has_the_fields_of_the_code() {
     agrees("command", &sample::command());
     agrees("command-up", &sample::command_up());
     agrees("answer", &sample::answer());
+    agrees("wanted", &sample::wanted());
+    agrees("crossed", &sample::crossed());
+    agrees("cross-up", &sample::cross_up());
+    agrees("cross-ack", &sample::cross_ack());
+    agrees("cross-down", &sample::cross_down());
+    agrees("cross-done", &sample::cross_done());
     agrees("alert-up", &sample::alert_up());
     agrees("receipt", &sample::receipt());
     agrees("bye", &sample::bye());
@@ -85,6 +91,9 @@ fn bounds_are_those_of_the_code() {
         format!("tstr .size (0..{})                  ; by", l::WHO_BYTES_MAX),
         format!("tstr .size (0..{})                  ; reason", l::REASON_BYTES_MAX),
         format!("[0*{} size]", l::SIZES_MAX),
+        format!("[0*{} wanted]", l::WANTED_MAX),
+        format!("[0*{} crossed]", l::CROSSED_MAX),
+        format!("topic  = tstr .size (1..{})", l::TOPIC_BYTES_MAX),
         format!("series = tstr .size (1..{})", l::SERIES_BYTES_MAX),
         format!("unit   = tstr .size (0..{})", l::UNIT_BYTES_MAX),
         format!("{{1,{}}}\"       ; gateway", l::GATEWAY_BYTES_MAX),

@@ -1,8 +1,8 @@
 //! One message of each kind, no two fields of one alike, so that a swap shows.
 
 use schemas::message::{
-    Ack, Act, AlarmNote, AlertBody, AlertKey, AlertUp, Answer, Bye, Command, CommandUp, Definition, Delta, FORMAT, Hello, Receipt,
-    ShedMark, Tally,
+    Ack, Act, AlarmNote, AlertBody, AlertKey, AlertUp, Answer, Bye, Command, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Crossed,
+    Definition, Delta, FORMAT, Hello, Receipt, ShedMark, Tally, Wanted,
 };
 
 pub const BOOT: u64 = 0x9f3c_2b7a_11d0_4e58;
@@ -20,6 +20,7 @@ pub fn hello() -> Hello {
         clock_ms: 1_700_000_000_123,
         version: "0.1.0".into(),
         group: None,
+        wanted: vec![],
     }
 }
 
@@ -151,6 +152,36 @@ pub fn delta_tally() -> Delta {
 /// A member of a redundancy group: every field there is.
 pub fn hello_of_group() -> Hello {
     Hello { group: Some("cell-4".into()), ..hello() }
+}
+
+/// One with bridges inwards.
+pub fn hello_wanting() -> Hello {
+    Hello { wanted: vec![wanted()], ..hello_of_group() }
+}
+
+pub fn wanted() -> Wanted {
+    Wanted { filter: "plants/plant-a/orders/#".into(), ttl_ms: 86_400_000 }
+}
+
+pub fn crossed() -> Crossed {
+    Crossed { boot: BOOT, seq: 4_712, topic: "plants/plant-a/events/door".into(), payload: b"open".to_vec(), qos: 2, retain: true }
+}
+
+pub fn cross_up() -> CrossUp {
+    let second = Crossed { seq: 4_720, payload: vec![], qos: 0, retain: false, ..crossed() };
+    CrossUp { format: FORMAT, lane: 2, messages: vec![crossed(), second], given_up: 5, expired: 7 }
+}
+
+pub fn cross_ack() -> CrossAck {
+    CrossAck { format: FORMAT, boot: BOOT, lane: 2, applied: 4_720 }
+}
+
+pub fn cross_down() -> CrossDown {
+    CrossDown { format: FORMAT, messages: vec![Crossed { boot: CLOUD, ..crossed() }] }
+}
+
+pub fn cross_done() -> CrossDone {
+    CrossDone { format: FORMAT, boot: CLOUD, seq: 4_712 }
 }
 
 /// The same of an interval.

@@ -2,7 +2,7 @@
 //! this version writes. A file is hexadecimal; a line that begins with '#' is a comment.
 
 use crate::sample;
-use schemas::message::{Ack, AlertUp, Bye, Command, CommandUp, Delta, Hello, Receipt};
+use schemas::message::{Ack, AlertUp, Bye, Command, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, Hello, Receipt};
 use schemas::{DecodeError, pack};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -45,6 +45,11 @@ fn every_message_is_written_as_it_was() {
     same!("delta-idle", sample::delta_idle(), Delta);
     same!("hello-of-group", sample::hello_of_group(), Hello);
     same!("delta-of-group", sample::delta_of_group(), Delta);
+    same!("hello-wanting", sample::hello_wanting(), Hello);
+    same!("cross-up", sample::cross_up(), CrossUp);
+    same!("cross-ack", sample::cross_ack(), CrossAck);
+    same!("cross-down", sample::cross_down(), CrossDown);
+    same!("cross-done", sample::cross_done(), CrossDone);
     same!("alert", sample::alert_up(), AlertUp);
     same!("receipt", sample::receipt(), Receipt);
     same!("bye", sample::bye(), Bye);

@@ -1,5 +1,6 @@
 //! The bridge as of a record ↔ bytes: all but the windows, which the store has.
 
+use super::crossing::Crossing;
 use super::gateways::Gateway;
 use super::rounds::{Due, Rounds, Waiting};
 use super::series::{Catalogue, Series};
@@ -36,6 +37,8 @@ struct View<'a> {
     swept: i64,
     pending: &'a VecDeque<(u64, Pending)>,
     alarms: &'a Alarms,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    crossings: &'a BTreeMap<String, Crossing>,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +62,7 @@ struct Saved {
     pending: VecDeque<(u64, Pending)>,
     #[serde(default)]
     alarms: Alarms,
+    crossings: BTreeMap<String, Crossing>,
 }
 
 impl Bridge {
@@ -84,6 +88,7 @@ impl Bridge {
             swept: self.swept,
             pending: &self.pending,
             alarms: &self.alarms,
+            crossings: &self.crossings,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -123,6 +128,7 @@ impl Bridge {
             swept: s.swept,
             pending: s.pending,
             alarms,
+            crossings: s.crossings,
         })
     }
 }

@@ -165,6 +165,7 @@ fn a_boot_that_ended_does_not_hold_its_successor_back() {
         clock_ms: START_MS,
         version: "1".into(),
         group: None,
+        wanted: Vec::new(),
     };
     assert!(!w.bridge.knows("a", &hello));
     w.log(0, &Record::Hello { gateway: "a", bytes: &hello.encode() });
