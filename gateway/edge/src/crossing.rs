@@ -9,7 +9,7 @@ pub mod link;
 pub mod rules;
 
 use crate::config::{CloudLink, Delivery, PlainBridge};
-use crate::core::{Event, Events};
+use crate::core::Events;
 use crate::intake::Intake;
 use crate::limits::{CROSS_ECHOES_MAX, CROSS_WAIT_MS};
 use broker::Broker;
@@ -61,15 +61,11 @@ impl Crossing {
     pub fn start(gateway: &str, boot: u64, cloud: &CloudLink, bridges: &[PlainBridge], rules: Arc<Rules>, events: &Events) -> Option<Self> {
         let is_plain = bridges.first()?.delivery == Delivery::Broker;
         let events = events.clone();
-        let each = move |event| {
-            let events = events.clone();
-            async move { events.send(Event::Cross(event)).await.is_ok() }
-        };
         let link = if is_plain {
             let filters = rules.wanted().into_iter().map(|w| w.filter).collect();
-            CrossLink::to_broker(gateway, &cloud.host, cloud.port, filters, each)
+            CrossLink::to_broker(gateway, &cloud.host, cloud.port, filters, events)
         } else {
-            CrossLink::to_bridge(gateway, boot, &cloud.host, cloud.port, each)
+            CrossLink::to_bridge(gateway, boot, &cloud.host, cloud.port, events)
         };
         let (unacknowledged, echoes) = (VecDeque::new(), VecDeque::new());
         Some(Self { link, rules, is_plain, connected: false, flight: None, done: None, unacknowledged, echoes, shown: 0 })

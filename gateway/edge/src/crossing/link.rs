@@ -5,6 +5,7 @@
 //! misses an answer asks again. With a broker alone, messages go as they are at QoS 1, and the
 //! broker's PUBACK is the answer; what comes is acknowledged there after our commit.
 
+use crate::core::{Event, Events};
 use crate::limits::{BACKOFF_MS, LINK_PACKET_BYTES_MAX};
 use parking_lot::Mutex;
 use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, Packet, Publish, QoS};
@@ -48,49 +49,28 @@ pub struct CrossLink {
 }
 
 impl CrossLink {
-    /// Starts the connection to a bridge's broker; it comes back by itself. Events go to `each`,
-    /// which answers false when nobody listens any more.
-    pub fn to_bridge<F>(gateway: &str, boot: u64, host: &str, port: u16, each: impl Fn(CrossEvent) -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = bool> + Send,
-    {
+    /// Starts the connection to a bridge's broker; it comes back by itself. Its events go to the core.
+    pub fn to_bridge(gateway: &str, boot: u64, host: &str, port: u16, events: Events) -> Self {
         let down = |what: &str| format!("bridge/v1/{gateway}/down/{what}");
         let mut options = MqttOptions::new(format!("tidegate-{gateway}-{boot:016x}-cross"), host, port);
         options.set_clean_session(true);
-        Self::start(gateway, options, vec![(down("cross"), QoS::AtMostOnce), (down("cross-ack"), QoS::AtMostOnce)], each)
+        Self::start(gateway, options, vec![(down("cross"), QoS::AtMostOnce), (down("cross-ack"), QoS::AtMostOnce)], events)
     }
 
     /// The same to a broker that stands alone, where it keeps a session and subscribes to `filters`.
-    pub fn to_broker<F>(
-        gateway: &str,
-        host: &str,
-        port: u16,
-        filters: Vec<String>,
-        each: impl Fn(CrossEvent) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = bool> + Send,
-    {
+    pub fn to_broker(gateway: &str, host: &str, port: u16, filters: Vec<String>, events: Events) -> Self {
         let mut options = MqttOptions::new(format!("tidegate-{gateway}-cross"), host, port);
         options.set_clean_session(false).set_manual_acks(true);
-        Self::start(gateway, options, filters.into_iter().map(|f| (f, QoS::AtLeastOnce)).collect(), each)
+        Self::start(gateway, options, filters.into_iter().map(|f| (f, QoS::AtLeastOnce)).collect(), events)
     }
 
-    fn start<F>(
-        gateway: &str,
-        mut options: MqttOptions,
-        filters: Vec<(String, QoS)>,
-        each: impl Fn(CrossEvent) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = bool> + Send,
-    {
+    fn start(gateway: &str, mut options: MqttOptions, filters: Vec<(String, QoS)>, events: Events) -> Self {
         options.set_keep_alive(Duration::from_secs(10)).set_inflight(100);
         options.set_max_packet_size(LINK_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
         // A batch, its subscriptions and acknowledgements of what came meanwhile.
         let (client, mqtt) = AsyncClient::new(options, 4 * CROSSED_MAX);
         let state = Arc::new(Mutex::new(State::default()));
-        tokio::spawn(drive(client.clone(), mqtt, filters, state.clone(), each));
+        tokio::spawn(drive(client.clone(), mqtt, filters, state.clone(), events));
         Self { gateway: gateway.to_owned(), client, state }
     }
 
@@ -125,16 +105,13 @@ impl CrossLink {
     }
 }
 
+/// Whether the core still listens.
+async fn tell(events: &Events, event: CrossEvent) -> bool {
+    events.send(Event::Cross(event)).await.is_ok()
+}
+
 /// One connection for as long as the process lives: poll, and come back with full jitter.
-async fn drive<F>(
-    client: AsyncClient,
-    mut mqtt: EventLoop,
-    filters: Vec<(String, QoS)>,
-    state: Arc<Mutex<State>>,
-    each: impl Fn(CrossEvent) -> F + Send + Sync,
-) where
-    F: Future<Output = bool> + Send,
-{
+async fn drive(client: AsyncClient, mut mqtt: EventLoop, filters: Vec<(String, QoS)>, state: Arc<Mutex<State>>, events: Events) {
     let mut wait_ms = BACKOFF_MS.0;
     let mut up = false;
     let mut subscribed = false;
@@ -198,7 +175,7 @@ async fn drive<F>(
                 }
                 if std::mem::replace(&mut up, false) {
                     warn!(%error, "ordinary messages wait");
-                    if !each(CrossEvent::Disconnected).await {
+                    if !tell(&events, CrossEvent::Disconnected).await {
                         return;
                     }
                 }
@@ -207,7 +184,7 @@ async fn drive<F>(
                 continue;
             }
         };
-        if !each(event).await {
+        if !tell(&events, event).await {
             return;
         }
     }

@@ -1,0 +1,190 @@
+//! Ordinary messages over `[[bridge]]`: out, in and both ways, through outages and kills, once and
+//! in order; with a bridge at the cloud, and with a broker that stands alone.
+
+use crate::foreign;
+use crate::link::{Link, State};
+use crate::plant::{Role, consume, free_port, publish_all_as};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+const RULES: &str = "[[bridge]]\nfilter = \"events/#\"\npriority = \"urgent\"\n\
+    [[bridge]]\nfilter = \"brief/#\"\nttl = \"300ms\"\n\
+    [[bridge]]\nfilter = \"orders/#\"\ndirection = \"in\"\n\
+    [[bridge]]\nfilter = \"chat/#\"\ndirection = \"both\"\nremote = \"rooms/{gateway}/{topic}\"\n";
+
+fn edge(dir: &Path, mqtt: u16, cloud: u16, rules: &str) -> (PathBuf, PathBuf) {
+    let (config, data) = (dir.join("edge.toml"), dir.join("edge"));
+    let text = format!(
+        "gateway = \"plant-a\"\ndata_dir = {:?}\n[mqtt]\nlisten = \"127.0.0.1:{mqtt}\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [cloud]\nurl = \"mqtt://127.0.0.1:{cloud}\"\nevery = \"1s\"\n{rules}",
+        data.display().to_string()
+    );
+    std::fs::write(&config, text).unwrap();
+    (config, data)
+}
+
+fn cloud(dir: &Path, mqtt: &str) -> (PathBuf, PathBuf) {
+    let (config, data) = (dir.join("cloud.toml"), dir.join("cloud"));
+    let text = format!("data_dir = {:?}\n[mqtt]\n{mqtt}\n[http]\nlisten = \"127.0.0.1:0\"\n", data.display().to_string());
+    std::fs::write(&config, text).unwrap();
+    (config, data)
+}
+
+fn status(http: u16) -> Value {
+    let mut stream = TcpStream::connect(("127.0.0.1", http)).unwrap();
+    write!(stream, "GET /api/v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(45);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it did not come to this: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Messages `from..to` over two topics below `root`, in order.
+fn messages(root: &str, from: u64, to: u64) -> Vec<(String, String)> {
+    (from..to).map(|i| (format!("{root}/{}", i % 2), i.to_string())).collect()
+}
+
+fn publish(client: &'static str, port: u16, messages: Vec<(String, String)>) {
+    let sent = messages.len();
+    assert_eq!(publish_all_as(client, port, messages, Duration::ZERO).join().unwrap(), sent);
+}
+
+/// What came on each topic, in order of arrival.
+#[derive(Default)]
+struct Heard(BTreeMap<String, Vec<u64>>);
+
+impl Heard {
+    fn take(&mut self, from: &Receiver<(String, Value)>) {
+        while let Ok((topic, v)) = from.try_recv() {
+            self.0.entry(topic).or_default().push(v.as_u64().unwrap());
+        }
+    }
+
+    /// Waits until both topics below `root` hold exactly these numbers, in order.
+    fn until(&mut self, from: &Receiver<(String, Value)>, root: &str, numbers: std::ops::Range<u64>) {
+        let of = |odd: u64| numbers.clone().filter(|i| i % 2 == odd).collect::<Vec<_>>();
+        let wanted = [of(0), of(1)];
+        let deadline = Instant::now() + Duration::from_secs(45);
+        loop {
+            self.take(from);
+            let held = [0, 1].map(|i| self.0.get(&format!("{root}/{i}")).cloned().unwrap_or_default());
+            if held == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{root}: {} and {} of {numbers:?}: {held:?}", held[0].len(), held[1].len());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn messages_cross_once_and_in_order_through_an_outage_and_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let (edge_port, cloud_port) = (free_port(), free_port());
+    let link = Link::to(cloud_port);
+    let (edge_config, edge_data) = edge(dir.path(), edge_port, link.port, RULES);
+    let (cloud_config, cloud_data) = cloud(dir.path(), &format!("listen = \"127.0.0.1:{cloud_port}\""));
+    let mut bridge = Role::start("cloud", &cloud_config, &cloud_data);
+    let mut gateway = Role::start("edge", &edge_config, &edge_data);
+    let at_cloud = consume(cloud_port, &["plants/#", "rooms/#"]);
+    let at_plant = consume(edge_port, &["events/#", "orders/#", "chat/#"]);
+    let (mut up, mut down) = (Heard::default(), Heard::default());
+
+    publish("press", edge_port, messages("events", 0, 40));
+    up.until(&at_cloud, "plants/plant-a/events", 0..40);
+    down.until(&at_plant, "events", 0..40);
+
+    // The link is gone, and the gateway is killed: what it acknowledged waits in its log. What is
+    // for the plant waits at the cloud.
+    link.set(State::Cut);
+    publish("press", edge_port, messages("events", 40, 120));
+    publish("press", edge_port, messages("brief", 0, 10));
+    publish("press", edge_port, messages("chat", 0, 10));
+    gateway.kill();
+    publish("office", cloud_port, messages("plants/plant-a/orders", 0, 30));
+    gateway = Role::start("edge", &edge_config, &edge_data);
+    until("what is too old is counted", || status(gateway.http)["bridge"]["expired"] == 10);
+    let b = status(gateway.http)["bridge"].clone();
+    assert_eq!((&b["delivery"], &b["taken"], &b["waiting"]), (&"once".into(), &140.into(), &90.into()), "{b}");
+    // The consumer at the plant lost its connection with the gateway; it is back by now, or soon.
+    std::thread::sleep(Duration::from_millis(500));
+    link.set(State::Up);
+    up.until(&at_cloud, "plants/plant-a/events", 0..120);
+    up.until(&at_cloud, "rooms/plant-a/chat", 0..10);
+    down.until(&at_plant, "orders", 0..30);
+
+    // The bridge is killed once the broker has everything: it repeats nothing, and takes the rest later.
+    until("the cursor follows", || status(bridge.http)["records_unpublished"] == 0);
+    bridge.kill();
+    publish("press", edge_port, messages("events", 120, 160));
+    bridge = Role::start("cloud", &cloud_config, &cloud_data);
+    std::thread::sleep(Duration::from_millis(500));
+    publish("office", cloud_port, messages("rooms/plant-a/chat", 10, 20));
+    up.until(&at_cloud, "plants/plant-a/events", 0..160);
+    // Both ways, and nothing goes back: each of either side is seen once at either side.
+    up.until(&at_cloud, "rooms/plant-a/chat", 0..20);
+    down.until(&at_plant, "chat", 0..20);
+    std::thread::sleep(Duration::from_secs(1));
+    up.until(&at_cloud, "rooms/plant-a/chat", 0..20);
+    down.until(&at_plant, "chat", 0..20);
+    assert!(up.0.keys().all(|topic| !topic.contains("brief")), "{:?}", up.0.keys());
+    until("all is acknowledged at both ends", || {
+        let (b, c) = (status(gateway.http)["bridge"].clone(), status(bridge.http)["gateways"]["plant-a"]["bridge"].clone());
+        b["waiting"] == 0 && b["received"] == 40 && c["down"] == 40 && c["up"] == 170 && c["expired"] == 10 && c["waiting"] == 0
+    });
+    // Apart from readings.
+    assert_eq!(status(gateway.http)["ledger"]["accepted"], 0);
+    assert_eq!((gateway.stop(), bridge.stop()), (Some(0), Some(0)));
+}
+
+/// Out, in and both at a broker with nobody behind it: at least once, which after clean stops and
+/// without kills is once; an outage and a kill of the gateway lose nothing.
+fn alone(broker: u16) {
+    let dir = tempfile::tempdir().unwrap();
+    let edge_port = free_port();
+    let link = Link::to(broker);
+    let rules = RULES.replace("[[bridge]]\n", "[[bridge]]\ndelivery = \"broker\"\n");
+    let (config, data) = edge(dir.path(), edge_port, link.port, &rules);
+    let mut gateway = Role::start("edge", &config, &data);
+    let at_cloud = consume(broker, &["plants/#", "rooms/#"]);
+    let at_plant = consume(edge_port, &["orders/#", "chat/#"]);
+    let (mut up, mut down) = (Heard::default(), Heard::default());
+    publish("press", edge_port, messages("events", 0, 40));
+    up.until(&at_cloud, "plants/plant-a/events", 0..40);
+    until("the broker's acknowledgements are logged", || status(gateway.http)["bridge"]["waiting"] == 0);
+    assert_eq!(status(gateway.http)["bridge"]["delivery"], "at-least-once");
+    publish("press", edge_port, messages("chat", 0, 10));
+    publish("office", broker, messages("plants/plant-a/orders", 0, 20));
+    publish("office", broker, messages("rooms/plant-a/chat", 10, 20));
+    up.until(&at_cloud, "rooms/plant-a/chat", 0..20);
+    down.until(&at_plant, "orders", 0..20);
+    down.until(&at_plant, "chat", 0..20);
+    link.set(State::Cut);
+    publish("press", edge_port, messages("events", 40, 100));
+    gateway.kill();
+    // The broker keeps what is for us, in the session.
+    publish("office", broker, messages("plants/plant-a/orders", 20, 40));
+    gateway = Role::start("edge", &config, &data);
+    std::thread::sleep(Duration::from_millis(500));
+    link.set(State::Up);
+    up.until(&at_cloud, "plants/plant-a/events", 0..100);
+    down.until(&at_plant, "orders", 0..40);
+    assert_eq!(gateway.stop(), Some(0));
+}
+
+#[test]
+fn a_broker_that_stands_alone_gets_everything_at_least_once() {
+    alone(foreign::rumqttd());
+}
