@@ -4,10 +4,12 @@
 use crate::gateway::tidegate;
 use crate::link::{Link, State};
 use crate::plant::{Role, configs, consume, free_port};
+use crate::wire::Wire;
+use broker::Version::V5;
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -50,7 +52,7 @@ fn until_state(role: &Role, path: &str, state: &str) {
     });
 }
 
-/// Publishes at QoS 1 with MQTT 5-less clients' means, and waits for the acknowledgement.
+/// Publishes at QoS 1 and waits for the acknowledgement.
 fn publish(port: u16, topic: &str, payload: &str) {
     let mut options = MqttOptions::new(format!("hand-{}", rand::random::<u32>()), "127.0.0.1", port);
     options.set_keep_alive(Duration::from_secs(5));
@@ -244,6 +246,16 @@ fn wrong_requests_are_told_why() {
         let shown = tidegate(&["alarms", "--url", &url]);
         let text = String::from_utf8(shown.stdout).unwrap();
         assert!(shown.status.success() && text.contains(SERIES) && text.contains("unacknowledged") && text.contains("average"), "{text}");
+    }
+    for role in [&plant.edge, &plant.cloud] {
+        let mut five = Wire::clean(SocketAddr::from(([127, 0, 0, 1], role.mqtt)), V5, "five");
+        five.subscribe(&[("alarms/+/+/+/+/high-high/ack", 0)]);
+        let mut ask = |alarm: &str, body: &str| five.say(&format!("alarms/{alarm}/ack"), body);
+        let no_such = if role.http == plant.edge.http { "plant-a/no/such" } else { "plant-b/no/such" };
+        assert_eq!([ask(&path, "{}"), ask(&path, "ann"), ask(no_such, r#"{"by":"ann"}"#)], [0x99, 0x99, 0x90]);
+        assert_eq!(ask(&path, r#"{"by":"ann"}"#), 0);
+        // What is asked for is no message to others.
+        five.expect_quiet();
     }
     let url = format!("http://127.0.0.1:{}", plant.edge.http);
     let done = tidegate(&["alarms", "shelve", &path, "--by", "ann", "--for", "1h", "--reason", "why not", "--url", &url]);

@@ -9,6 +9,8 @@ use hashbrown::HashSet;
 use parking_lot::RwLock;
 use replica::alarm::{self, Body, Figures, Filter, Name, Target};
 use replica::fold::Fold;
+use replica::fold::alarms::Judged;
+use replica::join::alarms::{TOO_LATE, UNKNOWN};
 use replica::limits::INTERVAL_ACTS_MAX;
 use replica::record::Record;
 use schemas::message::{Act, Answer, Command, CommandUp, FORMAT};
@@ -183,27 +185,22 @@ impl Alarms {
     /// The cloud passes on what was done there: taken into the log, or the answer why not. What is
     /// known already is told again.
     pub fn command(&self, command: &Command, fold: &Fold, intake: &Intake) -> Option<CommandUp> {
-        let Command { act, not_after_ms, .. } = command;
+        let Command { act, .. } = command;
         let boot = fold.current().map_or(0, |part| part.boot);
         let up = |acts, answers| Some(CommandUp { format: FORMAT, boot, acts, answers });
         let refuse = |outcome| up(Vec::new(), vec![Answer { id: act.id, outcome }]);
-        let board = &fold.alarms.board;
-        if board.get(&act.series, &act.kind).is_none() {
-            return refuse(replica::join::alarms::UNKNOWN);
+        match fold.judge(now_ms(fold), command) {
+            Judged::Known => up(vec![act.clone()], Vec::new()),
+            Judged::TooLate => refuse(TOO_LATE),
+            Judged::Unknown => refuse(UNKNOWN),
+            Judged::Full => None,
+            Judged::Taken => {
+                if let Err(refused) = intake.log(&Record::Commanded { bytes: &command.encode() }) {
+                    warn!(%refused, "a command of the cloud is not taken; it comes again");
+                }
+                None
+            }
         }
-        if board.knows(act) {
-            return up(vec![act.clone()], Vec::new());
-        }
-        if now_ms(fold) > *not_after_ms {
-            return refuse(replica::join::alarms::TOO_LATE);
-        }
-        if fold.is_full_of_acts() {
-            return None;
-        }
-        if let Err(refused) = intake.log(&Record::Commanded { bytes: &command.encode() }) {
-            warn!(%refused, "a command of the cloud is not taken; it comes again");
-        }
-        None
     }
 
     /// The link stands: all that the cloud may not have, now and once more in a moment.

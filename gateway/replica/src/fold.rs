@@ -8,7 +8,7 @@
 //!   clock is sealed or raised first, in the order of its due time;
 //! - an entry is changed only by readings of its own boot, and never once sealed.
 
-mod alarms;
+pub mod alarms;
 
 use crate::crossing::{Crossing, Incoming, NEVER_MS, Outgoing};
 use crate::error::Error;

@@ -1,6 +1,9 @@
 //! Alarms in the fold: what alerts and people make of them, and what the gateway says about
 //! there being too many.
 
+#[cfg(test)]
+mod tests;
+
 use super::Fold;
 use crate::limits::ACTS_HELD_MAX;
 use crate::outbox::Before;
@@ -8,7 +11,36 @@ use detect::alarm::annunciator::SERIES;
 use detect::alarm::{Request, Summary};
 use schemas::message::{Act, AlertBody, Command};
 
+/// What becomes of a command of the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// It is to be logged.
+    Taken,
+    /// It counts already: its act is told again.
+    Known,
+    /// Its time is over.
+    TooLate,
+    /// There is no such alarm.
+    Unknown,
+    /// So much waits for the cloud that it is to come again.
+    Full,
+}
+
 impl Fold {
+    /// What becomes of a command of the cloud at a time of the gateway's clock, ms since the
+    /// Unix epoch.
+    pub fn judge(&self, clock_ms: i64, command: &Command) -> Judged {
+        let board = &self.alarms.board;
+        let act = &command.act;
+        match () {
+            () if board.get(&act.series, &act.kind).is_none() => Judged::Unknown,
+            () if board.knows(act) => Judged::Known,
+            () if clock_ms > command.not_after_ms => Judged::TooLate,
+            () if self.is_full_of_acts() => Judged::Full,
+            () => Judged::Taken,
+        }
+    }
+
     /// An alert was made: its alarm takes it in, then it goes its ways.
     pub(super) fn tell(&mut self, mut alert: AlertBody, leaves: bool) {
         self.alarms.alert(self.config.alarms.as_ref(), self.clock_ms, leaves, &mut alert);

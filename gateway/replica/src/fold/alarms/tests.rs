@@ -1,0 +1,258 @@
+//! Gateway and cloud with a bad link between them and crashes at any record: what people do
+//! comes to the same at both, and a fold that was resumed is the one that never stopped.
+
+use super::Judged;
+use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
+use crate::join::Bridge;
+use crate::join::alarms::{TOO_LATE, UNKNOWN};
+use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Record, put_message_head, put_reading};
+use detect::alarm::{Request, Settings as AlarmSettings, Verb};
+use detect::{LimitRule, Pattern, Settings};
+use proptest::prelude::*;
+use schemas::message::{Act, AlertUp, Answer, Command, CommandUp, FORMAT};
+use schemas::wire;
+
+const START_MS: u64 = 1_700_000_000_000;
+
+/// What happens.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A reading of series a or b, beyond its limit or not.
+    Reading(bool, bool),
+    /// Time passes at both ends, in ms.
+    Wait(u64),
+    /// Somebody does something at the gateway, or at the cloud, to the alarm of a or b.
+    Here(Verb, bool),
+    There(Verb, bool),
+    /// Alerts reach the cloud; acts do; commands reach the gateway; each the first, or all, or again.
+    Alerts,
+    Up(bool),
+    Down(bool),
+    /// The gateway's process ends, and another begins; so does the cloud's.
+    CrashHere,
+    CrashThere,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let verb = || prop::sample::select(Verb::PEOPLE.to_vec());
+    let step = prop_oneof![
+        3 => (any::<bool>(), any::<bool>()).prop_map(|(series, high)| Step::Reading(series, high)),
+        1 => (1..90_000u64).prop_map(Step::Wait),
+        3 => (verb(), any::<bool>()).prop_map(|(verb, series)| Step::Here(verb, series)),
+        3 => (verb(), any::<bool>()).prop_map(|(verb, series)| Step::There(verb, series)),
+        2 => Just(Step::Alerts),
+        1 => any::<bool>().prop_map(Step::Up),
+        1 => any::<bool>().prop_map(Step::Down),
+        1 => Just(Step::CrashHere),
+        1 => Just(Step::CrashThere),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+fn name(second: bool) -> &'static str {
+    if second { "m/b" } else { "m/a" }
+}
+
+struct World {
+    fold: Fold,
+    bridge: Bridge,
+    log: Vec<(u8, Vec<u8>)>,
+    cloud_log: Vec<(u8, Vec<u8>)>,
+    /// What waits to be told to the next record of each end, in ms.
+    late: [u64; 2],
+    clock_ms: i64,
+    boot: u64,
+    id: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            fold: Fold::default(),
+            bridge: Bridge::default(),
+            log: Vec::new(),
+            cloud_log: Vec::new(),
+            late: [START_MS; 2],
+            clock_ms: START_MS as i64,
+            boot: 0,
+            id: 0,
+        };
+        world.begin();
+        world.there(&Record::Boot { boot: 99, parent: None, config: b"" });
+        for number in [0, 1] {
+            world.here(&Record::Series { number, name: name(number == 1), unit: None });
+        }
+        world
+    }
+
+    fn begin(&mut self) {
+        let limit = LimitRule {
+            series: Pattern::new("m/*"),
+            high_high: Some(95.0),
+            high: None,
+            low: None,
+            low_low: None,
+            deadband: 0.0,
+            on_delay_ms: 0,
+            off_delay_ms: 0,
+        };
+        let config = FoldConfig {
+            fold_version: FOLD_VERSION,
+            sizes_ms: vec![10_000],
+            detection: Settings { limits: vec![limit] },
+            alarms: Some(AlarmSettings { flood: 2, ..AlarmSettings::default() }),
+            ..FoldConfig::default()
+        };
+        let parent = self.fold.current().map(|part| (part.boot, part.end));
+        self.boot += 1;
+        self.here(&Record::Boot { boot: self.boot, parent, config: &schemas::cbor::to_vec(&config) });
+    }
+
+    fn push(&mut self, end: usize, record: &Record<'_>) {
+        let mut payload = Vec::new();
+        record.encode(std::mem::take(&mut self.late[end]), &mut payload);
+        let kept = (record.kind(), payload);
+        if end == 0 {
+            self.fold.apply(self.fold.lsn + 1, kept.0, &kept.1).unwrap();
+            self.log.push(kept);
+        } else {
+            self.bridge.apply(self.bridge.lsn + 1, kept.0, &kept.1).unwrap();
+            self.cloud_log.push(kept);
+        }
+    }
+
+    fn here(&mut self, record: &Record<'_>) {
+        self.push(0, record);
+    }
+
+    fn there(&mut self, record: &Record<'_>) {
+        self.push(1, record);
+    }
+
+    fn request(&mut self, verb: Verb, second: bool) -> Request<'static> {
+        self.id += 1;
+        let for_ms = if verb == Verb::Shelve { 30_000 } else { 0 };
+        Request { id: self.id * 7_919 % 1_000, verb, series: name(second), kind: "high-high", by: "jo", reason: "", for_ms }
+    }
+
+    fn reading(&mut self, second: bool, high: bool) {
+        let mut payload = Vec::new();
+        wire::put_varint(&mut payload, std::mem::take(&mut self.late[0]));
+        put_message_head(&mut payload, FLAG_LEAVES, 0, 0);
+        put_reading(&mut payload, u32::from(second), self.clock_ms, self.clock_ms, if high { 99.0 } else { 20.0 });
+        self.fold.apply(self.fold.lsn + 1, KIND_MESSAGE, &payload).unwrap();
+        self.log.push((KIND_MESSAGE, payload));
+    }
+
+    fn alerts(&mut self) {
+        let alerts: Vec<_> = self.fold.boots.iter().flat_map(|part| &part.alerts).map(|(alert, _)| alert.clone()).collect();
+        for alert in alerts {
+            self.there(&Record::AlertUp { gateway: "g", bytes: &AlertUp { format: FORMAT, alert }.encode() });
+        }
+    }
+
+    fn say(&mut self, acts: Vec<Act>, answers: Vec<Answer>) {
+        let up = CommandUp { format: FORMAT, boot: self.boot, acts, answers };
+        self.there(&Record::CommandUp { gateway: "g", bytes: &up.encode() });
+    }
+
+    fn up(&mut self, all: bool) {
+        let owed = self.fold.boots.iter().flat_map(|part| &part.acts).map(|(_, act, _)| act.clone());
+        let acts = owed.take(if all { usize::MAX } else { 1 }).collect();
+        self.say(acts, Vec::new());
+    }
+
+    fn down(&mut self, all: bool) {
+        let commands = self.bridge.alarms.commands("g");
+        for command in commands.into_iter().take(if all { usize::MAX } else { 1 }) {
+            let Command { act, .. } = &command;
+            let refused = |outcome| vec![Answer { id: act.id, outcome }];
+            match self.fold.judge(self.clock_ms, &command) {
+                Judged::Known => self.say(vec![act.clone()], Vec::new()),
+                Judged::TooLate => self.say(Vec::new(), refused(TOO_LATE)),
+                Judged::Unknown => self.say(Vec::new(), refused(UNKNOWN)),
+                Judged::Full => {}
+                Judged::Taken => self.here(&Record::Commanded { bytes: &command.encode() }),
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Reading(second, high) => self.reading(second, high),
+            Step::Wait(ms) => {
+                self.clock_ms += ms as i64;
+                self.late.iter_mut().for_each(|late| *late += ms);
+            }
+            Step::Here(verb, second) => {
+                let request = self.request(verb, second);
+                self.here(&Record::Asked { request });
+            }
+            Step::There(verb, second) => {
+                let request = self.request(verb, second);
+                self.there(&Record::AskedAt { gateway: "g", request });
+            }
+            Step::Alerts => self.alerts(),
+            Step::Up(all) => self.up(all),
+            Step::Down(all) => self.down(all),
+            Step::CrashHere => {
+                self.fold = Fold::restore(&self.fold.save()).unwrap();
+                self.begin();
+            }
+            Step::CrashThere => {
+                let mut bridge = Bridge::default();
+                for (lsn, (kind, payload)) in self.cloud_log.iter().enumerate() {
+                    bridge.apply(lsn as u64 + 1, *kind, payload).unwrap();
+                }
+                assert!(bridge.save() == self.bridge.save(), "the log gives the same again");
+                self.bridge = bridge;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_ends_come_to_the_same_whatever_the_link_and_whoever_crashes(steps in steps()) {
+        let mut world = World::new();
+        steps.iter().for_each(|step| world.step(step));
+        // The link holds: everything arrives, twice, and both clocks go on.
+        for _ in 0..3 {
+            world.alerts();
+            world.down(true);
+            world.up(true);
+            world.step(&Step::Wait(1));
+            world.here(&Record::Tick);
+            world.there(&Record::Tick);
+        }
+        for second in [false, true] {
+            let here = world.fold.alarms.board.get(name(second), "high-high");
+            let there = world.bridge.alarms.board("g").and_then(|board| board.get(name(second), "high-high"));
+            let clock_ms = world.clock_ms;
+            let shown = |alarm: Option<&detect::alarm::Alarm>| alarm.map(|a| (a.standing(clock_ms), a.acts.clone(), a.raised.clone(), a.cleared.clone(), a.pending.len()));
+            prop_assert_eq!(shown(here), shown(there), "{}", name(second));
+        }
+    }
+
+    /// Cut at any record, stored, restored and folded on: the same, bit for bit.
+    #[test]
+    fn a_fold_resumed_at_any_record_is_the_one_that_never_stopped(steps in steps(), cut in any::<prop::sample::Index>()) {
+        let mut world = World::new();
+        steps.iter().for_each(|step| world.step(step));
+        let cut = cut.index(world.log.len());
+        let mut resumed = Fold::default();
+        for (at, (kind, payload)) in world.log.iter().enumerate() {
+            if at == cut {
+                resumed = Fold::restore(&resumed.save()).unwrap();
+            }
+            resumed.apply(at as u64 + 1, *kind, payload).unwrap();
+        }
+        let mut whole = Fold::default();
+        for (at, (kind, payload)) in world.log.iter().enumerate() {
+            whole.apply(at as u64 + 1, *kind, payload).unwrap();
+        }
+        prop_assert!(whole.save() == resumed.save());
+    }
+}
