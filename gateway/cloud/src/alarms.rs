@@ -25,6 +25,9 @@ pub enum Refused {
     Busy(String),
 }
 
+/// Who waits for something to be done.
+pub type Reply = oneshot::Sender<Result<Value, Refused>>;
+
 /// What is asked of the core about alarms.
 pub enum Ask {
     /// A list.
@@ -34,14 +37,14 @@ pub enum Ask {
     /// The figures of all gateways.
     Kpi(oneshot::Sender<Vec<Value>>),
     /// Something is to be done; answered with the alarm once that is durable.
-    Do(String, Body, oneshot::Sender<Result<Value, Refused>>),
+    Do(String, Body, Reply),
 }
 
 /// The core's part.
 #[derive(Default)]
 pub struct Alarms {
     /// Requests in the log that are not durable yet.
-    waiting: VecDeque<(u64, String, oneshot::Sender<Result<Value, Refused>>)>,
+    waiting: VecDeque<(u64, String, Reply)>,
     /// Figures as they were shown last, by gateway, and when.
     kpi: BTreeMap<String, String>,
     kpi_ms: i64,

@@ -64,6 +64,9 @@ impl Desk {
     }
 }
 
+/// Who waits for something to be done.
+pub type Reply = oneshot::Sender<Result<Value, Refused>>;
+
 /// What is asked of the core about alarms.
 pub enum Ask {
     /// A list.
@@ -73,7 +76,7 @@ pub enum Ask {
     /// The figures.
     Kpi(oneshot::Sender<Figures>),
     /// Something is to be done; answered with the alarm once that is durable.
-    Do(String, Body, oneshot::Sender<Result<Value, Refused>>),
+    Do(String, Body, Reply),
 }
 
 /// The core's part.
@@ -81,7 +84,7 @@ pub struct Alarms {
     gateway: String,
     desk: Arc<Desk>,
     /// Requests in the log that are not durable yet.
-    waiting: VecDeque<(u64, Name, oneshot::Sender<Result<Value, Refused>>)>,
+    waiting: VecDeque<(u64, Name, Reply)>,
     /// The figures as they were shown last, and when.
     kpi: (i64, String),
     /// When what was done is told to the cloud once more, after a connect.

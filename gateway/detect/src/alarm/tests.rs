@@ -174,30 +174,35 @@ fn board_of(alerts: &[AlertBody], acts: &[Act]) -> Board {
 
 #[test]
 fn an_alarm_goes_through_its_life() {
-    let standing = |alerts: &[AlertBody], acts: &[Act], at: i64| board_of(alerts, acts).get("a/b", "high").unwrap().standing(START_MS + at);
+    let standing = |alerts: &[&AlertBody], acts: &[&Act], at: i64| {
+        let mut board = Board::default();
+        alerts.iter().for_each(|alert| board.alert(START_MS, alert, true));
+        acts.iter().for_each(|act| board.join(START_MS, act));
+        board.get("a/b", "high").unwrap().standing(START_MS + at)
+    };
     let (up, down) = (noted(1, 0, 0), noted(2, 1, 0));
     let seen_up = act(1, Verb::Acknowledge, 5, 1, 0);
     let seen_down = act(2, Verb::Acknowledge, 6, 2, 0);
-    assert_eq!(standing(&[up.clone()], &[], 9), Standing::Unacknowledged);
-    assert_eq!(standing(&[up.clone()], &[seen_up.clone()], 9), Standing::Acknowledged);
-    assert_eq!(standing(&[up.clone(), down.clone()], &[], 9), Standing::Returned);
-    assert_eq!(standing(&[up.clone(), down.clone()], &[seen_up.clone()], 9), Standing::Normal);
+    assert_eq!(standing(&[&up], &[], 9), Standing::Unacknowledged);
+    assert_eq!(standing(&[&up], &[&seen_up], 9), Standing::Acknowledged);
+    assert_eq!(standing(&[&up, &down], &[], 9), Standing::Returned);
+    assert_eq!(standing(&[&up, &down], &[&seen_up], 9), Standing::Normal);
     // Raised anew: the acknowledgement was of the time before.
-    assert_eq!(standing(&[up, down, noted(3, 0, 0)], &[seen_down.clone()], 9), Standing::Unacknowledged);
+    assert_eq!(standing(&[&up, &down, &noted(3, 0, 0)], &[&seen_down], 9), Standing::Unacknowledged);
 
     let (up, down) = (noted(1, 0, LATCHES), noted(2, 1, LATCHES));
-    assert_eq!(standing(&[up.clone(), down.clone()], &[seen_up], 9), Standing::Latched);
-    assert_eq!(standing(&[up.clone(), down], &[seen_down], 9), Standing::Normal);
+    assert_eq!(standing(&[&up, &down], &[&seen_up], 9), Standing::Latched);
+    assert_eq!(standing(&[&up, &down], &[&seen_down], 9), Standing::Normal);
 
     let shelf = act(3, Verb::Shelve, 0, 1, 10);
-    assert_eq!(standing(&[up.clone()], &[shelf.clone()], 9), Standing::Shelved);
-    assert_eq!(standing(&[up.clone()], &[shelf.clone()], 10), Standing::Unacknowledged);
-    assert_eq!(standing(&[up.clone()], &[shelf.clone(), act(4, Verb::Unshelve, 1, 1, 0)], 5), Standing::Unacknowledged);
+    assert_eq!(standing(&[&up], &[&shelf], 9), Standing::Shelved);
+    assert_eq!(standing(&[&up], &[&shelf], 10), Standing::Unacknowledged);
+    assert_eq!(standing(&[&up], &[&shelf, &act(4, Verb::Unshelve, 1, 1, 0)], 5), Standing::Unacknowledged);
     let out = act(5, Verb::OutOfService, 2, 1, 0);
-    assert_eq!(standing(&[up.clone()], &[shelf.clone(), out.clone()], 5), Standing::OutOfService);
-    assert_eq!(standing(&[up.clone()], &[shelf, out, act(6, Verb::Return, 3, 1, 0)], 5), Standing::Shelved);
-    assert_eq!(standing(&[up.clone()], &[act(7, Verb::Suppress, 0, 0, 0)], 5), Standing::Suppressed);
-    assert_eq!(standing(&[up], &[act(7, Verb::Suppress, 0, 0, 0), act(8, Verb::Release, 1, 0, 0)], 5), Standing::Unacknowledged);
+    assert_eq!(standing(&[&up], &[&shelf, &out], 5), Standing::OutOfService);
+    assert_eq!(standing(&[&up], &[&shelf, &out, &act(6, Verb::Return, 3, 1, 0)], 5), Standing::Shelved);
+    assert_eq!(standing(&[&up], &[&act(7, Verb::Suppress, 0, 0, 0)], 5), Standing::Suppressed);
+    assert_eq!(standing(&[&up], &[&act(7, Verb::Suppress, 0, 0, 0), &act(8, Verb::Release, 1, 0, 0)], 5), Standing::Unacknowledged);
 }
 
 #[test]
