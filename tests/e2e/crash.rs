@@ -53,7 +53,7 @@ fn a_qos_2_reading_counts_once_whenever_the_process_dies() {
         assert_eq!(wire.send_twice_safe("sensors/a", "21.5", 1, true), 0);
         assert_eq!(wire.release(1), 0);
         sent += 1;
-        gateway.until_accepted(sent);
+        gateway.has_accepted(sent);
         // Killed while it is under way: it may or may not have been taken, the client cannot tell.
         for id in 2..6 {
             wire.publish(Publish { qos: 2, id, ..Publish::of("sensors/a", "21.5") });
@@ -63,18 +63,49 @@ fn a_qos_2_reading_counts_once_whenever_the_process_dies() {
             assert_eq!(wire.send_twice_safe("sensors/a", "21.5", id, true), 0);
             assert_eq!(wire.release(id), 0);
             sent += 1;
-            gateway.until_accepted(sent);
+            gateway.has_accepted(sent);
         }
         // Released before the kill: the identifier is free, the same message is a new one.
         gateway.kill_and_restart();
         (wire, _) = Wire::durable(gateway.at(), version, "careful");
         assert_eq!(wire.send_twice_safe("sensors/a", "21.5", 5, true), 0);
         sent += 1;
-        gateway.until_accepted(sent);
+        gateway.has_accepted(sent);
         wire.leave();
         Wire::clean(gateway.at(), version, "careful").leave();
     }
     assert_eq!(gateway.ledger("duplicates"), 0, "nothing was offered twice");
+}
+
+#[test]
+fn a_timed_qos_2_reading_that_was_released_and_comes_anew_is_a_duplicate() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let (mut sent, mut twice) = (0, 0);
+    for version in [V3, V5] {
+        for dup in [false, true] {
+            let (mut wire, _) = Wire::durable(gateway.at(), version, "forgetful");
+            let (reading, other) = (timed(sent + 1), timed(sent + 2));
+            assert_eq!(wire.send_twice_safe("sensors/a", &reading, 1, false), 0);
+            assert_eq!(wire.release(1), 0);
+            gateway.kill_and_restart();
+            // The client knows no more that it released it: the identifier is free, the reading known.
+            (wire, _) = Wire::durable(gateway.at(), version, "forgetful");
+            assert_eq!(wire.send_twice_safe("sensors/a", &reading, 1, dup), 0);
+            // Received under this identifier, until it is released, through a crash too.
+            gateway.kill_and_restart();
+            (wire, _) = Wire::durable(gateway.at(), version, "forgetful");
+            assert_eq!(wire.send_twice_safe("sensors/a", &other, 1, true), 0);
+            assert_eq!(wire.release(1), 0);
+            assert_eq!(wire.send_twice_safe("sensors/a", &other, 1, false), 0);
+            assert_eq!(wire.release(1), 0);
+            (sent, twice) = (sent + 2, twice + 1);
+            gateway.has_accepted(sent);
+            gateway.until("duplicates are counted", |g| g.ledger("duplicates") == twice);
+            wire.leave();
+        }
+        Wire::clean(gateway.at(), version, "forgetful").leave();
+    }
 }
 
 #[test]
@@ -109,7 +140,7 @@ fn a_timed_redelivery_is_a_duplicate_and_an_untimed_one_counts_again() {
             said(&mut wire, &other, 2, true);
             said(&mut wire, "7.5", 3, true);
             sent += 2;
-            gateway.until_accepted(sent);
+            gateway.has_accepted(sent);
             gateway.until("duplicates are counted", |g| g.ledger("duplicates") == twice);
         }
         wire.leave();
@@ -225,5 +256,5 @@ fn a_second_connect_inside_a_kill_is_no_way_around_the_log() {
     let (mut wire, present) = Wire::durable(gateway.at(), V5, "eager");
     assert!(present);
     assert_eq!(wire.send_twice_safe("sensors/a", &timed(2), 2, true), 0);
-    gateway.until_accepted(2);
+    gateway.has_accepted(2);
 }

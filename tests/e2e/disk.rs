@@ -104,10 +104,10 @@ fn a_full_disk_refuses_says_so_and_recovers() {
     let (mut accepted, waits) = publish_until_refused(&mut wire, READINGS);
     assert!(!waits, "room is looked for before it is needed");
     check_refusing(&gateway, "no room");
-    gateway.until_accepted(accepted);
+    gateway.has_accepted(accepted);
     // A start on a full disk is possible, and everything acknowledged is there.
     gateway.kill_and_restart();
-    gateway.until_accepted(accepted);
+    gateway.has_accepted(accepted);
     wire = Wire::clean(gateway.at(), V5, "sensor");
     gateway.until("it refuses again", |g| g.get("/readyz").0 == 503);
     assert_eq!(wire.say("sensors/a", "1"), 0x97);
@@ -119,7 +119,7 @@ fn a_full_disk_refuses_says_so_and_recovers() {
         accepted += READINGS;
     }
     gateway.kill_and_restart();
-    gateway.until_accepted(accepted);
+    gateway.has_accepted(accepted);
     assert!(gateway.verify_log().status.success());
     assert_eq!(gateway.role.stop(), Some(0));
 }
@@ -145,7 +145,7 @@ fn a_disk_that_cannot_be_written_refuses_says_so_and_recovers() {
     std::fs::set_permissions(&log, Permissions::from_mode(0o555)).unwrap();
     let (mut accepted, waits) = publish_until_refused(&mut wire, READINGS);
     check_refusing(&gateway, "read-only");
-    gateway.until_accepted(accepted);
+    gateway.has_accepted(accepted);
     // Nothing is said about the message that found out: it is neither durable nor refused.
     wire.expect_quiet();
     std::fs::set_permissions(&log, Permissions::from_mode(0o755)).unwrap();
@@ -156,7 +156,7 @@ fn a_disk_that_cannot_be_written_refuses_says_so_and_recovers() {
     }
     assert_eq!(wire.say("sensors/a", &array(accepted)), 0);
     accepted += READINGS;
-    gateway.until_accepted(accepted);
+    gateway.has_accepted(accepted);
     gateway.role.kill();
     assert!(gateway.verify_log().status.success());
 }

@@ -44,7 +44,7 @@ fn what_is_no_reading_is_told_in_mqtt_5_and_kept_aside_in_3() {
     assert_eq!(five.say("sensors/s0", "2"), 0);
     three.publish(Publish { qos: 1, id: 6, ..Publish::of("sensors/s4", "1") });
     assert_eq!(three.next(), Seen::Closed, "MQTT 3.1.1 has no word for a limit");
-    gateway.until_accepted(5);
+    gateway.has_accepted(5);
     // The counts outlive the process, and what was kept aside can be read.
     gateway.until("all is counted", |g| g.refused() == 15);
     std::thread::sleep(std::time::Duration::from_millis(1_500));
@@ -66,7 +66,7 @@ fn a_will_that_is_a_reading_counts() {
         wire.vanish();
         assert_eq!(watcher.message().brief(), ("sensors/online", "0", 0, false));
     }
-    gateway.until_accepted(2);
+    gateway.has_accepted(2);
     let will = Some(Will::of("sensors/online", "no reading"));
     let (wire, _) = Wire::with(gateway.at(), &Connect { id: "mortal", will, ..Connect::of(V5) });
     wire.vanish();
@@ -90,7 +90,7 @@ fn topics_beside_the_sources_are_ordinary_messages() {
         watcher.acknowledge(message.id);
     }
     assert_eq!(wire.say("sensors/y", "online"), 0x99);
-    gateway.until_accepted(2);
+    gateway.has_accepted(2);
     assert_eq!((gateway.ledger("local"), gateway.refused()), (2, 1));
 }
 
@@ -172,5 +172,5 @@ fn a_thousand_sensors_are_heard_at_once() {
         sensor.publish(Publish { qos: 1, id: 1, ..Publish::of(&format!("sensors/s{n}"), &timed(n as u64)) });
     }
     sensors.iter_mut().for_each(|s| s.expect(PUBACK, &[0, 1]));
-    gateway.until_accepted(1_000);
+    gateway.has_accepted(1_000);
 }

@@ -91,9 +91,15 @@ impl Gateway {
         }
     }
 
-    /// The fold is a moment behind the acknowledgements.
+    /// Waits until so many readings count, whose acknowledgements went to another broker.
     pub fn until_accepted(&self, count: u64) {
         self.until(&format!("{count} readings accepted"), |g| g.ledger("accepted") >= count);
+        self.has_accepted(count);
+    }
+
+    /// What was acknowledged counts at once.
+    #[track_caller]
+    pub fn has_accepted(&self, count: u64) {
         assert_eq!(self.ledger("accepted"), count);
     }
 

@@ -1,6 +1,7 @@
 //! The built binary as processes, on free loopback ports: what was sent is compared with what came out.
 
 mod alarms;
+mod backlog;
 mod bridge;
 mod bytes;
 mod crash;

@@ -24,6 +24,13 @@ pub const READ_BYTES_MAX: usize = 64 << 10;
 
 /// Live messages waiting for one subscriber, present or absent; one more is dropped and counted.
 pub const SUBSCRIBER_QUEUE_MAX: usize = 10_000;
+/// Live messages waiting for a subscriber that is there from which on it lags: who publishes
+/// from inside a lot at once does well to wait ([`crate::Broker::is_behind`]). Below half of
+/// them it has caught up.
+pub const LAG_MESSAGES: usize = SUBSCRIBER_QUEUE_MAX / 2;
+/// How long a lagging subscriber is waited for: who takes fewer than some 170 messages a second,
+/// or none, is left behind and misses what its queue has no room for.
+pub const LAG_WAIT: Duration = Duration::from_secs(15);
 /// Bytes waiting for all subscribers together (shared payloads count once for each); one more
 /// message is dropped and counted.
 pub const QUEUED_BYTES_MAX: usize = 512 << 20;

@@ -1,6 +1,7 @@
 //! The handle on the front door, what its tasks share, and the orderly stop.
 
 use crate::application::Application;
+use crate::limits::LAG_WAIT;
 use crate::listener;
 use crate::message::Message;
 use crate::registry::Sessions;
@@ -99,6 +100,13 @@ impl Broker {
     /// Sets a retained message without routing it.
     pub fn retain(&self, topic: &str, payload: Bytes) {
         self.inner.retain(&message(topic, payload, 1, true));
+    }
+
+    /// Whether a subscriber that is there has so much waiting that it would miss messages if many
+    /// more were published at once. One that does not catch up is not waited for
+    /// ([`LAG_WAIT`](crate::limits::LAG_WAIT)).
+    pub fn is_behind(&self) -> bool {
+        self.inner.counters.laggards.lock().values().any(|since| since.elapsed() < LAG_WAIT)
     }
 
     /// The broker's figures.

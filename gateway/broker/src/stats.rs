@@ -1,6 +1,9 @@
 //! Figures for status and metrics.
 
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 /// A reading of the broker's figures. Counts are over the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +51,8 @@ pub(crate) struct Counters {
     pub unretained: AtomicU64,
     pub violations: AtomicU64,
     pub turned_away: AtomicU64,
+    /// Subscribers that are there and have much waiting, by id, and since when.
+    pub laggards: Mutex<HashMap<u64, Instant>>,
 }
 
 /// Adds to a counter that nothing is ordered by.

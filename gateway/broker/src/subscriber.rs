@@ -1,12 +1,13 @@
 //! One session's bounded queue of messages, filled by publishers and emptied by its connection.
 
-use crate::limits::{QUEUED_BYTES_MAX, SUBSCRIBER_QUEUE_MAX};
+use crate::limits::{LAG_MESSAGES, QUEUED_BYTES_MAX, SUBSCRIBER_QUEUE_MAX};
 use crate::message::{Delivery, Message};
 use crate::stats::{Counters, count};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// A session seen by those who publish.
@@ -27,6 +28,8 @@ struct Queue {
     live: usize,
     /// Whether the client is there; QoS 0 waits for nobody.
     online: bool,
+    /// Whether it is among the counters' laggards.
+    lags: bool,
 }
 
 impl Subscriber {
@@ -36,7 +39,24 @@ impl Subscriber {
 
     /// The client came or went.
     pub fn set_online(&self, online: bool) {
-        self.queue.lock().online = online;
+        let mut queue = self.queue.lock();
+        queue.online = online;
+        self.look(&mut queue);
+    }
+
+    /// Enters or leaves the laggards.
+    fn look(&self, queue: &mut Queue) {
+        let most = if queue.lags { LAG_MESSAGES / 2 } else { LAG_MESSAGES };
+        let lags = queue.online && queue.live >= most;
+        if lags != queue.lags {
+            queue.lags = lags;
+            let mut laggards = self.counters.laggards.lock();
+            if lags {
+                laggards.insert(self.id, Instant::now());
+            } else {
+                laggards.remove(&self.id);
+            }
+        }
     }
 
     /// Queues a message; at a bound it is dropped and counted.
@@ -52,6 +72,7 @@ impl Subscriber {
             return;
         }
         queue.live += 1;
+        self.look(&mut queue);
         self.push(&mut queue, delivery);
     }
 
@@ -83,7 +104,7 @@ impl Subscriber {
             match queue.waiting.front() {
                 Some(next) if next.qos == 0 => {}
                 Some(_) if window > 0 => window -= 1,
-                _ => return,
+                _ => break,
             }
             if let Some(delivery) = queue.waiting.pop_front() {
                 queue.live -= usize::from(!delivery.replay);
@@ -91,6 +112,7 @@ impl Subscriber {
                 out.push(delivery);
             }
         }
+        self.look(&mut queue);
     }
 }
 
@@ -98,5 +120,6 @@ impl Drop for Subscriber {
     fn drop(&mut self) {
         let left: usize = self.queue.get_mut().waiting.iter().map(|d| d.message.bytes()).sum();
         self.counters.queued_bytes.fetch_sub(left, Ordering::Relaxed);
+        self.counters.laggards.lock().remove(&self.id);
     }
 }

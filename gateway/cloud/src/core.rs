@@ -3,7 +3,7 @@
 
 use crate::alarms::{self, Alarms, Ask, Known};
 use crate::inbound::{Door, wall_ms};
-use crate::limits::{CROSS_WAIT_MS, DECODED_ENTRIES_MAX, ROOM_WAIT, ROUND_MS, STATUS_MS};
+use crate::limits::{CROSS_WAIT_MS, DECODED_ENTRIES_MAX, ROOM_WAIT, ROUND_MS, STATUS_MS, UNWRITTEN_WINDOWS_MAX};
 use crate::outbound::Outbound;
 use crate::presence::Presence;
 use crate::publish;
@@ -146,8 +146,12 @@ impl Core {
             self.round();
             self.watch(events.is_empty());
         }
-        self.bridge.flush()?;
-        self.store.close().map_err(|error| CoreError::Store(error.to_string()))
+        // Without it the next start folds what was not written from the log.
+        if self.store.has_room() {
+            self.bridge.flush()?;
+            self.store.close().map_err(|error| CoreError::Store(error.to_string()))?;
+        }
+        Ok(())
     }
 
     /// A message from a gateway: logged when it is admitted, answered at once when it is not.
@@ -230,6 +234,10 @@ impl Core {
     }
 
     fn delta(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        if self.store.is_short() && self.bridge.sizes().3 >= UNWRITTEN_WINDOWS_MAX && !self.store.has_room() {
+            // The gateway keeps it, and sends it again.
+            return Ok(true);
+        }
         let interval = Interval::decode(bytes)?;
         if !self.bridge.has_room(gateway, interval.delta.boot) {
             warn!(gateway, "one gateway or boot too many is ignored");
@@ -368,10 +376,10 @@ impl Core {
             let Some((_, generation, publish)) = self.unacknowledged.pop_front() else { break };
             self.out.acknowledge(generation, &publish);
         }
-        if self.bridge.is_full() {
+        if self.bridge.is_full() && self.store.has_room() {
             self.bridge.flush()?;
         }
-        if self.store.is_full(self.bridge.lsn) {
+        if self.store.is_full(self.bridge.lsn) && self.store.has_room() {
             self.bridge.flush()?;
             let rolled = self.store.roll(self.bridge.lsn, self.bridge.save(), self.save.clone());
             rolled.map_err(|error| CoreError::Store(error.to_string()))?;
@@ -419,13 +427,12 @@ impl Core {
 
     /// Logs a round when there is something to publish, and the cursor behind the last one.
     fn round(&mut self) {
-        let now_ms = wall_ms();
-        // A clock that was set back must not hold rounds up.
-        if (0..ROUND_MS).contains(&(now_ms - self.round_ms)) || self.round_logged {
+        let now_ms = self.door.now_ms();
+        if now_ms - self.round_ms < ROUND_MS || self.round_logged {
             return;
         }
         self.round_ms = now_ms;
-        if self.bridge.round_due(now_ms.max(self.bridge.clock_ms)) && !self.out.is_behind() {
+        if self.bridge.round_due(now_ms) && !self.out.is_behind() {
             self.round_logged = self.door.log(&Record::Round).is_ok();
         }
         // What comes off the shelf does so by the logged clock.
@@ -508,7 +515,7 @@ impl Core {
         let gateways: serde_json::Map<String, Value> = gateways.collect();
         let stats = self.journal.stats();
         let room_s = stats.room.as_ref().ok().and_then(|room| self.rate.lasts_s(*room));
-        let (dirty, waiting, cached) = self.bridge.sizes();
+        let (dirty, waiting, cached, _) = self.bridge.sizes();
         let Figures { runs, live_windows, damaged } = self.store.figures();
         let behind = self.taken.0 - self.out.settle(self.taken.0).min(self.taken.0);
         let json = json!({

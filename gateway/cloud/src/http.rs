@@ -4,6 +4,7 @@ mod alarms;
 
 use crate::core::{Event, Events, Status};
 use crate::outbound::Outbound;
+use crate::store::Handle;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -28,6 +29,8 @@ pub struct State {
     pub journal: Journal,
     /// The broker.
     pub out: Outbound,
+    /// The merge store.
+    pub store: Handle,
 }
 
 /// Serves until aborted.
@@ -49,6 +52,9 @@ async fn ready(Shared(state): Shared<State>) -> (StatusCode, String) {
     }
     if let Some(refused) = state.journal.refusing() {
         return unready(&refused.to_string());
+    }
+    if state.store.is_short() {
+        return unready("the merge store has no room on its disk");
     }
     if !state.out.is_connected() {
         return unready("the existing broker is not reached");

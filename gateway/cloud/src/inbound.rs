@@ -7,6 +7,7 @@ use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket
 use journal::Journal;
 use parking_lot::{Mutex, RwLock};
 use replica::alarm::{Body, BodyError, Target};
+use replica::clock::Clock;
 use replica::record::{Plain, Record, SessionEvent as Logged};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -22,12 +23,27 @@ pub fn wall_ms() -> i64 {
 /// The door of the cloud's log: records with the logged clock, in one order.
 pub struct Door {
     journal: Journal,
-    clock: Mutex<(i64, u64)>,
+    state: Mutex<State>,
     horizon: watch::Receiver<broker::Horizon>,
     events: Events,
     known: Arc<Known>,
     /// What gateways want of the ordinary messages here.
     wanted: RwLock<Vec<String>>,
+}
+
+struct State {
+    clock: Clock,
+    /// What the monotonic clock is counted from.
+    began: Instant,
+    logged_ms: i64,
+    sessions_last: u64,
+}
+
+impl State {
+    fn now_ms(&mut self) -> i64 {
+        let monotonic_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.clock.read(wall_ms(), monotonic_ms)
+    }
 }
 
 impl Door {
@@ -40,7 +56,8 @@ impl Door {
         events: Events,
         known: Arc<Known>,
     ) -> Self {
-        Self { journal, clock: Mutex::new((clock_ms, sessions_last)), horizon, events, known, wanted: RwLock::default() }
+        let state = State { clock: Clock::resume(clock_ms, 0), began: Instant::now(), logged_ms: clock_ms, sessions_last };
+        Self { journal, state: Mutex::new(state), horizon, events, known, wanted: RwLock::default() }
     }
 
     /// Appends a record.
@@ -48,8 +65,12 @@ impl Door {
     /// # Errors
     /// The journal's refusal.
     pub fn log(&self, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
-        let mut clock = self.clock.lock();
-        self.append(&mut clock, record)
+        self.append(&mut self.state.lock(), record)
+    }
+
+    /// The logged clock now: what is due by it is due whatever happens to the wall clock.
+    pub fn now_ms(&self) -> i64 {
+        self.state.lock().now_ms()
     }
 
     /// Something that is asked for about an alarm, by a message to `alarms/{gateway}/{series}/{kind}/{verb}`.
@@ -112,11 +133,11 @@ impl Door {
         }
     }
 
-    fn append(&self, clock: &mut (i64, u64), record: &Record<'_>) -> Result<Ticket, journal::Refused> {
+    fn append(&self, state: &mut State, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
         let mut append = self.journal.append_bookkeeping()?;
-        let now = wall_ms().max(clock.0);
-        let advance = now.abs_diff(clock.0);
-        clock.0 = now;
+        let now_ms = state.now_ms();
+        let advance = now_ms.abs_diff(state.logged_ms);
+        state.logged_ms = now_ms;
         Ok(append.push(record.kind(), |out| record.encode(advance, out)))
     }
 }
@@ -158,12 +179,12 @@ impl broker::Application for Door {
     }
 
     fn open_session(&self, open: &OpenSession<'_>) -> Result<Opened, Refusal> {
-        let mut clock = self.clock.lock();
-        clock.1 += 1;
-        let number = clock.1;
+        let mut state = self.state.lock();
+        state.sessions_last += 1;
+        let number = state.sessions_last;
         let version = if open.version == Version::V5 { 5 } else { 4 };
         let event = Logged::Opened { client_id: open.client_id, expiry_s: open.expiry_s, version };
-        let ticket = self.append(&mut clock, &Record::Session { number, event }).map_err(|_| Refusal::Unavailable)?;
+        let ticket = self.append(&mut state, &Record::Session { number, event }).map_err(|_| Refusal::Unavailable)?;
         Ok(Opened { number, ticket })
     }
 

@@ -65,3 +65,7 @@ pub const KPI_MS: i64 = 10_000;
 
 const _: () = assert!(BYE_MS < SILENCE_MS);
 const _: () = assert!(replica::limits::HEARTBEAT_MS * 2 < SILENCE_MS && SILENCE_MS + 2 * STATUS_MS < 15_000);
+
+/// Windows that changed and cannot be written because the disk is full: beyond so many no interval
+/// is taken, and gateways keep what they have.
+pub const UNWRITTEN_WINDOWS_MAX: usize = 1 << 18;

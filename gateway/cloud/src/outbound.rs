@@ -76,7 +76,10 @@ impl Outbound {
 
     /// Whether so much waits that a round should, too.
     pub fn is_behind(&self) -> bool {
-        matches!(self, Outbound::Existing(outbox) if outbox.waiting() > OUTBOX_MAX / 2)
+        match self {
+            Outbound::Embedded(broker) => broker.is_behind(),
+            Outbound::Existing(outbox) => outbox.waiting() > OUTBOX_MAX / 2,
+        }
     }
 
     /// Whether the broker is there.

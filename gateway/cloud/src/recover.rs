@@ -35,7 +35,7 @@ pub fn recover(data_dir: &Path, opened: &Opened, kernel: &str) -> Result<Recover
             for (lsn, kind, payload) in frame.records().filter(|(lsn, _, _)| *lsn > from) {
                 bridge.apply(lsn, kind, payload)?;
             }
-            if bridge.is_full() { bridge.flush() } else { Ok(()) }
+            if bridge.is_full() && store.has_room() { bridge.flush() } else { Ok(()) }
         };
         match fold() {
             Ok(()) => ControlFlow::Continue(()),

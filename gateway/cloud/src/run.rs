@@ -185,7 +185,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         })
         .map_err(io("the join's thread"))?;
     let accepting = listening.map(|(broker, listener)| broker.listen(listener));
-    let serving = tokio::spawn(http::serve(web, http::State { events: events.clone(), journal: journal.clone(), out }));
+    let serving =
+        tokio::spawn(http::serve(web, http::State { events: events.clone(), journal: journal.clone(), out, store: store.clone() }));
     let text = format!("{{\"role\":\"cloud\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\"}}\n", std::process::id());
     let temporary = run_json.with_extension("tmp");
     fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &run_json)).map_err(io(run_json.display().to_string()))?;

@@ -16,6 +16,7 @@
 
 pub mod run;
 
+use journal::disk::{Disk, RealDisk};
 use parking_lot::Mutex;
 use replica::join::store::{Store, StoreError};
 use replica::join::window::{decode, encode};
@@ -27,6 +28,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 use tracing::{error, info, warn};
 
@@ -45,6 +47,9 @@ const ROLL_RECORDS_MIN: u64 = 10_000;
 const WRITERS_MAX: usize = 64;
 /// Where live says as of which record it is.
 const AS_OF: &[u8] = b"as of";
+/// Nothing is written with less room than this on the disk, in bytes: sled that meets a full disk
+/// is of no more use, and the log, which can wait, needs the rest.
+const ROOM_MIN: u64 = 32 << 20;
 /// Version of all of it; another is thrown away.
 const FORMAT: u32 = 1;
 
@@ -67,6 +72,8 @@ struct Shared {
     /// A live that rolled over, until its runs are written.
     frozen: Mutex<Option<sled::Db>>,
     runs: Mutex<Runs>,
+    /// Whether the disk had no room when it was looked at last.
+    is_short: AtomicBool,
     /// Windows that ended before this are not kept.
     oldest_ms: Mutex<i64>,
 }
@@ -252,7 +259,12 @@ pub fn open(data_dir: &Path, kernel: &str, log_end: u64, base: u64) -> Result<(K
             }
         }
     }
-    let shared = Arc::new(Shared { frozen: Mutex::new(frozen), runs: Mutex::new(runs), oldest_ms: Mutex::new(i64::MIN) });
+    let shared = Arc::new(Shared {
+        frozen: Mutex::new(frozen),
+        runs: Mutex::new(runs),
+        is_short: AtomicBool::new(false),
+        oldest_ms: Mutex::new(i64::MIN),
+    });
     let live = Arc::new(Mutex::new(live));
     let handle = Handle { dir, kernel: kernel.to_owned(), live: live.clone(), shared: shared.clone() };
     Ok((Keeper { live, shared }, handle, found))
@@ -329,6 +341,26 @@ impl Handle {
             live_windows: self.live.lock().written,
             damaged: runs.damaged,
         }
+    }
+
+    /// Looks whether the disk has room to write to. Without, what changed stays in memory: the log
+    /// has it.
+    pub fn has_room(&self) -> bool {
+        let has_room = RealDisk.free(&self.dir).is_ok_and(|free| free >= ROOM_MIN);
+        if self.shared.is_short.swap(!has_room, Ordering::Relaxed) == has_room {
+            match has_room {
+                true => info!("the merge store has room again"),
+                false => {
+                    warn!("the merge store has no room on its disk: what changes stays in memory, and is folded again after a restart")
+                }
+            }
+        }
+        has_room
+    }
+
+    /// Whether the disk had no room when it was looked at last.
+    pub fn is_short(&self) -> bool {
+        self.shared.is_short.load(Ordering::Relaxed)
     }
 
     /// Whether live should roll over at record `lsn`.

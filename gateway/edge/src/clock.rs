@@ -1,5 +1,6 @@
 //! The logged clock: follows the wall clock and never goes back.
 
+use replica::clock::Clock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall time in ms since the Unix epoch, 0 for a clock before it.
@@ -7,34 +8,25 @@ pub fn wall_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// The clock that records carry. While the wall clock is behind what was logged, it
-/// advances with the monotonic one (protocol §3).
+/// The clock that records carry.
 #[derive(Debug)]
 pub struct LoggedClock {
+    clock: Clock,
     now_ms: i64,
     logged_ms: i64,
-    since: Instant,
+    began: Instant,
 }
 
 impl LoggedClock {
     /// A clock that goes on from the last one logged.
     pub fn resume(logged_ms: i64) -> Self {
-        Self { now_ms: logged_ms, logged_ms, since: Instant::now() }
+        Self { clock: Clock::resume(logged_ms, 0), now_ms: logged_ms, logged_ms, began: Instant::now() }
     }
 
     /// Reads the clock: the arrival time of what is appended until it is read again.
     pub fn read(&mut self) -> i64 {
-        let wall = wall_ms();
-        if wall >= self.now_ms {
-            self.now_ms = wall;
-            self.since = Instant::now();
-        } else {
-            let step = i64::try_from(self.since.elapsed().as_millis()).unwrap_or(0);
-            if step > 0 {
-                self.now_ms = self.now_ms.saturating_add(step);
-                self.since = Instant::now();
-            }
-        }
+        let monotonic_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.now_ms = self.clock.read(wall_ms(), monotonic_ms);
         self.now_ms
     }
 

@@ -5,7 +5,6 @@
 //! the cloud, save a snapshot.
 
 use crate::alarms::{Alarms, Ask, told};
-use crate::clock::wall_ms;
 use crate::crossing::Crossing;
 use crate::crossing::link::CrossEvent;
 use crate::intake::Intake;
@@ -64,6 +63,9 @@ pub struct Core {
     pub crossing: Option<Crossing>,
     /// Due time for which a tick has been logged.
     pub ticked_ms: i64,
+    /// Who asked for the status, and the record that must be folded first: what was durable
+    /// then may be acknowledged already, and counts in the answer.
+    pub asked: Vec<(u64, oneshot::Sender<Status>)>,
 }
 
 impl Core {
@@ -115,6 +117,7 @@ impl Core {
                     }
                 }
                 self.cross();
+                self.answer();
             }
             Event::Cross(event) => {
                 if let Some(crossing) = &mut self.crossing {
@@ -124,17 +127,23 @@ impl Core {
             }
             Event::Alarm(ask) => self.alarms.ask(ask, &self.fold, &self.intake),
             Event::Link(event) => self.link(event),
-            // The asker may have gone; then nobody needs the answer.
-            Event::Status(reply) => drop(reply.send(Status::of(
-                &self.fold,
-                &self.intake,
-                &self.journal,
-                self.uplink.as_ref().map(|u| &u.0),
-                self.crossing.as_ref(),
-            ))),
+            Event::Status(reply) => {
+                let durable = self.journal.horizon().borrow().durable;
+                self.asked.push((durable, reply));
+                self.answer();
+            }
             Event::Stop => {}
         }
         Ok(())
+    }
+
+    /// Answers those whose record is folded.
+    fn answer(&mut self) {
+        for (_, reply) in self.asked.extract_if(.., |(durable, _)| *durable <= self.fold.lsn) {
+            // The asker may have gone; then nobody needs the answer.
+            let uplink = self.uplink.as_ref().map(|u| &u.0);
+            drop(reply.send(Status::of(&self.fold, &self.intake, &self.journal, uplink, self.crossing.as_ref())));
+        }
     }
 
     /// Alerts made by the frame: at the gateway's own broker, and up.
@@ -152,7 +161,7 @@ impl Core {
             if let Some((uplink, link)) = &mut self.uplink
                 && self.fold.boots.iter().any(|p| p.owes(alert))
             {
-                if let Some(up) = uplink.urgent(wall_ms(), alert) {
+                if let Some(up) = uplink.urgent(self.intake.now_ms(), alert) {
                     link.alert(up.encode());
                 }
                 if alert.severity == 0 {
@@ -185,7 +194,7 @@ impl Core {
                 if let Some(up) = self.alarms.connected(&self.fold) {
                     link.command(up.encode());
                 }
-                if let Some(hello) = uplink.connected(wall_ms(), &self.fold) {
+                if let Some(hello) = uplink.connected(self.intake.now_ms(), &self.fold) {
                     link.send("hello", hello.encode());
                 }
             }
@@ -197,7 +206,7 @@ impl Core {
             }
             LinkEvent::Receipt(receipt) => uplink.receipted(&receipt),
             LinkEvent::Ack(ack) => {
-                let outcome = uplink.acked(wall_ms(), &ack, &mut self.fold);
+                let outcome = uplink.acked(self.intake.now_ms(), &ack, &mut self.fold);
                 if let Some((boot, applied)) = outcome.went_back {
                     error!(
                         boot = format!("{boot:016x}"),
@@ -221,7 +230,7 @@ impl Core {
 
     /// Time that makes something due enters the log as a record.
     fn tick(&mut self) {
-        let now_ms = wall_ms();
+        let now_ms = self.intake.now_ms();
         let due = self.fold.next_due_ms().filter(|at| *at <= now_ms && *at != self.ticked_ms);
         let idle = self.uplink.as_ref().is_some_and(|(u, _)| u.is_connected())
             && now_ms - self.fold.clock_ms.max(self.ticked_ms) >= replica::limits::IDLE_FRONTIER_MS;
@@ -236,10 +245,10 @@ impl Core {
     fn speak(&mut self) {
         self.alarms.show_kpi(&self.fold, &self.broker);
         if let Some(crossing) = &mut self.crossing {
-            crossing.speak(wall_ms(), &self.fold);
+            crossing.speak(self.intake.now_ms(), &self.fold);
         }
         let Some((uplink, link)) = &mut self.uplink else { return };
-        let now_ms = wall_ms();
+        let now_ms = self.intake.now_ms();
         if let Some(hello) = uplink.hello(&self.fold) {
             link.send("hello", hello.encode());
         }
@@ -255,7 +264,7 @@ impl Core {
     }
 
     fn next_wait(&self) -> Duration {
-        let now_ms = wall_ms();
+        let now_ms = self.intake.now_ms();
         let due = self.fold.next_due_ms().filter(|at| *at != self.ticked_ms);
         let speak = self.uplink.as_ref().and_then(|(u, _)| u.next_timeout_ms());
         let cross = self.crossing.as_ref().and_then(|c| c.next_timeout_ms(&self.fold));

@@ -14,7 +14,9 @@ use journal::{Append, Journal};
 use parking_lot::Mutex;
 use replica::alarm::{Body, Target};
 use replica::fold::Fold;
-use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Plain, Record, Refusal, SessionEvent as Logged};
+use replica::record::{
+    self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, KIND_MESSAGE, Plain, Record, Refusal, SessionEvent as Logged,
+};
 use replica::session::Redelivery;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +60,9 @@ struct State {
 struct Memory {
     recent: Redelivery,
     /// Packet ids that the client may hold unacknowledged since it came back, until it uses
-    /// each again. Clients exist that resend what was in flight without DUP (rumqttc 0.25).
+    /// each again. Clients exist that resend what was in flight without DUP (rumqttc 0.25), and
+    /// at QoS 2 publish anew what they had released already (paho 2.x, when the first attempt
+    /// to come back fails).
     in_doubt: HashSet<u16>,
 }
 
@@ -68,7 +72,7 @@ impl Memory {
         self.in_doubt = self.recent.packet_ids().collect();
     }
 
-    /// Whether a timed QoS 1 message is a redelivery (contract §3): one with DUP whose readings
+    /// Whether a timed message is a redelivery (contract §3): one with DUP whose readings
     /// are all known, or the first use of a packet id in doubt for the very readings that came
     /// under it before.
     fn is_redelivery(&mut self, publish: &Publish<'_>, readings: &[(u32, i64, f64)]) -> bool {
@@ -184,6 +188,11 @@ impl Intake {
             clamped: AtomicU64::new(0),
             misfits: AtomicU64::new(0),
         }
+    }
+
+    /// The logged clock now: what is due by it is due whatever happens to the wall clock.
+    pub fn now_ms(&self) -> i64 {
+        self.state.lock().clock.read()
     }
 
     /// Appends a record of the gateway's own: ticks, acks, counts.
@@ -433,18 +442,21 @@ impl Intake {
         let leaves = self.linked && self.sources.get(route.source).share != Share::None;
         let mut flags = if leaves { FLAG_LEAVES } else { 0 };
         let mut packet_id = 0;
-        if publish.qos == 2 {
+        let received = publish.qos == 2;
+        if received {
             (flags, packet_id) = (flags | FLAG_PACKET_ID, publish.packet_id);
-        } else if timed && publish.qos == 1 {
+        }
+        if timed && publish.qos > 0 {
             let durable = client.session != 0;
             let memory = if durable { state.memories.entry(client.session).or_default() } else { own };
             if memory.is_redelivery(publish, readings) {
-                let record = Record::Duplicate { session: client.session, count: readings.len() as u64, packet_id: 0 };
+                let record = Record::Duplicate { session: client.session, count: readings.len() as u64, packet_id };
                 return Ok(Verdict::After { ticket: state.push(append, &record), route: false });
             }
             memory.remember(publish.packet_id, readings);
             if durable {
                 (flags, packet_id) = (flags | FLAG_PACKET_ID | FLAG_TIMED, publish.packet_id);
+                flags |= if received { FLAG_RECEIVED } else { 0 };
             }
         }
         let advance = state.clock.stamp();

@@ -176,6 +176,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         snapshots: Snapshots::new(journal.clone(), saved_lsn),
         crossing,
         ticked_ms: 0,
+        asked: Vec::new(),
     };
     let runtime = tokio::runtime::Handle::current();
     let thread =

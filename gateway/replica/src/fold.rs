@@ -14,7 +14,7 @@ use crate::crossing::{Crossing, Incoming, NEVER_MS, Outgoing};
 use crate::error::Error;
 use crate::machine::Machines;
 use crate::outbox::{Before, BootPart, EntryName, Ledger, Sealed, Shelf};
-use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, Plain, Readings, Record, Refusal};
+use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, Plain, Readings, Record, Refusal};
 use crate::session::Sessions;
 use detect::alarm::{self, Annunciator};
 use detect::{Finding, Settings, Watch};
@@ -376,7 +376,7 @@ impl Fold {
             }
         })?;
         // A QoS 1 message carries its id for the redelivery memory only.
-        if flags & (FLAG_PACKET_ID | FLAG_TIMED) == FLAG_PACKET_ID {
+        if flags & FLAG_RECEIVED != 0 || flags & (FLAG_PACKET_ID | FLAG_TIMED) == FLAG_PACKET_ID {
             self.sessions.received(session, packet_id);
         }
         if let Some(part) = self.boots.last_mut() {

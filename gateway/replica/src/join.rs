@@ -33,7 +33,7 @@ pub mod window;
 use crate::error::Error;
 use crate::limits::{
     ALERTS_AHEAD_MAX, BLOCK_ENTRIES_MAX, CACHED_WINDOWS_MAX, CHANGED_WINDOWS_MAX, GATEWAY_SERIES_MAX, GATEWAYS_MAX, ROUND_WINDOWS_MAX,
-    SOURCES_MAX, WINDOW_BASES_MAX, WINDOW_ENTRIES_MAX, WINDOW_IDLE_MS,
+    SOURCES_MAX, WINDOW_ENTRIES_MAX, WINDOW_IDLE_MS,
 };
 use crate::record::Record;
 use crate::session::Sessions;
@@ -635,7 +635,7 @@ impl Bridge {
         let Some(series) = self.series.list_mut().get_mut(number as usize) else { return Ok(()) };
         series.had(gateway, start_ms.saturating_add(base_ms), sizes);
         for &size in &series.sizes {
-            if size % base_ms != 0 || size / base_ms > WINDOW_BASES_MAX {
+            if !tumbling::divides(base_ms, size) {
                 continue;
             }
             let start = tumbling::start_of(start_ms, size);
@@ -711,9 +711,10 @@ impl Bridge {
         self.rounds.due() > 0
     }
 
-    /// Windows that changed and are not published; those that wait to be complete; those in memory.
-    pub fn sizes(&self) -> (usize, usize, usize) {
-        (self.rounds.due(), self.rounds.waiting(), self.windows.cached())
+    /// Windows that changed and are not published; those that wait to be complete; those in memory,
+    /// and those of them that the store does not have as they are.
+    pub fn sizes(&self) -> (usize, usize, usize, usize) {
+        (self.rounds.due(), self.rounds.waiting(), self.windows.cached(), self.windows.changed())
     }
 
     /// Series known.
@@ -780,7 +781,7 @@ impl Bridge {
     /// The windows that a published window is added up from.
     fn bases(&self, (number, size_ms, start_ms): WindowKey) -> impl Iterator<Item = WindowKey> + '_ {
         let sizes = self.series.list().get(number as usize).map(|series| &series.sizes);
-        let bases = sizes.into_iter().flatten().filter(move |base| size_ms % **base == 0 && size_ms / **base <= WINDOW_BASES_MAX);
+        let bases = sizes.into_iter().flatten().filter(move |base| tumbling::divides(**base, size_ms));
         bases.flat_map(move |base| (0..size_ms / base).map(move |i| (number, *base, start_ms.saturating_add(i * base))))
     }
 

@@ -8,6 +8,7 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | [`clock`] | the logged clock, from times that the caller reads |
 //! | [`record`] | all that can happen to a gateway or to the cloud, as bytes in the log |
 //! | [`fold`] | committed record → windows, detectors, alerts, ledger |
 //! | [`frame`] | a committed frame folded, minding what is missing before it |
@@ -24,6 +25,7 @@
 //! | [`uplink`] | the gateway's half of the protocol: intervals, acks, urgent lane |
 pub mod alarm;
 pub mod alert;
+pub mod clock;
 pub mod crossing;
 pub mod error;
 pub mod fold;

@@ -67,17 +67,15 @@ pub const ALERTS_AHEAD_MAX: usize = 1 << 16;
 /// Entries of one window: a late reading each opens one. More are counted, not merged.
 pub const WINDOW_ENTRIES_MAX: usize = 1 << 15;
 
-/// Windows that one published window is added up from; a day of seconds. Sizes with more are not published.
-pub const WINDOW_BASES_MAX: i64 = 86_400;
-
 /// Entries in one block of an interval; a gateway aims at far fewer.
 pub const BLOCK_ENTRIES_MAX: usize = 1 << 16;
 
 /// Windows in one round of publishing; the rest follows with the next.
 pub const ROUND_WINDOWS_MAX: usize = 4_096;
 
-/// Windows changed in memory before they are written: some 700 bytes each, and folded again in seconds.
-pub const CHANGED_WINDOWS_MAX: usize = 1 << 18;
+/// Windows changed in memory before they are written, all at once: alerts and acknowledgements
+/// wait meanwhile, some 5 to 20 µs for each window.
+pub const CHANGED_WINDOWS_MAX: usize = 1 << 14;
 
 /// Windows in memory in all; beyond, those that did not change are read again.
 pub const CACHED_WINDOWS_MAX: usize = 1 << 20;

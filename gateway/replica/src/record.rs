@@ -48,9 +48,11 @@ pub const FLAG_LEAVES: u64 = 1;
 /// The message carries an MQTT packet id: without [`FLAG_TIMED`] one of QoS 2, which the session
 /// has now received.
 pub const FLAG_PACKET_ID: u64 = 2;
-/// A QoS 1 message whose readings carry a time of their own, so that a redelivery of them can
-/// be told: the session remembers them, with the packet id.
+/// A message whose readings carry a time of their own, so that a redelivery of them can be told:
+/// the session remembers them, with the packet id.
 pub const FLAG_TIMED: u64 = 4;
+/// Beside [`FLAG_TIMED`]: the message came at QoS 2, the session has received its packet id.
+pub const FLAG_RECEIVED: u64 = 8;
 
 /// One record, borrowed from the log's bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +86,7 @@ pub enum Record<'a> {
     },
     /// One accepted message with its readings.
     Message {
-        /// [`FLAG_LEAVES`], [`FLAG_PACKET_ID`], [`FLAG_TIMED`].
+        /// [`FLAG_LEAVES`], [`FLAG_PACKET_ID`], [`FLAG_TIMED`], [`FLAG_RECEIVED`].
         flags: u64,
         /// The durable session that sent it, 0 for none.
         session: u64,

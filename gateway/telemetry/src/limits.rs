@@ -47,3 +47,6 @@ const _: () = assert!(BLOCK_BYTES_MAX >= 4_096 * ENTRY_BYTES_MAX);
 
 const _: () = assert!(NODES_MAX >= SAMPLES_MAX * (1 + 2 * 15));
 const _: () = assert!(UNIT_BYTES_MAX < SERIES_BYTES_MAX);
+
+/// Windows that one window is added up from: a day of seconds. Longer ones are kept beside.
+pub const BASES_MAX: i64 = 86_400;

@@ -145,6 +145,12 @@ fn a_slow_subscriber_is_bounded_and_what_it_misses_is_counted() {
     for n in 0..total {
         writer.publish(Publish { qos: 1, id: (n % 60_000) as u16 + 1, ..Publish::of("t", &n.to_string()) });
         assert!(matches!(writer.next(), Seen::Packet(PUBACK, _)));
+        match n {
+            5_000 => assert!(!door.broker.is_behind()),
+            // The window is full, and half the queue.
+            6_000 => assert!(door.broker.is_behind()),
+            _ => {}
+        }
     }
     let missed = door.broker.stats().dropped;
     assert_eq!(missed, u64::from(total) - 512 - 10_000);
@@ -160,6 +166,7 @@ fn a_slow_subscriber_is_bounded_and_what_it_misses_is_counted() {
     }
     slow.expect_quiet();
     door.until("the queue is empty", |d| d.broker.stats().queued_bytes == 0);
+    assert!(!door.broker.is_behind());
 }
 
 /// Takes the QoS 0 messages that the socket held.

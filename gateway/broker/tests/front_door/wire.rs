@@ -338,7 +338,7 @@ pub struct Message {
 }
 
 impl Message {
-    fn read(version: Version, head: u8, body: &[u8]) -> Self {
+    pub fn read(version: Version, head: u8, body: &[u8]) -> Self {
         let (length, rest) = body.split_at(2);
         let (topic, mut rest) = rest.split_at(usize::from(u16::from_be_bytes([length[0], length[1]])));
         let qos = head >> 1 & 3;
