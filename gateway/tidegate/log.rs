@@ -1,8 +1,9 @@
 //! `tidegate log`: reads the durable log, also beside a running process: no lock, nothing changed.
 
+use crate::history::open;
 use crate::outcome::{Failure, print};
 use anyhow::anyhow;
-use journal::{Frame, Reader, snapshot};
+use journal::{Frame, snapshot};
 use replica::record::{FLAG_LEAVES, Record, SessionEvent};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -60,13 +61,6 @@ pub fn run(command: &Command) -> Result<(), Failure> {
         Command::Verify { at } => verify(at),
         Command::Stat { at } => stat(at),
     }
-}
-
-fn open(data_dir: &Path) -> Result<Reader, Failure> {
-    if !data_dir.join("log").is_dir() {
-        return Err(Failure::Running(anyhow!("{} is no data dir: it has no log", data_dir.display())));
-    }
-    Reader::open(data_dir).map_err(|error| Failure::Running(error.into()))
 }
 
 /// What the records before the present one said: the clock, and the series' names.

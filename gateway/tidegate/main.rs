@@ -11,6 +11,9 @@
 //! | `alarms.rs` | `tidegate alarms`: lists alarms and figures, acknowledges, shelves |
 //! | `web.rs` | one HTTP request over a plain socket |
 //! | `log.rs` | `tidegate log`: reads the durable log, also beside a running process |
+//! | `backtest.rs` | `tidegate backtest`: a changed configuration over recorded data |
+//! | `explain.rs` | `tidegate explain`: why an alert was raised |
+//! | `history.rs` | a gateway's log through the fold, for those who ask |
 //! | `score.rs`, `score/` | `tidegate score`: the detectors over public benchmarks, with their official metrics |
 //! | `role.rs` | what the roles share: runtime, signals, the time a stop may take |
 //! | `outcome.rs` | how a command ends |
@@ -18,10 +21,13 @@
 //! Standard output carries results only; everything else goes to standard error.
 
 mod alarms;
+mod backtest;
 mod check;
 mod cloud;
 mod demo;
 mod edge;
+mod explain;
+mod history;
 mod log;
 mod outcome;
 mod replay;
@@ -30,10 +36,13 @@ mod score;
 mod status;
 mod web;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use outcome::Failure;
+use std::convert::Infallible;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -43,18 +52,38 @@ use tracing_subscriber::filter::LevelFilter;
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, max_term_width = 100)]
 struct Arguments {
-    /// How to log to standard error; RUST_LOG sets the level (error, warn, info, debug, trace).
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    log: LogFormat,
+    /// How to log to standard error, json or text; RUST_LOG sets the level (error, warn, info, debug, trace).
+    /// With `backtest` a data dir may stand here: what to run over.
+    #[arg(long, global = true, value_name = "json|text", default_value = "text")]
+    log: Log,
 
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LogFormat {
     Json,
     Text,
+}
+
+/// What `--log` says: everywhere how to log, for a backtest also which log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Log {
+    Format(LogFormat),
+    Dir(PathBuf),
+}
+
+impl FromStr for Log {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "json" => Self::Format(LogFormat::Json),
+            "text" => Self::Format(LogFormat::Text),
+            dir => Self::Dir(PathBuf::from(dir)),
+        })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +105,10 @@ enum Command {
     /// Read the durable log, also beside a running process.
     #[command(subcommand)]
     Log(log::Command),
+    /// Say why an alert was raised: what was seen, what was expected, what changed the day before.
+    Explain(explain::Arguments),
+    /// Run a changed configuration over recorded data and print the difference in alerts.
+    Backtest(backtest::Arguments),
     /// Run the detectors over a public benchmark and print its official metrics.
     #[command(subcommand)]
     Score(score::Command),
@@ -84,7 +117,15 @@ enum Command {
 fn main() -> ExitCode {
     // clap itself ends with 2 for a wrong command line and with 0 for --help and --version.
     let arguments = Arguments::parse();
-    let done = start_logging(arguments.log).and_then(|()| match arguments.command {
+    let (format, log_dir) = match arguments.log {
+        Log::Format(format) => (format, None),
+        Log::Dir(dir) => (LogFormat::Text, Some(dir)),
+    };
+    if let Some(dir) = log_dir.as_ref().filter(|_| !matches!(arguments.command, Command::Backtest(_))) {
+        let message = format!("invalid value '{}' for '--log': write json or text", dir.display());
+        Arguments::command().error(clap::error::ErrorKind::InvalidValue, message).exit();
+    }
+    let done = start_logging(format).and_then(|()| match arguments.command {
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
@@ -93,17 +134,19 @@ fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Alarms(arguments) => alarms::run(&arguments),
         Command::Log(command) => log::run(&command),
+        Command::Backtest(arguments) => backtest::run(&arguments, log_dir),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Score(command) => score::run(&command),
     });
     match done {
         // Whoever reads our output has seen enough, as in `tidegate log show | head`.
         Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
         Err(Failure::Running(error)) => {
-            report(arguments.log, &error);
+            report(format, &error);
             ExitCode::from(1)
         }
         Err(Failure::Usage(error)) => {
-            report(arguments.log, &error);
+            report(format, &error);
             ExitCode::from(2)
         }
     }
@@ -144,7 +187,6 @@ fn start_logging(format: LogFormat) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn a_cause_is_told_once() {

@@ -7,8 +7,8 @@
 //! | `replay/client.rs` | the MQTT client: many in flight, resumed after a break, acknowledgements counted |
 
 mod client;
-mod moment;
-mod recording;
+pub mod moment;
+pub mod recording;
 
 use crate::outcome::{Failure, print};
 use anyhow::anyhow;

@@ -39,6 +39,9 @@ pub const UNIT_BYTES_MAX: usize = 128;
 /// Bytes of an alert's kind, a level of a topic.
 pub const KIND_BYTES_MAX: usize = 64;
 
+/// Series that one alert names: more nobody reads.
+pub const CONTRIBUTORS_MAX: usize = 8;
+
 /// Bytes of an alert's sentence.
 pub const SENTENCE_BYTES_MAX: usize = 4_096;
 
@@ -68,4 +71,6 @@ const _: () = assert!(DEFINITIONS_MAX < MESSAGE_BYTES_MAX && ALERTS_MAX < MESSAG
 // Acts with all their texts at their bounds fit in a message beside an interval's entries.
 const _: () = assert!(ACTS_MAX * (SERIES_BYTES_MAX + KIND_BYTES_MAX + WHO_BYTES_MAX + REASON_BYTES_MAX + 128) < MESSAGE_BYTES_MAX);
 // One alert with all its texts at their bounds fits in a message of its own.
-const _: () = assert!(SERIES_BYTES_MAX + KIND_BYTES_MAX + UNIT_BYTES_MAX + SENTENCE_BYTES_MAX + 256 < MESSAGE_BYTES_MAX);
+const _: () = assert!(
+    (1 + CONTRIBUTORS_MAX) * (SERIES_BYTES_MAX + 64) + KIND_BYTES_MAX + UNIT_BYTES_MAX + SENTENCE_BYTES_MAX + 256 < MESSAGE_BYTES_MAX
+);

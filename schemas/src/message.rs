@@ -10,7 +10,7 @@ mod crossing;
 use crate::cbor;
 use crate::error::DecodeError;
 use crate::limits::{
-    ACTS_MAX, ALERTS_MAX, DEFINITIONS_MAX, GATEWAY_BYTES_MAX, KIND_BYTES_MAX, MARKS_MAX, MESSAGE_BYTES_MAX, REASONS_MAX,
+    ACTS_MAX, ALERTS_MAX, CONTRIBUTORS_MAX, DEFINITIONS_MAX, GATEWAY_BYTES_MAX, KIND_BYTES_MAX, MARKS_MAX, MESSAGE_BYTES_MAX, REASONS_MAX,
     SENTENCE_BYTES_MAX, SERIES_BYTES_MAX, SIZES_MAX, UNIT_BYTES_MAX, VERSION_BYTES_MAX, WANTED_MAX,
 };
 pub use alarm::{Act, AlarmNote, AlertKey, Answer, Command, CommandUp};
@@ -84,6 +84,22 @@ pub struct AlertBody {
     /// What the gateway's alarm list made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<AlarmNote>,
+    /// Who contributes most to an alert of several series, most first; at most [`CONTRIBUTORS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "cbor::list::<_, _, CONTRIBUTORS_MAX>")]
+    pub contributors: Vec<Contributor>,
+}
+
+/// What one series adds to an alert of several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Contributor {
+    /// Its name, 1 to [`SERIES_BYTES_MAX`] bytes.
+    pub series: String,
+    /// Its value.
+    pub value: f64,
+    /// Its usual value.
+    pub usual: f64,
+    /// The usual deviation of its values, lightly smoothed.
+    pub sigma: f64,
 }
 
 /// A gateway introduces its boot, first on each connection.
@@ -280,6 +296,7 @@ impl Check for AlertBody {
         text(&self.kind, KIND_BYTES_MAX)?;
         level(&self.kind, "an alert's kind")?;
         text(&self.message, SENTENCE_BYTES_MAX)?;
+        self.contributors.iter().try_for_each(|one| series(&one.series, None))?;
         ensure(self.severity <= 2, "an alert's severity")?;
         ensure(self.state <= 1, "an alert's state")
     }

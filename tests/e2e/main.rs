@@ -20,6 +20,7 @@ mod plant;
 mod presence;
 mod recording;
 mod truth;
+mod why;
 /// The client made by hand that the front door's own tests use.
 #[path = "../../gateway/broker/tests/front_door/wire.rs"]
 #[allow(dead_code, reason = "not every word of it is needed here")]

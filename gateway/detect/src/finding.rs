@@ -1,5 +1,6 @@
 //! What a detector says.
 
+use schemas::message::Contributor;
 use serde::{Deserialize, Serialize};
 
 /// What kind of trouble (contract §4).
@@ -36,6 +37,24 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 14] = [
+        Kind::HighHigh,
+        Kind::High,
+        Kind::Low,
+        Kind::LowLow,
+        Kind::Rate,
+        Kind::Spike,
+        Kind::Flatline,
+        Kind::Silence,
+        Kind::Shift,
+        Kind::Drift,
+        Kind::Noise,
+        Kind::Saturation,
+        Kind::Group,
+        Kind::Novelty,
+    ];
+
     /// Whether a configured limit says it, not what was learnt.
     pub fn is_limit(self) -> bool {
         matches!(self, Kind::HighHigh | Kind::High | Kind::Low | Kind::LowLow)
@@ -127,6 +146,9 @@ pub struct Finding {
     pub baseline: Option<f64>,
     /// One plain sentence with numbers and unit.
     pub message: String,
+    /// Series that contribute most, most first, where several were watched together.
+    #[serde(default)]
+    pub contributors: Vec<Contributor>,
 }
 
 /// A number for a sentence, rounded to six significant digits; the same text on every platform.

@@ -22,6 +22,14 @@ const KEEP: f64 = 0.9995;
 /// A rest where it rested before is news when it is so many times longer.
 const REST_TIMES: u32 = 3;
 
+/// This detector in a sentence.
+pub(crate) fn about() -> String {
+    format!(
+        "equal values in a row, of a series that moves: told at {RUN_MIN} or more that are {TIMES} times the longest run remembered; \
+         over when the value moves"
+    )
+}
+
 /// Where it rested, and how many values long.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Rest {
@@ -144,6 +152,7 @@ impl Flatline {
             score: Some((f64::from(self.run) / self.longest.max(1.0)).min(SCORE_MAX)),
             baseline: Some(self.longest),
             message,
+            contributors: Vec::new(),
         }
     }
 }

@@ -59,6 +59,14 @@ const KEEP: f64 = 0.997;
 /// Rows after which an event is how the machine runs now.
 const LASTS: u16 = 1_800;
 
+/// This detector in a sentence.
+pub(crate) fn about() -> String {
+    format!(
+        "channels of one machine, smoothed over some ten rows: the largest deviation of one, and Hotelling's T² of all; told beyond \
+         {TIMES} times the largest known, for {ENTER} rows in a row; over after {CALM} calm ones, or {LASTS}, which are then usual"
+    )
+}
+
 /// One channel's state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct Channel {

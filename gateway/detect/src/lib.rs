@@ -24,6 +24,7 @@
 //! | `saturation.rs` | readings cut off at the end of a range |
 //! | `chart.rs`, `departure.rs` | unusual by the series' own record; how far it is from where it usually is |
 //! | `scale.rs` | what size is usual, and what events are known |
+//! | [`about`] | each detector in a sentence |
 //! | [`alarm`] | the life cycle of alarms: people, floods, groups, figures; `alarm/` |
 //! | [`finding`] | what a detector says |
 //! | [`settings`] | limits as configured |
@@ -31,6 +32,7 @@
 //! | [`limits`] | bounds, with reasons |
 //! | [`error`] | what can be wrong with a rule |
 
+pub mod about;
 pub mod alarm;
 mod chart;
 mod departure;

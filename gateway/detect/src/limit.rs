@@ -250,6 +250,6 @@ impl Limits {
             Kind::HighHigh | Kind::LowLow => Severity::Critical,
             _ => Severity::Warning,
         };
-        Finding { kind, severity, state, time_ms, value: self.value, limit, score: None, baseline: None, message }
+        Finding { kind, severity, state, time_ms, value: self.value, limit, score: None, baseline: None, message, contributors: Vec::new() }
     }
 }

@@ -14,6 +14,15 @@ const USUAL: f64 = 5e-4;
 /// Where steps are clipped, in usual ones.
 const CLIP: f64 = 8.0;
 
+/// This detector in a sentence.
+pub(crate) fn about() -> String {
+    format!(
+        "size of steps from reading to reading, the last 60 against the usual: told beyond {} times the usual and {} times the largest \
+         known, for {} readings in a row; over after {} calm ones, or {}, which are then usual",
+        RULE.least, RULE.times, RULE.enter, RULE.calm, RULE.lasts
+    )
+}
+
 /// State of one series.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Noise {
@@ -93,6 +102,7 @@ impl Noise {
             score: Some((times / self.chart.limit(&RULE)).min(SCORE_MAX)),
             baseline: Some(usual),
             message,
+            contributors: Vec::new(),
         }
     }
 }

@@ -15,6 +15,14 @@ const TELL: f64 = 18.0;
 /// Judgements after the last surprise until it is over.
 const CALM: u16 = 60;
 
+/// This detector in a sentence.
+pub(crate) fn about() -> String {
+    format!(
+        "five views of each reading, or of each minute's mean, by the tails of their own past: told when their surprises add up to one \
+         in 10^{TELL}; over after {CALM} without"
+    )
+}
+
 /// State of one series.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Novel {
@@ -92,6 +100,7 @@ impl Novel {
             score,
             baseline: Some(usual),
             message,
+            contributors: Vec::new(),
         }
     }
 }

@@ -28,6 +28,14 @@ const LASTS: u16 = 600;
 /// The part of the way that one step may make up.
 const STEP_PART: f64 = 0.6;
 
+/// This detector in a sentence.
+pub(crate) fn about() -> String {
+    format!(
+        "change over {LAG} readings, the middle of {LAG} such: told beyond {RAISE} times the usual change and rate, when no single step \
+         makes up {STEP_PART} of the way; over after {CALM} ordinary readings, or {LASTS} readings, which are then usual"
+    )
+}
+
 /// State of one series.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Rate {
@@ -188,6 +196,7 @@ impl Rate {
             score: Some(score),
             baseline: Some(usual),
             message,
+            contributors: Vec::new(),
         }
     }
 }

@@ -11,6 +11,15 @@ const BLOCK: u8 = 64;
 /// In blocks: half an hour at 1 Hz teaches; a quarter of the readings is much, and 1.5 times the record.
 const RULE: Rule = Rule { fit: 2, warm: 30, least: 0.25, times: 1.5, grow: 0.02, enter: 2, calm: 3, lasts: 120 };
 
+/// This detector in a sentence.
+pub(crate) fn about() -> String {
+    format!(
+        "share of {BLOCK} readings that equal their largest or smallest: told beyond {} and {} times the largest share known, in {} \
+         blocks in a row",
+        RULE.least, RULE.times, RULE.enter
+    )
+}
+
 /// State of one series.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Saturation {
@@ -84,6 +93,7 @@ impl Saturation {
             score: Some(share / limit),
             baseline: None,
             message,
+            contributors: Vec::new(),
         }
     }
 }

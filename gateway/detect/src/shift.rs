@@ -47,6 +47,23 @@ impl Span {
     }
 }
 
+/// This detector in a sentence.
+pub(crate) fn about(span: Span) -> String {
+    let Pace { few, usual, rule } = span.pace();
+    let readings = |weight: f64| (1.0 / weight).round();
+    format!(
+        "mean of the last {} readings against that of the last {}: told beyond {} usual distances and {} times the largest known, for \
+         {} readings in a row; over after {} calm ones, or {}, which are then usual",
+        readings(few / 2.0) - 1.0,
+        readings(*usual),
+        rule.least,
+        rule.times,
+        rule.enter,
+        rule.calm,
+        rule.lasts
+    )
+}
+
 /// One value through one of the two; whether the level has changed for good.
 #[inline]
 #[allow(clippy::too_many_arguments)]
@@ -115,5 +132,6 @@ fn finding(
         score: Some(of.score(span.pace(), quantum).min(SCORE_MAX)),
         baseline: Some(usual),
         message,
+        contributors: Vec::new(),
     }
 }

@@ -32,6 +32,15 @@ const WAIT_MAX_MS: f64 = 400.0 * 86_400_000.0;
 /// sensor was silent, so it is waited for once more.
 const LATE_MS: i64 = 2_000;
 
+/// This detector in a sentence.
+pub(crate) fn about() -> String {
+    format!(
+        "time since the last reading, by the logged clock: told beyond {} s, {USUAL_TIMES} times the usual gap and {LARGEST_TIMES} times \
+         the largest remembered; over with the next reading",
+        WAIT_MIN_MS / 1e3
+    )
+}
+
 /// State of one series.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Silence {
@@ -127,6 +136,7 @@ impl Silence {
             score: Some(score.min(SCORE_MAX)),
             baseline: Some(self.usual_ms / 1e3),
             message,
+            contributors: Vec::new(),
         }
     }
 }

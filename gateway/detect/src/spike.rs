@@ -50,6 +50,14 @@ const CLEAR: f64 = 4.0;
 /// Readings away after which the level has moved.
 const STAY: u8 = 10;
 
+/// This detector in a sentence.
+pub(crate) fn about() -> String {
+    format!(
+        "value against an exponentially weighted level: told beyond {LEVEL} robust deviations and {RECORD_TIMES} to {FAT_TIMES} times \
+         the series' own record, reached by a step; over when near again, or after {STAY} readings, which are then the new level"
+    )
+}
+
 /// What a value was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -238,6 +246,7 @@ impl Spike {
             score: Some(score),
             baseline: Some(self.level),
             message,
+            contributors: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod bridge;
 
 use detect::alarm::{Latch, Settings as AlarmSettings};
 use detect::{LimitRule, Pattern, Settings};
+use replica::fold::{FOLD_VERSION, FoldConfig};
 use serde::Serialize;
 use settings::unit::{serialize_bytes, serialize_duration, serialize_ms, serialize_ms_list};
 use settings::{BrokerUrl, ConfigErrors, Table, address};
@@ -76,6 +77,21 @@ pub struct Config {
     /// Fixed limits of series, as the detectors take them; `[[limit]]`.
     #[serde(rename = "detection")]
     pub limits: Settings,
+}
+
+impl Config {
+    /// What of it windows, detectors and alarms depend on, as a boot of this program records it.
+    pub fn fold(&self) -> FoldConfig {
+        FoldConfig {
+            fold_version: FOLD_VERSION,
+            sizes_ms: self.windows.sizes_ms.clone(),
+            grace_ms: self.windows.grace_ms,
+            detection: self.limits.clone(),
+            group: self.redundancy.group.clone(),
+            alarms: Some(self.alarms.clone()),
+            ..FoldConfig::default()
+        }
+    }
 }
 
 /// `[mqtt]`

@@ -15,7 +15,7 @@ use crate::store::{Snapshots, Store};
 use broker::{Broker, StoredSession, Version};
 use journal::disk::RealDisk;
 use journal::{Options, RunState, Tuning};
-use replica::fold::{FOLD_VERSION, Fold, FoldConfig};
+use replica::fold::{Fold, FoldConfig};
 use replica::record::Record;
 use replica::uplink::Uplink;
 use std::fs;
@@ -134,15 +134,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let boot: u64 = rand::random();
     let parent = fold.current().map(|p| (p.boot, p.end));
     let settings = FoldConfig {
-        fold_version: FOLD_VERSION,
-        sizes_ms: config.windows.sizes_ms.clone(),
-        grace_ms: config.windows.grace_ms,
-        detection: config.limits.clone(),
-        group: config.redundancy.group.clone(),
-        alarms: Some(config.alarms.clone()),
         crossing_bytes: (config.log.limit / CROSS_SHARE).min(CROSS_BYTES_MAX),
         // A broker alone is asked by the connection itself.
         wanted: if config.bridges.iter().any(|b| b.delivery == Delivery::Bridge) { rules.wanted() } else { Vec::new() },
+        ..config.fold()
     };
     {
         let encoded = schemas::cbor::to_vec(&settings);

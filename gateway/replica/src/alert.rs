@@ -1,12 +1,18 @@
 //! An alert as people and programs read it: topic and JSON (contract §4), the same at the
 //! gateway's own broker and at the cloud.
 
-use schemas::message::AlertBody;
+pub use schemas::message::AlertBody;
+use schemas::message::Contributor;
 use serde_json::{Value, json};
+
+/// The name of an alert's severity in topics.
+pub fn severity(alert: &AlertBody) -> &'static str {
+    ["critical", "warning", "info"][usize::from(alert.severity.min(2))]
+}
 
 /// Topic and payload of an alert.
 pub fn topic_and_json(gateway: &str, a: &AlertBody) -> (String, String) {
-    let severity = ["critical", "warning", "info"][usize::from(a.severity.min(2))];
+    let severity = severity(a);
     let mut body = json!({
         "id": format!("{gateway}/{:016x}/{}/{}", a.boot, a.seq, a.ordinal),
         "gateway": gateway, "series": a.series, "severity": severity, "kind": a.kind,
@@ -24,6 +30,11 @@ pub fn topic_and_json(gateway: &str, a: &AlertBody) -> (String, String) {
         if let Some(value) = value {
             body[key] = value;
         }
+    }
+    if !a.contributors.is_empty() {
+        let one =
+            |c: &Contributor| json!({"series": c.series, "value": number(c.value), "usual": number(c.usual), "sigma": number(c.sigma)});
+        body["contributors"] = a.contributors.iter().filter(|c| ![c.value, c.usual, c.sigma].iter().any(|v| v.is_nan())).map(one).collect();
     }
     (format!("alerts/{severity}/{gateway}/{}", a.series), body.to_string())
 }
@@ -55,6 +66,7 @@ mod tests {
             score: None,
             baseline: None,
             alarm: None,
+            contributors: Vec::new(),
         };
         let (topic, json) = topic_and_json("plant-a", &alert);
         assert_eq!(topic, "alerts/critical/plant-a/line1/press3/temperature");

@@ -57,6 +57,16 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
+impl FoldConfig {
+    /// The settings that a boot record carries.
+    ///
+    /// # Errors
+    /// The decoder's.
+    pub fn decode(bytes: &[u8]) -> Result<Self, schemas::DecodeError> {
+        schemas::cbor::from_slice(bytes, bytes.len())
+    }
+}
+
 /// A window that still grows.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Open {
@@ -173,7 +183,7 @@ impl Fold {
         self.before_ms = self.clock_ms;
         self.clock_ms = self.clock_ms.saturating_add(i64::try_from(advance).unwrap_or(i64::MAX));
         if let Record::Boot { boot, parent, config } = record {
-            self.config = schemas::cbor::from_slice(config, config.len()).map_err(|source| Error::Record { kind, source })?;
+            self.config = FoldConfig::decode(config).map_err(|source| Error::Record { kind, source })?;
             self.begin_boot(boot, parent, lsn - 1);
             return Ok(());
         }
@@ -513,6 +523,7 @@ impl Fold {
             score: finding.score,
             baseline: finding.baseline,
             alarm: None,
+            contributors: finding.contributors,
         };
         self.ordinal += 1;
         self.tell(alert, leaves);

@@ -12,6 +12,7 @@ mod tests;
 
 use crate::fold::{Fold, Series};
 use detect::{Finding, Group, Kind, Severity, State};
+use schemas::message::Contributor;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -59,6 +60,11 @@ impl Machines {
         self.all.get(machine as usize)
     }
 
+    /// The machine of a name, unless too many series share it.
+    pub fn named(&self, name: &str) -> Option<&Machine> {
+        self.all.get(*self.by_name.get(name)? as usize).filter(|machine| !machine.list)
+    }
+
     /// A series was defined. What that ends is returned: the machine's number and what to say.
     pub(crate) fn join(&mut self, number: u32, series: &str) -> Option<(u32, Finding)> {
         if series.is_empty() || self.of(number).is_some() {
@@ -103,10 +109,19 @@ impl Machines {
         }
         let change = machine.group.observe(channel, time_ms, value)?;
         let members = &machine.members;
-        let finding = change.finding(|channel| {
+        let mut finding = change.finding(|channel| {
             let series = members.get(usize::from(channel)).and_then(|number| series.get(*number as usize));
             series.map_or(("", None), |series| (last_level(&series.name), series.unit.as_deref()))
         });
+        // Within its machine a channel is known by its last level, elsewhere by its whole name.
+        finding.contributors = change
+            .contributors
+            .iter()
+            .filter_map(|part| {
+                let series = series.get(*members.get(usize::from(part.channel))? as usize)?;
+                Some(Contributor { series: series.name.clone(), value: part.value, usual: part.usual, sigma: part.sigma })
+            })
+            .collect();
         Some((at, finding))
     }
 }
@@ -135,6 +150,7 @@ fn ended() -> Finding {
         score: None,
         baseline: None,
         message: format!("more than {} series share this prefix: a list, not a machine", detect::limits::GROUP_CHANNELS_MAX),
+        contributors: Vec::new(),
     }
 }
 

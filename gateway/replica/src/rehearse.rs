@@ -28,6 +28,11 @@ impl Rehearsal {
         Ok(rehearsal)
     }
 
+    /// A gateway that goes on from a state.
+    pub fn resume(fold: Fold) -> Self {
+        Self { fold, payload: Vec::new(), readings: Vec::new() }
+    }
+
     /// A start of the gateway, with settings that hold from here on.
     ///
     /// # Errors
@@ -79,7 +84,11 @@ impl Rehearsal {
         Ok(())
     }
 
-    fn record(&mut self, clock_ms: i64, record: &Record<'_>) -> Result<(), Error> {
+    /// One record, at a moment; times before the present count as it.
+    ///
+    /// # Errors
+    /// The fold's.
+    pub fn record(&mut self, clock_ms: i64, record: &Record<'_>) -> Result<(), Error> {
         let advance_ms = clock_ms.saturating_sub(self.fold.clock_ms).max(0);
         self.payload.clear();
         record.encode(advance_ms.unsigned_abs(), &mut self.payload);

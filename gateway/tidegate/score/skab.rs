@@ -100,24 +100,23 @@ fn read(sheet: &Sheet, name: String) -> anyhow::Result<Option<Recording>> {
     let changepoint = sheet.column("changepoint");
     let columns = (0..sheet.header.len()).filter(|at| ![Some(time), Some(anomaly), changepoint].contains(&Some(*at))).collect::<Vec<_>>();
     let mut gateway = None;
+    // A gateway meets a series with its first reading.
+    let mut numbers = vec![None; columns.len()];
     let mut recording = Recording { name, rows: Vec::new(), scores: Vec::new() };
     for (number, record) in sheet.rows.iter().enumerate() {
         let row = || format!("row {number}");
         let time_ms = time_ms(record.get(time).unwrap_or_default()).with_context(row)?;
         let gateway = match &mut gateway {
             Some(gateway) => gateway,
-            none => {
-                let mut fresh = super::gateway(time_ms)?;
-                for column in &columns {
-                    fresh.series(&format!("rig/{}", sheet.header[*column].trim()), None)?;
-                }
-                none.insert(fresh)
-            }
+            none => none.insert(super::gateway(time_ms)?),
         };
-        for (series, column) in columns.iter().enumerate() {
-            if let Some(value) = field(record, *column).with_context(row)? {
-                gateway.message(time_ms, [(series as u32, time_ms, value)])?;
-            }
+        for (column, known) in columns.iter().zip(&mut numbers) {
+            let Some(value) = field(record, *column).with_context(row)?.filter(|value| value.is_finite()) else { continue };
+            let series = match *known {
+                Some(series) => series,
+                None => *known.insert(gateway.series(&format!("rig/{}", sheet.header[*column].trim()), None)?),
+            };
+            gateway.message(time_ms, [(series, time_ms, value)])?;
         }
         gateway.fold.fresh.clear();
         let group = gateway.fold.machines.of(0).map(|machine| &machine.group);

@@ -58,7 +58,8 @@ fn every_rule_has_the_fields_of_the_code() {
     agrees("tally", &sample::tally());
     agrees("definition", &sample::definition());
     agrees("shed-mark", &sample::shed_mark());
-    agrees("alert", &sample::alert_noted());
+    agrees("alert", &schemas::message::AlertBody { alarm: Some(sample::note()), ..sample::alert_of_machine() });
+    agrees("contributor", &sample::contributor());
     agrees("note", &sample::note());
     agrees("alert-key", &sample::alert_key());
     agrees("act", &sample::act());
@@ -87,6 +88,7 @@ fn bounds_are_those_of_the_code() {
         format!("[0*{} alert]", l::ALERTS_MAX),
         format!("[0*{} shed-mark]", l::MARKS_MAX),
         format!("[0*{} act]", l::ACTS_MAX),
+        format!("[0*{} contributor]", l::CONTRIBUTORS_MAX),
         format!("[0*{} answer]", l::ACTS_MAX),
         format!("tstr .size (0..{})                  ; by", l::WHO_BYTES_MAX),
         format!("tstr .size (0..{})                  ; reason", l::REASON_BYTES_MAX),

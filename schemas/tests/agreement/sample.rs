@@ -1,8 +1,8 @@
 //! One message of each kind, no two fields of one alike, so that a swap shows.
 
 use schemas::message::{
-    Ack, Act, AlarmNote, AlertBody, AlertKey, AlertUp, Answer, Bye, Command, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Crossed,
-    Definition, Delta, FORMAT, Hello, Receipt, ShedMark, Tally, Wanted,
+    Ack, Act, AlarmNote, AlertBody, AlertKey, AlertUp, Answer, Bye, Command, CommandUp, Contributor, CrossAck, CrossDone, CrossDown,
+    CrossUp, Crossed, Definition, Delta, FORMAT, Hello, Receipt, ShedMark, Tally, Wanted,
 };
 
 pub const BOOT: u64 = 0x9f3c_2b7a_11d0_4e58;
@@ -54,6 +54,7 @@ pub fn alert() -> AlertBody {
         score: Some(9.1),
         baseline: Some(21.5),
         alarm: None,
+        contributors: Vec::new(),
     }
 }
 
@@ -64,6 +65,15 @@ pub fn note() -> AlarmNote {
 /// As written by a gateway with an alarm list.
 pub fn alert_noted() -> AlertBody {
     AlertBody { alarm: Some(note()), ..alert() }
+}
+
+pub fn contributor() -> Contributor {
+    Contributor { series: "line1/press3/temperature".into(), value: 97.2, usual: 21.5, sigma: 0.3 }
+}
+
+/// An alert of a machine, with who contributes.
+pub fn alert_of_machine() -> AlertBody {
+    AlertBody { series: "line1/press3".into(), kind: "group".into(), unit: None, limit: None, contributors: vec![contributor()], ..alert() }
 }
 
 pub fn alert_key() -> AlertKey {

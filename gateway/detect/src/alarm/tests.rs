@@ -25,6 +25,7 @@ fn alert(seq: u64, state: u8, severity: u8, series: &str) -> AlertBody {
         score: None,
         baseline: None,
         alarm: None,
+        contributors: Vec::new(),
     }
 }
 

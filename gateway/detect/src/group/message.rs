@@ -95,6 +95,7 @@ impl Change {
             score: Some(self.score),
             baseline: self.contributors.first().map(|part| part.usual),
             message,
+            contributors: Vec::new(),
         }
     }
 }

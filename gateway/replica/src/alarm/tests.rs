@@ -21,6 +21,7 @@ fn alert(seq: u64, state: u8, series: &str) -> AlertBody {
         score: None,
         baseline: None,
         alarm: None,
+        contributors: Vec::new(),
     }
 }
 

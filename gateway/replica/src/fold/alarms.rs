@@ -110,6 +110,7 @@ impl Fold {
             score: None,
             baseline: None,
             alarm: None,
+            contributors: Vec::new(),
         };
         self.ordinal += 1;
         let leaves = self.alarms.leaves;

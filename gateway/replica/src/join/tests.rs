@@ -114,6 +114,7 @@ fn alert(seq: u64, series: &str, value: f64) -> AlertBody {
         score: None,
         baseline: None,
         alarm: None,
+        contributors: Vec::new(),
     }
 }
 

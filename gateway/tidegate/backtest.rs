@@ -1,0 +1,221 @@
+//! `tidegate backtest`: a changed configuration over recorded data: which alerts it would have
+//! raised, which not any more. Both sides run the very fold of a gateway over the same readings
+//! at the same moments; only the configuration differs.
+//!
+//! `--log DIR` names a gateway's data dir; it is read in `main.rs`, where the word has its other meaning too.
+
+use crate::history;
+use crate::outcome::{Failure, print};
+use crate::replay::recording::{Choice, Recording, Row};
+use anyhow::{Context as _, anyhow};
+use replica::alert::{AlertBody, severity};
+use replica::fold::FoldConfig;
+use replica::record::Record;
+use replica::rehearse::Rehearsal;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The boots of a log are told apart from those of a backtest.
+const BOOT: u64 = 2;
+
+/// `--log DIR | --csv FILE`, `--config NEW.toml [--against OLD.toml] [--json]`. A log is compared with the
+/// configurations that its gateway ran with.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// A recorded CSV with a time column. Compared with a gateway without any configuration.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+
+    /// The changed configuration of a gateway.
+    #[arg(long, value_name = "NEW.toml")]
+    config: PathBuf,
+
+    /// Compare with this configuration instead.
+    #[arg(long, value_name = "OLD.toml")]
+    against: Option<PathBuf>,
+
+    /// Names of a CSV's series; {column} becomes the column's name.
+    #[arg(long, value_name = "TEMPLATE", default_value = "{column}")]
+    series: String,
+
+    /// The CSV's time column; by default the one called datetime, timestamp, time, ts or date.
+    #[arg(long, value_name = "NAME")]
+    time_column: Option<String>,
+
+    /// Print one JSON object instead.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One side: a gateway under one configuration, and what it told.
+#[derive(Default)]
+struct Side {
+    /// Settings that replace those that were recorded.
+    config: Option<FoldConfig>,
+    gateway: Option<Rehearsal>,
+    raised: Vec<AlertBody>,
+}
+
+impl Side {
+    fn gateway(&mut self) -> Result<&mut Rehearsal, Failure> {
+        self.gateway.as_mut().ok_or_else(|| Failure::Running(anyhow!("the recording has no beginning")))
+    }
+
+    /// Keeps what was raised; ends follow from it.
+    fn drain(&mut self) {
+        if let Some(gateway) = &mut self.gateway {
+            self.raised.extend(gateway.fold.fresh.drain(..).map(|(_, alert)| alert).filter(|alert| alert.state == 0));
+        }
+    }
+}
+
+/// Runs both sides and prints the difference.
+///
+/// # Errors
+/// [`Failure::Usage`] for a configuration or a recording that is wrong, [`Failure::Running`] for
+/// one that cannot be read.
+pub fn run(arguments: &Arguments, log_dir: Option<PathBuf>) -> Result<(), Failure> {
+    let new = Side { config: Some(load(&arguments.config)?), ..Side::default() };
+    let old = Side { config: arguments.against.as_deref().map(load).transpose()?, ..Side::default() };
+    let mut sides = [old, new];
+    match (log_dir, &arguments.csv) {
+        (Some(dir), None) => log(&dir, &mut sides)?,
+        (None, Some(file)) => csv(file, arguments, &mut sides)?,
+        _ => return Err(Failure::Usage(anyhow!("name one thing to run over: --log DIR (a gateway's data dir) or --csv FILE"))),
+    }
+    let [old, new] = sides;
+    report(arguments.json, old.raised, new.raised)
+}
+
+fn load(file: &Path) -> Result<FoldConfig, Failure> {
+    edge::config::load(file, &[]).map(|config| config.fold()).map_err(|errors| Failure::Usage(anyhow!("{errors}")))
+}
+
+/// Feeds a gateway's log, record by record, at the clock of each.
+fn log(dir: &Path, sides: &mut [Side; 2]) -> Result<(), Failure> {
+    let sides = std::cell::RefCell::new(sides);
+    let clock = std::cell::Cell::new(0_i64);
+    history::each_frame(
+        dir,
+        |before| {
+            clock.set(before.clock_ms);
+            for side in sides.borrow_mut().iter_mut().filter(|_| before.lsn > 0) {
+                let mut gateway = Rehearsal::resume(before.clone());
+                if let Some(config) = &side.config {
+                    gateway.boot(before.clock_ms, BOOT, config.clone()).map_err(anyhow::Error::from)?;
+                }
+                side.gateway = Some(gateway);
+            }
+            Ok(())
+        },
+        |frame| {
+            for (_, kind, payload) in frame.records() {
+                let (advance_ms, record) = Record::decode(kind, payload).map_err(anyhow::Error::from)?;
+                clock.set(clock.get().saturating_add(i64::try_from(advance_ms).unwrap_or(i64::MAX)));
+                for side in sides.borrow_mut().iter_mut() {
+                    feed(side, clock.get(), &record)?;
+                    side.drain();
+                }
+            }
+            Ok(())
+        },
+    )
+}
+
+/// One record of a log; what is no business of detection is passed over.
+fn feed(side: &mut Side, clock_ms: i64, record: &Record<'_>) -> Result<(), Failure> {
+    match record {
+        Record::Boot { boot, config, .. } => {
+            let recorded = FoldConfig::decode(config).map_err(anyhow::Error::from)?;
+            let config = side.config.clone().unwrap_or(recorded);
+            match &mut side.gateway {
+                Some(gateway) => gateway.boot(clock_ms, *boot, config).map_err(anyhow::Error::from)?,
+                none => *none = Some(Rehearsal::new(clock_ms, config).map_err(anyhow::Error::from)?),
+            }
+        }
+        Record::Message { readings, .. } => {
+            // As one that stays: nothing is kept for a cloud.
+            let record = Record::Message { flags: 0, session: 0, packet_id: 0, readings: *readings };
+            side.gateway()?.record(clock_ms, &record).map_err(anyhow::Error::from)?;
+        }
+        Record::Series { .. } | Record::Unit { .. } | Record::Tick => {
+            side.gateway()?.record(clock_ms, record).map_err(anyhow::Error::from)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Feeds a CSV: each row arrives at its time.
+fn csv(file: &Path, arguments: &Arguments, sides: &mut [Side; 2]) -> Result<(), Failure> {
+    let choice = Choice { delimiter: None, time_column: arguments.time_column.as_deref(), columns: &[] };
+    let mut recording = Recording::open(file, &choice)?;
+    if !recording.has_time() {
+        return Err(Failure::Usage(anyhow!("{}: there is no time column; name it with --time-column", file.display())));
+    }
+    if recording.columns().len() > 1 && !arguments.series.contains("{column}") {
+        return Err(Failure::Usage(anyhow!("--series {:?} gives all columns one name; write {{column}} in it", arguments.series)));
+    }
+    let names = recording.columns().iter().map(|column| arguments.series.replace("{column}", column)).collect::<Vec<_>>();
+    let mut row = Row::default();
+    while recording.next(&mut row)? {
+        let Some(time_ms) = row.time_ms else { continue };
+        for side in sides.iter_mut() {
+            if side.gateway.is_none() {
+                let config = side.config.clone().unwrap_or_default();
+                let mut gateway = Rehearsal::new(time_ms, config).map_err(anyhow::Error::from)?;
+                for name in &names {
+                    gateway.series(name, None).map_err(anyhow::Error::from)?;
+                }
+                side.gateway = Some(gateway);
+            }
+            let values = row.values.iter().filter_map(|(column, value)| Some((*column as u32, time_ms, value.parse().ok()?)));
+            side.gateway()?.message(time_ms, values).with_context(|| file.display().to_string())?;
+            side.drain();
+        }
+    }
+    Ok(())
+}
+
+/// What is the same in two runs: not the sentence, whose numbers follow from the limits.
+fn key(alert: &AlertBody) -> (String, String, i64) {
+    (alert.series.clone(), alert.kind.clone(), alert.time_ms)
+}
+
+/// Alerts of the first that the second lacks.
+fn without<'a>(these: &'a [AlertBody], those: &[AlertBody]) -> Vec<&'a AlertBody> {
+    let mut left = BTreeMap::<_, usize>::new();
+    those.iter().for_each(|alert| *left.entry(key(alert)).or_default() += 1);
+    let is_there = |alert: &&AlertBody| match left.get_mut(&key(alert)) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            false
+        }
+        _ => true,
+    };
+    these.iter().filter(is_there).collect()
+}
+
+fn report(as_json: bool, old: Vec<AlertBody>, new: Vec<AlertBody>) -> Result<(), Failure> {
+    let (gone, added) = (without(&old, &new), without(&new, &old));
+    let same = new.len() - added.len();
+    if as_json {
+        let list = |alerts: &[&AlertBody]| alerts.iter().map(|alert| alert_json(alert)).collect::<Vec<_>>();
+        return print(&json!({"same": same, "gone": list(&gone), "added": list(&added)}).to_string());
+    }
+    for (sign, alerts) in [('-', &gone), ('+', &added)] {
+        for alert in alerts {
+            let time = crate::explain::moment(alert.time_ms);
+            print(&format!("{sign} {time}  {} {}: {}", alert.series, alert.kind, alert.message))?;
+        }
+    }
+    print(&format!("{same} alerts the same, {} gone, {} added", gone.len(), added.len()))
+}
+
+fn alert_json(alert: &AlertBody) -> Value {
+    json!({
+        "series": alert.series, "kind": alert.kind, "severity": severity(alert), "time": alert.time_ms,
+        "value": replica::alert::number(alert.value), "message": alert.message,
+    })
+}

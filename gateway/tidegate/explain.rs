@@ -1,0 +1,218 @@
+//! `tidegate explain`: why an alert was raised: what was seen, what was expected, since when,
+//! which detector said so with which parameters, and what changed the day before.
+
+use crate::history::{self, History};
+use crate::outcome::{Failure, print};
+use anyhow::anyhow;
+use detect::LimitRule;
+use replica::alert::{AlertBody, severity, topic_and_json};
+use replica::fold::FoldConfig;
+use serde_json::{Value, json};
+use settings::nearest::nearest;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// How far back something may have been a cause.
+const BEFORE_MS: i64 = 86_400_000;
+/// Alerts of the day before that are named; the rest is counted.
+const NAMED_MAX: usize = 20;
+
+/// `SERIES [TIME] --data-dir DIR [--json]`
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The series, or a machine: the prefix of its series.
+    #[arg(value_name = "SERIES")]
+    series: String,
+
+    /// Explain the last alert raised up to this time (RFC 3339; without a zone it is UTC); else the last of all.
+    #[arg(value_name = "TIME")]
+    time: Option<String>,
+
+    /// The gateway's data dir; it may be running.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+
+    /// Print one JSON object instead.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is known of one alert.
+struct Explanation<'a> {
+    alert: &'a AlertBody,
+    ended: Option<&'a AlertBody>,
+    rule: Option<&'a LimitRule>,
+    /// Other alerts of the day before, latest first.
+    before: Vec<&'a AlertBody>,
+    /// Starts of the gateway in that day, with what is different from the start before.
+    changes: Vec<(i64, u64, Vec<String>)>,
+}
+
+/// Explains an alert.
+///
+/// # Errors
+/// [`Failure::Usage`] for a series that is not there or a time that is none, [`Failure::Running`]
+/// for a log that cannot be read.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let until_ms = arguments.time.as_deref().map(moment_ms).transpose()?;
+    let history = history::read(&arguments.data_dir)?;
+    let gateway = "gateway";
+    let Some(explanation) = explain(&history, &arguments.series, until_ms) else {
+        return nothing(arguments, &history);
+    };
+    match arguments.json {
+        true => print(&as_json(&explanation, gateway).to_string()),
+        false => print(text(&explanation).trim_end()),
+    }
+}
+
+/// No alert: says what is known of the series.
+fn nothing(arguments: &Arguments, history: &History) -> Result<(), Failure> {
+    let series = &arguments.series;
+    let known = history.fold.series.iter().find(|one| one.name == *series);
+    let machine = history.fold.machines.named(series);
+    if known.is_none() && machine.is_none() {
+        let names = history.fold.series.iter().map(|one| one.name.as_str());
+        let hint = nearest(series, names).map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+        return Err(Failure::Usage(anyhow!("the log has no series {series:?}{hint}")));
+    }
+    let cut = if history.is_cut { ", as far back as the log reaches" } else { "" };
+    let last = known.and_then(|one| one.last).map(|(time_ms, value)| (moment(time_ms), value));
+    if arguments.json {
+        let last = last.map(|(time, value)| json!({"time": time, "value": value}));
+        return print(&json!({"series": series, "alert": null, "last": last, "cut": history.is_cut}).to_string());
+    }
+    let last = last.map_or(String::new(), |(time, value)| format!("; its last reading is {value}, of {time}"));
+    print(&format!("{series}: no alert was raised{cut}{last}"))
+}
+
+fn explain<'a>(history: &'a History, series: &str, until_ms: Option<i64>) -> Option<Explanation<'a>> {
+    let in_time = |alert: &AlertBody| until_ms.is_none_or(|until| alert.time_ms <= until);
+    let concerns = |alert: &AlertBody| alert.series == series || alert.contributors.iter().any(|one| one.series == series);
+    let mut active = history.alerts.iter().enumerate().filter(|(_, alert)| alert.state == 0 && concerns(alert) && in_time(alert));
+    let (at, alert) = active.next_back()?;
+    let same = |other: &&AlertBody| other.series == alert.series && other.kind == alert.kind;
+    let ended = history.alerts[at + 1..].iter().find(same).filter(|other| other.state == 1);
+    let (from_ms, to_ms) = (alert.time_ms.saturating_sub(BEFORE_MS), alert.time_ms);
+    let before = history.alerts[..at].iter().rev().filter(|other| (from_ms..=to_ms).contains(&other.time_ms) && other.state == 0);
+    // An alert of a recording's own time is far from the boots' clock: then all boots count.
+    let own_boot = history.boots.iter().position(|(_, boot, _)| *boot == alert.boot).unwrap_or(0);
+    let changes = history.boots.iter().enumerate().take(own_boot + 1).filter(|(_, (clock_ms, ..))| *clock_ms >= from_ms);
+    let changes = changes.map(|(at, (clock_ms, boot, config))| {
+        let old = at.checked_sub(1).map(|at| &history.boots[at].2);
+        (*clock_ms, *boot, old.map_or(Vec::new(), |old| differences(old, config)))
+    });
+    let config = history.boots.get(own_boot).map_or(&history.fold.config, |(.., config)| config);
+    Some(Explanation { alert, ended, rule: config.detection.rule(&alert.series), before: before.collect(), changes: changes.collect() })
+}
+
+/// What one start changed of what detection depends on.
+fn differences(old: &FoldConfig, new: &FoldConfig) -> Vec<String> {
+    let mut out = Vec::new();
+    if old.fold_version != new.fold_version {
+        out.push(format!("the program's fold version went from {} to {}", old.fold_version, new.fold_version));
+    }
+    let (before, after) = (&old.detection.limits, &new.detection.limits);
+    out.extend(after.iter().filter(|rule| !before.contains(rule)).map(|rule| format!("limit new or changed: {}", rule_text(rule))));
+    out.extend(before.iter().filter(|rule| !after.contains(rule)).map(|rule| format!("limit gone: {}", rule_text(rule))));
+    if old.alarms != new.alarms {
+        out.push("the treatment of alarms".to_owned());
+    }
+    out
+}
+
+fn rule_text(rule: &LimitRule) -> String {
+    let bounds = [("low_low", rule.low_low), ("low", rule.low), ("high", rule.high), ("high_high", rule.high_high)];
+    let mut out = format!("series = {}", rule.series);
+    for (key, bound) in bounds.into_iter().filter_map(|(key, bound)| Some((key, bound?))) {
+        write!(out, ", {key} = {bound}").unwrap_or_default();
+    }
+    write!(out, ", deadband = {}", rule.deadband).unwrap_or_default();
+    let delays = [("on_delay", rule.on_delay_ms), ("off_delay", rule.off_delay_ms)];
+    delays.iter().for_each(|(key, ms)| write!(out, ", {key} = {ms} ms").unwrap_or_default());
+    out
+}
+
+/// The detector and, of a limit, its rule.
+fn detector(explanation: &Explanation<'_>) -> Option<String> {
+    let about = detect::about::detector(&explanation.alert.kind)?;
+    match explanation.rule.filter(|_| explanation.alert.limit.is_some()) {
+        Some(rule) => Some(format!("{about}: {}", rule_text(rule))),
+        None => Some(about),
+    }
+}
+
+fn as_json(explanation: &Explanation<'_>, gateway: &str) -> Value {
+    let alert = |alert: &AlertBody| serde_json::from_str::<Value>(&topic_and_json(gateway, alert).1).unwrap_or_default();
+    let mut subject = alert(explanation.alert);
+    subject["id"] = json!(id(explanation.alert));
+    json!({
+        "alert": subject,
+        "since": moment(explanation.alert.time_ms),
+        "until": explanation.ended.map(|ended| moment(ended.time_ms)),
+        "detector": detector(explanation),
+        "before": explanation.before.iter().map(|other| alert(other)).collect::<Vec<_>>(),
+        "starts": explanation.changes.iter().map(|(clock_ms, boot, changed)| {
+            json!({"time": moment(*clock_ms), "boot": format!("{boot:016x}"), "changed": changed})
+        }).collect::<Vec<_>>(),
+    })
+}
+
+fn id(alert: &AlertBody) -> String {
+    format!("{:016x}/{}/{}", alert.boot, alert.seq, alert.ordinal)
+}
+
+fn text(explanation: &Explanation<'_>) -> String {
+    let alert = explanation.alert;
+    let severity = severity(alert);
+    let unit = alert.unit.as_deref().map_or(String::new(), |unit| format!(" {unit}"));
+    let mut out = format!("{}: {} ({severity})\n", alert.series, alert.kind);
+    let mut line = |name: &str, value: String| writeln!(out, "  {name:10}{value}").unwrap_or_default();
+    line("why", alert.message.clone());
+    line("since", moment(alert.time_ms));
+    match explanation.ended {
+        Some(ended) => line("until", format!("{}: {}", moment(ended.time_ms), ended.message)),
+        None => line("until", "now: it is not over".to_owned()),
+    }
+    line("seen", format!("{}{unit}", alert.value));
+    if let Some(baseline) = alert.baseline {
+        line("expected", format!("{baseline}{}", if alert.kind == "silence" { " s between readings" } else { &unit }));
+    }
+    if let Some(limit) = alert.limit {
+        line("limit", format!("{limit}{unit}"));
+    }
+    if let Some(score) = alert.score {
+        line("score", format!("{score:.2}"));
+    }
+    for one in &alert.contributors {
+        line("by", format!("{}: {} (usual {:.6} ± {:.6})", one.series, one.value, one.usual, one.sigma));
+    }
+    if let Some(detector) = detector(explanation) {
+        line("detector", detector);
+    }
+    line("id", format!("…/{}", id(alert)));
+    out.push_str("the day before:\n");
+    for (clock_ms, boot, changed) in &explanation.changes {
+        let changed = if changed.is_empty() { "nothing that detection depends on was changed".to_owned() } else { changed.join("; ") };
+        writeln!(out, "  {}  the gateway started (boot {boot:016x}): {changed}", moment(*clock_ms)).unwrap_or_default();
+    }
+    for other in explanation.before.iter().take(NAMED_MAX) {
+        writeln!(out, "  {}  {} {}: {}", moment(other.time_ms), other.series, other.kind, other.message).unwrap_or_default();
+    }
+    match explanation.before.len() {
+        0 => out.push_str("  no other alert\n"),
+        count if count > NAMED_MAX => writeln!(out, "  and {} alerts before these", count - NAMED_MAX).unwrap_or_default(),
+        _ => {}
+    }
+    out
+}
+
+fn moment_ms(text: &str) -> Result<i64, Failure> {
+    crate::replay::moment::parse(text)
+        .ok_or_else(|| Failure::Usage(anyhow!("{text:?} is no time; write it as 2026-01-31T12:00:00Z, or milliseconds since 1970")))
+}
+
+/// A time for a person.
+pub fn moment(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
+}
