@@ -68,7 +68,9 @@ fn lines(value: &Value, depth: usize, out: &mut String) {
     let width = fields.iter().filter(|(_, value)| !is_group(value)).map(|(name, _)| label(name).chars().count()).max().unwrap_or(0);
     // Single values first: a group's lines would push them out of sight.
     for (name, value) in fields.iter().filter(|(_, value)| !is_group(value)) {
-        let _ = writeln!(out, "{:indent$}{:width$}  {}", "", label(name), plain(name, value), indent = depth * 2);
+        // The log's, in bytes; deeper down it is a reason for which messages were refused.
+        let unit = if depth == 0 && name == "room" { "room_bytes" } else { name };
+        let _ = writeln!(out, "{:indent$}{:width$}  {}", "", label(name), plain(unit, value), indent = depth * 2);
     }
     for (name, value) in fields.iter().filter(|(_, value)| is_group(value)) {
         let _ = writeln!(out, "{:indent$}{}", "", label(name), indent = depth * 2);
@@ -106,7 +108,7 @@ fn plain(name: &str, value: &Value) -> String {
 fn whole(name: &str, number: i64) -> String {
     let is_moment = |ms: i64| (1_000_000_000_000..100_000_000_000_000).contains(&ms);
     let moment = |ms: i64| jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string());
-    if name.contains("bytes") || name == "room" {
+    if name.contains("bytes") {
         #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
         let (mut size, mut unit) = (number as f64, "B");
         for next in ["KiB", "MiB", "GiB", "TiB"] {
@@ -143,11 +145,19 @@ mod tests {
     #[test]
     fn a_person_sees_units() {
         let status = serde_json::json!({"gateway":"plant-a","room_s":90_061,"room":2_147_483_648u64,"log_bytes":3_145_728,"connected":true,
-            "ledger":{"accepted":5,"refused":{}},"seen":1_700_000_000_000i64});
+            "ledger":{"accepted":5,"refused":{"room":7}},"seen":1_700_000_000_000i64});
         let text = human(&status);
-        for part in
-            ["gateway", "plant-a", "room        2.0 GiB", "room lasts  1 d 1 h", "3.0 MiB", "yes", "  accepted  5", "2023-11-14T22:13:20Z"]
-        {
+        for part in [
+            "gateway",
+            "plant-a",
+            "room        2.0 GiB",
+            "room lasts  1 d 1 h",
+            "3.0 MiB",
+            "yes",
+            "  accepted  5",
+            "    room  7\n",
+            "2023-11-14T22:13:20Z",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
