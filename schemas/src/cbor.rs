@@ -10,7 +10,7 @@
 use crate::error::DecodeError;
 use crate::scan;
 use serde::Serialize;
-use serde::de::{DeserializeOwned, Deserializer, Error, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -85,6 +85,55 @@ where
         }
     }
     deserializer.deserialize_seq(List::<T, MAX>(PhantomData))
+}
+
+/// `#[serde(deserialize_with = "cbor::whole_or_nothing")]`: a whole number within 64 bits; whatever
+/// else stands under the key is passed over and reads as 0.
+///
+/// # Errors
+/// The deserializer's, for bytes that are no CBOR.
+pub fn whole_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    struct Whole;
+    impl<'de> Visitor<'de> for Whole {
+        type Value = i64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number")
+        }
+        fn visit_i64<E: Error>(self, v: i64) -> Result<i64, E> {
+            Ok(v)
+        }
+        fn visit_u64<E: Error>(self, v: u64) -> Result<i64, E> {
+            Ok(i64::try_from(v).unwrap_or(0))
+        }
+        fn visit_bool<E: Error>(self, _: bool) -> Result<i64, E> {
+            Ok(0)
+        }
+        fn visit_f64<E: Error>(self, _: f64) -> Result<i64, E> {
+            Ok(0)
+        }
+        fn visit_str<E: Error>(self, _: &str) -> Result<i64, E> {
+            Ok(0)
+        }
+        fn visit_bytes<E: Error>(self, _: &[u8]) -> Result<i64, E> {
+            Ok(0)
+        }
+        fn visit_unit<E: Error>(self) -> Result<i64, E> {
+            Ok(0)
+        }
+        fn visit_none<E: Error>(self) -> Result<i64, E> {
+            Ok(0)
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<i64, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(0)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<i64, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(0)
+        }
+    }
+    deserializer.deserialize_any(Whole)
 }
 
 /// `#[serde(with = "schemas::cbor::bytes")]`: a byte string instead of an array of numbers.

@@ -188,6 +188,12 @@ pub struct Delta {
     /// The gateway's, with the living boot; none while nothing is to be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tally: Option<Tally>,
+    /// The gateway's own clock when it was sent, ms since the Unix epoch; 0 when not said.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub sent_ms: i64,
+    /// What the gateway knows of that clock: 0 nothing against it, 1 it was never set, 2 it jumped lately.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub clock: u8,
 }
 
 /// What a gateway did not take as a reading, over the life of its data dir.
@@ -255,6 +261,10 @@ pub struct Ack {
     /// Readings of the boot at or below `applied`.
     #[serde(default)]
     pub readings: u64,
+    /// The cloud's own clock when it answered, ms since the Unix epoch; 0 when not said, or when
+    /// something else stands there, as in a golden vector of the first version.
+    #[serde(default, skip_serializing_if = "is_nothing", deserialize_with = "cbor::whole_or_nothing")]
+    pub clock_ms: i64,
 }
 
 /// What holds of a message by itself, beyond its shape.
@@ -338,6 +348,10 @@ fn text(text: &str, max: usize) -> Result<(), DecodeError> {
 fn level(name: &str, what: &'static str) -> Result<(), DecodeError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     ensure(!name.is_empty() && name.bytes().all(plain), what)
+}
+
+fn is_nothing<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn group(name: Option<&str>) -> Result<(), DecodeError> {

@@ -35,7 +35,8 @@ fn cloud(dir: &Path, mqtt: &str) -> (PathBuf, PathBuf) {
     (config, data)
 }
 
-fn status(http: u16) -> Value {
+/// What a role says of itself.
+pub fn status(http: u16) -> Value {
     let mut stream = TcpStream::connect(("127.0.0.1", http)).unwrap();
     write!(stream, "GET /api/v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();

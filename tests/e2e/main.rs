@@ -19,6 +19,7 @@ mod outage;
 mod plant;
 mod presence;
 mod recording;
+mod skew;
 mod truth;
 mod why;
 /// The client made by hand that the front door's own tests use.

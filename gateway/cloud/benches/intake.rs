@@ -83,6 +83,8 @@ fn interval(gateway: u64, series: u32, step: i64, base_ms: i64) -> Vec<u8> {
         grace_ms: 2_000,
         acts: Vec::new(),
         group: None,
+        sent_ms: 0,
+        clock: 0,
         tally: None,
     };
     delta.encode()

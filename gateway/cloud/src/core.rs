@@ -14,7 +14,7 @@ use replica::alert::topic_and_json;
 use replica::join::{Bridge, Crossing, Effects, Interval};
 use replica::record::{Plain, Record};
 use schemas::DecodeError;
-use schemas::message::{Ack, AlertUp, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, FORMAT, Hello};
+use schemas::message::{Ack, AlertUp, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, FORMAT, Hello};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -106,6 +106,8 @@ pub struct Core {
     pub rate: Rate,
     /// Messages of gateways that could not be taken.
     pub refused: u64,
+    /// Gateways' clocks less ours at their last interval, in ms, and what they know of them.
+    pub clocks: BTreeMap<String, (i64, u8)>,
     /// Ordinary messages on their way to gateways: until when to wait, and how many each had taken before.
     pub carried: BTreeMap<String, (i64, u64)>,
     /// Messages of an existing broker, to be acknowledged there once this record is durable.
@@ -164,7 +166,7 @@ impl Core {
         let taken = match what {
             "hello" => self.hello(gateway, bytes, runtime),
             "alert" => self.alert(gateway, bytes, runtime),
-            "delta" => self.delta(gateway, bytes, runtime),
+            "delta" => self.delta(gateway, bytes, at, runtime),
             "command" => self.command(gateway, bytes, runtime),
             "cross" => self.cross(gateway, bytes, runtime),
             "cross-done" => self.cross_done(gateway, bytes, runtime),
@@ -233,7 +235,7 @@ impl Core {
         Ok(true)
     }
 
-    fn delta(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+    fn delta(&mut self, gateway: &str, bytes: &[u8], at: Instant, runtime: &Runtime) -> Result<bool, DecodeError> {
         if self.store.is_short() && self.bridge.sizes().3 >= UNWRITTEN_WINDOWS_MAX && !self.store.has_room() {
             // The gateway keeps it, and sends it again.
             return Ok(true);
@@ -242,6 +244,11 @@ impl Core {
         if !self.bridge.has_room(gateway, interval.delta.boot) {
             warn!(gateway, "one gateway or boot too many is ignored");
             return Ok(false);
+        }
+        let Delta { sent_ms, clock, .. } = interval.delta;
+        if sent_ms != 0 {
+            let arrived_ms = wall_ms().saturating_sub(i64::try_from(at.elapsed().as_millis()).unwrap_or(0));
+            self.clocks.insert(gateway.to_owned(), (sent_ms.saturating_sub(arrived_ms), clock));
         }
         match self.bridge.admit(gateway, &interval.delta) {
             Err(ack) => self.ack(gateway, &ack),
@@ -334,6 +341,7 @@ impl Core {
     }
 
     fn ack(&self, gateway: &str, ack: &Ack) {
+        let ack = Ack { clock_ms: wall_ms(), ..ack.clone() };
         self.out.answer(format!("bridge/v1/{gateway}/down/ack"), ack.encode());
     }
 
@@ -484,7 +492,9 @@ impl Core {
             self.changed.remove(&name);
             let Some(gateway) = self.bridge.gateways.get(&name) else { continue };
             let (online, seen_ms) = self.presence.of(&name);
-            let json = publish::status(&name, gateway, self.bridge.crossings.get(&name), online, seen_ms).to_string();
+            let mut status = publish::status(&name, gateway, self.bridge.crossings.get(&name), online, seen_ms);
+            publish::clock(&mut status, self.clocks.get(&name).copied());
+            let json = status.to_string();
             self.out.publish(self.bridge.lsn, publish::status_topic(&name), json, true);
         }
     }
@@ -506,6 +516,7 @@ impl Core {
         let gateways = self.bridge.gateways.iter().map(|(name, g)| {
             let (online, seen_ms) = self.presence.of(name);
             let mut status = publish::status(name, g, self.bridge.crossings.get(name), online, seen_ms);
+            publish::clock(&mut status, self.clocks.get(name).copied());
             status["ledger"] = publish::ledger(g);
             for (sum, key) in sums.iter_mut().zip(["accepted", "delivered", "held", "shed", "local", "expired", "refused"]) {
                 *sum = sum.saturating_add(status[key].as_u64().unwrap_or(0));

@@ -78,6 +78,22 @@ pub fn status(name: &str, g: &Gateway, crossing: Option<&Crossing>, online: bool
     status
 }
 
+/// Beyond this difference to ours a gateway's clock counts as skewed, in ms.
+const SKEW_MS: i64 = 5_000;
+
+/// Adds what is known of a gateway's clock since the bridge started: its difference to ours, in
+/// ms, and what the gateway itself said of it (1 never set, 2 jumped lately).
+pub fn clock(status: &mut Value, known: Option<(i64, u8)>) {
+    let Some((skew_ms, quality)) = known else { return };
+    let word = match quality {
+        1 => "unset",
+        2 => "jumped",
+        _ if skew_ms.saturating_abs() > SKEW_MS => "skewed",
+        _ => "ok",
+    };
+    (status["clock"], status["skew_ms"]) = (word.into(), skew_ms.into());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +137,12 @@ mod tests {
             (&json!(107), &json!(55), &json!(40), &json!(5), &json!(7))
         );
         assert_eq!((&v["seen"], &v["online"]), (&json!(9), &json!(true)));
+        assert!(v.get("clock").is_none() && v.get("bridge").is_none());
+        for (skew_ms, quality, word) in [(-40, 0, "ok"), (5_001, 0, "skewed"), (i64::MIN, 9, "skewed"), (0, 2, "jumped"), (-9, 1, "unset")]
+        {
+            let mut v = v.clone();
+            clock(&mut v, Some((skew_ms, quality)));
+            assert_eq!((&v["clock"], &v["skew_ms"]), (&json!(word), &json!(skew_ms)));
+        }
     }
 }

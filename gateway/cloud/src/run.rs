@@ -164,6 +164,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         looked_ms: 0,
         rate: Rate::default(),
         refused: 0,
+        clocks: BTreeMap::new(),
         carried: BTreeMap::new(),
         unacknowledged: VecDeque::new(),
         began: Instant::now(),

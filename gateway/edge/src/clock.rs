@@ -37,3 +37,91 @@ impl LoggedClock {
         advance
     }
 }
+
+/// 2020-01-01: a clock before it was never set, as on a device without a battery for it.
+const SET_MS: i64 = 1_577_836_800_000;
+/// A step of the wall clock against the monotonic one is a jump beyond this, in ms; what a time
+/// service corrects bit by bit is none.
+const JUMP_MS: i64 = 1_000;
+/// How long a jump is told, in ms.
+const JUMP_TOLD_MS: i64 = 10 * 60 * 1_000;
+/// Beyond this difference to the cloud's clock the own one counts as skewed, in ms.
+const SKEW_MS: i64 = 5_000;
+
+/// How good the wall clock is, looked at from time to time.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Wall less monotonic time at the last look.
+    offset_ms: Option<i64>,
+    /// Monotonic time of the last jump.
+    jumped_ms: Option<i64>,
+    /// Jumps seen by this process.
+    pub jumps: u64,
+    is_unset: bool,
+    now_ms: i64,
+    /// Wall clock less the cloud's at its last answer, in ms; the answer's way makes it a little larger.
+    pub skew_ms: Option<i64>,
+}
+
+impl Watch {
+    /// A look at both clocks, in ms; the monotonic one from any point on.
+    pub fn look(&mut self, wall_ms: i64, monotonic_ms: i64) {
+        let offset_ms = wall_ms.saturating_sub(monotonic_ms);
+        if self.offset_ms.is_some_and(|before| before.abs_diff(offset_ms) > JUMP_MS.unsigned_abs()) {
+            self.jumps += 1;
+            self.jumped_ms = Some(monotonic_ms);
+        }
+        (self.offset_ms, self.now_ms, self.is_unset) = (Some(offset_ms), monotonic_ms, wall_ms < SET_MS);
+    }
+
+    /// The cloud answered, by its own clock.
+    pub fn answered(&mut self, wall_ms: i64, cloud_ms: i64) {
+        self.skew_ms = Some(wall_ms.saturating_sub(cloud_ms));
+    }
+
+    /// As intervals say it: 1 never set, 2 jumped lately, 0 nothing against it.
+    pub fn quality(&self) -> u8 {
+        match self.jumped_ms {
+            _ if self.is_unset => 1,
+            Some(at) if self.now_ms - at < JUMP_TOLD_MS => 2,
+            _ => 0,
+        }
+    }
+
+    /// In a word: `ok`, `unset`, `jumped`, `skewed`.
+    pub fn word(&self) -> &'static str {
+        match self.quality() {
+            1 => "unset",
+            2 => "jumped",
+            _ if self.skew_ms.is_some_and(|skew| skew.abs() > SKEW_MS) => "skewed",
+            _ => "ok",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_unset_then_jumps_then_is_well() {
+        let mut w = Watch::default();
+        w.look(5_000, 100);
+        assert_eq!((w.word(), w.quality(), w.jumps), ("unset", 1, 0));
+        w.look(6_000, 1_100);
+        let set = 1_700_000_000_000;
+        w.look(set, 2_000);
+        assert_eq!((w.word(), w.jumps), ("jumped", 1));
+        // Slewing is no jump.
+        (0..600).for_each(|s| w.look(set + s * 1_001, 2_000 + s * 1_000));
+        assert_eq!((w.word(), w.jumps), ("jumped", 1));
+        w.look(set + 601_000, 603_000);
+        assert_eq!((w.word(), w.quality()), ("ok", 0));
+        w.answered(set, set + 6_000);
+        assert_eq!((w.word(), w.skew_ms), ("skewed", Some(-6_000)));
+        w.answered(set, set - 1);
+        assert_eq!(w.word(), "ok");
+        w.look(set, 700_000);
+        assert_eq!((w.word(), w.jumps), ("jumped", 2), "backwards too");
+    }
+}

@@ -5,6 +5,7 @@
 //! the cloud, save a snapshot.
 
 use crate::alarms::{Alarms, Ask, told};
+use crate::clock::{Watch, wall_ms};
 use crate::crossing::Crossing;
 use crate::crossing::link::CrossEvent;
 use crate::intake::Intake;
@@ -18,7 +19,7 @@ use replica::fold::Fold;
 use replica::record::Record;
 use replica::uplink::Uplink;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -61,6 +62,10 @@ pub struct Core {
     pub snapshots: Snapshots,
     /// Ordinary messages, where a bridge carries any.
     pub crossing: Option<Crossing>,
+    /// How good the wall clock is.
+    pub clock: Watch,
+    /// When this process began.
+    pub began: Instant,
     /// Due time for which a tick has been logged.
     pub ticked_ms: i64,
     /// Who asked for the status, and the record that must be folded first: what was durable
@@ -94,6 +99,7 @@ impl Core {
                 }
                 Err(_) => {}
             }
+            self.look();
             self.tick();
             self.speak();
             self.snapshots.settle(&mut self.fold);
@@ -142,7 +148,7 @@ impl Core {
         for (_, reply) in self.asked.extract_if(.., |(durable, _)| *durable <= self.fold.lsn) {
             // The asker may have gone; then nobody needs the answer.
             let uplink = self.uplink.as_ref().map(|u| &u.0);
-            drop(reply.send(Status::of(&self.fold, &self.intake, &self.journal, uplink, self.crossing.as_ref())));
+            drop(reply.send(Status::of(&self.fold, &self.intake, &self.journal, uplink, self.crossing.as_ref(), &self.clock)));
         }
     }
 
@@ -206,6 +212,9 @@ impl Core {
             }
             LinkEvent::Receipt(receipt) => uplink.receipted(&receipt),
             LinkEvent::Ack(ack) => {
+                if ack.clock_ms != 0 {
+                    self.clock.answered(wall_ms(), ack.clock_ms);
+                }
                 let outcome = uplink.acked(self.intake.now_ms(), &ack, &mut self.fold);
                 if let Some((boot, applied)) = outcome.went_back {
                     error!(
@@ -225,6 +234,14 @@ impl Core {
                     }
                 }
             }
+        }
+    }
+
+    /// A look at the clocks; a step between two looks is a jump.
+    fn look(&mut self) {
+        self.clock.look(wall_ms(), i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX));
+        if let Some((uplink, _)) = &mut self.uplink {
+            uplink.set_clock(self.clock.quality());
         }
     }
 

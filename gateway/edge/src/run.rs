@@ -1,6 +1,7 @@
 //! Start, stop, and what connects the rooms.
 
 use crate::alarms::{Alarms, Desk};
+use crate::clock::Watch;
 use crate::config::{Config, Delivery};
 use crate::core::{Core, Event, fold_frame};
 use crate::crossing::Crossing;
@@ -23,7 +24,7 @@ use std::future::Future;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -170,6 +171,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         uplink,
         snapshots: Snapshots::new(journal.clone(), saved_lsn),
         crossing,
+        clock: Watch::default(),
+        began: Instant::now(),
         ticked_ms: 0,
         asked: Vec::new(),
     };

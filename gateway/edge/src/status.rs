@@ -1,5 +1,6 @@
 //! How a gateway stands, as `GET /api/v1/status` and `tidegate status` show it.
 
+use crate::clock::Watch;
 use crate::crossing::Crossing;
 use crate::intake::Intake;
 use journal::Journal;
@@ -63,6 +64,12 @@ pub struct Status {
     pub entries_held: usize,
     /// Alerts that no interval has covered yet.
     pub alerts_held: usize,
+    /// The wall clock in a word: `ok`, `unset`, `jumped` (lately) or `skewed` (against the cloud's).
+    pub clock: &'static str,
+    /// Wall clock less the cloud's at its last answer, in ms.
+    pub skew_ms: Option<i64>,
+    /// Jumps of the wall clock seen by this process.
+    pub clock_jumps: u64,
     /// Ordinary messages; `None` without `[[bridge]]`.
     pub bridge: Option<CrossingView>,
     /// Readings stamped with their arrival because their time lay in the future.
@@ -85,7 +92,14 @@ pub struct Status {
 
 impl Status {
     /// Reads it off the working state.
-    pub fn of(fold: &Fold, intake: &Intake, journal: &Journal, uplink: Option<&Uplink>, crossing: Option<&Crossing>) -> Self {
+    pub fn of(
+        fold: &Fold,
+        intake: &Intake,
+        journal: &Journal,
+        uplink: Option<&Uplink>,
+        crossing: Option<&Crossing>,
+        clock: &Watch,
+    ) -> Self {
         let sum = fold.ledger();
         let mut refused: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (reason, unlogged) in intake.refused_unlogged() {
@@ -110,6 +124,9 @@ impl Status {
             connected: uplink.map(Uplink::is_connected),
             entries_held: fold.boots.iter().map(|p| p.entries.len()).sum(),
             alerts_held: fold.boots.iter().map(|p| p.alerts.len()).sum(),
+            clock: clock.word(),
+            skew_ms: clock.skew_ms,
+            clock_jumps: clock.jumps,
             bridge: crossing.map(|c| CrossingView {
                 delivery: c.promise(),
                 taken: fold.crossing.taken,

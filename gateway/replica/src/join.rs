@@ -287,6 +287,7 @@ impl Bridge {
             shed: part.map_or(0, |p| p.shed),
             need_defs,
             readings: part.map_or(0, |p| p.readings),
+            clock_ms: 0,
         }
     }
 

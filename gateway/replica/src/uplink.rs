@@ -59,6 +59,8 @@ pub struct Uplink {
     /// Alerts without a receipt: when to send them again.
     unreceipted: BTreeMap<(u64, u64, u32), i64>,
     unreadable: Vec<u64>,
+    /// What is known of the own clock, as intervals say it.
+    clock: u8,
 }
 
 /// What came of an ack.
@@ -93,7 +95,13 @@ impl Uplink {
             previewed: BTreeMap::new(),
             unreceipted: BTreeMap::new(),
             unreadable: Vec::new(),
+            clock: 0,
         }
+    }
+
+    /// What is known of the own clock from here on: 0 nothing against it, 1 it was never set, 2 it jumped lately.
+    pub fn set_clock(&mut self, quality: u8) {
+        self.clock = quality;
     }
 
     /// Whether the link stands.
@@ -311,6 +319,8 @@ impl Uplink {
             grace_ms: fold.config.grace_ms,
             acts,
             group: part.group.clone(),
+            sent_ms: now_ms,
+            clock: self.clock,
             // One that ended may speak for another disk's counts by now.
             tally: (!part.ended).then(|| tally(fold)).flatten(),
         }

@@ -101,6 +101,7 @@ fn what_a_consumer_must_not_see_is_refused() {
         (KPI, "states", json!({"normal": -1})),
         (KPI, "top", json!("none")),
         (STATUS, "boot", json!("9F3C2B7A11D04E58")),
+        (STATUS, "clock", json!("fine")),
         (STATUS, "held", json!(-1)),
         (STATUS, "online", json!("yes")),
     ] {

@@ -146,6 +146,8 @@ pub fn delta() -> Delta {
         grace_ms: 2_000,
         acts: vec![],
         group: None,
+        sent_ms: 0,
+        clock: 0,
         tally: None,
     }
 }
@@ -240,5 +242,15 @@ pub fn ack() -> Ack {
         shed: 60,
         need_defs: false,
         readings: 4_500,
+        clock_ms: 0,
     }
+}
+
+/// The same with the clocks told.
+pub fn ack_timed() -> Ack {
+    Ack { clock_ms: 1_700_000_000_456, ..ack() }
+}
+
+pub fn delta_timed() -> Delta {
+    Delta { sent_ms: 1_700_000_010_789, clock: 2, ..delta_of_group() }
 }

@@ -50,6 +50,8 @@ fn every_message_is_written_as_it_was() {
     same!("cross-ack", sample::cross_ack(), CrossAck);
     same!("cross-down", sample::cross_down(), CrossDown);
     same!("cross-done", sample::cross_done(), CrossDone);
+    same!("ack-timed", sample::ack_timed(), Ack);
+    same!("delta-timed", sample::delta_timed(), Delta);
     same!("alert", sample::alert_up(), AlertUp);
     same!("receipt", sample::receipt(), Receipt);
     same!("bye", sample::bye(), Bye);

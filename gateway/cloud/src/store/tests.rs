@@ -191,6 +191,8 @@ fn log(seed: u64, records: usize) -> Vec<(u8, Vec<u8>)> {
             grace_ms: 1_000,
             acts: Vec::new(),
             group: None,
+            sent_ms: 0,
+            clock: 0,
             tally: None,
         };
         push(below(50), &Record::Interval { gateway: ["a", "b", "c"][g], bytes: &delta.encode() });

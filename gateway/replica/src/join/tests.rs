@@ -93,6 +93,8 @@ fn delta(boot: u64, from: u64, to: u64, frontier_s: i64, entries: &[(i64, u64, u
         grace_ms: 2_000,
         acts: Vec::new(),
         group: None,
+        sent_ms: 0,
+        clock: 0,
         tally: None,
     }
 }
