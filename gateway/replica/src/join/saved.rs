@@ -62,6 +62,7 @@ struct Saved {
     pending: VecDeque<(u64, Pending)>,
     #[serde(default)]
     alarms: Alarms,
+    #[serde(default)]
     crossings: BTreeMap<String, Crossing>,
 }
 
