@@ -684,7 +684,7 @@ pub fn put_reading(out: &mut Vec<u8>, series: u32, time_ms: i64, clock_ms: i64, 
     for (scale, factor) in SCALES.iter().enumerate() {
         // Adding zero turns -0.0, which no integer tells from 0, into what does not read back.
         let m = (value * factor).round_ties_even() + 0.0;
-        if m.abs() >= MANTISSA_MAX {
+        if m.is_nan() || m.abs() >= MANTISSA_MAX {
             break;
         }
         if (m / factor).to_bits() == value.to_bits() {
