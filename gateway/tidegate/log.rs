@@ -242,6 +242,10 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
             put("gateway", json!(gateway));
             put("name", json!(format!("{boot:016x}/{seq}")));
         }
+        Record::Unheard { count, oldest: (boot, seq, ordinal) } => {
+            put("count", json!(count));
+            put("oldest", json!(format!("{boot:016x}/{seq}/{ordinal}")));
+        }
         Record::Interval { gateway, bytes }
         | Record::AlertUp { gateway, bytes }
         | Record::Hello { gateway, bytes }
@@ -293,6 +297,7 @@ fn kind_of(record: &Record<'_>) -> &'static str {
         Record::Acked { .. } => "acked",
         Record::Receipt { .. } => "receipt",
         Record::Shown { .. } => "shown",
+        Record::Unheard { .. } => "unheard",
         Record::Interval { .. } => "interval",
         Record::AlertUp { .. } => "alert",
         Record::Hello { .. } => "hello",

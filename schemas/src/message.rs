@@ -265,6 +265,9 @@ pub struct Ack {
     /// something else stands there, as in a golden vector of the first version.
     #[serde(default, skip_serializing_if = "is_nothing", deserialize_with = "cbor::whole_or_nothing")]
     pub clock_ms: i64,
+    /// The cloud has too much to do: nothing but critical alerts should come for so long, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// What holds of a message by itself, beyond its shape.

@@ -10,7 +10,7 @@ use replica::fold::Fold;
 use replica::limits::IDLE_FRONTIER_MS;
 use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record, SessionEvent};
 use replica::session::Redelivery;
-use replica::uplink::Uplink;
+use replica::uplink::{Lane, Out, Settings, Uplink};
 use schemas::message::{Ack, Delta, Receipt};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -29,6 +29,11 @@ pub const SERIES: [&str; 4] = ["line/a", "line/b", "line/c", "line/d"];
 /// The one of them that must not leave its site.
 pub const LOCAL: &str = "line/d";
 
+const LANES: [Lane; 2] = [Lane::Intervals, Lane::Alerts];
+
+/// More than this said in one round is no end of it.
+const OUTS_MAX: usize = 2_000;
+
 /// What every device needs to know of the world.
 #[derive(Clone)]
 pub struct Ctx {
@@ -39,6 +44,8 @@ pub struct Ctx {
     pub config: Rc<Vec<u8>>,
     pub every_ms: i64,
     pub preview: bool,
+    pub budget: Option<u64>,
+    pub interval_bytes: usize,
     pub rng: Rng,
     pub messages: u64,
     /// Whether the cloud publishes what it merges.
@@ -182,7 +189,16 @@ impl Device {
         let parent = fold.current().map(|p| (p.boot, p.end));
         let wall_ms = self.wall_ms(ctx);
         let mut process = Process {
-            uplink: Uplink::new(&self.name, "1", boot, ctx.every_ms, ctx.preview),
+            uplink: Uplink::new(Settings {
+                gateway: self.name.clone(),
+                version: "1".to_owned(),
+                boot,
+                every_ms: ctx.every_ms,
+                preview: ctx.preview,
+                budget: ctx.budget,
+                interval_bytes: ctx.interval_bytes,
+                seed: boot,
+            }),
             boot,
             base: self.disk.end,
             batch: Frame { first: self.disk.end + 1, marks: self.disk.marks, ..Frame::default() },
@@ -250,7 +266,7 @@ impl Device {
             self.commit(ctx)?;
         }
         self.process = None;
-        self.link.state = State::Down;
+        self.disconnect();
         Ok(())
     }
 
@@ -432,18 +448,42 @@ impl Device {
             process.push(&Record::Tick);
             process.ticked_ms = due.unwrap_or(now_ms);
         }
-        if let Some(hello) = process.uplink.hello(&process.fold) {
-            self.link.send_up("hello", hello.encode());
+        for _ in 0..OUTS_MAX {
+            let Some(out) = process.uplink.poll(ctx.now_ms, &process.fold) else {
+                let late = process.uplink.next_timeout_ms().filter(|at| *at <= ctx.now_ms);
+                if late.is_some() && ctx.every_ms > 0 {
+                    return Err(format!("{} has nothing to do, and a timer for it: it would never rest", self.name));
+                }
+                return ctx.oracle.gateway(&self.name, &self.disk, &process.fold);
+            };
+            let (lane, what, bytes) = match out {
+                Out::Hello(lane, hello) => (lane, "hello", hello.encode()),
+                Out::Alert(alert) => (Lane::Alerts, "alert", alert.encode()),
+                Out::Delta(delta) => {
+                    let number = delta.number;
+                    let delta = mutated(delta, ctx.mutation, &process.fold);
+                    ctx.trace(|| format!("{} {:x} sends {}", self.name, process.boot, told(&delta)));
+                    let bytes = delta.encode();
+                    process.uplink.weighed(ctx.now_ms, number, bytes.len());
+                    self.link.send_up(Lane::Intervals, "delta", bytes);
+                    continue;
+                }
+                Out::Drop(lane) => {
+                    ctx.trace(|| format!("{} gives up {lane:?}", self.name));
+                    *self.link.lane(lane) = State::Down;
+                    process.uplink.disconnected(lane);
+                    continue;
+                }
+                Out::Unheard(told) => {
+                    let (count, oldest) = told.unwrap_or_default();
+                    process.push(&Record::Unheard { count, oldest });
+                    continue;
+                }
+            };
+            process.uplink.paid(ctx.now_ms, bytes.len());
+            self.link.send_up(lane, what, bytes);
         }
-        for again in process.uplink.overdue(ctx.now_ms, &process.fold) {
-            self.link.send_up("alert", again.encode());
-        }
-        if let Some(delta) = process.uplink.poll(ctx.now_ms, &process.fold) {
-            let delta = mutated(delta, ctx.mutation, &process.fold);
-            ctx.trace(|| format!("{} {:x} sends {}", self.name, process.boot, told(&delta)));
-            self.link.send_up("delta", delta.encode());
-        }
-        ctx.oracle.gateway(&self.name, &self.disk, &process.fold)
+        Err(format!("{} has always something to say", self.name))
     }
 
     fn show(&mut self, ctx: &mut Ctx) -> Result<(), String> {
@@ -453,8 +493,8 @@ impl Device {
         for (_, alert) in fresh.iter().filter(|(lsn, _)| *lsn > shown) {
             let leaves = process.fold.boots.iter().any(|p| p.owes(alert));
             ctx.oracle.raised(&self.name, alert, leaves)?;
-            if leaves && let Some(up) = process.uplink.urgent(ctx.now_ms, alert) {
-                self.link.send_up("alert", up.encode());
+            if leaves {
+                process.uplink.urgent(ctx.now_ms, alert);
             }
         }
         if let Some((lsn, _)) = fresh.last() {
@@ -463,32 +503,54 @@ impl Device {
         Ok(())
     }
 
+    /// What stalls is given up, and all comes back.
     pub fn connect(&mut self, ctx: &Ctx) {
-        if self.link.state == State::Stalled {
-            self.disconnect();
+        for lane in LANES {
+            if *self.link.lane(lane) == State::Stalled {
+                self.lose(lane);
+            }
         }
+        self.reconnect(ctx);
+    }
+
+    /// What is known to be gone comes back.
+    pub fn reconnect(&mut self, ctx: &Ctx) {
         let Some(process) = &mut self.process else { return };
-        if self.link.state == State::Down {
-            self.link.state = State::Up;
-            if let Some(hello) = process.uplink.connected(ctx.now_ms, &process.fold) {
-                self.link.send_up("hello", hello.encode());
+        for lane in LANES {
+            if *self.link.lane(lane) == State::Down {
+                *self.link.lane(lane) = State::Up;
+                process.uplink.connected(ctx.now_ms, lane);
             }
         }
     }
 
     pub fn disconnect(&mut self) {
-        self.link.state = State::Down;
+        LANES.into_iter().for_each(|lane| self.lose(lane));
+    }
+
+    fn lose(&mut self, lane: Lane) {
+        *self.link.lane(lane) = State::Down;
         if let Some(process) = &mut self.process {
-            process.uplink.disconnected();
+            process.uplink.disconnected(lane);
+        }
+    }
+
+    /// A connection that stands carries nothing any more, and nobody knows.
+    pub fn stall(&mut self, lane: Lane) {
+        let state = self.link.lane(lane);
+        if *state == State::Up {
+            *state = State::Stalled;
         }
     }
 
     /// Something came down; nobody may be there.
     pub fn receive(&mut self, ctx: &mut Ctx, what: &str, bytes: &[u8]) -> Result<(), String> {
-        let Some(process) = self.process.as_mut().filter(|_| self.link.state == State::Up) else { return Ok(()) };
+        let lane = if what == "receipt" { Lane::Alerts } else { Lane::Intervals };
+        let stands = *self.link.lane(lane) == State::Up;
+        let Some(process) = self.process.as_mut().filter(|_| stands) else { return Ok(()) };
         if what == "receipt" {
             let receipt = Receipt::decode(bytes).map_err(|e| format!("a receipt does not decode: {e}"))?;
-            process.uplink.receipted(&receipt);
+            process.uplink.receipted(ctx.now_ms, &receipt);
             return Ok(());
         }
         let mut ack = Ack::decode(bytes).map_err(|e| format!("an ack does not decode: {e}"))?;

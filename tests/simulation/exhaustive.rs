@@ -180,6 +180,8 @@ pub fn search(mutation: Mutation, readings: usize) -> Result<usize, String> {
         grace_ms: 0,
         every_ms: 0,
         preview: false,
+        budget: None,
+        interval_bytes: 0,
         weather: Weather::CALM,
         steps: Vec::new(),
     };

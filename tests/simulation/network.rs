@@ -2,6 +2,7 @@
 //! either end has died. Whoever is connected to whom is kept apart from what is under way.
 
 use crate::rng::Rng;
+use replica::uplink::Lane;
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
@@ -30,26 +31,38 @@ pub struct Weather {
     pub lost: u64,
     pub repeated: u64,
     pub overtaken: u64,
+    /// Of the times at which something could move, those at which nothing does.
+    pub slow: u64,
 }
 
 impl Weather {
-    pub const CALM: Self = Self { lost: 0, repeated: 0, overtaken: 0 };
+    pub const CALM: Self = Self { lost: 0, repeated: 0, overtaken: 0, slow: 0 };
 }
 
 #[derive(Debug, Clone)]
 pub struct Link {
+    /// Of the connection for intervals.
     pub state: State,
+    /// Of that for alerts.
+    pub alerts: State,
     up: VecDeque<Packet>,
     down: VecDeque<Packet>,
 }
 
 impl Link {
     pub fn new() -> Self {
-        Self { state: State::Down, up: VecDeque::new(), down: VecDeque::new() }
+        Self { state: State::Down, alerts: State::Down, up: VecDeque::new(), down: VecDeque::new() }
     }
 
-    pub fn send_up(&mut self, what: &'static str, bytes: Vec<u8>) {
-        if self.state == State::Up {
+    pub fn lane(&mut self, lane: Lane) -> &mut State {
+        match lane {
+            Lane::Intervals => &mut self.state,
+            Lane::Alerts => &mut self.alerts,
+        }
+    }
+
+    pub fn send_up(&mut self, lane: Lane, what: &'static str, bytes: Vec<u8>) {
+        if *self.lane(lane) == State::Up {
             push(&mut self.up, Packet { what, bytes });
         }
     }
@@ -71,6 +84,9 @@ impl Link {
     pub fn step(&mut self, weather: Weather, rng: &mut Rng) -> Option<(bool, Packet)> {
         let total = self.under_way();
         if total == 0 {
+            return None;
+        }
+        if weather.slow > 0 && rng.percent(weather.slow) {
             return None;
         }
         let goes_up = rng.index(total) < self.up.len();
@@ -107,7 +123,7 @@ impl Link {
             packets.sort_unstable();
             packets.hash(hasher);
         }
-        (self.state as u8).hash(hasher);
+        (self.state as u8, self.alerts as u8).hash(hasher);
     }
 
     /// What is under way is gone.

@@ -4,6 +4,7 @@
 
 use crate::device::{Device, LOCAL, SERIES};
 use crate::disk::{Disk, Fact, Frame};
+use replica::alert::LINK_SERIES;
 use replica::fold::Fold;
 use replica::join::{Bridge, Merged};
 use schemas::message::{AlertBody, Delta};
@@ -142,7 +143,9 @@ impl Oracle {
 
     /// A gateway shows an alert.
     pub fn raised(&mut self, gateway: &str, alert: &AlertBody, leaves: bool) -> Result<(), String> {
-        ensure(!leaves || alert.series != LOCAL, || format!("an alert of {} leaves the site", alert.series))?;
+        ensure(!leaves || ![LOCAL, LINK_SERIES].contains(&alert.series.as_str()), || {
+            format!("an alert of {} leaves the site", alert.series)
+        })?;
         let id = id_of(gateway, alert);
         let before = self.raised.entry(id).or_insert_with(|| alert.clone());
         ensure(before == alert, || format!("alert {id:?} was {before:?} and is {alert:?}"))
@@ -245,7 +248,8 @@ impl Oracle {
         for key in self.published.keys() {
             ensure(wanted.contains_key(key), || format!("window {key:?} was published, no log holds it"))?;
         }
-        for (id, alert) in self.raised.iter().filter(|(id, a)| a.series != LOCAL && kept(id.0, id.1, id.2)) {
+        for (id, alert) in self.raised.iter().filter(|(id, a)| ![LOCAL, LINK_SERIES].contains(&a.series.as_str()) && kept(id.0, id.1, id.2))
+        {
             ensure(self.alerted.contains(id), || format!("alert {id:?} never reached the cloud: {alert:?}"))?;
         }
         Ok(())

@@ -25,6 +25,10 @@ pub struct Plan {
     pub grace_ms: i64,
     pub every_ms: i64,
     pub preview: bool,
+    /// Bytes a second of a link.
+    pub budget: Option<u64>,
+    /// Bytes that an interval aims at; 0: as many as the product.
+    pub interval_bytes: usize,
     pub weather: Weather,
     pub steps: Vec<Step>,
 }
@@ -63,6 +67,9 @@ pub enum Step {
         device: u8,
     },
     Stall {
+        device: u8,
+    },
+    StallAlerts {
         device: u8,
     },
     /// The process dies; whether the batch under way had reached the disk.
@@ -151,7 +158,8 @@ impl Plan {
             _ => 5 + rng.index(4),
         };
         let bad = rng.pick(&[0u64, 5, 20, 50]);
-        let weather = Weather { lost: bad, repeated: rng.pick(&[0, 10, 30]), overtaken: rng.pick(&[0, 20, 60]) };
+        let weather =
+            Weather { lost: bad, repeated: rng.pick(&[0, 10, 30]), overtaken: rng.pick(&[0, 20, 60]), slow: rng.pick(&[0, 0, 70]) };
         let sizes_ms = rng.pick(&[&[10_000][..], &[10_000, 60_000], &[10_000, 15_000], &[60_000, 10_000, 15_000]]).to_vec();
         let count = 30 + rng.index(90) + 15 * gateways;
         let mut plan = Self {
@@ -161,6 +169,9 @@ impl Plan {
             grace_ms: rng.pick(&[0, 2_000, 5_000]),
             every_ms: rng.pick(&[1_000, 5_000]),
             preview: rng.percent(25),
+            budget: rng.pick(&[None, None, Some(1_000)]),
+            // Two entries at most: several intervals are under way wherever there are more.
+            interval_bytes: rng.pick(&[0, 100]),
             weather,
             steps: Vec::with_capacity(count + 2 * gateways),
         };
@@ -181,9 +192,10 @@ impl Plan {
     /// As a person reads it.
     pub fn story(&self) -> String {
         let steps: Vec<String> = self.steps.iter().map(|step| format!("  {step:?}")).collect();
-        let Self { gateways, sizes_ms, grace_ms, every_ms, preview, weather, .. } = self;
+        let Self { gateways, sizes_ms, grace_ms, every_ms, preview, budget, interval_bytes, weather, .. } = self;
         format!(
-            "{gateways} gateways, sizes {sizes_ms:?}, grace {grace_ms}, every {every_ms}, preview {preview}, {weather:?}\n{}",
+            "{gateways} gateways, sizes {sizes_ms:?}, grace {grace_ms}, every {every_ms}, preview {preview}, budget {budget:?}, \
+             {interval_bytes} bytes an interval, {weather:?}\n{}",
             steps.join("\n")
         )
     }
@@ -209,7 +221,7 @@ impl Plan {
             76..90 => Step::Pass(rng.pick(&[1, 200, 1_000, 3_000, 6_000, 12_000, 35_000])),
             90..93 => Step::Connect { device },
             93 => Step::Disconnect { device },
-            94 => Step::Stall { device },
+            94 => rng.pick(&[Step::Stall { device }, Step::StallAlerts { device }]),
             _ => return self.fault(faults, device, rng),
         };
         self.steps.push(common);

@@ -6,14 +6,25 @@ use crate::plan::{Plan, Step};
 use crate::run;
 
 fn plan(seed: u64, preview: bool, weather: Weather, steps: &[Step]) -> Plan {
-    Plan { seed, gateways: 1, sizes_ms: vec![10_000, 15_000], grace_ms: 0, every_ms: 1_000, preview, weather, steps: steps.to_vec() }
+    Plan {
+        seed,
+        gateways: 1,
+        sizes_ms: vec![10_000, 15_000],
+        grace_ms: 0,
+        every_ms: 1_000,
+        preview,
+        budget: None,
+        interval_bytes: 0,
+        weather,
+        steps: steps.to_vec(),
+    }
 }
 
 fn all() -> Vec<(&'static str, Plan)> {
     use Step::*;
     let device = 0;
-    let rough = Weather { lost: 50, repeated: 10, overtaken: 20 };
-    let lossy = Weather { lost: 5, repeated: 10, overtaken: 0 };
+    let rough = Weather { lost: 50, repeated: 10, overtaken: 20, slow: 0 };
+    let lossy = Weather { lost: 5, repeated: 10, overtaken: 0, slow: 0 };
     let before_its_boot = [
         Pass(35_000),
         Sync { device },

@@ -3,7 +3,7 @@
 use crate::cloud::{Cloud, Down};
 use crate::device::{Ctx, Device};
 use crate::mutation::Mutation;
-use crate::network::{Packet, State, Weather};
+use crate::network::{Packet, Weather};
 use crate::oracle::Oracle;
 use crate::plan::{Plan, Step};
 use crate::rng::Rng;
@@ -11,6 +11,7 @@ use detect::Settings;
 use detect::pattern::Pattern;
 use detect::settings::LimitRule;
 use replica::fold::{FOLD_VERSION, FoldConfig};
+use replica::uplink::Lane;
 use std::rc::Rc;
 
 /// Devices in one world, clones included.
@@ -63,6 +64,8 @@ impl World {
                 config: Rc::new(schemas::cbor::to_vec(&config)),
                 every_ms: plan.every_ms,
                 preview: plan.preview,
+                budget: plan.budget,
+                interval_bytes: plan.interval_bytes,
                 rng,
                 messages: 0,
                 publishes: true,
@@ -109,12 +112,8 @@ impl World {
             Step::Connect { device } if self.cloud.process.is_some() => self.devices[at(device)].connect(ctx),
             Step::Connect { .. } => {}
             Step::Disconnect { device } => self.devices[at(device)].disconnect(),
-            Step::Stall { device } => {
-                let link = &mut self.devices[at(device)].link;
-                if link.state == State::Up {
-                    link.state = State::Stalled;
-                }
-            }
+            Step::Stall { device } => self.devices[at(device)].stall(Lane::Intervals),
+            Step::StallAlerts { device } => self.devices[at(device)].stall(Lane::Alerts),
             Step::Crash { device, kept } => self.devices[at(device)].crash(ctx, kept)?,
             Step::Start { device } => self.devices[at(device)].start(ctx)?,
             Step::CloudCrash { kept, salt } => self.cloud_crash(kept, salt),
@@ -224,8 +223,9 @@ impl World {
         for device in &mut self.devices {
             if rng.percent(70) {
                 device.disconnect();
-            } else if device.link.state == State::Up {
-                device.link.state = State::Stalled;
+            } else {
+                device.stall(Lane::Intervals);
+                device.stall(Lane::Alerts);
             }
             if rng.percent(50) {
                 device.link.clear();
@@ -240,7 +240,6 @@ impl World {
         for device in &mut self.devices {
             device.disk.full = false;
             device.start(&mut self.ctx)?;
-            device.connect(&self.ctx);
         }
         let mut rng = Rng::new(0);
         for round in 0..ROUNDS_MAX {
@@ -251,6 +250,8 @@ impl World {
             // Windows of sensors whose clocks are ahead take minutes to be sealed.
             self.ctx.now_ms += if round < 20 { 1_000 } else { 20_000 };
             for index in 0..self.devices.len() {
+                // What stalls must be found out by whom it concerns.
+                self.devices[index].reconnect(&self.ctx);
                 self.devices[index].sync(&mut self.ctx)?;
                 self.devices[index].think(&mut self.ctx)?;
                 while self.devices[index].link.under_way() > 0 {

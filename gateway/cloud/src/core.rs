@@ -3,12 +3,14 @@
 
 use crate::alarms::{self, Alarms, Ask, Known};
 use crate::inbound::{Door, wall_ms};
-use crate::limits::{CROSS_WAIT_MS, DECODED_ENTRIES_MAX, ROOM_WAIT, ROUND_MS, STATUS_MS, UNWRITTEN_WINDOWS_MAX};
+use crate::limits::{
+    CROSS_WAIT_MS, DECODED_ENTRIES_MAX, OVERLOAD_MS, RETRY_FULL_MS, RETRY_ROOM_MS, ROOM_WAIT, ROUND_MS, STATUS_MS, UNWRITTEN_WINDOWS_MAX,
+};
 use crate::outbound::Outbound;
 use crate::presence::Presence;
 use crate::publish;
-use crate::room::Rate;
 use crate::store::{Figures, Handle, Save};
+use journal::room::Rate;
 use journal::{Frame, Journal, Refused};
 use replica::alert::topic_and_json;
 use replica::join::{Bridge, Crossing, Effects, Interval};
@@ -104,6 +106,8 @@ pub struct Core {
     pub looked_ms: i64,
     /// How fast the log grows.
     pub rate: Rate,
+    /// How long the last message had waited before it was looked at, in ms.
+    pub late_ms: u64,
     /// Messages of gateways that could not be taken.
     pub refused: u64,
     /// Gateways' clocks less ours at their last interval, in ms, and what they know of them.
@@ -158,6 +162,7 @@ impl Core {
 
     /// A message from a gateway: logged when it is admitted, answered at once when it is not.
     fn wire(&mut self, gateway: &str, what: &str, bytes: &[u8], at: Instant, runtime: &Runtime) {
+        self.late_ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
         if !replica::join::series::valid_gateway(gateway) {
             warn!(?gateway, "a message of a gateway with an impossible name is ignored");
             self.refused += 1;
@@ -242,7 +247,8 @@ impl Core {
         }
         let interval = Interval::decode(bytes)?;
         if !self.bridge.has_room(gateway, interval.delta.boot) {
-            warn!(gateway, "one gateway or boot too many is ignored");
+            warn!(gateway, "one gateway or boot too many is asked to come again later");
+            self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_FULL_MS));
             return Ok(false);
         }
         let Delta { sent_ms, clock, .. } = interval.delta;
@@ -251,14 +257,12 @@ impl Core {
             self.clocks.insert(gateway.to_owned(), (sent_ms.saturating_sub(arrived_ms), clock));
         }
         match self.bridge.admit(gateway, &interval.delta) {
-            Err(ack) => self.ack(gateway, &ack),
-            Ok(()) => {
-                if let Some(lsn) = self.log(&Record::Interval { gateway, bytes }, runtime)
-                    && interval.len() <= DECODED_ENTRIES_MAX
-                {
-                    self.decoded.push_back((lsn, interval));
-                }
-            }
+            Err(ack) => self.ack(gateway, ack),
+            Ok(()) => match self.log(&Record::Interval { gateway, bytes }, runtime) {
+                Some(lsn) if interval.len() <= DECODED_ENTRIES_MAX => self.decoded.push_back((lsn, interval)),
+                Some(_) => {}
+                None => self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_ROOM_MS)),
+            },
         }
         Ok(true)
     }
@@ -340,8 +344,14 @@ impl Core {
         }
     }
 
-    fn ack(&self, gateway: &str, ack: &Ack) {
-        let ack = Ack { clock_ms: wall_ms(), ..ack.clone() };
+    /// Answers an interval, by our clock. When messages wait long before they are looked at, gateways
+    /// are asked to pause: twice as long as it takes to catch up.
+    fn ack(&self, gateway: &str, mut ack: Ack) {
+        ack.clock_ms = wall_ms();
+        if self.late_ms >= OVERLOAD_MS {
+            let pause = (2 * self.late_ms).min(RETRY_FULL_MS);
+            ack.retry_after_ms = Some(ack.retry_after_ms.unwrap_or(0).max(pause));
+        }
         self.out.answer(format!("bridge/v1/{gateway}/down/ack"), ack.encode());
     }
 
@@ -412,7 +422,7 @@ impl Core {
             self.out.answer(format!("bridge/v1/{gateway}/down/cross-ack"), ack.encode());
         }
         if let Some((gateway, ack)) = effects.ack {
-            self.ack(&gateway, &ack);
+            self.ack(&gateway, ack);
         }
         if let Some((gateway, command)) = effects.command {
             self.out.answer(format!("bridge/v1/{gateway}/down/command"), command.encode());

@@ -12,7 +12,6 @@
 //! | [`outbound`] | the broker that takes what is published |
 //! | [`existing`] | the connection to a broker that is already there |
 //! | [`publish`] | merged windows and statuses as JSON |
-//! | [`room`] | how long the log has room for |
 //! | [`run`] | start, stop, and what connects the rooms |
 //! | [`http`] | health, figures, status |
 //! | [`limits`] | bounds with their reasons |
@@ -27,7 +26,6 @@ pub mod outbound;
 pub mod presence;
 pub mod publish;
 pub mod recover;
-pub mod room;
 pub mod run;
 pub mod store;
 

@@ -54,6 +54,16 @@ pub const ECHOES_MAX: usize = 10_000;
 
 const _: () = assert!(CROSS_PAYLOAD_BYTES_MAX + 2 * schemas::limits::TOPIC_BYTES_MAX < PACKET_BYTES_MAX);
 
+/// A message that waited so long before it was looked at shows that there are too many, in ms:
+/// gateways are then asked to pause.
+pub const OVERLOAD_MS: u64 = 1_000;
+
+/// When an interval comes again that the log did not take, in ms.
+pub const RETRY_ROOM_MS: u64 = 5_000;
+
+/// When a gateway comes again for which there is no place; and the longest pause that is asked for, in ms.
+pub const RETRY_FULL_MS: u64 = 30_000;
+
 /// How long an interval waits for the log to take it; then the gateway sends it again.
 pub const ROOM_WAIT: Duration = Duration::from_secs(2);
 

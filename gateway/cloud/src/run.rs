@@ -11,9 +11,9 @@ use crate::outbound::{Outbound, Outbox};
 use crate::presence::Presence;
 use crate::publish;
 use crate::recover::{Recovered, recover};
-use crate::room::Rate;
 use crate::store::{Save, kernel_boot};
 use broker::{Broker, StoredSession, Version};
+use journal::room::Rate;
 use journal::{Journal, Options, Refused, RunState};
 use replica::join::{Bridge, BridgeConfig};
 use replica::record::Record;
@@ -163,6 +163,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         round_ms: 0,
         looked_ms: 0,
         rate: Rate::default(),
+        late_ms: 0,
         refused: 0,
         clocks: BTreeMap::new(),
         carried: BTreeMap::new(),

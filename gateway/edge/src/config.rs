@@ -24,6 +24,8 @@ const PACKET_BYTES: (u64, u64) = (1 << 10, 256 << 20);
 const CONNECTIONS: (u64, u64) = (1, 1_000_000);
 /// Uplink interval: more often only costs, less often than a day nobody wants to wait.
 const EVERY_MS: (i64, i64) = (10, DAY_MS);
+/// Byte budget of the uplink, a second: below, hellos and keep-alives leave nothing; above, no link is.
+const BUDGET_BYTES: (u64, u64) = (1 << 10, 1 << 40);
 /// Window sizes: a millisecond is the resolution of time; a window must fit in the memory of a quarter.
 const SIZE_MS: (i64, i64) = (1, 92 * DAY_MS);
 /// Sizes at once: each costs an aggregate per series.
@@ -143,6 +145,9 @@ pub struct CloudLink {
     pub every_ms: i64,
     /// Whether windows that are still open go as well.
     pub preview: bool,
+    /// Bytes a second that the link may carry, both ways together; none: no bound.
+    #[serde(serialize_with = "settings::unit::serialize_bytes_per_s")]
+    pub budget: Option<u64>,
 }
 
 /// Which way a `[[bridge]]` carries.
@@ -334,9 +339,10 @@ fn cloud(mut table: Table) -> Option<CloudLink> {
     let url = table.required("url", url, "\"mqtt://127.0.0.1:1884\"");
     let every_ms = table.duration("every", EVERY_MS.0, EVERY_MS.1).unwrap_or(5_000);
     let preview = table.flag("preview").unwrap_or(false);
+    let budget = table.rate("budget", "s", BUDGET_BYTES.0, BUDGET_BYTES.1);
     table.finish();
     let url = url?;
-    Some(CloudLink { host: url.host, port: url.port, every_ms, preview })
+    Some(CloudLink { host: url.host, port: url.port, every_ms, preview, budget })
 }
 
 fn windows(mut table: Table) -> Windows {
@@ -485,6 +491,13 @@ mod tests {
             ("[limits]\nseries = 0", "edge.toml:4: limits.series: 0 is out of range"),
             ("[cloud]\nevery = \"5s\"", "edge.toml:3: cloud.url: this key is required"),
             ("[cloud]\nurl = \"mqtts://h\"", "asks for TLS"),
+            (
+                "[cloud]\nurl = \"mqtt://h\"\nbudget = 64",
+                "edge.toml:5: cloud.budget: 64 has no unit; write a rate in quotes, such as \"64KiB/s\"",
+            ),
+            ("[cloud]\nurl = \"mqtt://h\"\nbudget = \"64KiB\"", "did you mean 64KiB/s?"),
+            ("[cloud]\nurl = \"mqtt://h\"\nbudget = \"64kB/s\"", "did you mean"),
+            ("[cloud]\nurl = \"mqtt://h\"\nbudget = \"10B/s\"", "cloud.budget: \"10B/s\" is out of range"),
             ("[log]\nflash_budget = \"20GiB\"", "edge.toml:4: log.flash_budget: \"20GiB\" is no rate"),
             ("[[limit]]\nseries = \"a\"\nlow = 9\nhigh = 3", "edge.toml:5: limit[0].low: low = 9 is above high = 3"),
             ("[[limit]]\nseries = \"a\"\nhigh = 3\ndeadband = -1", "edge.toml:6: limit[0].deadband: -1 is negative"),
@@ -510,7 +523,7 @@ mod tests {
     #[test]
     fn keys_of_what_is_not_built_are_unknown() {
         for (text, expected) in [
-            ("[cloud]\nurl = \"mqtt://h\"\nbudget = \"64KiB/s\"", "edge.toml:5: cloud.budget: unknown key"),
+            ("[cloud]\nurl = \"mqtt://h\"\nbudgets = \"64KiB/s\"", "edge.toml:5: cloud.budgets: unknown key; did you mean budget?"),
             ("[redundancy]\ngroups = \"cell-4\"", "edge.toml:4: redundancy.groups: unknown key; did you mean group?"),
             ("[[state]]\nprefix = \"stock/\"", "edge.toml:3: state: unknown key"),
             ("[alarms]\nfloods = 3", "edge.toml:4: alarms.floods: unknown key; did you mean flood?"),

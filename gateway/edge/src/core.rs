@@ -13,11 +13,12 @@ use crate::link::{Link, LinkEvent};
 use crate::status::Status;
 use crate::store::Snapshots;
 use broker::Broker;
+use journal::room::Rate;
 use journal::{Frame, Journal};
 use replica::alert::topic_and_json;
 use replica::fold::Fold;
 use replica::record::Record;
-use replica::uplink::Uplink;
+use replica::uplink::{Lane, Out, Uplink};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -68,6 +69,8 @@ pub struct Core {
     pub began: Instant,
     /// Due time for which a tick has been logged.
     pub ticked_ms: i64,
+    /// How fast the log grows.
+    pub rate: Rate,
     /// Who asked for the status, and the record that must be folded first: what was durable
     /// then may be acknowledged already, and counts in the answer.
     pub asked: Vec<(u64, oneshot::Sender<Status>)>,
@@ -102,6 +105,7 @@ impl Core {
             self.look();
             self.tick();
             self.speak();
+            self.rate.look(self.journal.stats().bytes_written, self.began.elapsed());
             self.snapshots.settle(&mut self.fold);
             if self.snapshots.is_due(&self.fold) {
                 self.snapshots.save(&self.fold);
@@ -117,9 +121,12 @@ impl Core {
                 fold_frame(&mut self.fold, &frame)?;
                 self.show();
                 let acts = self.alarms.folded(&mut self.fold, &self.broker);
-                if let Some((_, link)) = &self.uplink {
+                let now_ms = self.now_ms();
+                if let Some((uplink, link)) = &mut self.uplink {
                     for acts in acts.chunks(replica::limits::INTERVAL_ACTS_MAX) {
-                        told(&self.fold, acts.to_vec()).into_iter().for_each(|up| link.command(up.encode()));
+                        if let Some(up) = told(&self.fold, acts.to_vec()) {
+                            uplink.paid(now_ms, link.send(Lane::Alerts, "command", up.encode()));
+                        }
                     }
                 }
                 self.cross();
@@ -145,10 +152,17 @@ impl Core {
 
     /// Answers those whose record is folded.
     fn answer(&mut self) {
+        let now_ms = self.now_ms();
         for (_, reply) in self.asked.extract_if(.., |(durable, _)| *durable <= self.fold.lsn) {
+            let mut status = Status::of(&self.fold, &self.intake, &self.journal, self.crossing.as_ref(), &self.clock);
+            status.room_s = status.room.as_ref().ok().and_then(|room| self.rate.lasts_s(*room));
+            if let Some((uplink, link)) = &self.uplink {
+                status.connected = Some(uplink.is_connected());
+                status.uplink_bytes = link.bytes();
+                status.drain = Some(uplink.drain(now_ms, &self.fold));
+            }
             // The asker may have gone; then nobody needs the answer.
-            let uplink = self.uplink.as_ref().map(|u| &u.0);
-            drop(reply.send(Status::of(&self.fold, &self.intake, &self.journal, uplink, self.crossing.as_ref(), &self.clock)));
+            drop(reply.send(status));
         }
     }
 
@@ -164,12 +178,11 @@ impl Core {
             if *lsn <= shown || alert.alarm.as_ref().is_some_and(|note| note.held != detect::alarm::SHOWN) {
                 continue;
             }
+            let now_ms = self.now_ms();
             if let Some((uplink, link)) = &mut self.uplink
                 && self.fold.boots.iter().any(|p| p.owes(alert))
             {
-                if let Some(up) = uplink.urgent(self.intake.now_ms(), alert) {
-                    link.alert(up.encode());
-                }
+                uplink.urgent(now_ms, alert);
                 if alert.severity == 0 {
                     link.hurry();
                 }
@@ -182,6 +195,12 @@ impl Core {
         {
             warn!(%refused, "alerts shown may be shown again after a crash");
         }
+        self.speak();
+    }
+
+    /// Ms since this process began: the clock of the uplink, which nobody can set.
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Ordinary messages of the cloud that the frame made durable.
@@ -192,30 +211,36 @@ impl Core {
     }
 
     fn link(&mut self, event: LinkEvent) {
+        let now_ms = self.now_ms();
         let Some((uplink, link)) = &mut self.uplink else { return };
         match event {
-            LinkEvent::Connected => {
+            LinkEvent::Connected(lane) => {
+                uplink.connected(now_ms, lane);
                 // Where one connection found the cloud, the other need not wait.
                 link.hurry();
-                if let Some(up) = self.alarms.connected(&self.fold) {
-                    link.command(up.encode());
-                }
-                if let Some(hello) = uplink.connected(self.intake.now_ms(), &self.fold) {
-                    link.send("hello", hello.encode());
+                if lane == Lane::Alerts
+                    && let Some(up) = self.alarms.connected(&self.fold)
+                {
+                    uplink.paid(now_ms, link.send(Lane::Alerts, "command", up.encode()));
                 }
             }
-            LinkEvent::Disconnected => uplink.disconnected(),
+            LinkEvent::Disconnected(lane) => uplink.disconnected(lane),
             LinkEvent::Command(command) => {
                 if let Some(up) = self.alarms.command(&command, &self.fold, &self.intake) {
-                    link.command(up.encode());
+                    uplink.paid(now_ms, link.send(Lane::Alerts, "command", up.encode()));
                 }
             }
-            LinkEvent::Receipt(receipt) => uplink.receipted(&receipt),
+            LinkEvent::Receipt(receipt) => {
+                link.answered();
+                uplink.receipted(now_ms, &receipt);
+            }
             LinkEvent::Ack(ack) => {
                 if ack.clock_ms != 0 {
                     self.clock.answered(wall_ms(), ack.clock_ms);
                 }
-                let outcome = uplink.acked(self.intake.now_ms(), &ack, &mut self.fold);
+                // An answer, not a connection, shows that the other side works.
+                link.answered();
+                let outcome = uplink.acked(now_ms, &ack, &mut self.fold);
                 if let Some((boot, applied)) = outcome.went_back {
                     error!(
                         boot = format!("{boot:016x}"),
@@ -239,13 +264,11 @@ impl Core {
 
     /// A look at the clocks; a step between two looks is a jump.
     fn look(&mut self) {
-        self.clock.look(wall_ms(), i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX));
-        if let Some((uplink, _)) = &mut self.uplink {
-            uplink.set_clock(self.clock.quality());
-        }
+        self.clock.look(wall_ms(), self.now_ms());
     }
 
-    /// Time that makes something due enters the log as a record.
+    /// Time that makes something due enters the log as a record. Due is what the logged clock
+    /// would reach, which goes on when the wall clock is set back.
     fn tick(&mut self) {
         let now_ms = self.intake.now_ms();
         let due = self.fold.next_due_ms().filter(|at| *at <= now_ms && *at != self.ticked_ms);
@@ -259,35 +282,45 @@ impl Core {
         }
     }
 
+    /// Does what the uplink has to do, what goes first at first.
     fn speak(&mut self) {
         self.alarms.show_kpi(&self.fold, &self.broker);
         if let Some(crossing) = &mut self.crossing {
             crossing.speak(self.intake.now_ms(), &self.fold);
         }
+        let now_ms = self.now_ms();
         let Some((uplink, link)) = &mut self.uplink else { return };
-        let now_ms = self.intake.now_ms();
-        if let Some(hello) = uplink.hello(&self.fold) {
-            link.send("hello", hello.encode());
-        }
+        uplink.paid(now_ms, link.take_bytes());
         if let Some(up) = self.alarms.overdue(&self.fold) {
-            link.command(up.encode());
+            uplink.paid(now_ms, link.send(Lane::Alerts, "command", up.encode()));
         }
-        for again in uplink.overdue(now_ms, &self.fold) {
-            link.alert(again.encode());
-        }
-        if let Some(delta) = uplink.poll(now_ms, &self.fold) {
-            link.send("delta", delta.encode());
+        while let Some(out) = uplink.poll(now_ms, &self.fold) {
+            match out {
+                Out::Hello(lane, hello) => uplink.paid(now_ms, link.send(lane, "hello", hello.encode())),
+                Out::Alert(alert) => uplink.paid(now_ms, link.send(Lane::Alerts, "alert", alert.encode())),
+                Out::Delta(mut delta) => {
+                    (delta.sent_ms, delta.clock) = (self.intake.now_ms(), self.clock.quality());
+                    uplink.weighed(now_ms, delta.number, link.send(Lane::Intervals, "delta", delta.encode()));
+                }
+                Out::Drop(lane) => link.give_up(lane),
+                Out::Unheard(told) => {
+                    let (count, oldest) = told.unwrap_or_default();
+                    if let Err(refused) = self.intake.log(&Record::Unheard { count, oldest }) {
+                        warn!(%refused, count, "the plant is not told that the cloud hears no alerts");
+                    }
+                }
+            }
         }
     }
 
     fn next_wait(&self) -> Duration {
-        let now_ms = self.intake.now_ms();
         let due = self.fold.next_due_ms().filter(|at| *at != self.ticked_ms);
-        let speak = self.uplink.as_ref().and_then(|(u, _)| u.next_timeout_ms());
-        let cross = self.crossing.as_ref().and_then(|c| c.next_timeout_ms(&self.fold));
-        let at = due.into_iter().chain(speak).chain(cross).min().unwrap_or(i64::MAX);
+        let due = due.map(|at| at.saturating_sub(self.intake.now_ms()));
+        let speak = self.uplink.as_ref().and_then(|(u, _)| u.next_timeout_ms()).map(|at| at.saturating_sub(self.now_ms()));
+        let cross = self.crossing.as_ref().and_then(|c| c.next_timeout_ms(&self.fold)).map(|at| at.saturating_sub(self.intake.now_ms()));
+        let wait = due.into_iter().chain(speak).chain(cross).min().unwrap_or(i64::MAX);
         // A due time that is already ticked comes with its frame; look again soon in any case.
-        Duration::from_millis(at.saturating_sub(now_ms).clamp(1, 1_000) as u64)
+        Duration::from_millis(wait.clamp(1, 1_000) as u64)
     }
 }
 

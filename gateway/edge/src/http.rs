@@ -103,6 +103,20 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
         put("bridge_expired_total", "counter", "Ordinary messages that were too old.", b.expired);
         put("bridge_received_total", "counter", "Ordinary messages taken from the cloud.", b.received);
     }
+    put("uplink_bytes_total", "counter", "Bytes on the uplink, both ways, by this process.", s.uplink_bytes);
+    if let Some(drain) = s.drain {
+        put("drain_windows", "gauge", "Sealed windows that the cloud is not known to hold.", drain.windows);
+        put("drain_bytes", "gauge", "Bytes that these will take on the uplink.", drain.bytes);
+        put("drain_intervals_in_flight", "gauge", "Intervals that the cloud has not answered.", drain.in_flight);
+        put("drain_alerts", "gauge", "Alerts without the cloud's receipt.", drain.alerts);
+        put("drain_readings_per_second", "gauge", "Readings acknowledged by the cloud, lately.", drain.readings_per_s.unwrap_or(0));
+        if let Some(eta) = drain.eta_s {
+            put("drain_remaining_seconds", "gauge", "Until all windows are there at the present rate.", eta);
+        }
+    }
+    if let Some(room) = s.room_s {
+        put("log_room_seconds", "gauge", "How long the log has room for at the present rate.", room);
+    }
     put("uplink_connected", "gauge", "1 while the link to the cloud stands.", u64::from(s.connected == Some(true)));
     let (reply, answer) = oneshot::channel();
     state.events.send(Event::Alarm(Ask::Kpi(reply))).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;

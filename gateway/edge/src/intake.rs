@@ -190,7 +190,8 @@ impl Intake {
         }
     }
 
-    /// The logged clock now: what is due by it is due whatever happens to the wall clock.
+    /// The logged clock now, in ms since the Unix epoch: what is due by it is due whatever happens to
+    /// the wall clock.
     pub fn now_ms(&self) -> i64 {
         self.state.lock().clock.read()
     }

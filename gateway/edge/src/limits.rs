@@ -37,7 +37,7 @@ pub const LINK_REQUESTS_MAX: usize = 1_024;
 /// Bytes of one message on the uplink: an interval aims at 256 KiB before compression.
 pub const LINK_PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Reconnecting waits at least and at most this long, in ms, with full jitter (protocol §4).
+/// Reconnecting to a plant's broker waits at least and at most this long, in ms, with full jitter.
 pub const BACKOFF_MS: (u64, u64) = (1_000, 30_000);
 
 /// Ordinary messages at a broker alone that may still come back by our own subscription; beyond, the
@@ -59,6 +59,13 @@ pub const CROSS_PACKET_BYTES_MAX: u64 = 3 * 1024 * 1024;
 
 const _: () = assert!(CROSS_PACKET_BYTES_MAX as usize + 2 * schemas::limits::TOPIC_BYTES_MAX < LINK_PACKET_BYTES_MAX);
 const _: () = assert!(replica::limits::CROSS_BATCH_BYTES < CROSS_PACKET_BYTES_MAX);
+
+/// How long a connection of the uplink may take until it listens for answers.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+/// How long one write to the uplink may take, in seconds: what hears nothing is given up before,
+/// what is only slow goes on.
+pub const FLUSH_WAIT_S: u64 = 300;
 
 /// Open files that a gateway needs beside its connections: log, snapshots, HTTP, links.
 pub const FILES_BESIDE: u64 = 256;

@@ -15,10 +15,11 @@ use crate::link::Link;
 use crate::store::{Snapshots, Store};
 use broker::{Broker, StoredSession, Version};
 use journal::disk::RealDisk;
+use journal::room::Rate;
 use journal::{Options, RunState, Tuning};
 use replica::fold::{Fold, FoldConfig};
 use replica::record::Record;
-use replica::uplink::Uplink;
+use replica::uplink::{Settings, Uplink};
 use std::fs;
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -156,8 +157,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let http_at = web.local_addr().map_err(io("[http] listen"))?;
 
     let uplink = config.cloud.as_ref().map(|cloud| {
-        let machine = Uplink::new(&config.gateway, env!("CARGO_PKG_VERSION"), boot, cloud.every_ms, cloud.preview);
-        (machine, Link::start(&config.gateway, boot, &cloud.host, cloud.port, events.clone()))
+        let machine = Uplink::new(Settings {
+            gateway: config.gateway.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot,
+            every_ms: cloud.every_ms,
+            preview: cloud.preview,
+            budget: cloud.budget,
+            interval_bytes: 0,
+            seed: rand::random(),
+        });
+        (machine, Link::start(&config.gateway, boot, &cloud.host, cloud.port, &events))
     });
     let alarms = Alarms::new(&config.gateway, desk, &mut fold, &broker);
     let crossing = config.cloud.as_ref().and_then(|cloud| Crossing::start(&config.gateway, boot, cloud, &config.bridges, rules, &events));
@@ -175,6 +185,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         began: Instant::now(),
         ticked_ms: 0,
         asked: Vec::new(),
+        rate: Rate::default(),
     };
     let runtime = tokio::runtime::Handle::current();
     let thread =

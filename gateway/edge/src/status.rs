@@ -6,7 +6,7 @@ use crate::intake::Intake;
 use journal::Journal;
 use replica::fold::Fold;
 use replica::record::Refusal;
-use replica::uplink::Uplink;
+use replica::uplink::Drain;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -60,6 +60,10 @@ pub struct Status {
     pub ledger: LedgerView,
     /// Whether the uplink stands; `None` without `[cloud]`.
     pub connected: Option<bool>,
+    /// Bytes on the uplink by this process, both ways.
+    pub uplink_bytes: u64,
+    /// What is still to go up, and how it goes; `None` without `[cloud]`.
+    pub drain: Option<Drain>,
     /// Entries that the cloud has not acknowledged.
     pub entries_held: usize,
     /// Alerts that no interval has covered yet.
@@ -91,15 +95,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// Reads it off the working state.
-    pub fn of(
-        fold: &Fold,
-        intake: &Intake,
-        journal: &Journal,
-        uplink: Option<&Uplink>,
-        crossing: Option<&Crossing>,
-        clock: &Watch,
-    ) -> Self {
+    /// Reads it off the working state, but for the uplink and what time tells.
+    pub fn of(fold: &Fold, intake: &Intake, journal: &Journal, crossing: Option<&Crossing>, clock: &Watch) -> Self {
         let sum = fold.ledger();
         let mut refused: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (reason, unlogged) in intake.refused_unlogged() {
@@ -121,7 +118,9 @@ impl Status {
                 duplicates: fold.duplicates,
                 refused,
             },
-            connected: uplink.map(Uplink::is_connected),
+            connected: None,
+            uplink_bytes: 0,
+            drain: None,
             entries_held: fold.boots.iter().map(|p| p.entries.len()).sum(),
             alerts_held: fold.boots.iter().map(|p| p.alerts.len()).sum(),
             clock: clock.word(),

@@ -13,6 +13,7 @@
 //! | [`segment`] | segment files: made ahead, begun, read |
 //! | [`pace`] | how far apart commits are, for the flash's sake |
 //! | [`retention`] | what may go |
+//! | [`room`] | how long the room lasts |
 //! | [`recovery`] | what is found at start: torn tail cut, damage set aside |
 //! | [`opened`] | a log that is found: replay it, start it |
 //! | [`reader`] | reading beside a running process |
@@ -33,6 +34,7 @@ pub mod parts;
 pub mod reader;
 pub mod recovery;
 pub mod retention;
+pub mod room;
 pub mod segment;
 pub mod snapshot;
 pub mod writer;

@@ -7,7 +7,7 @@
 use detect::Settings;
 use replica::fold::{FOLD_VERSION, Fold, FoldConfig};
 use replica::record::{FLAG_LEAVES, KIND_MESSAGE, Record, put_message_head, put_reading};
-use replica::uplink::Uplink;
+use replica::uplink::{self, Lane, Out, Uplink};
 use std::time::{Duration, Instant};
 
 const SERIES: u32 = 500;
@@ -99,9 +99,12 @@ fn main() -> Result<(), replica::Error> {
     assert!(restored?.save() == state, "a snapshot reads back bit for bit");
 
     let (took, interval) = best(|| {
-        let mut uplink = Uplink::new("plant", "1", 7, 5_000, false);
-        uplink.connected(0, &fold);
-        uplink.poll(0, &fold).map(|delta| (delta.to, delta.encode().len()))
+        let mut uplink = Uplink::new(uplink::Settings { gateway: "plant".into(), boot: 7, every_ms: 5_000, ..uplink::Settings::default() });
+        uplink.connected(0, Lane::Intervals);
+        std::iter::from_fn(|| uplink.poll(0, &fold)).find_map(|out| match out {
+            Out::Delta(delta) => Some((delta.to, delta.encode().len())),
+            _ => None,
+        })
     });
     if let Some((to, bytes)) = interval {
         println!("an interval made:      {:>8.2} ms, {to} records in {bytes} bytes", took.as_secs_f64() * 1e3);

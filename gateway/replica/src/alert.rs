@@ -1,6 +1,7 @@
 //! An alert as people and programs read it: topic and JSON (contract §4), the same at the
 //! gateway's own broker and at the cloud.
 
+use crate::limits::UNHEARD_MS;
 pub use schemas::message::AlertBody;
 use schemas::message::Contributor;
 use serde_json::{Value, json};
@@ -37,6 +38,41 @@ pub fn topic_and_json(gateway: &str, a: &AlertBody) -> (String, String) {
         body["contributors"] = a.contributors.iter().filter(|c| ![c.value, c.usual, c.sigma].iter().any(|v| v.is_nan())).map(one).collect();
     }
     (format!("alerts/{severity}/{gateway}/{}", a.series), body.to_string())
+}
+
+/// The series under which a gateway tells about its own link.
+pub const LINK_SERIES: &str = "tidegate/uplink";
+
+/// What the plant is told when alerts have no receipt of the cloud in time, and when all have
+/// been heard (`count` 0). It stays at the gateway.
+pub fn unheard((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, count: u64, oldest: (u64, u64, u32)) -> AlertBody {
+    let limit_s = UNHEARD_MS / 1_000;
+    let message = match count {
+        0 => "the cloud has every alert again".to_owned(),
+        _ => {
+            let (boot, seq, ordinal) = oldest;
+            let alerts = if count == 1 { "1 alert has" } else { &format!("{count} alerts have") };
+            format!("{alerts} no receipt from the cloud after {limit_s} s, the first of them {boot:016x}/{seq}/{ordinal}")
+        }
+    };
+    AlertBody {
+        boot,
+        seq,
+        ordinal,
+        series: LINK_SERIES.to_owned(),
+        severity: 1,
+        kind: "uplink".to_owned(),
+        state: u8::from(count == 0),
+        time_ms: clock_ms,
+        value: count as f64,
+        limit: None,
+        unit: None,
+        message,
+        score: None,
+        baseline: None,
+        alarm: None,
+        contributors: Vec::new(),
+    }
 }
 
 /// A double that JSON can say: beyond all others stands for infinite, as JSON has no such number.

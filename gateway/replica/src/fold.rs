@@ -146,6 +146,8 @@ pub struct Fold {
     pub quarantined: u64,
     /// Alerts up to this record were shown locally.
     pub shown: u64,
+    /// The plant was told that the cloud does not hear its alerts.
+    pub unheard: bool,
     /// Alerts made since the caller last took them, with the record that made them.
     pub fresh: Vec<(u64, AlertBody)>,
     /// The gateway's alarms.
@@ -243,6 +245,7 @@ impl Fold {
             Record::Shown { lsn } => self.shown = self.shown.max(lsn),
             Record::Asked { request } => self.asked(&request),
             Record::Commanded { bytes } => self.commanded(bytes),
+            Record::Unheard { count, oldest } => self.unheard(count, oldest),
             Record::Receipt { .. } | Record::Tick | Record::Boot { .. } => {}
             Record::AskedAt { .. } | Record::CommandUp { .. } => {}
             Record::Interval { .. } | Record::AlertUp { .. } | Record::Hello { .. } | Record::Round | Record::Cursor { .. } => {}
@@ -527,6 +530,14 @@ impl Fold {
         };
         self.ordinal += 1;
         self.tell(alert, leaves);
+    }
+
+    /// The cloud does not hear alerts, or hears them again: told here alone, as no cloud would hear it.
+    fn unheard(&mut self, count: u64, oldest: (u64, u64, u32)) {
+        let Some(part) = self.boots.last() else { return };
+        self.unheard = count > 0;
+        let name = (part.boot, self.lsn - part.base, self.ordinal);
+        self.fresh.push((self.lsn, crate::alert::unheard(name, self.clock_ms, count, oldest)));
     }
 
     /// Makes the dues anew from the state: at a boot, and after a snapshot.

@@ -24,16 +24,20 @@ pub struct Content {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable(pub Vec<u64>);
 
-/// The entries for the next interval of `part`, some `budget` of them: those born first, less
-/// those that the cloud of boot `cloud_boot` is known to hold.
+/// The entries for the next interval `(from, to]` of `part`, some `budget` of them: those born
+/// first, less those that the cloud of boot `cloud_boot` is known to hold.
+///
+/// An interval may build on another that is still under way, and is then only taken if the cloud
+/// got that far. But it may have got there by another way (a clone of this disk), with less in an
+/// entry than is here. So of what is under way only that is left out whose version `from` covers.
 ///
 /// # Errors
 /// [`Unreadable`], when pages of them are damaged.
-pub fn content(fold: &Fold, part: &BootPart, cloud_boot: u64, budget: usize) -> Result<Content, Unreadable> {
+pub fn content(fold: &Fold, part: &BootPart, from: u64, cloud_boot: u64, budget: usize) -> Result<Content, Unreadable> {
     let (to, before) = fold.complete_to(part);
     let mut max = budget;
     loop {
-        let batch = part.entries.oldest(&fold.shelf, part.floor(), cloud_boot, max);
+        let batch = part.entries.oldest(&fold.shelf, from.max(part.floor()), cloud_boot, max);
         if !batch.unreadable.is_empty() {
             return Err(Unreadable(batch.unreadable));
         }
@@ -45,12 +49,31 @@ pub fn content(fold: &Fold, part: &BootPart, cloud_boot: u64, budget: usize) -> 
             let ahead = entries.split_off(late);
             return Ok(Content { to, before, entries, ahead, cut: batch.more });
         }
-        let first_born = entries.first().map_or(0, |e| e.born);
-        if let Some((&born, &stood)) = batch.steps.range(first_born + 1..=last_born).next_back() {
+        // It must get on: what was born before and goes again is no progress.
+        let first_born = entries.first().map_or(0, |e| e.born).max(from + 1);
+        let steps = batch.steps.range(first_born + 1..last_born.max(first_born) + 1).map(|(born, stood)| (*born, *stood));
+        if let Some((born, stood)) = best_cut(&entries, steps) {
             entries.truncate(entries.partition_point(|e| e.born < born));
             return Ok(Content { to: born - 1, before: stood, entries, ahead: Vec::new(), cut: true });
         }
         // Pages overlap so much that an interval can end nowhere among these.
         max *= 2;
     }
+}
+
+/// The birth before which an interval best ends: late, and where few entries have grown since,
+/// as those go again with the interval that builds on it.
+fn best_cut(entries: &[Entry], steps: impl Iterator<Item = (u64, Before)>) -> Option<(u64, Before)> {
+    let mut versions: Vec<u64> = entries.iter().map(|e| e.version).collect();
+    versions.sort_unstable();
+    let worth = |born: u64| {
+        let carried = entries.partition_point(|e| e.born < born) as i64;
+        // Whatever ended before that birth was born before it.
+        let settled = versions.partition_point(|v| *v < born) as i64;
+        3 * settled - 2 * carried
+    };
+    let half = entries.get(entries.len() / 2).map_or(0, |e| e.born);
+    let steps: Vec<(u64, Before)> = steps.collect();
+    let late = steps.partition_point(|(born, _)| *born <= half).min(steps.len().saturating_sub(1));
+    steps.get(late..)?.iter().copied().max_by_key(|(born, _)| (worth(*born), *born))
 }

@@ -271,6 +271,11 @@ impl Bridge {
             && parent.is_none_or(|(p, end)| p.ended || p.end == Some(end))
     }
 
+    /// The answer to an interval that cannot be taken now: how far its boot is, and when to come again.
+    pub fn busy(&self, gateway: &str, delta: &Delta, retry_after_ms: u64) -> Ack {
+        Ack { retry_after_ms: Some(retry_after_ms), ..self.ack(gateway, delta, false, false) }
+    }
+
     fn part(&self, gateway: &str, boot: u64) -> Option<&Part> {
         self.gateways.get(gateway)?.boots.get(&boot)
     }
@@ -288,6 +293,7 @@ impl Bridge {
             need_defs,
             readings: part.map_or(0, |p| p.readings),
             clock_ms: 0,
+            retry_after_ms: None,
         }
     }
 

@@ -23,8 +23,12 @@
 //! | [`snapshot`] | the fold as of record N ↔ bytes |
 //! | [`join`] | the cloud's half: intervals joined, windows merged and revised |
 //! | [`uplink`] | the gateway's half of the protocol: intervals, acks, urgent lane |
+//! | [`lane`] | what goes first: the newest ahead, the backlog in order |
+//! | [`timer`], [`backoff`], [`budget`] | when to speak again, and how much |
 pub mod alarm;
 pub mod alert;
+pub mod backoff;
+pub mod budget;
 pub mod clock;
 pub mod crossing;
 pub mod error;
@@ -32,6 +36,7 @@ pub mod fold;
 pub mod frame;
 pub mod interval;
 pub mod join;
+pub mod lane;
 pub mod limits;
 pub mod machine;
 pub mod outbox;
@@ -39,6 +44,7 @@ pub mod record;
 pub mod rehearse;
 pub mod session;
 pub mod snapshot;
+pub mod timer;
 pub mod uplink;
 
 pub use error::Error;

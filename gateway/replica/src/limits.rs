@@ -41,15 +41,72 @@ pub const BLOB_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a snapshot: 100,000 series with their detectors stay well below.
 pub const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
 
-/// How long an interval may stay unacknowledged before it is computed and sent again, in ms.
-pub const ACK_WAIT_MS: i64 = 5_000;
+/// Uncompressed bytes of the first interval on a connection, and the least that one aims at: on
+/// a line of 50 bytes a second it is through before the connection is given up.
+pub const INTERVAL_BYTES_FIRST: usize = 16 * 1024;
+/// See [`INTERVAL_BYTES_FIRST`].
+pub const INTERVAL_BYTES_LEAST: usize = 2 * 1024;
+
+/// Intervals under way; beyond, the next waits for an answer. Eight hide a round trip ten times
+/// as long as it takes to send one.
+pub const FLIGHTS_MAX: usize = 8;
+
+/// Bytes under way on the line; beyond, the next interval waits for an answer.
+pub const FLIGHT_BYTES_MAX: usize = 1024 * 1024;
+
+/// What an entry takes on the line before any was sent, in bytes.
+pub const ENTRY_WIRE_BYTES_GUESS: usize = 24;
+
+/// Round trips up to so much longer than the shortest, in ms, say that nothing queues: more may
+/// be under way. Beyond [`QUEUE_MS`].1 less may, so that what is new does not wait behind what is old.
+pub const QUEUE_MS: (i64, i64) = (250, 1_500);
+
+/// How long to wait for an answer before any was measured, and the bounds afterwards, in ms (RFC 6298).
+pub const ANSWER_MS: (i64, i64, i64) = (3_000, 1_000, 60_000);
+
+/// A connection on which an answer is owed and nothing is heard is given up after so long, at
+/// least and at most, in ms; the longer, the longer answers took before. Doubled each time that
+/// it did not help, up to [`DEAF_MS_MAX`].
+pub const DEAF_MS: (i64, i64) = (10_000, 60_000);
+/// See [`DEAF_MS`].
+pub const DEAF_MS_MAX: i64 = 240_000;
+
+/// A gateway's intervals that the cloud turned down in a row, before the next waits for its turn:
+/// two are a loss and what built on it.
+pub const REFUSALS_MAX: u32 = 3;
+
+/// Longest pause that a cloud may ask for, in ms.
+pub const RETRY_AFTER_MS_MAX: i64 = 300_000;
+
+/// Reconnecting waits at least and at most this long, in ms, with full jitter (protocol §4).
+pub const BACKOFF_MS: (i64, i64) = (1_000, 30_000);
+
+/// Attempts in a row that need not wait because something is urgent; one comes back each [`HURRY_MS`].
+pub const HURRIES_MAX: i64 = 3;
+/// See [`HURRIES_MAX`].
+pub const HURRY_MS: i64 = 5_000;
+
+/// What a byte budget saves up while nothing goes, as time of its rate in ms.
+pub const BUDGET_DEPTH_MS: i64 = 100;
+/// What one interval may take of it: over any ten seconds the rate is kept within 4 %.
+pub const BUDGET_SLICE_MS: i64 = 250;
+/// What critical alerts may overdraw, so that all else is back after so long.
+pub const BUDGET_DEBT_MS: i64 = 10_000;
+
+/// Entries of newest windows that go for each one of the backlog, while both wait.
+pub const LIVE_PER_BACKLOG: u64 = 3;
+/// Windows of each size of a series that are its newest: the last, and one whose end is near.
+pub const LIVE_WINDOWS: usize = 2;
+
+/// Alerts on their way without a receipt; the next wait.
+pub const ALERTS_FLYING_MAX: usize = 128;
+
+/// An alert without a receipt after so long is told at the plant, in ms.
+pub const UNHEARD_MS: i64 = 10_000;
 
 /// An idle gateway tells its clock this often, in ms, so that windows of series that it
 /// shares with others become complete.
 pub const IDLE_FRONTIER_MS: i64 = 30_000;
-
-/// An alert without a receipt is sent again on the urgent lane after this time, in ms.
-pub const RECEIPT_WAIT_MS: i64 = 3_000;
 
 /// Gateways of one bridge; a message of one more is ignored with a warning. Strangers can invent names.
 pub const GATEWAYS_MAX: usize = 100_000;

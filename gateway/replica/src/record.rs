@@ -24,6 +24,7 @@
 //! | 23 | [`Record::CrossAcked`] | gateway |
 //! | 24 | [`Record::CrossReceived`] | gateway |
 //! | 25 | [`Record::CrossShown`] | gateway |
+//! | 31 | [`Record::Unheard`] | gateway |
 //! | 32 | [`Record::Interval`] | cloud |
 //! | 33 | [`Record::AlertUp`] | cloud |
 //! | 34 | [`Record::Hello`] | cloud |
@@ -229,6 +230,13 @@ pub enum Record<'a> {
         /// The number.
         seq: u64,
     },
+    /// Alerts that the cloud has not receipted in time.
+    Unheard {
+        /// How many; 0: all have been heard.
+        count: u64,
+        /// The one that has waited longest: its boot, seq and ordinal.
+        oldest: (u64, u64, u32),
+    },
     /// The cloud accepted an interval.
     Interval {
         /// The gateway that sent it.
@@ -406,6 +414,7 @@ impl<'a> Record<'a> {
             Record::CrossUp { .. } => 41,
             Record::CrossIn { .. } => 42,
             Record::CrossDone { .. } => 43,
+            Record::Unheard { .. } => 31,
             Record::Interval { .. } => 32,
             Record::AlertUp { .. } => 33,
             Record::Hello { .. } => 34,
@@ -512,6 +521,12 @@ impl<'a> Record<'a> {
                 wire::put_varint(out, *seq);
             }
             Record::Shown { lsn } | Record::CrossShown { lsn } | Record::Cursor { lsn } => wire::put_varint(out, *lsn),
+            Record::Unheard { count, oldest: (boot, seq, ordinal) } => {
+                wire::put_varint(out, *count);
+                wire::put_u64(out, *boot);
+                wire::put_varint(out, *seq);
+                wire::put_varint(out, u64::from(*ordinal));
+            }
             Record::Interval { gateway, bytes }
             | Record::AlertUp { gateway, bytes }
             | Record::Hello { gateway, bytes }
@@ -588,6 +603,7 @@ impl<'a> Record<'a> {
                 Record::CrossIn { message: Plain::decode(r)?, session, packet_id: id }
             }
             43 => Record::CrossDone { gateway: r.str(TEXT_BYTES_MAX)?, boot: r.u64()?, seq: r.varint()? },
+            31 => Record::Unheard { count: r.varint()?, oldest: (r.u64()?, r.varint()?, narrow(r.varint()?)?) },
             32 => Record::Interval { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
             33 => Record::AlertUp { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
             34 => Record::Hello { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
@@ -799,6 +815,7 @@ mod tests {
             Record::Session { number: 2, event: SessionEvent::Subscribed { filter: "a/#", options: 1, identifier: Some(3) } },
             Record::Acked { boot: 1, applied: 2, cloud_boot: 3, shed: 4, readings: 5 },
             Record::Receipt { boot: 1, seq: 2, ordinal: 3 },
+            Record::Unheard { count: 4, oldest: (1, 2, 3) },
             Record::Shown { lsn: 8 },
             Record::Interval { gateway: "g", bytes: b"b" },
             Record::Crossed { lane: 1, ttl_ms: 60_000, message: PLAIN, session: 3, packet_id: 9 },

@@ -50,6 +50,7 @@ struct View<'a> {
     alarms: &'a Annunciator,
     #[serde(skip_serializing_if = "Crossing::is_unused")]
     crossing: &'a Crossing,
+    unheard: bool,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +80,8 @@ struct Saved {
     alarms: Annunciator,
     #[serde(default)]
     crossing: Crossing,
+    #[serde(default)]
+    unheard: bool,
 }
 
 #[derive(Serialize)]
@@ -213,6 +216,7 @@ impl Fold {
             page_entries: self.shelf.page_entries as u64,
             alarms: &self.alarms,
             crossing: &self.crossing,
+            unheard: self.unheard,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -292,6 +296,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         machines: Machines::restore(saved.machines),
         alarms: saved.alarms,
         crossing: saved.crossing,
+        unheard: saved.unheard,
         ..Fold::default()
     };
     fold.shelf.last = saved.pages_last;

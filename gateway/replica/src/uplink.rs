@@ -1,66 +1,126 @@
 //! The gateway's half of the protocol (§4), without sockets or clocks.
 //!
-//! Intervals go one at a time: a next one is computed from the fold and `applied` once the
-//! one before is acknowledged, or again when its ack does not come. Nothing is queued, so
-//! nothing can be lost here. What the cloud is believed to hold is believed of one boot of
-//! the cloud only, and only from its acks.
+//! Nothing is queued here, so nothing can be lost: what must go next is computed from the fold
+//! and from what the cloud acknowledged. Several intervals may be under way, each beginning
+//! where the one before ends; one that is lost makes the cloud answer how far it is, and what
+//! follows goes on from there. What the cloud is believed to hold is believed of one boot of the
+//! cloud only, and only from its acks.
+//!
+//! There are two connections: one for intervals, one for alerts and signs of life, so that an
+//! alert never waits behind a backlog. Times are ms of a clock that never goes back; the wall
+//! clock may jump as it likes. Chance comes from the seed.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `interval` | the next interval, computed |
+//! | `flight` | intervals under way: how many, how large, what a loss takes with it |
+//! | `urgent` | alerts without a receipt |
+//! | `rtt` | how long answers take |
+//! | `drain` | how a backlog drains |
 
+mod drain;
+mod flight;
+mod interval;
+mod rtt;
+#[cfg(test)]
+mod tests;
+mod urgent;
+
+use crate::budget::Budget;
 use crate::fold::Fold;
-use crate::interval::{self, Content, Unreadable};
-use crate::limits::{
-    ACK_WAIT_MS, ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX, INTERVAL_BYTES_AIM, RECEIPT_WAIT_MS,
-};
-use crate::outbox::page::name_of;
-use crate::outbox::{BootPart, EntryName};
-use crate::record::{Record, Refusal};
-use schemas::message::{Ack, AlertBody, AlertUp, Definition, Delta, FORMAT, Hello, Receipt, Tally};
+use crate::lane::Share;
+use crate::limits::{ENTRY_WIRE_BYTES_GUESS, HEARTBEAT_MS, REFUSALS_MAX, RETRY_AFTER_MS_MAX};
+use crate::outbox::EntryName;
+use crate::record::Record;
+use crate::timer::Timer;
+pub use drain::Drain;
+use drain::{Done, Meter};
+use flight::Flights;
+use schemas::message::{Ack, AlertBody, AlertUp, Delta, FORMAT, Hello, Receipt};
 use std::collections::{BTreeMap, BTreeSet};
-use telemetry::block;
-use telemetry::entry::Entry;
+pub use urgent::AlertId;
+use urgent::Urgent;
 
-/// What an interval under way carries.
-#[derive(Debug, Clone)]
-struct Flight {
-    number: u64,
-    boot: u64,
-    cloud_boot: u64,
-    to: u64,
-    readings: u64,
-    /// Entries with the version they were sent at: one that is open may since have grown.
-    names: Vec<(EntryName, u64)>,
-    ahead: Vec<(EntryName, u64)>,
-    definitions: Vec<u32>,
-    deadline_ms: i64,
-    /// More waits behind it.
-    cut: bool,
+/// What an uplink is told once.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The gateway's name.
+    pub gateway: String,
+    /// The program's version.
+    pub version: String,
+    /// The boot that the process began.
+    pub boot: u64,
+    /// How often intervals go, in ms.
+    pub every_ms: i64,
+    /// Whether windows that are still open go as well.
+    pub preview: bool,
+    /// Bytes a second that the link may carry, both ways together; none: no bound.
+    pub budget: Option<u64>,
+    /// Uncompressed bytes that an interval aims at, at most; 0: as many as the protocol says.
+    pub interval_bytes: usize,
+    /// For all that is left to chance.
+    pub seed: u64,
+}
+
+/// A connection to the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Intervals up, acks down.
+    Intervals,
+    /// Alerts and signs of life up, receipts down.
+    Alerts,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Out {
+    /// Send a hello there.
+    Hello(Lane, Hello),
+    /// Send an alert on its connection.
+    Alert(AlertUp),
+    /// Send an interval; [`Uplink::weighed`] is told its size.
+    Delta(Delta),
+    /// The connection is deaf: give it up and make another.
+    Drop(Lane),
+    /// So many alerts, and this one the longest, have no receipt for too long; none: all have been heard.
+    Unheard(Option<(u64, AlertId)>),
 }
 
 /// The gateway's end of the link.
 #[derive(Debug, Clone)]
 pub struct Uplink {
-    gateway: String,
-    version: String,
-    every_ms: i64,
-    preview: bool,
+    settings: Settings,
     connected: bool,
-    /// The process's own boot.
-    boot: u64,
-    /// The cloud was told of it on this connection.
+    /// The cloud was told of the living boot on this connection.
     greeted: bool,
+    /// Alerts of the fold are known here.
+    learnt: bool,
     cloud_boot: u64,
     /// Of the last interval; counts from the living boot on.
     number: u64,
-    flight: Option<Flight>,
+    flights: Flights,
+    urgent: Urgent,
+    budget: Budget,
+    share: Share,
+    /// When the next interval is due.
     next_ms: i64,
-    /// Logged clock told last, per living boot.
+    /// When the newest are looked for next, while a backlog waits.
+    look_ms: i64,
+    /// Until when the cloud asked for a pause.
+    pause_ms: i64,
+    /// Intervals in a row that were turned down.
+    refused: u32,
+    /// When the cloud last heard or answered.
+    heard_ms: i64,
+    /// Logged clock told last, of the living boot.
     frontier_ms: i64,
     defined: BTreeMap<u64, BTreeSet<u32>>,
     previewed: BTreeMap<EntryName, u64>,
-    /// Alerts without a receipt: when to send them again.
-    unreceipted: BTreeMap<(u64, u64, u32), i64>,
+    /// An entry on the line, in sixteenths of a byte.
+    entry_bytes: usize,
+    meter: Meter,
     unreadable: Vec<u64>,
-    /// What is known of the own clock, as intervals say it.
-    clock: u8,
+    chance: u64,
 }
 
 /// What came of an ack.
@@ -73,263 +133,195 @@ pub struct Acknowledged {
 }
 
 impl Uplink {
-    /// An uplink of `gateway` and of the process that began `boot`; it sends every `every_ms`,
-    /// and is not connected.
-    pub fn new(gateway: &str, version: &str, boot: u64, every_ms: i64, preview: bool) -> Self {
+    /// An uplink that is not connected.
+    pub fn new(settings: Settings) -> Self {
         Self {
-            gateway: gateway.to_owned(),
-            version: version.to_owned(),
-            every_ms,
-            preview,
             connected: false,
-            boot,
             greeted: false,
+            learnt: false,
             cloud_boot: 0,
             // Acks go to the gateway's topic: one for an earlier process, or for a clone, that
             // speaks of the same old boot must not pass for an answer to ours.
-            number: boot,
-            flight: None,
+            number: settings.boot,
+            flights: Flights::new(settings.interval_bytes),
+            urgent: Urgent::default(),
+            budget: Budget::new(settings.budget),
+            share: Share::default(),
             next_ms: 0,
+            look_ms: 0,
+            pause_ms: i64::MIN,
+            refused: 0,
+            heard_ms: 0,
             frontier_ms: 0,
             defined: BTreeMap::new(),
             previewed: BTreeMap::new(),
-            unreceipted: BTreeMap::new(),
+            entry_bytes: ENTRY_WIRE_BYTES_GUESS * 16,
+            meter: Meter::default(),
             unreadable: Vec::new(),
-            clock: 0,
+            chance: settings.seed,
+            settings,
         }
     }
 
-    /// What is known of the own clock from here on: 0 nothing against it, 1 it was never set, 2 it jumped lately.
-    pub fn set_clock(&mut self, quality: u8) {
-        self.clock = quality;
-    }
-
-    /// Whether the link stands.
+    /// Whether the connection for intervals stands.
     pub fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// The link stands: gives the hello to send first, unless [`Uplink::hello`] has it later.
-    pub fn connected(&mut self, now_ms: i64, fold: &Fold) -> Option<Hello> {
-        self.connected = true;
-        self.greeted = false;
-        self.flight = None;
-        self.next_ms = now_ms;
-        self.unreceipted = fold.boots.iter().flat_map(|p| &p.alerts).map(|(a, _)| ((a.boot, a.seq, a.ordinal), now_ms)).collect();
-        self.hello(fold)
+    /// A connection stands.
+    pub fn connected(&mut self, now_ms: i64, lane: Lane) {
+        match lane {
+            Lane::Intervals => {
+                self.connected = true;
+                self.greeted = false;
+                self.flights.connected();
+                self.refused = 0;
+                (self.next_ms, self.look_ms) = (now_ms, now_ms);
+            }
+            Lane::Alerts => {
+                self.urgent.connected(now_ms);
+                self.heard_ms = self.heard_ms.max(now_ms);
+            }
+        }
     }
 
-    /// The hello, once for each connection, as soon as the process's own boot is in the fold.
-    /// Before, the fold takes the boot before it for the living one, which goes on no more.
-    pub fn hello(&mut self, fold: &Fold) -> Option<Hello> {
-        let part = fold.current().filter(|p| self.connected && !self.greeted && p.boot == self.boot)?;
-        self.greeted = true;
+    /// A connection is gone; what was under way may or may not have arrived.
+    pub fn disconnected(&mut self, lane: Lane) {
+        match lane {
+            Lane::Intervals => {
+                self.connected = false;
+                self.flights.lost_all();
+            }
+            Lane::Alerts => self.urgent.disconnected(),
+        }
+    }
+
+    /// A new alert for the urgent lane; it waits for its receipt from here on.
+    pub fn urgent(&mut self, now_ms: i64, alert: &AlertBody) {
+        self.urgent.add(now_ms, alert);
+    }
+
+    /// The cloud has an alert of the urgent lane.
+    pub fn receipted(&mut self, now_ms: i64, receipt: &Receipt) {
+        self.heard_ms = self.heard_ms.max(now_ms);
+        self.urgent.receipted(now_ms, (receipt.boot, receipt.seq, receipt.ordinal));
+    }
+
+    /// So many bytes passed on the line beside intervals: whatever else was sent, and all that came.
+    pub fn paid(&mut self, now_ms: i64, bytes: usize) {
+        self.budget.pay(now_ms, bytes);
+    }
+
+    /// The interval of that number took so many bytes on the line.
+    pub fn weighed(&mut self, now_ms: i64, number: u64, bytes: usize) {
+        self.budget.pay(now_ms, bytes);
+        let Some(flight) = self.flights.weigh(number, bytes) else { return };
+        let entries = flight.names.len() + flight.ahead.len();
+        if entries >= 16 {
+            self.entry_bytes = (self.entry_bytes * 3 + bytes * 16 / entries) / 4;
+        }
+    }
+
+    /// What is to be done now, what goes first at first; call it until there is nothing.
+    pub fn poll(&mut self, now_ms: i64, fold: &Fold) -> Option<Out> {
+        if !self.learnt {
+            self.learnt = true;
+            self.urgent.told = fold.unheard;
+            // What the list of alarms holds back goes up with its interval.
+            let shown = |a: &AlertBody| a.alarm.as_ref().is_none_or(|note| note.held == detect::alarm::SHOWN);
+            let alerts = fold.boots.iter().flat_map(|p| &p.alerts).filter(|(alert, _)| shown(alert));
+            alerts.for_each(|(alert, _)| self.urgent.add(now_ms, alert));
+        }
+        if self.is_due(Timer::DeafIntervals, now_ms) {
+            self.flights.give_up();
+            self.connected = false;
+            return Some(Out::Drop(Lane::Intervals));
+        }
+        if self.is_due(Timer::DeafAlerts, now_ms) {
+            self.urgent.give_up();
+            return Some(Out::Drop(Lane::Alerts));
+        }
+        if self.is_due(Timer::Unheard, now_ms)
+            && let Some(told) = self.urgent.unheard(now_ms)
+        {
+            return Some(Out::Unheard(told));
+        }
+        if self.connected
+            && !self.greeted
+            && let Some(hello) = self.hello(fold)
+        {
+            self.greeted = true;
+            return Some(Out::Hello(Lane::Intervals, hello));
+        }
+        let is_free = self.budget.is_free(now_ms);
+        if let Some(alert) = self.urgent.next(now_ms, is_free && self.pause_ms <= now_ms, fold) {
+            self.heard_ms = self.heard_ms.max(now_ms);
+            return Some(Out::Alert(AlertUp { format: FORMAT, alert }));
+        }
+        if self.is_due(Timer::Beat, now_ms) {
+            self.heard_ms = now_ms;
+            if let Some(hello) = self.hello(fold) {
+                return Some(Out::Hello(Lane::Alerts, hello));
+            }
+        }
+        if self.is_due(Timer::Answer, now_ms) {
+            self.flights.expire(now_ms);
+            self.next_ms = self.next_ms.min(now_ms);
+        }
+        if self.is_due(Timer::Interval, now_ms) && is_free {
+            return self.interval(now_ms, fold).map(Out::Delta);
+        }
+        None
+    }
+
+    /// Who this is: once the process's own boot is in the fold. Before, the fold takes the boot
+    /// before it for the living one, which goes on no more.
+    fn hello(&self, fold: &Fold) -> Option<Hello> {
+        let part = fold.current().filter(|p| p.boot == self.settings.boot)?;
         Some(Hello {
             format: FORMAT,
-            gateway: self.gateway.clone(),
+            gateway: self.settings.gateway.clone(),
             boot: part.boot,
             parent: part.parent,
             sizes: fold.config.sizes_ms.clone(),
             grace_ms: fold.config.grace_ms,
-            every_ms: self.every_ms,
+            every_ms: self.settings.every_ms,
             clock_ms: fold.clock_ms,
-            version: self.version.clone(),
+            version: self.settings.version.clone(),
             group: part.group.clone(),
             wanted: fold.config.wanted.clone(),
         })
     }
 
-    /// The link is gone; what was under way may or may not have arrived.
-    pub fn disconnected(&mut self) {
-        self.connected = false;
-        self.flight = None;
-    }
-
-    /// A new alert for the urgent lane, at once; it waits for its receipt from here on.
-    pub fn urgent(&mut self, now_ms: i64, alert: &AlertBody) -> Option<AlertUp> {
-        if !self.connected {
-            return None;
-        }
-        self.unreceipted.insert((alert.boot, alert.seq, alert.ordinal), now_ms + RECEIPT_WAIT_MS);
-        Some(AlertUp { format: FORMAT, alert: alert.clone() })
-    }
-
-    /// Alerts whose receipt did not come in time, again.
-    pub fn overdue(&mut self, now_ms: i64, fold: &Fold) -> Vec<AlertUp> {
-        if !self.connected || self.unreceipted.is_empty() {
-            return Vec::new();
-        }
-        let mut again = Vec::new();
-        let mut waiting = BTreeMap::new();
-        for (alert, _) in fold.boots.iter().flat_map(|p| &p.alerts) {
-            let id = (alert.boot, alert.seq, alert.ordinal);
-            if let Some(&at) = self.unreceipted.get(&id) {
-                let late = at <= now_ms && again.len() < INTERVAL_ALERTS_MAX;
-                waiting.insert(id, if late { now_ms + RECEIPT_WAIT_MS } else { at });
-                if late {
-                    again.push(AlertUp { format: FORMAT, alert: alert.clone() });
-                }
+    /// When a timer fires; none while it is not set.
+    fn at_ms(&self, timer: Timer) -> Option<i64> {
+        let free = self.budget.free_at_ms();
+        match timer {
+            Timer::Interval => {
+                (self.connected && self.greeted && self.flights.has_room()).then(|| self.next_ms.max(self.pause_ms).max(free))
             }
+            Timer::Answer => self.flights.deadline_ms().filter(|_| self.connected),
+            Timer::DeafIntervals => self.flights.deaf_at_ms().filter(|_| self.connected),
+            Timer::Alert => self.urgent.due_ms(free.max(self.pause_ms)),
+            Timer::DeafAlerts => self.urgent.deaf_at_ms(),
+            Timer::Unheard => self.urgent.unheard_at_ms(),
+            Timer::Beat => self.urgent.connected.then(|| self.heard_ms.saturating_add(HEARTBEAT_MS)),
         }
-        // An alert that an interval has covered is no longer in the fold, and needs no receipt.
-        self.unreceipted = waiting;
-        again
     }
 
-    /// The cloud has an alert of the urgent lane.
-    pub fn receipted(&mut self, receipt: &Receipt) {
-        self.unreceipted.remove(&(receipt.boot, receipt.seq, receipt.ordinal));
+    fn is_due(&self, timer: Timer, now_ms: i64) -> bool {
+        self.at_ms(timer).is_some_and(|at| at <= now_ms)
     }
 
-    /// When [`Uplink::poll`] or [`Uplink::overdue`] has something to do; `None` while there is no link.
+    /// When [`Uplink::poll`] has something to do, if nothing happens before.
     pub fn next_timeout_ms(&self) -> Option<i64> {
-        if !self.connected {
-            return None;
-        }
-        let interval = self.flight.as_ref().map_or(self.next_ms, |f| f.deadline_ms);
-        Some(self.unreceipted.values().min().map_or(interval, |at| interval.min(*at)))
-    }
-
-    /// The next interval, when one is due and there is something to say.
-    pub fn poll(&mut self, now_ms: i64, fold: &Fold) -> Option<Delta> {
-        if !self.connected || !self.greeted {
-            return None;
-        }
-        match &self.flight {
-            Some(flight) if now_ms < flight.deadline_ms => return None,
-            Some(_) => self.flight = None,
-            None if now_ms < self.next_ms => return None,
-            None => {}
-        }
-        self.next_ms = now_ms + self.every_ms;
-        let part = fold.boots.iter().find(|p| self.worth(fold, p))?;
-        match interval::content(fold, part, self.cloud_boot, INTERVAL_BYTES_AIM / ENTRY_BYTES_GUESS) {
-            Ok(content) => Some(self.interval(now_ms, fold, part, content)),
-            Err(Unreadable(pages)) => {
-                self.unreadable = pages;
-                None
-            }
-        }
-    }
-
-    /// Whether an interval about `part` would tell the cloud anything.
-    fn worth(&self, fold: &Fold, part: &BootPart) -> bool {
-        if part.ended {
-            return part.applied < part.end;
-        }
-        let (to, before) = fold.complete_to(part);
-        self.has_entries(fold, part)
-            || part.alerts.front().is_some_and(|(a, _)| a.seq <= to)
-            || part.acts.front().is_some_and(|(seq, ..)| *seq <= to)
-            || part.readings_applied < before.readings
-            || (to == part.end && part.applied < to && before.clock_ms - self.frontier_ms >= IDLE_FRONTIER_MS)
-            || (self.preview && fold.series.iter().flat_map(|s| &s.open).any(|o| self.previewed.get(&o.name) != Some(&o.version)))
-    }
-
-    /// Whether the cloud lacks a sealed entry of `part`, as far as we know.
-    fn has_entries(&self, fold: &Fold, part: &BootPart) -> bool {
-        let batch = part.entries.oldest(&fold.shelf, part.floor(), self.cloud_boot, 1);
-        !batch.entries.is_empty() || !batch.unreadable.is_empty()
-    }
-
-    /// Pages that could not be read since the last call: the log must say that they are lost.
-    pub fn unreadable(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.unreadable)
-    }
-
-    fn interval(&mut self, now_ms: i64, fold: &Fold, part: &BootPart, content: Content) -> Delta {
-        let from = part.applied;
-        let Content { mut to, mut before, mut entries, mut ahead, mut cut } = content;
-        let mut alerts = Vec::new();
-        for (alert, stood) in part.alerts.iter().take_while(|(a, _)| a.seq <= to) {
-            if alerts.len() >= INTERVAL_ALERTS_MAX && alerts.last().is_some_and(|a: &AlertBody| a.seq < alert.seq) {
-                (to, before, cut) = (alert.seq - 1, *stood, true);
-                break;
-            }
-            alerts.push(alert.clone());
-        }
-        let mut acts = Vec::new();
-        for (seq, act, stood) in part.acts.iter().take_while(|(seq, ..)| *seq <= to) {
-            if acts.len() >= INTERVAL_ACTS_MAX {
-                (to, before, cut) = (seq - 1, *stood, true);
-                alerts.retain(|alert: &AlertBody| alert.seq <= to);
-                break;
-            }
-            acts.push(act.clone());
-        }
-        let late = entries.iter().position(|e: &Entry| e.born > to).unwrap_or(entries.len());
-        ahead.extend(entries.drain(late..));
-        if self.preview && !part.ended {
-            for open in fold.series.iter().flat_map(|s| &s.open) {
-                if self.previewed.insert(open.name, open.version) != Some(open.version) {
-                    let EntryName { born, series, size_ms, start_ms } = open.name;
-                    ahead.push(Entry { series, size_ms, start_ms, born, version: open.version, aggregate: open.aggregate.clone() });
-                }
-            }
-            self.previewed.retain(|name, _| name.born > part.applied);
-        }
-        if to < from {
-            // What a clone told for us: nothing new below, entries ahead all the same.
-            (to, before.readings) = (from, part.readings_applied);
-        }
-        let names = |list: &[Entry]| list.iter().map(|e| (name_of(e), e.version)).collect::<Vec<_>>();
-        let known = self.defined.entry(part.boot).or_default();
-        let mut definitions: Vec<u32> = entries.iter().chain(&ahead).map(|e| e.series).filter(|s| !known.contains(s)).collect();
-        definitions.sort_unstable();
-        definitions.dedup();
-        self.number = self.number.wrapping_add(1);
-        self.flight = Some(Flight {
-            number: self.number,
-            boot: part.boot,
-            cloud_boot: self.cloud_boot,
-            to,
-            readings: before.readings,
-            names: names(&entries),
-            ahead: names(&ahead),
-            definitions: definitions.clone(),
-            deadline_ms: now_ms + ACK_WAIT_MS,
-            cut: cut || part.ended,
-        });
-        let defs = definitions.iter().filter_map(|n| {
-            let series = fold.series.get(*n as usize)?;
-            Some(Definition { number: *n, name: series.name.clone(), unit: series.unit.clone() })
-        });
-        if !part.ended {
-            self.frontier_ms = before.clock_ms;
-        }
-        Delta {
-            format: FORMAT,
-            boot: part.boot,
-            from,
-            to,
-            cloud_boot: self.cloud_boot,
-            number: self.number,
-            frontier_ms: before.clock_ms,
-            ended: part.ended && to == part.end,
-            readings_to: before.readings,
-            accepted: part.readings,
-            local: part.local,
-            complete_from: part.complete_from,
-            defs: defs.collect(),
-            entries: block::encode(&entries),
-            ahead: block::encode(&ahead),
-            alerts,
-            marks: Vec::new(),
-            sizes: fold.config.sizes_ms.clone(),
-            grace_ms: fold.config.grace_ms,
-            acts,
-            group: part.group.clone(),
-            sent_ms: now_ms,
-            clock: self.clock,
-            // One that ended may speak for another disk's counts by now.
-            tally: (!part.ended).then(|| tally(fold)).flatten(),
-        }
+        Timer::ALL.iter().filter_map(|timer| self.at_ms(*timer)).min()
     }
 
     /// The cloud answered an interval.
     pub fn acked(&mut self, now_ms: i64, ack: &Ack, fold: &mut Fold) -> Acknowledged {
-        let sent = self.number.wrapping_sub(self.boot);
-        if !(1..=sent).contains(&ack.number.wrapping_sub(self.boot)) {
+        let sent = self.number.wrapping_sub(self.settings.boot);
+        if !(1..=sent).contains(&ack.number.wrapping_sub(self.settings.boot)) {
             return Acknowledged::default();
         }
         let known = fold.boots.iter().find(|p| p.boot == ack.boot);
@@ -337,36 +329,54 @@ impl Uplink {
             // A boot of the cloud never goes back: this ack was overtaken by a later one.
             return Acknowledged::default();
         }
+        self.heard_ms = self.heard_ms.max(now_ms);
+        let flight = self.flights.answered(now_ms, ack.number, ack.boot);
         if ack.cloud_boot != self.cloud_boot {
             self.cloud_boot = ack.cloud_boot;
             self.defined.clear();
             self.previewed.clear();
+            self.flights.forget(ack.cloud_boot);
         }
         if ack.need_defs {
             self.defined.remove(&ack.boot);
+            self.flights.turned_down(ack.boot, 0);
         }
-        let flight = self.flight.take_if(|f| f.number == ack.number && f.boot == ack.boot);
+        self.rest(now_ms, ack.retry_after_ms);
         let Some(part) = fold.boots.iter_mut().find(|p| p.boot == ack.boot) else { return Acknowledged::default() };
         let mut readings = if ack.applied == part.applied { part.readings_applied } else { ack.readings };
+        let mut done = Done::default();
         if let Some(flight) = flight {
             let believed = (flight.cloud_boot == 0 || flight.cloud_boot == ack.cloud_boot) && !ack.need_defs;
             let taken = believed && ack.applied >= flight.to;
+            if ack.applied == flight.to {
+                readings = flight.readings;
+            }
             if taken {
+                done.windows += flight.names.len() as u64;
                 // Those that grew beyond `to` are not covered by it.
                 let beyond = flight.names.into_iter().filter(|(_, version)| *version > ack.applied);
                 part.entries.hold(ack.cloud_boot, beyond);
                 self.defined.entry(ack.boot).or_default().extend(flight.definitions);
+                self.refused = 0;
+                self.flights.widen(now_ms - flight.sent_ms);
+                done.bytes = flight.bytes as u64;
+            } else {
+                // Once for each loss: what builds on it is under way no longer.
+                self.flights.turned_down(ack.boot, ack.applied);
+                self.flights.narrow();
+                self.refused += 1;
+                // What is turned down again and again is not offered without end.
+                self.next_ms = if self.refused < REFUSALS_MAX { now_ms } else { now_ms + self.settings.every_ms.max(1) };
             }
             if believed && ack.ahead {
+                done.windows += flight.ahead.len() as u64;
                 part.entries.hold(ack.cloud_boot, flight.ahead);
             }
-            if ack.applied == flight.to {
-                readings = flight.readings;
-            }
-            if flight.cut || !taken {
-                self.next_ms = now_ms;
-            }
         }
+        done.readings = readings.saturating_sub(part.readings_applied);
+        self.meter.add(now_ms, done);
+        self.flights.passed(ack.number, ack.boot, ack.applied);
+        self.urgent.covered(ack.boot, ack.applied);
         let mut result = Acknowledged::default();
         if ack.applied < part.applied {
             result.went_back = Some((ack.boot, ack.applied));
@@ -377,10 +387,48 @@ impl Uplink {
         }
         result
     }
-}
 
-/// What was not taken as a reading, if there is any such thing.
-fn tally(fold: &Fold) -> Option<Tally> {
-    let refused = Refusal::ALL.map(|reason| fold.refused.get(&(reason as u8)).copied().unwrap_or(0));
-    (fold.duplicates > 0 || refused != [0; Refusal::ALL.len()]).then(|| Tally { duplicates: fold.duplicates, refused: refused.to_vec() })
+    /// The cloud has too much to do: intervals and alerts that are not critical pause as long as
+    /// it asks, and by chance up to half as long again, so that not all come back at once.
+    fn rest(&mut self, now_ms: i64, retry_after_ms: Option<u64>) {
+        self.pause_ms = match retry_after_ms {
+            None => i64::MIN,
+            Some(ms) => {
+                let ms = i64::try_from(ms).unwrap_or(i64::MAX).clamp(0, RETRY_AFTER_MS_MAX);
+                let more = (self.random() % (ms.unsigned_abs() / 2 + 1)) as i64;
+                now_ms.saturating_add(ms + more)
+            }
+        };
+    }
+
+    /// SplitMix64.
+    fn random(&mut self) -> u64 {
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.chance;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Pages that could not be read since the last call: the log must say that they are lost.
+    pub fn unreadable(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unreadable)
+    }
+
+    /// How the backlog drains.
+    pub fn drain(&self, now_ms: i64, fold: &Fold) -> Drain {
+        let windows = fold.boots.iter().map(|p| p.entries.waiting(p.floor(), self.cloud_boot)).sum::<u64>();
+        let rates = self.meter.rates(now_ms);
+        Drain {
+            readings: fold.ledger().held,
+            windows,
+            bytes: windows.saturating_mul(self.entry_bytes as u64) / 16,
+            in_flight: self.flights.len() as u64,
+            alerts: self.urgent.len() as u64,
+            readings_per_s: rates.map(|[readings, ..]| readings),
+            windows_per_s: rates.map(|[_, windows, _]| windows),
+            bytes_per_s: rates.map(|[.., bytes]| bytes),
+            eta_s: drain::eta_s(windows, rates.map(|[_, windows, _]| windows)),
+        }
+    }
 }

@@ -172,6 +172,9 @@ impl Table {
 
     /// A size of `min` to `max` bytes for each `per`: `s` or `day`.
     pub fn rate(&mut self, key: &'static str, per: &'static str, min: u64, max: u64) -> Option<u64> {
+        if let Some(number) = self.bare_number(key) {
+            return self.wrong(key, format!("{number} has no unit; write a rate in quotes, such as \"{number}KiB/{per}\""));
+        }
         self.text(key, |text| {
             let bytes = unit::rate_bytes(text, per)?;
             match (min..=max).contains(&bytes) {

@@ -33,7 +33,13 @@ pub fn size_bytes(text: &str) -> Result<u64, String> {
 pub fn rate_bytes(text: &str, per: &str) -> Result<u64, String> {
     match text.split_once('/') {
         Some((size, unit)) if unit == per => size_bytes(size),
-        _ => Err(format!("\"{text}\" is no rate; write a size for each {per}, such as 64KiB/{per}")),
+        found => {
+            let hint = match found.map_or(text, |(size, _)| size) {
+                size if size_bytes(size).is_ok() => format!("; did you mean {size}/{per}?"),
+                _ => String::new(),
+            };
+            Err(format!("\"{text}\" is no rate; write a size for each {per}, such as 64KiB/{per}{hint}"))
+        }
     }
 }
 
@@ -71,6 +77,14 @@ pub fn serialize_bytes<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::O
 /// For `#[serde(serialize_with)]`: bytes a day as a rate text.
 pub fn serialize_bytes_per_day<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{}/day", size_text(*bytes)))
+}
+
+/// For `#[serde(serialize_with)]`: bytes a second as a rate text, or nothing.
+pub fn serialize_bytes_per_s<S: Serializer>(bytes: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match bytes {
+        Some(bytes) => serializer.collect_str(&format_args!("{}/s", size_text(*bytes))),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn quantity(text: &str, units: &[(&str, u64)], what: &str, example: &str) -> Result<u64, String> {
@@ -134,6 +148,7 @@ mod tests {
         assert!(size_bytes("5s").unwrap_err().contains("KiB"));
         assert_eq!(rate_bytes("20GiB/day", "day"), Ok(20 << 30));
         assert!(rate_bytes("20GiB", "day").unwrap_err().contains("64KiB/day"));
+        assert!(rate_bytes("64KiB/sec", "s").unwrap_err().ends_with("did you mean 64KiB/s?"));
         assert!(rate_bytes("20GiB/s", "day").is_err() && rate_bytes("20GB/day", "day").unwrap_err().contains("20GiB"));
         assert!(duration_ms("99999999999999d").unwrap_err().contains("larger"));
         assert!(duration_ms("18446744073709551615ms").unwrap_err().contains("too long"));

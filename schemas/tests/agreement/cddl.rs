@@ -75,7 +75,7 @@ fn every_rule_has_the_fields_of_the_code() {
     agrees("alert-up", &sample::alert_up());
     agrees("receipt", &sample::receipt());
     agrees("bye", &sample::bye());
-    agrees("ack", &sample::ack_timed());
+    agrees("ack", &sample::ack_busy());
 }
 
 #[test]

@@ -243,12 +243,18 @@ pub fn ack() -> Ack {
         need_defs: false,
         readings: 4_500,
         clock_ms: 0,
+        retry_after_ms: None,
     }
 }
 
 /// The same with the clocks told.
 pub fn ack_timed() -> Ack {
     Ack { clock_ms: 1_700_000_000_456, ..ack() }
+}
+
+/// Of a cloud that has too much to do.
+pub fn ack_busy() -> Ack {
+    Ack { retry_after_ms: Some(5_000), ..ack_timed() }
 }
 
 pub fn delta_timed() -> Delta {

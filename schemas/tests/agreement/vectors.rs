@@ -56,6 +56,7 @@ fn every_message_is_written_as_it_was() {
     same!("receipt", sample::receipt(), Receipt);
     same!("bye", sample::bye(), Bye);
     same!("ack", sample::ack(), Ack);
+    same!("ack-busy", sample::ack_busy(), Ack);
     same!("alert-noted", AlertUp { alert: sample::alert_noted(), ..sample::alert_up() }, AlertUp);
     same!("delta-tally", sample::delta_tally(), Delta);
     same!("alert-of-machine", AlertUp { alert: sample::alert_of_machine(), ..sample::alert_up() }, AlertUp);

@@ -60,6 +60,19 @@ impl Entries {
         self.tail.is_empty() && self.pages.is_empty()
     }
 
+    /// Entries of versions beyond `floor` that the cloud of that boot is not known to hold; of a
+    /// page that reaches over the floor, its share.
+    pub fn waiting(&self, floor: u64, cloud_boot: u64) -> u64 {
+        let young = self.tail.values().filter(|sealed| sealed.version > floor).count() as u64;
+        let paged = self.pages.iter().filter(|p| p.version.1 > floor).map(|page| {
+            let (low, high) = (page.version.0.max(floor + 1), page.version.1);
+            let share = u128::from(page.entries) * u128::from(high - low + 1) / u128::from(high - page.version.0 + 1);
+            share.max(1) as u64
+        });
+        let held = if self.held.0 == cloud_boot && cloud_boot != 0 { self.held.1.len() as u64 } else { 0 };
+        (young + paged.sum::<u64>()).saturating_sub(held)
+    }
+
     /// Bytes of its pages.
     pub fn bytes(&self) -> u64 {
         self.pages.iter().map(|p| u64::from(p.bytes)).sum()

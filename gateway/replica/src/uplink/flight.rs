@@ -1,0 +1,214 @@
+//! Intervals under way: how many and how large they may be, and what a lost one takes with it.
+
+use super::rtt::Rtt;
+use crate::limits::{DEAF_MS_MAX, FLIGHT_BYTES_MAX, FLIGHTS_MAX, INTERVAL_BYTES_AIM, INTERVAL_BYTES_FIRST, INTERVAL_BYTES_LEAST, QUEUE_MS};
+use crate::outbox::EntryName;
+use std::collections::VecDeque;
+
+/// An interval under way.
+#[derive(Debug, Clone)]
+pub(super) struct Flight {
+    pub(super) number: u64,
+    pub(super) boot: u64,
+    pub(super) cloud_boot: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// Readings at or below `to`.
+    pub(super) readings: u64,
+    /// Entries with the version they were sent at: one that is open may since have grown. By name.
+    pub(super) names: Vec<(EntryName, u64)>,
+    pub(super) ahead: Vec<(EntryName, u64)>,
+    pub(super) definitions: Vec<u32>,
+    pub(super) sent_ms: i64,
+    pub(super) deadline_ms: i64,
+    /// On the line.
+    pub(super) bytes: usize,
+}
+
+impl Flight {
+    fn carries(&self, name: &EntryName, version: u64) -> bool {
+        [&self.names, &self.ahead]
+            .iter()
+            .any(|list| list.binary_search_by_key(name, |(n, _)| *n).is_ok_and(|at| list.get(at).is_some_and(|(_, v)| *v == version)))
+    }
+}
+
+/// All of them, in the order in which they went.
+#[derive(Debug, Clone)]
+pub(super) struct Flights {
+    list: VecDeque<Flight>,
+    /// How many may be under way.
+    window: usize,
+    /// Below it the window grows with each answer, beyond with each round of them: it was too wide before.
+    gentle: usize,
+    /// Answers since the window grew.
+    answers: usize,
+    /// Uncompressed bytes that the next one aims at.
+    pub(super) aim: usize,
+    aim_max: usize,
+    pub(super) rtt: Rtt,
+    /// Since when an answer is owed and nothing is heard.
+    since_ms: Option<i64>,
+    /// How often in a row the connection was given up.
+    given_up: u32,
+}
+
+impl Flights {
+    /// None, each of which is to have `bytes` at most; 0: as many as the protocol says.
+    pub(super) fn new(bytes: usize) -> Self {
+        let aim_max = if bytes == 0 { INTERVAL_BYTES_AIM } else { bytes.min(INTERVAL_BYTES_AIM) };
+        Self {
+            list: VecDeque::new(),
+            window: 1,
+            gentle: FLIGHTS_MAX,
+            answers: 0,
+            aim: INTERVAL_BYTES_FIRST.min(aim_max),
+            aim_max,
+            rtt: Rtt::default(),
+            since_ms: None,
+            given_up: 0,
+        }
+    }
+
+    /// A new connection: it is tried out with little.
+    pub(super) fn connected(&mut self) {
+        self.lost_all();
+        (self.window, self.gentle, self.answers) = (1, FLIGHTS_MAX, 0);
+        self.aim = self.aim.min(INTERVAL_BYTES_FIRST);
+    }
+
+    /// The connection is gone, and what was under way perhaps with it.
+    pub(super) fn lost_all(&mut self) {
+        if !self.list.is_empty() {
+            self.narrow();
+        }
+        self.list.clear();
+        self.since_ms = None;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether one more may go.
+    pub(super) fn has_room(&self) -> bool {
+        self.list.len() < self.window && self.list.iter().map(|f| f.bytes).sum::<usize>() < FLIGHT_BYTES_MAX
+    }
+
+    /// How far a boot is told, with what is under way; and readings up to there.
+    pub(super) fn told(&self, boot: u64, applied: (u64, u64)) -> (u64, u64) {
+        let told = self.list.iter().filter(|f| f.boot == boot).map(|f| (f.to, f.readings)).max_by_key(|(to, _)| *to);
+        told.filter(|(to, _)| *to > applied.0).unwrap_or(applied)
+    }
+
+    /// Whether an entry is under way at that version.
+    pub(super) fn carries(&self, boot: u64, name: &EntryName, version: u64) -> bool {
+        self.list.iter().any(|f| f.boot == boot && f.carries(name, version))
+    }
+
+    /// Entries of a boot under way whose version lies beyond `told`.
+    pub(super) fn beyond(&self, boot: u64, told: u64) -> usize {
+        let all = self.list.iter().filter(|f| f.boot == boot).flat_map(|f| f.names.iter().chain(&f.ahead));
+        all.filter(|(_, version)| *version > told).count()
+    }
+
+    /// Whether a series of that boot is defined by something under way.
+    pub(super) fn defines(&self, boot: u64, series: u32) -> bool {
+        self.list.iter().any(|f| f.boot == boot && f.definitions.binary_search(&series).is_ok())
+    }
+
+    pub(super) fn push(&mut self, flight: Flight) {
+        self.since_ms = self.since_ms.or(Some(flight.sent_ms));
+        self.list.push_back(flight);
+    }
+
+    /// What the last one took on the line is known.
+    pub(super) fn weigh(&mut self, number: u64, bytes: usize) -> Option<&Flight> {
+        let flight = self.list.iter_mut().rev().find(|f| f.number == number)?;
+        flight.bytes = bytes;
+        Some(flight)
+    }
+
+    /// An answer was heard; the interval that it names, if that is still under way.
+    pub(super) fn answered(&mut self, now_ms: i64, number: u64, boot: u64) -> Option<Flight> {
+        self.given_up = 0;
+        let at = self.list.iter().position(|f| f.number == number && f.boot == boot);
+        let flight = at.and_then(|at| self.list.remove(at));
+        self.since_ms = (!self.list.is_empty()).then_some(now_ms);
+        if let Some(flight) = &flight {
+            self.rtt.sample(now_ms - flight.sent_ms);
+        }
+        flight
+    }
+
+    /// The cloud is at `applied` of a boot: answers to what went before and ends there were lost.
+    pub(super) fn passed(&mut self, number: u64, boot: u64, applied: u64) {
+        let first = self.list.front().map_or(number, |f| f.number);
+        let before = |n: u64| n.wrapping_sub(first) < number.wrapping_sub(first);
+        self.list.retain(|f| f.boot != boot || f.to > applied || !before(f.number));
+    }
+
+    /// An interval was taken: more may be under way, as long as nothing queues.
+    pub(super) fn widen(&mut self, rtt_ms: i64) {
+        let queued = self.rtt.queued(rtt_ms);
+        if queued <= QUEUE_MS.0 {
+            self.aim = (self.aim * 2).min(self.aim_max);
+            self.answers += 1;
+            if self.window < self.gentle || self.answers >= self.window {
+                self.window = (self.window + 1).min(FLIGHTS_MAX);
+                self.answers = 0;
+            }
+        } else if queued > QUEUE_MS.1 {
+            self.narrow();
+        }
+    }
+
+    /// Something was lost, or queues: less may be under way.
+    pub(super) fn narrow(&mut self) {
+        self.answers = 0;
+        if self.window > 1 {
+            self.window /= 2;
+            self.gentle = self.window;
+        } else {
+            self.aim = (self.aim / 2).max(INTERVAL_BYTES_LEAST).min(self.aim_max);
+        }
+    }
+
+    /// The cloud turned one down, being at `applied` of that boot: what builds on more is turned down too.
+    pub(super) fn turned_down(&mut self, boot: u64, applied: u64) {
+        self.list.retain(|f| f.boot != boot || f.from <= applied);
+    }
+
+    /// The cloud is another: all that is under way believes in the one before.
+    pub(super) fn forget(&mut self, cloud_boot: u64) {
+        self.list.retain(|f| f.cloud_boot == cloud_boot);
+    }
+
+    /// When the first one is taken for lost.
+    pub(super) fn deadline_ms(&self) -> Option<i64> {
+        self.list.iter().map(|f| f.deadline_ms).min()
+    }
+
+    /// Takes those for lost that were not answered in time, with what builds on them.
+    pub(super) fn expire(&mut self, now_ms: i64) {
+        let late: Vec<(u64, u64)> = self.list.iter().filter(|f| f.deadline_ms <= now_ms).map(|f| (f.boot, f.from)).collect();
+        if late.is_empty() {
+            return;
+        }
+        self.list.retain(|f| f.deadline_ms > now_ms && !late.iter().any(|(boot, from)| *boot == f.boot && f.from > *from));
+        self.rtt.missed();
+        self.narrow();
+    }
+
+    /// When the connection is to be given up.
+    pub(super) fn deaf_at_ms(&self) -> Option<i64> {
+        let patience = (self.rtt.patience() << self.given_up).min(DEAF_MS_MAX);
+        self.since_ms.map(|since| since.saturating_add(patience))
+    }
+
+    /// The connection was given up.
+    pub(super) fn give_up(&mut self) {
+        self.given_up = (self.given_up + 1).min(8);
+        self.lost_all();
+    }
+}

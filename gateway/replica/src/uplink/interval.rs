@@ -1,0 +1,222 @@
+//! The next interval, computed from the fold, what was acknowledged, and what is under way.
+
+use super::Uplink;
+use super::flight::Flight;
+use crate::fold::Fold;
+use crate::interval::{self, Content, Unreadable};
+use crate::lane;
+use crate::limits::{ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX};
+use crate::outbox::page::name_of;
+use crate::outbox::{Before, BootPart, EntryName};
+use crate::record::Refusal;
+use schemas::message::{Act, AlertBody, Definition, Delta, FORMAT, Tally};
+use telemetry::block;
+use telemetry::entry::Entry;
+
+/// What an interval is to say.
+struct Plan {
+    from: u64,
+    to: u64,
+    before: Before,
+    entries: Vec<Entry>,
+    ahead: Vec<Entry>,
+    alerts: Vec<AlertBody>,
+    acts: Vec<Act>,
+    /// More waits behind it.
+    is_cut: bool,
+}
+
+impl Uplink {
+    /// The next interval, when there is something to say.
+    pub(super) fn interval(&mut self, now_ms: i64, fold: &Fold) -> Option<Delta> {
+        let most = self.entries_max();
+        let part = fold.boots.iter().find(|p| self.worth(fold, p));
+        let waiting: usize = fold.boots.iter().map(|p| p.entries.len()).sum();
+        if waiting > most
+            && self.look_ms <= now_ms
+            && self.share.is_newest_next()
+            && let Some(delta) = self.newest(now_ms, fold, most)
+        {
+            return Some(delta);
+        }
+        let Some(part) = part else {
+            self.next_ms = now_ms.saturating_add(self.settings.every_ms);
+            return None;
+        };
+        let plan = match self.covering(fold, part, most) {
+            Ok(plan) => plan,
+            Err(Unreadable(pages)) => {
+                self.unreadable = pages;
+                self.next_ms = now_ms.saturating_add(self.settings.every_ms);
+                return None;
+            }
+        };
+        self.share.went(false, plan.entries.len() + plan.ahead.len());
+        self.next_ms = if plan.is_cut || part.ended { now_ms } else { now_ms.saturating_add(self.settings.every_ms) };
+        Some(self.send(now_ms, fold, part, plan))
+    }
+
+    /// Entries that one interval carries, by what the connection bore so far and by the budget.
+    fn entries_max(&self) -> usize {
+        let by_budget = self.budget.slice().saturating_mul(16) / self.entry_bytes.max(16);
+        (self.flights.aim / ENTRY_BYTES_GUESS).min(by_budget).max(1)
+    }
+
+    /// Whether an interval about `part` would tell the cloud anything that is not under way.
+    fn worth(&self, fold: &Fold, part: &BootPart) -> bool {
+        let (told, readings) = self.flights.told(part.boot, (part.applied, part.readings_applied));
+        if part.ended {
+            return told < part.end;
+        }
+        let (to, before) = fold.complete_to(part);
+        self.has_entries(fold, part, told)
+            || part.alerts.iter().any(|(a, _)| a.seq > told && a.seq <= to)
+            || part.acts.iter().any(|(seq, ..)| *seq > told && *seq <= to)
+            || readings < before.readings
+            || (to == part.end && told < to && before.clock_ms - self.frontier_ms >= IDLE_FRONTIER_MS)
+            || (self.settings.preview && fold.series.iter().flat_map(|s| &s.open).any(|o| self.previewed.get(&o.name) != Some(&o.version)))
+    }
+
+    /// Whether there is a sealed entry that the cloud lacks, as far as we know, and that is not under way.
+    fn has_entries(&self, fold: &Fold, part: &BootPart, told: u64) -> bool {
+        // More than are under way beyond what is told: one of them must be new.
+        let most = self.flights.beyond(part.boot, told) + 1;
+        let batch = part.entries.oldest(&fold.shelf, told.max(part.floor()), self.cloud_boot, most);
+        !batch.unreadable.is_empty() || batch.entries.iter().any(|e| !self.flights.carries(part.boot, &name_of(e), e.version))
+    }
+
+    /// The newest windows of the living boot, ahead of a backlog.
+    fn newest(&mut self, now_ms: i64, fold: &Fold, most: usize) -> Option<Delta> {
+        let part = fold.current()?;
+        let windows = lane::windows_of(fold.series.len(), &fold.kept_ms, self.settings.every_ms);
+        let sent = |name: &EntryName, version: u64| self.flights.carries(part.boot, name, version);
+        let ahead = lane::newest(fold, part, self.cloud_boot, windows, most, sent);
+        if ahead.is_empty() {
+            self.share.newest_rest();
+            self.look_ms = now_ms.saturating_add(self.settings.every_ms / 4);
+            return None;
+        }
+        self.share.went(true, ahead.len());
+        // It claims nothing: whatever becomes of what is under way, it is taken.
+        let (from, before) = (part.applied, Before { readings: part.readings_applied, clock_ms: 0 });
+        let plan = Plan { from, to: from, before, entries: Vec::new(), ahead, alerts: Vec::new(), acts: Vec::new(), is_cut: true };
+        Some(self.send(now_ms, fold, part, plan))
+    }
+
+    /// The interval that goes on from what is told.
+    fn covering(&mut self, fold: &Fold, part: &BootPart, most: usize) -> Result<Plan, Unreadable> {
+        let (from, readings) = self.flights.told(part.boot, (part.applied, part.readings_applied));
+        let Content { mut to, mut before, mut entries, mut ahead, cut: mut is_cut } =
+            interval::content(fold, part, from, self.cloud_boot, most)?;
+        ahead.retain(|e| !self.flights.carries(part.boot, &name_of(e), e.version));
+        let mut alerts: Vec<AlertBody> = Vec::new();
+        for (alert, stood) in part.alerts.iter().skip_while(|(a, _)| a.seq <= from).take_while(|(a, _)| a.seq <= to) {
+            if alerts.len() >= INTERVAL_ALERTS_MAX && alerts.last().is_some_and(|a| a.seq < alert.seq) {
+                (to, before, is_cut) = (alert.seq - 1, *stood, true);
+                break;
+            }
+            alerts.push(alert.clone());
+        }
+        let mut acts = Vec::new();
+        for (seq, act, stood) in part.acts.iter().skip_while(|(seq, ..)| *seq <= from).take_while(|(seq, ..)| *seq <= to) {
+            if acts.len() >= INTERVAL_ACTS_MAX {
+                (to, before, is_cut) = (seq - 1, *stood, true);
+                alerts.retain(|alert| alert.seq <= to);
+                break;
+            }
+            acts.push(act.clone());
+        }
+        let late = entries.iter().position(|e| e.born > to).unwrap_or(entries.len());
+        ahead.splice(..0, entries.drain(late..));
+        if self.settings.preview && !part.ended {
+            for open in fold.series.iter().flat_map(|s| &s.open) {
+                if entries.len() + ahead.len() >= most.max(fold.series.len()) {
+                    break;
+                }
+                if self.previewed.insert(open.name, open.version) != Some(open.version) {
+                    let EntryName { born, series, size_ms, start_ms } = open.name;
+                    ahead.push(Entry { series, size_ms, start_ms, born, version: open.version, aggregate: open.aggregate.clone() });
+                }
+            }
+            self.previewed.retain(|name, _| name.born > part.applied);
+        }
+        if to < from {
+            // What a clone told for us: nothing new below, entries ahead all the same.
+            (to, before.readings) = (from, readings);
+        }
+        if !part.ended {
+            self.frontier_ms = before.clock_ms;
+        }
+        Ok(Plan { from, to, before, entries, ahead, alerts, acts, is_cut })
+    }
+
+    fn send(&mut self, now_ms: i64, fold: &Fold, part: &BootPart, plan: Plan) -> Delta {
+        let Plan { from, to, before, entries, ahead, alerts, acts, .. } = plan;
+        let known = self.defined.get(&part.boot);
+        let is_new = |s: &u32| known.is_none_or(|k| !k.contains(s)) && !self.flights.defines(part.boot, *s);
+        let mut definitions: Vec<u32> = entries.iter().chain(&ahead).map(|e| e.series).filter(is_new).collect();
+        definitions.sort_unstable();
+        definitions.dedup();
+        self.number = self.number.wrapping_add(1);
+        let defs = definitions.iter().filter_map(|n| {
+            let series = fold.series.get(*n as usize)?;
+            Some(Definition { number: *n, name: series.name.clone(), unit: series.unit.clone() })
+        });
+        let delta = Delta {
+            format: FORMAT,
+            boot: part.boot,
+            from,
+            to,
+            cloud_boot: self.cloud_boot,
+            number: self.number,
+            frontier_ms: before.clock_ms,
+            ended: part.ended && to == part.end,
+            readings_to: before.readings,
+            accepted: part.readings,
+            local: part.local,
+            complete_from: part.complete_from,
+            defs: defs.collect(),
+            entries: block::encode(&entries),
+            ahead: block::encode(&ahead),
+            alerts,
+            marks: Vec::new(),
+            sizes: fold.config.sizes_ms.clone(),
+            grace_ms: fold.config.grace_ms,
+            acts,
+            group: part.group.clone(),
+            // Who sends it looks at the wall clock.
+            sent_ms: 0,
+            clock: 0,
+            // One that ended may speak for another disk's counts by now.
+            tally: (!part.ended).then(|| tally(fold)).flatten(),
+        };
+        self.flights.push(Flight {
+            number: self.number,
+            boot: part.boot,
+            cloud_boot: self.cloud_boot,
+            from,
+            to,
+            readings: before.readings,
+            names: names(&entries),
+            ahead: names(&ahead),
+            definitions,
+            sent_ms: now_ms,
+            deadline_ms: now_ms.saturating_add(self.flights.rtt.wait()),
+            bytes: 0,
+        });
+        delta
+    }
+}
+
+/// Names with their versions, in order: what is under way is looked up in them.
+fn names(list: &[Entry]) -> Vec<(EntryName, u64)> {
+    let mut names: Vec<_> = list.iter().map(|e| (name_of(e), e.version)).collect();
+    names.sort_unstable();
+    names
+}
+
+/// What was not taken as a reading, if there is any such thing.
+fn tally(fold: &Fold) -> Option<Tally> {
+    let refused = Refusal::ALL.map(|reason| fold.refused.get(&(reason as u8)).copied().unwrap_or(0));
+    (fold.duplicates > 0 || refused != [0; Refusal::ALL.len()]).then(|| Tally { duplicates: fold.duplicates, refused: refused.to_vec() })
+}

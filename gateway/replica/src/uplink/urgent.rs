@@ -1,0 +1,171 @@
+//! The urgent lane: alerts that wait for the cloud's receipt, critical ones first.
+
+use super::rtt::Rtt;
+use crate::fold::Fold;
+use crate::limits::{ALERTS_FLYING_MAX, ANSWER_MS, DEAF_MS_MAX, UNHEARD_MS};
+use schemas::message::AlertBody;
+use std::collections::BTreeMap;
+
+/// An alert's name within its gateway.
+pub type AlertId = (u64, u64, u32);
+
+/// How it stands with an alert.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    /// Since when a receipt is waited for.
+    since_ms: i64,
+    /// When it last went on this connection.
+    sent_ms: Option<i64>,
+    /// When it goes next.
+    due_ms: i64,
+    /// How often it went.
+    times: u32,
+}
+
+/// Alerts without a receipt.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Urgent {
+    /// By severity first.
+    waiting: BTreeMap<(u8, AlertId), Wait>,
+    pub(super) connected: bool,
+    rtt: Rtt,
+    since_ms: Option<i64>,
+    given_up: u32,
+    /// The plant was told that alerts are not heard.
+    pub(super) told: bool,
+}
+
+impl Urgent {
+    /// A new alert, to go at once.
+    pub(super) fn add(&mut self, now_ms: i64, alert: &AlertBody) {
+        let wait = Wait { since_ms: now_ms, sent_ms: None, due_ms: now_ms, times: 0 };
+        self.waiting.entry((alert.severity, id_of(alert))).or_insert(wait);
+    }
+
+    /// The connection stands: everything without a receipt goes again.
+    pub(super) fn connected(&mut self, now_ms: i64) {
+        self.disconnected();
+        self.connected = true;
+        self.waiting.values_mut().for_each(|w| (w.due_ms, w.times) = (now_ms, 0));
+    }
+
+    /// The connection is gone.
+    pub(super) fn disconnected(&mut self) {
+        self.connected = false;
+        self.since_ms = None;
+        self.waiting.values_mut().for_each(|w| w.sent_ms = None);
+    }
+
+    fn flying(&self) -> usize {
+        self.waiting.values().filter(|w| w.sent_ms.is_some()).count()
+    }
+
+    /// Whether an alert may go that is due at the clock. Critical ones wait for no budget.
+    fn may_go(&self, severity: u8, wait: &Wait, is_full: bool, is_free: bool) -> bool {
+        (severity == 0 || is_free) && (wait.sent_ms.is_some() || !is_full)
+    }
+
+    /// When the next one goes, others than critical ones not before `free_at_ms`.
+    pub(super) fn due_ms(&self, free_at_ms: i64) -> Option<i64> {
+        if !self.connected {
+            return None;
+        }
+        let is_full = self.flying() >= ALERTS_FLYING_MAX;
+        let due = self.waiting.iter().filter(|(_, w)| w.sent_ms.is_some() || !is_full);
+        due.map(|((severity, _), w)| if *severity == 0 { w.due_ms } else { w.due_ms.max(free_at_ms) }).min()
+    }
+
+    /// The next alert to go.
+    pub(super) fn next(&mut self, now_ms: i64, is_free: bool, fold: &Fold) -> Option<AlertBody> {
+        while self.connected {
+            let is_full = self.flying() >= ALERTS_FLYING_MAX;
+            let due = self.waiting.iter().find(|((severity, _), w)| w.due_ms <= now_ms && self.may_go(*severity, w, is_full, is_free));
+            let key = *due?.0;
+            let Some(alert) = body(fold, key.1) else {
+                // An interval has covered it: it needs no receipt.
+                self.waiting.remove(&key);
+                continue;
+            };
+            let wait = (self.rtt.wait() << self.waiting.get(&key).map_or(0, |w| w.times.min(5))).min(ANSWER_MS.2);
+            if let Some(w) = self.waiting.get_mut(&key) {
+                (w.sent_ms, w.due_ms, w.times) = (Some(now_ms), now_ms + wait, w.times + 1);
+            }
+            self.since_ms = self.since_ms.or(Some(now_ms));
+            return Some(alert.clone());
+        }
+        None
+    }
+
+    /// The cloud has an alert.
+    pub(super) fn receipted(&mut self, now_ms: i64, id: AlertId) {
+        self.given_up = 0;
+        let found = (0..=2).find_map(|severity| self.waiting.remove(&(severity, id)));
+        // Only of an alert that went once is it known which time was answered.
+        if let Some(Wait { sent_ms: Some(sent), times: 1, .. }) = found {
+            self.rtt.sample(now_ms - sent);
+        }
+        self.since_ms = (self.flying() > 0).then_some(now_ms);
+    }
+
+    /// An interval has told all alerts of a boot up to there. Whether this lane hears is another
+    /// question: a receipt that was owed is still missed.
+    pub(super) fn covered(&mut self, boot: u64, applied: u64) {
+        self.waiting.retain(|(_, (of, seq, _)), _| *of != boot || *seq > applied);
+    }
+
+    /// When the connection is to be given up.
+    pub(super) fn deaf_at_ms(&self) -> Option<i64> {
+        let patience = (self.rtt.patience() << self.given_up).min(DEAF_MS_MAX);
+        self.since_ms.filter(|_| self.connected).map(|since| since.saturating_add(patience))
+    }
+
+    /// The connection was given up.
+    pub(super) fn give_up(&mut self) {
+        self.given_up = (self.given_up + 1).min(8);
+        self.disconnected();
+    }
+
+    /// When the plant is to be told that an alert is not heard.
+    pub(super) fn unheard_at_ms(&self) -> Option<i64> {
+        match (self.told, self.waiting.values().map(|w| w.since_ms).min()) {
+            (false, Some(oldest)) => Some(oldest.saturating_add(UNHEARD_MS)),
+            (true, None) => Some(i64::MIN),
+            _ => None,
+        }
+    }
+
+    /// What the plant is to be told: how many alerts have waited too long, and the one that has
+    /// waited longest; none once all were heard.
+    pub(super) fn unheard(&mut self, now_ms: i64) -> Option<Option<(u64, AlertId)>> {
+        let late = self.waiting.iter().filter(|(_, w)| w.since_ms.saturating_add(UNHEARD_MS) <= now_ms);
+        let count = late.clone().count() as u64;
+        let oldest = late.min_by_key(|(_, w)| w.since_ms).map(|((_, id), _)| *id);
+        match (self.told, oldest) {
+            (false, Some(id)) => {
+                self.told = true;
+                Some(Some((count, id)))
+            }
+            (true, None) if self.waiting.is_empty() => {
+                self.told = false;
+                Some(None)
+            }
+            _ => None,
+        }
+    }
+
+    /// Alerts without a receipt.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+fn id_of(alert: &AlertBody) -> AlertId {
+    (alert.boot, alert.seq, alert.ordinal)
+}
+
+/// An alert that no interval has covered.
+fn body(fold: &Fold, (boot, seq, ordinal): AlertId) -> Option<&AlertBody> {
+    let part = fold.boots.iter().rev().find(|p| p.boot == boot)?;
+    let at = part.alerts.binary_search_by_key(&(seq, ordinal), |(a, _)| (a.seq, a.ordinal)).ok()?;
+    part.alerts.get(at).map(|(alert, _)| alert)
+}
