@@ -241,11 +241,12 @@ impl Core {
     }
 
     fn delta(&mut self, gateway: &str, bytes: &[u8], at: Instant, runtime: &Runtime) -> Result<bool, DecodeError> {
+        let interval = Interval::decode(bytes)?;
         if self.store.is_short() && self.bridge.sizes().3 >= UNWRITTEN_WINDOWS_MAX && !self.store.has_room() {
-            // The gateway keeps it, and sends it again.
+            // The gateway keeps it, and sends it again; without an answer it would take the connection for deaf.
+            self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_ROOM_MS));
             return Ok(true);
         }
-        let interval = Interval::decode(bytes)?;
         if !self.bridge.has_room(gateway, interval.delta.boot) {
             warn!(gateway, "one gateway or boot too many is asked to come again later");
             self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_FULL_MS));
