@@ -3,7 +3,7 @@
 use crate::history::open;
 use crate::outcome::{Failure, print};
 use anyhow::anyhow;
-use journal::{Frame, snapshot};
+use journal::{Frame, parts, snapshot};
 use replica::record::{FLAG_LEAVES, Record, SessionEvent};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -174,6 +174,16 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
                 put("error", json!(error.to_string()));
             }
         }
+        Record::Shed { boot, version } => {
+            put("boot", hex(*boot));
+            put("version", json!(version));
+        }
+        Record::Told { boot, cloud_boot, pages } => {
+            put("boot", hex(*boot));
+            put("cloud", hex(*cloud_boot));
+            put("pages", json!(pages.list().unwrap_or_default()));
+        }
+        Record::Lost { page } => put("page", json!(page)),
         Record::Duplicate { session, count, packet_id } => {
             put("session", json!(session));
             put("packet_id", json!(packet_id));
@@ -297,6 +307,9 @@ fn kind_of(record: &Record<'_>) -> &'static str {
         Record::Acked { .. } => "acked",
         Record::Receipt { .. } => "receipt",
         Record::Shown { .. } => "shown",
+        Record::Shed { .. } => "shed",
+        Record::Told { .. } => "told",
+        Record::Lost { .. } => "lost",
         Record::Unheard { .. } => "unheard",
         Record::Interval { .. } => "interval",
         Record::AlertUp { .. } => "alert",
@@ -370,6 +383,14 @@ fn survey_once(data_dir: &Path) -> Result<Survey, Failure> {
         })
         .map_err(anyhow::Error::from)?;
     let disk = journal::disk::RealDisk;
+    for lsn in parts::list(&disk, reader.dir()).map_err(anyhow::Error::from)? {
+        // One that is gone was freed meanwhile by the process that owns it.
+        if let Err(what) = parts::verify(&disk, reader.dir(), lsn)
+            && parts::path_of(reader.dir(), lsn).exists()
+        {
+            out.bad_snapshots.push(what);
+        }
+    }
     let listed = snapshot::list(&disk, reader.dir()).map_err(anyhow::Error::from)?;
     for saved in listed {
         let path = snapshot::path_of(reader.dir(), saved.at);

@@ -194,6 +194,12 @@ pub struct Delta {
     /// What the gateway knows of that clock: 0 nothing against it, 1 it was never set, 2 it jumped lately.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub clock: u8,
+    /// Readings at or below `to` that were lost with damage and are in no entry, in all.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub lost: u64,
+    /// Readings that may leave, at or below `complete_from`.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub readings_from: u64,
 }
 
 /// What a gateway did not take as a reading, over the life of its data dir.

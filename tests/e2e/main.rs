@@ -19,6 +19,7 @@ mod outage;
 mod plant;
 mod presence;
 mod recording;
+mod shed;
 mod skew;
 mod truth;
 mod why;

@@ -1,14 +1,14 @@
 //! A gateway's shell around the real fold and uplink: what `edge::core` and `edge::intake` do
 //! with threads and sockets, in one thread. Every record, snapshot and message is the real one.
 
-use crate::disk::{Disk, Fact, Frame, Snapshot};
+use crate::disk::{Disk, Fact, Frame, Kept, Snapshot};
 use crate::mutation::Mutation;
 use crate::network::{Link, State};
 use crate::oracle::Oracle;
 use crate::rng::Rng;
 use replica::fold::Fold;
 use replica::limits::IDLE_FRONTIER_MS;
-use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record, SessionEvent};
+use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Numbers, Record, SessionEvent};
 use replica::session::Redelivery;
 use replica::uplink::{Lane, Out, Settings, Uplink};
 use schemas::message::{Ack, Delta, Receipt};
@@ -128,6 +128,8 @@ pub struct Process {
     /// Record, sensor, message.
     awaiting: VecDeque<(u64, usize, u64)>,
     ticked_ms: i64,
+    /// The last page of marks that the oracle was told of.
+    marks_told: u64,
 }
 
 #[derive(Clone)]
@@ -209,6 +211,7 @@ impl Device {
             memories: fold.sessions.by_number.iter().map(|(n, s)| (*n, s.memory.clone())).collect(),
             awaiting: VecDeque::new(),
             ticked_ms: 0,
+            marks_told: 0,
             fold,
         };
         process.clock.read(wall_ms, ctx.now_ms);
@@ -249,7 +252,8 @@ impl Device {
             None => Fold::default(),
         };
         fold.shelf.set_page_entries(PAGE_ENTRIES);
-        fold.shelf.keep_in(Arc::new(self.disk.pages.clone()));
+        let missing = ctx.mutation == Mutation::PagesMissing;
+        fold.shelf.keep_in(Arc::new(if missing { Kept::default() } else { self.disk.pages.clone() }));
         if ctx.mutation == Mutation::SnapshotTooEarly && snapshot.is_some() {
             fold.lsn = fold.lsn.saturating_sub(4);
         }
@@ -316,7 +320,7 @@ impl Device {
         process.pending.len().hash(hasher);
         format!("{:?}", process.uplink).hash(hasher);
         for part in &process.fold.boots {
-            (part.boot, part.applied, part.readings_applied, part.alerts.len()).hash(hasher);
+            (part.boot, part.applied, part.readings_applied, part.alerts.len(), part.shed_to, part.marks.len()).hash(hasher);
             part.entries.young().for_each(|(name, sealed)| (name, sealed.version).hash(hasher));
             part.entries.pages().iter().for_each(|page| (page.id, page.born, page.version).hash(hasher));
             part.entries.held_names().hash(hasher);
@@ -439,6 +443,7 @@ impl Device {
         while let Some(frame) = process.pending.pop_front() {
             process.fold.frame(frame.first, frame.marks, frame.records()).map_err(|e| e.to_string())?;
         }
+        self.tell_marks(ctx);
         self.show(ctx)?;
         let Some(process) = &mut self.process else { return Ok(()) };
         let now_ms = process.clock.read(wall_ms, ctx.now_ms);
@@ -453,6 +458,9 @@ impl Device {
                 let late = process.uplink.next_timeout_ms().filter(|at| *at <= ctx.now_ms);
                 if late.is_some() && ctx.every_ms > 0 {
                     return Err(format!("{} has nothing to do, and a timer for it: it would never rest", self.name));
+                }
+                for page in process.uplink.unreadable() {
+                    process.push(&Record::Lost { page });
                 }
                 return ctx.oracle.gateway(&self.name, &self.disk, &process.fold);
             };
@@ -484,6 +492,31 @@ impl Device {
             self.link.send_up(lane, what, bytes);
         }
         Err(format!("{} has always something to say", self.name))
+    }
+
+    /// What is given up is told, window for window.
+    fn tell_marks(&mut self, ctx: &mut Ctx) {
+        let Some(process) = &mut self.process else { return };
+        let fold = &process.fold;
+        let newest = fold.boots.iter().flat_map(|p| p.marks.pages()).map(|page| page.id).max().unwrap_or(0);
+        if newest > process.marks_told {
+            process.marks_told = newest;
+            for part in &fold.boots {
+                let batch = part.marks.oldest(&fold.shelf, 0, usize::MAX, |_| false);
+                for mark in &batch.marks {
+                    let name = fold.series.get(mark.series as usize).map_or("", |series| &series.name);
+                    ctx.oracle.given_up(&self.name, part.boot, name, mark);
+                }
+            }
+        }
+    }
+
+    /// There is no room: the oldest entries are given up.
+    pub fn shed(&mut self, bytes: u64) {
+        let Some(process) = &mut self.process else { return };
+        if let Some((boot, version)) = replica::shed::oldest(&process.fold, bytes) {
+            process.push(&Record::Shed { boot, version });
+        }
     }
 
     fn show(&mut self, ctx: &mut Ctx) -> Result<(), String> {
@@ -561,6 +594,10 @@ impl Device {
         }
         ctx.trace(|| format!("{} {:x} gets {ack:x?}", self.name, process.boot));
         let outcome = process.uplink.acked(ctx.now_ms, &ack, &mut process.fold);
+        if let Some((boot, cloud_boot, pages)) = outcome.told {
+            let pages = Numbers::encode(&pages);
+            process.push(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
+        }
         if let Some(record) = outcome.record {
             let wall_ms = (EPOCH_MS + ctx.now_ms + ctx.now_ms * self.drift / 1_000 + self.offset_ms).max(0);
             process.clock.read(wall_ms, ctx.now_ms);
@@ -598,7 +635,11 @@ impl Device {
         let Some(process) = &self.process else { return false };
         process.pending.is_empty()
             && process.fold.boots.iter().all(|p| {
-                p.entries.is_empty() && p.alerts.is_empty() && p.readings_applied == p.readings && (!p.ended || p.applied == p.end)
+                p.entries.is_empty()
+                    && p.marks.is_empty()
+                    && p.alerts.is_empty()
+                    && p.readings_applied == p.readings
+                    && (!p.ended || p.applied == p.end)
             })
     }
 }
@@ -611,6 +652,7 @@ fn mutated(mut delta: Delta, mutation: Mutation, fold: &Fold) -> Delta {
             delta.to = part.map_or(delta.to, |p| p.end);
             delta.readings_to = part.map_or(delta.readings_to, |p| p.readings);
         }
+        Mutation::MarksPassed => delta.marks.clear(),
         Mutation::VersionsOnly => {
             let mut entries = telemetry::block::decode(&delta.entries, 1 << 16).unwrap_or_default();
             entries.retain(|e| e.version <= delta.to);

@@ -40,10 +40,14 @@ pub enum Mutation {
     AckOfAnotherBoot,
     /// Entries ahead count as applied.
     AheadApplied,
+    /// `applied` passes entries that were given up, without their marks.
+    MarksPassed,
+    /// A snapshot names pages that are gone.
+    PagesMissing,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::SensorAckBeforeCommit,
         Self::CloudAckBeforeCommit,
         Self::SendsUncommitted,
@@ -61,5 +65,7 @@ impl Mutation {
         Self::CursorAhead,
         Self::AckOfAnotherBoot,
         Self::AheadApplied,
+        Self::MarksPassed,
+        Self::PagesMissing,
     ];
 }

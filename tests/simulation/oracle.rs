@@ -7,7 +7,7 @@ use crate::disk::{Disk, Fact, Frame};
 use replica::alert::LINK_SERIES;
 use replica::fold::Fold;
 use replica::join::{Bridge, Merged};
-use schemas::message::{AlertBody, Delta};
+use schemas::message::{AlertBody, Delta, ShedMark};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use telemetry::aggregate::Aggregate;
 use telemetry::window;
@@ -61,6 +61,10 @@ pub struct Oracle {
     /// A gateway's disk was lost or replaced: sensors may have sent again what it held.
     pub disks_lost: bool,
     pub damaged: bool,
+    /// Two devices have one past: each may give up what the other delivers.
+    pub cloned: bool,
+    /// Entries given up: gateway, boot, window, birth → readings.
+    given_up: BTreeMap<(u8, u64, Window, u64), u64>,
 }
 
 fn number(gateway: &str) -> u8 {
@@ -151,6 +155,12 @@ impl Oracle {
         ensure(before == alert, || format!("alert {id:?} was {before:?} and is {alert:?}"))
     }
 
+    /// A gateway gives an entry up.
+    pub fn given_up(&mut self, gateway: &str, boot: u64, series: &str, m: &ShedMark) {
+        let window = (series_number(series), m.size_ms, m.start_ms);
+        self.given_up.insert((number(gateway), boot, window, m.born), m.count);
+    }
+
     /// An interval arrives at the cloud.
     pub fn interval(&self, gateway: &str, delta: &Delta) -> Result<(), String> {
         let end = self.parts.get(&(number(gateway), delta.boot)).map_or(0, |p| p.end);
@@ -205,7 +215,7 @@ impl Oracle {
     }
 
     /// All is quiet: the cloud is the sum of all logs, bit for bit.
-    pub fn quiet(&self, devices: &[Device]) -> Result<(), String> {
+    pub fn quiet(&self, devices: &[Device], shed: &BTreeMap<String, u64>) -> Result<(), String> {
         let kept = |gateway: u8, boot: u64, seq: u64| {
             devices.iter().any(|d| number(&d.name) == gateway && d.disk.lineage.get(&boot).is_some_and(|end| *end >= seq))
         };
@@ -229,20 +239,38 @@ impl Oracle {
                 }
             }
         }
+        let base_ms = window::kept(&self.sizes_ms).into_iter().min();
+        let mut missing: BTreeMap<u8, u64> = BTreeMap::new();
         for (key, Wanted { sum, gateways, lost }) in &wanted {
-            let least = sum.as_ref().map_or(0, Aggregate::count);
-            let Some(found) = self.published.get(key) else {
+            let logged = sum.as_ref().map_or(0, Aggregate::count);
+            let given_up = self.given_up_of(*key);
+            let least = logged.saturating_sub(given_up);
+            let found = self.published.get(key);
+            let count = found.map_or(0, |f| f.aggregate.count());
+            let counts: BTreeMap<u8, u64> = found.iter().flat_map(|f| &f.gateways).map(|(name, n)| (number(name), *n)).collect();
+            if base_ms == Some(key.1) {
+                for (gateway, logged) in gateways {
+                    *missing.entry(*gateway).or_default() += logged.saturating_sub(counts.get(gateway).copied().unwrap_or(0));
+                }
+            }
+            let Some(found) = found else {
                 ensure(least == 0, || format!("window {key:?} of {least} readings was never published"))?;
                 continue;
             };
-            let count = found.aggregate.count();
-            ensure((least..=least + lost).contains(&count), || format!("window {key:?} has {count} readings, {least} are in the logs"))?;
-            if *lost == 0 {
-                let counts: BTreeMap<u8, u64> = found.gateways.iter().map(|(name, n)| (number(name), *n)).collect();
+            ensure((least..=logged + lost).contains(&count), || {
+                format!("window {key:?} has {count} readings, {logged} are in the logs, {given_up} were given up")
+            })?;
+            if *lost == 0 && given_up == 0 {
                 ensure(*gateways == counts, || format!("window {key:?} has {counts:?} by gateway, the logs {gateways:?}"))?;
                 ensure(sum.as_ref() == Some(&found.aggregate), || {
                     format!("window {key:?} is {:?}, the logs say {sum:?}", found.aggregate)
                 })?;
+            }
+        }
+        if !self.cloned && !self.disks_lost && !self.damaged {
+            for (gateway, missing) in &missing {
+                let counted = shed.get(&format!("g{gateway}")).copied().unwrap_or(0);
+                ensure(*missing == counted, || format!("{missing} readings of g{gateway} are in no window, {counted} are counted shed"))?;
             }
         }
         for key in self.published.keys() {
@@ -253,6 +281,13 @@ impl Oracle {
             ensure(self.alerted.contains(id), || format!("alert {id:?} never reached the cloud: {alert:?}"))?;
         }
         Ok(())
+    }
+
+    /// Readings of a window that gateways gave up, at most: larger windows are sums of those kept.
+    fn given_up_of(&self, (series, size_ms, start_ms): Window) -> u64 {
+        let base = window::base_for(&window::kept(&self.sizes_ms), size_ms).unwrap_or(size_ms);
+        let within = |w: &Window| w.0 == series && w.1 == base && (start_ms..start_ms + size_ms).contains(&w.2);
+        self.given_up.iter().filter(|((_, _, w, _), _)| within(w)).map(|(_, count)| count).sum()
     }
 
     /// What sensors were told is there, and what could be told apart is there once.

@@ -13,6 +13,8 @@ pub struct Faults {
     pub clocks: bool,
     pub trims: bool,
     pub full: bool,
+    /// The log is too small: entries are given up.
+    pub shed: bool,
     /// The cloud loses its disk, or is restored from a backup.
     pub cloud_disks: bool,
 }
@@ -122,22 +124,36 @@ pub enum Step {
         device: u8,
         salt: u64,
     },
+    /// There is no room for what is held.
+    Shed {
+        device: u8,
+        salt: u64,
+    },
     CloudBackup,
     CloudRestore,
     CloudLoseDisk,
 }
 
 const CHARACTERS: [Faults; 8] = {
-    let none =
-        Faults { crashes: true, clones: false, disks: false, damage: false, clocks: false, trims: false, full: false, cloud_disks: false };
+    let none = Faults {
+        crashes: true,
+        clones: false,
+        disks: false,
+        damage: false,
+        clocks: false,
+        trims: false,
+        full: false,
+        shed: false,
+        cloud_disks: false,
+    };
     [
         Faults { crashes: false, ..none },
         none,
-        Faults { trims: true, ..none },
+        Faults { trims: true, shed: true, ..none },
         Faults { clones: true, trims: true, ..none },
         Faults { disks: true, clones: true, trims: true, ..none },
-        Faults { clocks: true, full: true, trims: true, ..none },
-        Faults { clones: true, disks: true, clocks: true, trims: true, full: true, ..none },
+        Faults { clocks: true, full: true, trims: true, shed: true, ..none },
+        Faults { clones: true, disks: true, clocks: true, trims: true, full: true, shed: true, ..none },
         Faults { clones: true, ..none },
     ]
 };
@@ -229,7 +245,7 @@ impl Plan {
 
     fn fault(&mut self, faults: Faults, device: u8, rng: &mut Rng) {
         let salt = rng.next();
-        let step = match rng.below(14) {
+        let step = match rng.below(15) {
             0..3 if faults.crashes => {
                 self.steps.push(Step::Crash { device, kept: rng.percent(50) });
                 Step::Start { device }
@@ -246,6 +262,7 @@ impl Plan {
             10 if faults.clones => Step::Clone { device },
             11 if faults.damage => Step::Damage { device, salt },
             12 if faults.disks => Step::Restore { device },
+            14 if faults.shed => Step::Shed { device, salt },
             13 if faults.cloud_disks => rng.pick(&[Step::CloudBackup, Step::CloudRestore, Step::CloudRestore, Step::CloudLoseDisk]),
             _ => Step::Sense { device, salt },
         };

@@ -145,6 +145,7 @@ impl World {
             }
             Step::Clone { device } => {
                 if count < DEVICES_MAX {
+                    ctx.oracle.cloned = true;
                     let mut clone = self.devices[at(device)].cloned();
                     clone.start(ctx)?;
                     if self.cloud.process.is_some() {
@@ -160,6 +161,7 @@ impl World {
                     ctx.oracle.damaged = true;
                 }
             }
+            Step::Shed { device, salt } => self.devices[at(device)].shed(salt % 600),
             Step::CloudBackup => self.cloud.backup = Some(self.cloud.log.clone()),
             Step::CloudRestore => {
                 if let Some(backup) = self.cloud.backup.clone() {
@@ -245,7 +247,9 @@ impl World {
         for round in 0..ROUNDS_MAX {
             let quiet = self.devices.iter().all(|d| d.quiet() && d.link.under_way() == 0) && self.cloud.quiet();
             if quiet {
-                return self.ctx.oracle.quiet(&self.devices);
+                let shed =
+                    self.cloud.process.as_ref().map(|p| p.bridge.gateways.iter().map(|(name, g)| (name.clone(), g.totals.shed)).collect());
+                return self.ctx.oracle.quiet(&self.devices, &shed.unwrap_or_default());
             }
             // Windows of sensors whose clocks are ahead take minutes to be sealed.
             self.ctx.now_ms += if round < 20 { 1_000 } else { 20_000 };

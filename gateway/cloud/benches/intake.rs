@@ -86,6 +86,8 @@ fn interval(gateway: u64, series: u32, step: i64, base_ms: i64) -> Vec<u8> {
         sent_ms: 0,
         clock: 0,
         tally: None,
+        lost: 0,
+        readings_from: 0,
     };
     delta.encode()
 }

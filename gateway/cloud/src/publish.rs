@@ -36,6 +36,9 @@ pub fn status_topic(gateway: &str) -> String {
     format!("gateways/{gateway}/status")
 }
 
+/// Gaps of a gateway that its status tells one by one; all are counted in `shed`.
+const GAPS_TOLD_MAX: usize = 64;
+
 /// The ledger of a gateway, as far as the cloud knows, in single values; `refused` in messages.
 pub fn ledger(g: &Gateway) -> Value {
     let mut ledger = readings(g);
@@ -62,6 +65,14 @@ fn readings(g: &Gateway) -> Value {
 /// not since the bridge started. `expired` and `refused` are entries.
 pub fn status(name: &str, g: &Gateway, crossing: Option<&Crossing>, online: bool, seen_ms: i64) -> Value {
     let mut status = readings(g);
+    // What this cloud had lost and the gateway could not send again: missing for good.
+    let gaps = g.boots.iter().flat_map(|(boot, p)| {
+        p.gaps.iter().map(move |(from, to, readings)| json!({"boot": format!("{boot:016x}"), "from": from, "to": to, "readings": readings}))
+    });
+    let gaps: Vec<Value> = gaps.take(GAPS_TOLD_MAX).collect();
+    if !gaps.is_empty() {
+        status["gaps"] = gaps.into();
+    }
     let rest = json!({
         "gateway": name, "online": online, "boot": format!("{:016x}", g.boot),
         "frontier": g.frontier_ms, "seen": g.seen_ms.max(seen_ms), "expired": g.expired.0, "refused": g.refused,

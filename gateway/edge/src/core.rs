@@ -17,7 +17,7 @@ use journal::room::Rate;
 use journal::{Frame, Journal};
 use replica::alert::topic_and_json;
 use replica::fold::Fold;
-use replica::record::Record;
+use replica::record::{Numbers, Record};
 use replica::uplink::{Lane, Out, Uplink};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -107,6 +107,12 @@ impl Core {
             self.speak();
             self.rate.look(self.journal.stats().bytes_written, self.began.elapsed());
             self.snapshots.settle(&mut self.fold);
+            if let Some(record) = self.snapshots.relieve(&self.fold) {
+                match self.intake.log(&record) {
+                    Ok(lsn) => self.snapshots.relieved(lsn),
+                    Err(refused) => warn!(%refused, "nothing can be given up for want of room in the log"),
+                }
+            }
             if self.snapshots.is_due(&self.fold) {
                 self.snapshots.save(&self.fold);
             }
@@ -244,8 +250,16 @@ impl Core {
                 if let Some((boot, applied)) = outcome.went_back {
                     error!(
                         boot = format!("{boot:016x}"),
-                        applied, "the cloud holds less than it acknowledged: it was restored or lost its disk"
+                        applied,
+                        "the cloud holds less than it acknowledged: it was restored or lost its disk; what is no longer held here is told it as a gap"
                     );
+                }
+                if let Some((boot, cloud_boot, pages)) = outcome.told {
+                    let pages = Numbers::encode(&pages);
+                    let record = Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } };
+                    if let Err(refused) = self.intake.log(&record) {
+                        warn!(%refused, "windows given up are told to the cloud again");
+                    }
                 }
                 if let Some(record) = outcome.record {
                     if let Err(refused) = self.intake.log(&record) {
@@ -309,6 +323,12 @@ impl Core {
                         warn!(%refused, count, "the plant is not told that the cloud hears no alerts");
                     }
                 }
+            }
+        }
+        for page in uplink.unreadable() {
+            error!(page, "windows held for the cloud are damaged on disk; their readings are counted shed");
+            if let Err(refused) = self.intake.log(&Record::Lost { page }) {
+                warn!(%refused, "damage is not logged yet");
             }
         }
     }

@@ -88,6 +88,8 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     put("readings_duplicate_total", "counter", "Values of redeliveries.", s.ledger.duplicates);
     put("messages_refused_total", "counter", "Messages refused.", s.ledger.refused.values().sum());
     put("series", "gauge", "Series defined.", s.series as u64);
+    put("marks_held", "gauge", "Windows given up for want of room that the cloud has not counted for good.", s.marks_held as u64);
+    put("held_bytes", "gauge", "Bytes on disk of what is held for the cloud.", s.held_bytes);
     put("entries_held", "gauge", "Sealed window entries not acknowledged by the cloud.", s.entries_held as u64);
     put("log_written_bytes_total", "counter", "Bytes written to the log by this process.", s.bytes_written);
     put("log_syncs_total", "counter", "Syncs of the log by this process.", s.syncs);

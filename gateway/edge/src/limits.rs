@@ -28,8 +28,21 @@ pub const PAGES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// can go before room runs out.
 pub const SNAPSHOT_SHARE: u64 = 16;
 
+/// A snapshot is written after this time too, so that the log of a small plant can be cut by age.
+pub const SNAPSHOT_AGE: Duration = Duration::from_secs(3_600);
+
 /// Least time between two snapshots that are written before their time.
 pub const SNAPSHOT_PAUSE: Duration = Duration::from_secs(2);
+
+/// The same while the log is near its limit: what a snapshot frees is needed.
+pub const SNAPSHOT_PAUSE_PRESSED: Duration = Duration::from_millis(200);
+
+/// Segments for which the log keeps room beside what is held for the cloud: the one that is
+/// written, the next, and what comes while a snapshot is made.
+pub const ROOM_SEGMENTS: u64 = 4;
+
+/// What is given up at once, as a part of the log's limit: so much that it is rarely needed again.
+pub const SHED_SHARE: u64 = 32;
 
 /// Messages waiting for the uplink's sockets.
 pub const LINK_REQUESTS_MAX: usize = 1_024;

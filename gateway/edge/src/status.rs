@@ -66,6 +66,10 @@ pub struct Status {
     pub drain: Option<Drain>,
     /// Entries that the cloud has not acknowledged.
     pub entries_held: usize,
+    /// Windows given up for want of room that the cloud has not counted for good.
+    pub marks_held: usize,
+    /// Bytes that entries and marks take on disk.
+    pub held_bytes: u64,
     /// Alerts that no interval has covered yet.
     pub alerts_held: usize,
     /// The wall clock in a word: `ok`, `unset`, `jumped` (lately) or `skewed` (against the cloud's).
@@ -122,6 +126,8 @@ impl Status {
             uplink_bytes: 0,
             drain: None,
             entries_held: fold.boots.iter().map(|p| p.entries.len()).sum(),
+            marks_held: fold.boots.iter().map(|p| p.marks.len()).sum(),
+            held_bytes: fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes()).sum(),
             alerts_held: fold.boots.iter().map(|p| p.alerts.len()).sum(),
             clock: clock.word(),
             skew_ms: clock.skew_ms,

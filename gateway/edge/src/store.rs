@@ -1,12 +1,17 @@
 //! What of the fold leaves its memory: snapshots, and the pages that they name. See README.md
-//! for what is kept where.
+//! for what is kept where, and why pages are not in sled.
 
-use crate::limits::{PAGES_BYTES_MAX, SNAPSHOT_PAUSE, SNAPSHOT_RECORDS, SNAPSHOT_SHARE};
-use journal::{Journal, Parts};
+use crate::limits::{
+    PAGES_BYTES_MAX, ROOM_SEGMENTS, SHED_SHARE, SNAPSHOT_AGE, SNAPSHOT_PAUSE, SNAPSHOT_PAUSE_PRESSED, SNAPSHOT_RECORDS, SNAPSHOT_SHARE,
+};
+use journal::{Journal, Parts, Stats};
 use replica::fold::Fold;
 use replica::outbox::Pages;
+use replica::record::Record;
+use replica::shed;
 use std::sync::Arc;
 use std::time::Instant;
+use tracing::{info, warn};
 
 /// The pages of a log.
 pub struct Store(pub Arc<Parts>);
@@ -26,12 +31,16 @@ pub struct Snapshots {
     /// Bytes that this process had written to the log by then.
     bytes: u64,
     at: Instant,
+    /// The record that gave up last.
+    shed_lsn: u64,
+    /// That windows are given up was said, and goes on.
+    said: bool,
 }
 
 impl Snapshots {
     /// For a log whose newest snapshot is as of record `lsn`.
     pub fn new(journal: Journal, lsn: u64) -> Self {
-        Self { parts: journal.parts(), journal, lsn, bytes: 0, at: Instant::now() }
+        Self { parts: journal.parts(), journal, lsn, bytes: 0, at: Instant::now(), shed_lsn: 0, said: false }
     }
 
     /// Record of the last snapshot asked for.
@@ -45,11 +54,21 @@ impl Snapshots {
         if fold.lsn >= self.lsn + SNAPSHOT_RECORDS {
             return true;
         }
-        if fold.lsn == self.lsn || self.at.elapsed() < SNAPSHOT_PAUSE {
+        if fold.lsn == self.lsn || self.at.elapsed() < SNAPSHOT_PAUSE_PRESSED {
             return false;
         }
         let stats = self.journal.stats();
-        fold.shelf.memory_bytes() > PAGES_BYTES_MAX || stats.bytes_written - self.bytes > stats.limit_bytes / SNAPSHOT_SHARE
+        // On a full disk a snapshot may fail as well: not so often then.
+        if stats.room.is_ok() && is_pressed(&stats) {
+            return true;
+        }
+        if self.at.elapsed() < SNAPSHOT_PAUSE {
+            return false;
+        }
+        is_pressed(&stats)
+            || self.at.elapsed() >= SNAPSHOT_AGE
+            || fold.shelf.memory_bytes() > PAGES_BYTES_MAX
+            || stats.bytes_written - self.bytes > stats.limit_bytes / SNAPSHOT_SHARE
     }
 
     /// Hands one over to be written.
@@ -61,6 +80,38 @@ impl Snapshots {
         self.journal.snapshot_with(fold.lsn, fold.save(), new, fold.pages());
     }
 
+    /// What must be given up so that the log has room for what comes (protocol §4): nothing as
+    /// long as raw log can go instead, which only takes a snapshot.
+    pub fn relieve(&mut self, fold: &Fold) -> Option<Record<'static>> {
+        if fold.lsn < self.shed_lsn {
+            return None;
+        }
+        let stats = self.journal.stats();
+        let held: u64 = fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes()).sum();
+        let needed = held + stats.snapshots_bytes + ROOM_SEGMENTS * stats.segment_bytes;
+        if needed <= stats.limit_bytes {
+            // Said again when it begins again, not each time that a little more is given up.
+            self.said &= needed > stats.limit_bytes / 2;
+            return None;
+        }
+        let excess = needed - stats.limit_bytes + stats.limit_bytes / SHED_SHARE;
+        let (boot, version) = shed::oldest(fold, excess)?;
+        if !std::mem::replace(&mut self.said, true) {
+            warn!(
+                limit_bytes = stats.limit_bytes,
+                held_bytes = held,
+                "[log] limit is reached: the oldest windows are given up, counted shed"
+            );
+        }
+        info!(boot = format!("{boot:016x}"), version, "windows given up");
+        Some(Record::Shed { boot, version })
+    }
+
+    /// What [`Snapshots::relieve`] asked for is the record `lsn`.
+    pub fn relieved(&mut self, lsn: u64) {
+        self.shed_lsn = lsn;
+    }
+
     /// Pages that are durable leave the memory.
     pub fn settle(&self, fold: &mut Fold) {
         let oldest = |fold: &Fold| fold.shelf.in_memory().map(|(id, _)| id).next();
@@ -68,4 +119,9 @@ impl Snapshots {
             fold.shelf.release(id);
         }
     }
+}
+
+/// Whether the log has little room left, all counted that the newest snapshot allows to free.
+fn is_pressed(stats: &Stats) -> bool {
+    stats.room.as_ref().map_or(true, |room| *room < 2 * stats.segment_bytes)
 }

@@ -242,6 +242,21 @@ impl Fold {
                 self.crossing.receive(boot, seq, Incoming { lsn, topic, payload, qos: message.qos, retain: message.retain });
             }
             Record::CrossShown { lsn } => self.crossing.shown(lsn),
+            Record::Shed { boot, version } => {
+                let base_ms = self.kept_ms.iter().min().copied().unwrap_or(0);
+                let version = version.min(self.sealed_to(boot));
+                if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
+                    part.give_up(version, base_ms, &mut self.shelf);
+                }
+            }
+            Record::Told { boot, cloud_boot, pages } => {
+                let pages = pages.list().map_err(|source| Error::Record { kind, source })?;
+                if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
+                    part.marks.told(cloud_boot, &pages);
+                    part.marks.trim(part.logged.applied, &mut self.shelf);
+                }
+            }
+            Record::Lost { page } => self.boots.iter_mut().for_each(|part| part.lose(page, &mut self.shelf)),
             Record::Shown { lsn } => self.shown = self.shown.max(lsn),
             Record::Asked { request } => self.asked(&request),
             Record::Commanded { bytes } => self.commanded(bytes),
@@ -263,7 +278,7 @@ impl Fold {
         if let Some(part) = self.boots.last_mut() {
             let lost = readings.saturating_sub(had);
             part.readings += lost;
-            part.damaged += lost;
+            part.damaged_at(part.end, lost);
             part.local += local.saturating_sub(had_local);
         }
     }
@@ -324,6 +339,14 @@ impl Fold {
         self.births.iter().next().map_or(whole, |(born, (_, before))| (born - 1, *before))
     }
 
+    /// Below this version no entry of a boot is still to be sealed.
+    pub fn sealed_to(&self, boot: u64) -> u64 {
+        if self.current().is_none_or(|p| p.boot != boot) {
+            return u64::MAX;
+        }
+        self.series.iter().flat_map(|s| &s.open).map(|open| open.version - 1).min().unwrap_or(u64::MAX)
+    }
+
     /// The ledger at this record.
     pub fn ledger(&self) -> Ledger {
         Ledger::of(self.boots.iter())
@@ -381,7 +404,7 @@ impl Fold {
         let before = Before { readings: part.readings, clock_ms: self.before_ms };
         let leaves = flags & FLAG_LEAVES != 0;
         let remember = flags & FLAG_TIMED != 0;
-        let clock_ms = self.clock_ms;
+        let (clock_ms, orphaned) = (self.clock_ms, self.orphaned);
         let count = readings.for_each(clock_ms, |series, time_ms, value| {
             self.reading(seq, before, leaves, series, time_ms, value);
             if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
@@ -394,12 +417,16 @@ impl Fold {
         }
         if let Some(part) = self.boots.last_mut() {
             *(if leaves { &mut part.readings } else { &mut part.local }) += count;
+            if leaves && self.orphaned > orphaned {
+                part.damaged_at(seq, self.orphaned - orphaned);
+            }
         }
         Ok(())
     }
 
     fn reading(&mut self, seq: u64, before: Before, leaves: bool, number: u32, time_ms: i64, value: f64) {
-        let Some(series) = self.series.get_mut(number as usize) else {
+        // A series without a name only keeps the place of one whose definition was lost.
+        let Some(series) = self.series.get_mut(number as usize).filter(|s| !s.name.is_empty()) else {
             self.orphaned += 1;
             return;
         };

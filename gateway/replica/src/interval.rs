@@ -1,7 +1,9 @@
 //! The outbox, computed: what of a boot goes into its next interval (protocol §4).
 
 use crate::fold::Fold;
-use crate::outbox::{Before, BootPart};
+use crate::limits::MARKS_AIM;
+use crate::outbox::{Before, BootPart, MarkPage};
+use schemas::message::ShedMark;
 use telemetry::entry::Entry;
 
 /// What an interval carries of a boot's entries.
@@ -15,6 +17,10 @@ pub struct Content {
     pub entries: Vec<Entry>,
     /// Entries born later.
     pub ahead: Vec<Entry>,
+    /// Marks of entries that were given up: all that were born at or before `to`.
+    pub marks: Vec<ShedMark>,
+    /// Pages of these marks.
+    pub mark_pages: Vec<u64>,
     /// More waits behind it.
     pub cut: bool,
 }
@@ -33,8 +39,27 @@ pub struct Unreadable(pub Vec<u64>);
 ///
 /// # Errors
 /// [`Unreadable`], when pages of them are damaged.
-pub fn content(fold: &Fold, part: &BootPart, from: u64, cloud_boot: u64, budget: usize) -> Result<Content, Unreadable> {
-    let (to, before) = fold.complete_to(part);
+pub fn content(
+    fold: &Fold,
+    part: &BootPart,
+    from: u64,
+    cloud_boot: u64,
+    budget: usize,
+    goes_before: impl Fn(&MarkPage) -> bool,
+) -> Result<Content, Unreadable> {
+    let (mut to, mut before) = fold.complete_to(part);
+    let marked = part.marks.oldest(&fold.shelf, cloud_boot, MARKS_AIM, goes_before);
+    if !marked.unreadable.is_empty() {
+        return Err(Unreadable(marked.unreadable));
+    }
+    let mut cut = false;
+    if let Some(born) = marked.next_born.filter(|born| *born <= to) {
+        cut = true;
+        // Where no step is known, these marks go without anything new; the next ones follow.
+        let step = marked.steps.range(..=born).next_back();
+        (to, before) = step.map_or((0, Before::default()), |(born, stood)| (born - 1, *stood));
+    }
+    let (marks, mark_pages) = (marked.marks, marked.pages);
     let mut max = budget;
     loop {
         let batch = part.entries.oldest(&fold.shelf, from.max(part.floor()), cloud_boot, max);
@@ -47,14 +72,14 @@ pub fn content(fold: &Fold, part: &BootPart, from: u64, cloud_boot: u64, budget:
             // All that is covered is here.
             let late = entries.partition_point(|e| e.born <= to);
             let ahead = entries.split_off(late);
-            return Ok(Content { to, before, entries, ahead, cut: batch.more });
+            return Ok(Content { to, before, entries, ahead, marks, mark_pages, cut: cut || batch.more });
         }
         // It must get on: what was born before and goes again is no progress.
         let first_born = entries.first().map_or(0, |e| e.born).max(from + 1);
         let steps = batch.steps.range(first_born + 1..last_born.max(first_born) + 1).map(|(born, stood)| (*born, *stood));
         if let Some((born, stood)) = best_cut(&entries, steps) {
             entries.truncate(entries.partition_point(|e| e.born < born));
-            return Ok(Content { to: born - 1, before: stood, entries, ahead: Vec::new(), cut: true });
+            return Ok(Content { to: born - 1, before: stood, entries, ahead: Vec::new(), marks, mark_pages, cut: true });
         }
         // Pages overlap so much that an interval can end nowhere among these.
         max *= 2;

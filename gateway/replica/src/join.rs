@@ -515,6 +515,7 @@ impl Bridge {
         known.change(delta.boot, |p| {
             p.set_windows(&delta.sizes, delta.grace_ms);
             p.group.clone_from(&delta.group);
+            p.miss(delta.complete_from, delta.readings_from);
             // Who goes on is not over: a clone of a boot that ended, or the disk it was taken from.
             if delta.to > p.applied && !delta.ended {
                 (p.ended, p.end) = (false, None);
@@ -544,6 +545,8 @@ impl Bridge {
             known.change(delta.boot, |p| {
                 (p.accepted, p.local) = (p.accepted.max(delta.accepted), p.local.max(delta.local));
                 if delta.to > p.applied {
+                    p.shed = p.shed.saturating_add(delta.lost.saturating_sub(p.lost));
+                    p.lost = p.lost.max(delta.lost);
                     (p.applied, p.readings, p.frontier_ms) = (delta.to, delta.readings_to, p.frontier_ms.max(delta.frontier_ms));
                 }
                 p.ended |= delta.ended && p.applied == delta.to;
@@ -630,7 +633,10 @@ impl Bridge {
                 _ => 0,
             };
             known.change(delta.boot, |p| {
-                p.shed = p.shed.saturating_add(mark.count.saturating_sub(held));
+                // A reading is in an entry of each size that is kept, and counts once.
+                if p.kept.iter().min() == Some(&mark.size_ms) {
+                    p.shed = p.shed.saturating_add(mark.count.saturating_sub(held));
+                }
                 p.marks.insert(name, mark.shed_seq);
             });
         }

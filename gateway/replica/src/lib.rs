@@ -22,6 +22,7 @@
 //! | [`session`] | MQTT sessions as the log knows them, with their redelivery memory |
 //! | [`snapshot`] | the fold as of record N ↔ bytes |
 //! | [`join`] | the cloud's half: intervals joined, windows merged and revised |
+//! | [`shed`] | what is given up first, for want of room |
 //! | [`uplink`] | the gateway's half of the protocol: intervals, acks, urgent lane |
 //! | [`lane`] | what goes first: the newest ahead, the backlog in order |
 //! | [`timer`], [`backoff`], [`budget`] | when to speak again, and how much |
@@ -43,6 +44,7 @@ pub mod outbox;
 pub mod record;
 pub mod rehearse;
 pub mod session;
+pub mod shed;
 pub mod snapshot;
 pub mod timer;
 pub mod uplink;

@@ -15,6 +15,9 @@ pub const ENTRY_BYTES_GUESS: usize = 48;
 /// 500 bytes each.
 pub const PAGE_ENTRIES: usize = 2_048;
 
+/// Marks of entries given up that one interval aims at, some 10 bytes each.
+pub const MARKS_AIM: usize = 4_096;
+
 /// Entries of a boot that the cloud is remembered to hold ahead of `applied`, some 50 bytes
 /// each. Those beyond are sent once more.
 pub const HELD_NAMES_MAX: usize = 1 << 16;

@@ -8,15 +8,20 @@
 //! |---|---|
 //! | [`entries`] | a boot's sealed entries: the young ones, and pages |
 //! | [`page`] | sealed entries as bytes |
+//! | [`marks`] | entries that were given up |
 //! | [`shelf`] | where pages are |
 
 pub mod entries;
+pub mod marks;
 pub mod page;
+#[cfg(test)]
+mod refold;
 pub mod shelf;
 #[cfg(test)]
 mod tests;
 
 pub use entries::{Batch, Entries};
+pub use marks::{MarkPage, Marks};
 pub use page::Page;
 pub use shelf::{Pages, Shelf};
 
@@ -96,8 +101,16 @@ pub struct BootPart {
     pub shed: u64,
     /// Readings in damaged parts of the log: given up here.
     pub damaged: u64,
+    /// Where they were: up to which seq, how many.
+    pub damage: Vec<(u64, u64)>,
+    /// Entries of versions up to here were given up, for want of room.
+    pub shed_to: u64,
+    /// Marks of them, until the cloud has counted them.
+    pub marks: Marks,
     /// Below this the log was cut; a cloud whose `applied` is lower is told a gap.
     pub complete_from: u64,
+    /// R(complete_from).
+    pub readings_from: u64,
     /// The redundancy group that its process was configured for.
     pub group: Option<String>,
     /// What the log says of `applied`: an ack counts at once, and is in the log a moment later.
@@ -131,13 +144,60 @@ impl BootPart {
 impl BootPart {
     /// Entries of this version and below are gone: acknowledged, or given up.
     pub fn floor(&self) -> u64 {
-        self.applied
+        self.applied.max(self.shed_to)
+    }
+
+    /// Gives up all entries of versions up to `version`: whole entries, each with a mark. A
+    /// reading is in an entry of each size that is kept; it counts in those of `base_ms`.
+    pub(crate) fn give_up(&mut self, version: u64, base_ms: i64, shelf: &mut Shelf) {
+        let floor = self.logged.applied.max(self.shed_to);
+        let (marks, steps, unreadable) = self.entries.up_to(shelf, floor, version);
+        unreadable.into_iter().for_each(|id| self.lose(id, shelf));
+        // The numbers of an old boot have ended: its marks go with the interval that ends there.
+        let made = marks::Made { shed_seq: self.end, applied: self.logged.applied, base_ms };
+        self.marks.add(made, &marks, &steps, shelf);
+        self.shed_to = self.shed_to.max(version);
+        self.entries.trim(self.logged.applied.max(self.shed_to), shelf);
+    }
+
+    /// A page is lost: its readings are given up without a name.
+    pub(crate) fn lose(&mut self, id: u64, shelf: &mut Shelf) {
+        let lost = match self.entries.lose(id, shelf) {
+            Some(page) => (page.version.1, page.readings),
+            None => match self.marks.lose(id, shelf) {
+                Some(page) if page.told == 0 => (page.born.1, page.readings),
+                _ => return,
+            },
+        };
+        self.damaged_at(lost.0.min(self.end), lost.1);
+    }
+
+    /// Readings up to `seq` are in no entry, for damage.
+    pub(crate) fn damaged_at(&mut self, seq: u64, readings: u64) {
+        if readings == 0 {
+            return;
+        }
+        self.damaged += readings;
+        match self.damage.last_mut() {
+            // Nobody has been told of the last ones: they are told together, later.
+            Some(last) if last.0 > self.logged.applied => *last = (last.0.max(seq), last.1 + readings),
+            _ => self.damage.push((seq, readings)),
+        }
+    }
+
+    /// Readings lost with damage at or below `to`.
+    pub fn lost_to(&self, to: u64) -> u64 {
+        self.damage.iter().filter(|(seq, _)| *seq <= to).map(|(_, readings)| readings).sum()
     }
 
     /// Folds the record of an acknowledgement: what it covers is let go of.
     pub(crate) fn acknowledgement_logged(&mut self, shelf: &mut Shelf) {
         self.logged = Acknowledged { applied: self.applied, readings: self.readings_applied, shed: self.shed };
-        self.entries.trim(self.applied, shelf);
+        if self.applied > self.complete_from {
+            (self.complete_from, self.readings_from) = (self.applied, self.readings_applied);
+        }
+        self.entries.trim(self.applied.max(self.shed_to), shelf);
+        self.marks.trim(self.applied, shelf);
     }
 
     /// Whether an alert of this boot is still to be told: it may leave, and `applied` does not cover it.
@@ -170,11 +230,15 @@ impl Ledger {
         for part in parts {
             sum.accepted += part.readings + part.local;
             sum.local += part.local;
-            let damaged_beyond = part.damaged.min(part.readings - part.readings_applied);
-            let shed = part.shed.min(part.readings_applied);
-            sum.shed += shed + damaged_beyond;
-            sum.delivered += part.readings_applied - shed;
-            sum.held += part.readings - part.readings_applied - damaged_beyond;
+            let beyond = part.readings - part.readings_applied;
+            let damaged = part.damage.iter().filter(|(seq, _)| *seq > part.applied).map(|(_, n)| n).sum::<u64>();
+            let shed = (part.shed + part.marks.untold() + damaged).min(part.readings);
+            // Of what is given up, as much as lies beyond `applied` is no longer held.
+            let marked: u64 = part.marks.pages().iter().filter(|p| p.born.1 > part.applied).map(|p| p.readings).sum();
+            let shed_beyond = (marked + damaged).min(beyond).min(shed).max(shed.saturating_sub(part.readings_applied));
+            sum.shed += shed;
+            sum.delivered += part.readings_applied - (shed - shed_beyond);
+            sum.held += beyond - shed_beyond;
         }
         assert_eq!(sum.accepted, sum.delivered + sum.held + sum.shed + sum.local, "the ledger balances");
         sum

@@ -18,6 +18,9 @@
 //! | 10 | [`Record::Acked`] | gateway |
 //! | 11 | [`Record::Receipt`] | gateway |
 //! | 12 | [`Record::Shown`] | gateway |
+//! | 13 | [`Record::Shed`] | gateway |
+//! | 14 | [`Record::Told`] | gateway |
+//! | 15 | [`Record::Lost`] | gateway |
 //! | 16 | [`Record::Asked`] | gateway |
 //! | 17 | [`Record::Commanded`] | gateway |
 //! | 22 | [`Record::Crossed`] | gateway |
@@ -237,6 +240,27 @@ pub enum Record<'a> {
         /// The one that has waited longest: its boot, seq and ordinal.
         oldest: (u64, u64, u32),
     },
+    /// For want of room, all undelivered entries of a boot up to this version are given up.
+    Shed {
+        /// The boot.
+        boot: u64,
+        /// The version.
+        version: u64,
+    },
+    /// The cloud has counted the marks of these pages.
+    Told {
+        /// The boot that they are about.
+        boot: u64,
+        /// The cloud's own boot.
+        cloud_boot: u64,
+        /// The pages' numbers, each as a varint.
+        pages: Numbers<'a>,
+    },
+    /// A page of what is held cannot be read any more.
+    Lost {
+        /// Its number.
+        page: u64,
+    },
     /// The cloud accepted an interval.
     Interval {
         /// The gateway that sent it.
@@ -405,6 +429,9 @@ impl<'a> Record<'a> {
             Record::Acked { .. } => 10,
             Record::Receipt { .. } => 11,
             Record::Shown { .. } => 12,
+            Record::Shed { .. } => 13,
+            Record::Told { .. } => 14,
+            Record::Lost { .. } => 15,
             Record::Asked { .. } => 16,
             Record::Commanded { .. } => 17,
             Record::Crossed { .. } => 22,
@@ -487,6 +514,16 @@ impl<'a> Record<'a> {
                 wire::put_varint(out, *seq);
                 wire::put_varint(out, u64::from(*ordinal));
             }
+            Record::Shed { boot, version } => {
+                wire::put_u64(out, *boot);
+                wire::put_varint(out, *version);
+            }
+            Record::Told { boot, cloud_boot, pages } => {
+                wire::put_u64(out, *boot);
+                wire::put_u64(out, *cloud_boot);
+                out.extend_from_slice(pages.bytes);
+            }
+            Record::Lost { page } => wire::put_varint(out, *page),
             Record::Asked { request } => asked::encode(request, out),
             Record::AskedAt { gateway, request } => {
                 wire::put_str(out, gateway);
@@ -588,6 +625,9 @@ impl<'a> Record<'a> {
             10 => Record::Acked { boot: r.u64()?, applied: r.varint()?, cloud_boot: r.u64()?, shed: r.varint()?, readings: r.varint()? },
             11 => Record::Receipt { boot: r.u64()?, seq: r.varint()?, ordinal: narrow(r.varint()?)? },
             12 => Record::Shown { lsn: r.varint()? },
+            13 => Record::Shed { boot: r.u64()?, version: r.varint()? },
+            14 => Record::Told { boot: r.u64()?, cloud_boot: r.u64()?, pages: Numbers { bytes: r.rest() } },
+            15 => Record::Lost { page: r.varint()? },
             16 => Record::Asked { request: asked::decode(r)? },
             17 => Record::Commanded { bytes: r.bytes(BLOB_BYTES_MAX)? },
             22 => {
@@ -715,6 +755,34 @@ pub fn put_reading(out: &mut Vec<u8>, series: u32, time_ms: i64, clock_ms: i64, 
     wire::put_f64(out, value);
 }
 
+/// Numbers, each as a varint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers<'a> {
+    /// One after the other.
+    pub bytes: &'a [u8],
+}
+
+impl Numbers<'_> {
+    /// As bytes.
+    pub fn encode(numbers: &[u64]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(numbers.len() * 3);
+        numbers.iter().for_each(|n| wire::put_varint(&mut out, *n));
+        out
+    }
+
+    /// The numbers.
+    ///
+    /// # Errors
+    /// The decoder's.
+    pub fn list(&self) -> Result<Vec<u64>, DecodeError> {
+        let (mut r, mut out) = (Reader::new(self.bytes), Vec::new());
+        while !r.is_empty() {
+            out.push(r.varint()?);
+        }
+        Ok(out)
+    }
+}
+
 /// The encoded readings of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readings<'a> {
@@ -817,6 +885,9 @@ mod tests {
             Record::Receipt { boot: 1, seq: 2, ordinal: 3 },
             Record::Unheard { count: 4, oldest: (1, 2, 3) },
             Record::Shown { lsn: 8 },
+            Record::Shed { boot: 4, version: 5 },
+            Record::Told { boot: 4, cloud_boot: 5, pages: Numbers { bytes: &[1, 2] } },
+            Record::Lost { page: 6 },
             Record::Interval { gateway: "g", bytes: b"b" },
             Record::Crossed { lane: 1, ttl_ms: 60_000, message: PLAIN, session: 3, packet_id: 9 },
             Record::CrossAcked { boot: 7, lane: 2, applied: 300 },

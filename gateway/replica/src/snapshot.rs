@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::fold::{Fold, FoldConfig, Open, Series};
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::machine::{Machine, Machines};
-use crate::outbox::{Acknowledged, Before, BootPart, Entries, EntryName, Page, Sealed};
+use crate::outbox::{Acknowledged, Before, BootPart, Entries, EntryName, MarkPage, Marks, Page, Sealed};
 use crate::session::Sessions;
 use detect::Watch;
 use detect::alarm::Annunciator;
@@ -122,6 +122,10 @@ struct BootView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<&'a str>,
     pages: &'a [Page],
+    damage: &'a [(u64, u64)],
+    shed_to: u64,
+    marks: &'a [MarkPage],
+    readings_from: u64,
     acts: &'a VecDeque<(u64, Act, Before)>,
 }
 
@@ -146,6 +150,14 @@ struct SavedBoot {
     group: Option<String>,
     #[serde(default)]
     pages: Vec<Page>,
+    #[serde(default)]
+    damage: Vec<(u64, u64)>,
+    #[serde(default)]
+    shed_to: u64,
+    #[serde(default)]
+    marks: Vec<MarkPage>,
+    #[serde(default)]
+    readings_from: u64,
     #[serde(default)]
     acts: VecDeque<(u64, Act, Before)>,
 }
@@ -223,7 +235,9 @@ impl Fold {
 
     /// Numbers of the pages that the state names, which must be kept as long as it is.
     pub fn pages(&self) -> Vec<u64> {
-        let mut ids: Vec<u64> = self.boots.iter().flat_map(|p| p.entries.pages()).map(|page| page.id).collect();
+        let entries = self.boots.iter().flat_map(|p| p.entries.pages()).map(|page| page.id);
+        let marks = self.boots.iter().flat_map(|p| p.marks.pages()).map(|page| page.id);
+        let mut ids: Vec<u64> = entries.chain(marks).collect();
         ids.sort_unstable();
         ids
     }
@@ -261,6 +275,10 @@ fn view_boot(p: &BootPart) -> BootView<'_> {
         entries: SavedEntries::of(p.entries.young().map(|(n, s)| (*n, s.version, s.before, 0, 0, &s.aggregate))),
         group: p.group.as_deref(),
         pages: p.entries.pages(),
+        damage: &p.damage,
+        shed_to: p.shed_to,
+        marks: p.marks.pages(),
+        readings_from: p.readings_from,
         acts: &p.acts,
     }
 }
@@ -317,10 +335,15 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             readings_applied: b.readings_applied,
             shed: b.shed,
             damaged: b.damaged,
-            complete_from: b.complete_from,
+            complete_from: b.complete_from.max(b.applied),
+            // The first programs said nothing of it, and had let go of all that was applied.
+            readings_from: if b.complete_from < b.applied { b.readings_applied } else { b.readings_from },
             group: b.group,
             logged: Acknowledged { applied: b.applied, readings: b.readings_applied, shed: b.shed },
             entries: Entries::of_pages(b.pages),
+            damage: b.damage,
+            shed_to: b.shed_to,
+            marks: Marks { pages: b.marks },
             alerts: b.alerts,
             acts: b.acts,
         };

@@ -128,6 +128,8 @@ pub struct Uplink {
 pub struct Acknowledged {
     /// To be logged, when something changed: applied, cloud boot, shed, readings.
     pub record: Option<Record<'static>>,
+    /// The cloud counted the marks of these pages, to be logged: boot, cloud boot, pages.
+    pub told: Option<(u64, u64, Vec<u64>)>,
     /// The cloud holds less than it acknowledged before: the boot, and how far it is now.
     pub went_back: Option<(u64, u64)>,
 }
@@ -343,6 +345,7 @@ impl Uplink {
         }
         self.rest(now_ms, ack.retry_after_ms);
         let Some(part) = fold.boots.iter_mut().find(|p| p.boot == ack.boot) else { return Acknowledged::default() };
+        let mut result = Acknowledged::default();
         let mut readings = if ack.applied == part.applied { part.readings_applied } else { ack.readings };
         let mut done = Done::default();
         if let Some(flight) = flight {
@@ -356,6 +359,7 @@ impl Uplink {
                 // Those that grew beyond `to` are not covered by it.
                 let beyond = flight.names.into_iter().filter(|(_, version)| *version > ack.applied);
                 part.entries.hold(ack.cloud_boot, beyond);
+                result.told = (!flight.mark_pages.is_empty()).then_some((ack.boot, ack.cloud_boot, flight.mark_pages));
                 self.defined.entry(ack.boot).or_default().extend(flight.definitions);
                 self.refused = 0;
                 self.flights.widen(now_ms - flight.sent_ms);
@@ -377,7 +381,6 @@ impl Uplink {
         self.meter.add(now_ms, done);
         self.flights.passed(ack.number, ack.boot, ack.applied);
         self.urgent.covered(ack.boot, ack.applied);
-        let mut result = Acknowledged::default();
         if ack.applied < part.applied {
             result.went_back = Some((ack.boot, ack.applied));
         }

@@ -149,6 +149,8 @@ pub fn delta() -> Delta {
         sent_ms: 0,
         clock: 0,
         tally: None,
+        lost: 0,
+        readings_from: 0,
     }
 }
 
@@ -259,4 +261,9 @@ pub fn ack_busy() -> Ack {
 
 pub fn delta_timed() -> Delta {
     Delta { sent_ms: 1_700_000_010_789, clock: 2, ..delta_of_group() }
+}
+
+/// After damage, and with a log that was cut.
+pub fn delta_lost() -> Delta {
+    Delta { lost: 17, readings_from: 3_001, ..delta_timed() }
 }

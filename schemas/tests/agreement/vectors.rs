@@ -52,6 +52,7 @@ fn every_message_is_written_as_it_was() {
     same!("cross-done", sample::cross_done(), CrossDone);
     same!("ack-timed", sample::ack_timed(), Ack);
     same!("delta-timed", sample::delta_timed(), Delta);
+    same!("delta-lost", sample::delta_lost(), Delta);
     same!("alert", sample::alert_up(), AlertUp);
     same!("receipt", sample::receipt(), Receipt);
     same!("bye", sample::bye(), Bye);

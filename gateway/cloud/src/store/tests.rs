@@ -194,6 +194,8 @@ fn log(seed: u64, records: usize) -> Vec<(u8, Vec<u8>)> {
             sent_ms: 0,
             clock: 0,
             tally: None,
+            lost: 0,
+            readings_from: 0,
         };
         push(below(50), &Record::Interval { gateway: ["a", "b", "c"][g], bytes: &delta.encode() });
     }

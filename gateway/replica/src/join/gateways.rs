@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use telemetry::window;
 
+/// Gaps of one boot that are told apart: each needs a cloud that lost its disk once more. Those
+/// beyond widen the last.
+const GAPS_MAX: usize = 64;
+
 /// One boot of a gateway, as the cloud knows it. Kept for good: a clone may still speak for it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -42,6 +46,16 @@ pub struct Part {
     /// The redundancy group that it was configured for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// Readings that it lost with damage, at or below `applied`; counted in `shed` too.
+    #[serde(default)]
+    pub lost: u64,
+    /// What is missing for good, because this cloud had lost it and the gateway's log was cut:
+    /// beyond the first record, up to the second, and the readings there.
+    #[serde(default)]
+    pub gaps: Vec<(u64, u64, u64)>,
+    /// The boot's readings at or below the end of the last gap.
+    #[serde(default)]
+    pub gap_readings: u64,
 }
 
 impl Part {
@@ -52,6 +66,24 @@ impl Part {
             self.kept = window::kept(sizes);
         }
         self.grace_ms = grace_ms;
+    }
+
+    /// The gateway can tell nothing below `complete_from`: what of it is not here is missing for good.
+    pub fn miss(&mut self, complete_from: u64, readings_from: u64) {
+        let known = self.gaps.last().map_or(0, |gap| gap.1);
+        let from = self.applied.max(known);
+        if complete_from <= from {
+            return;
+        }
+        let counted = if known > self.applied { self.gap_readings } else { self.readings };
+        let readings = readings_from.saturating_sub(counted);
+        self.gap_readings = readings_from;
+        self.shed = self.shed.saturating_add(readings);
+        if self.gaps.len() < GAPS_MAX {
+            self.gaps.push((from, complete_from, readings));
+        } else if let Some(last) = self.gaps.last_mut() {
+            (last.1, last.2) = (complete_from, last.2.saturating_add(readings));
+        }
     }
 
     /// It is over when all up to the end that its successor named is in; unless it goes on

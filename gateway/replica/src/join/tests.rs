@@ -96,6 +96,8 @@ fn delta(boot: u64, from: u64, to: u64, frontier_s: i64, entries: &[(i64, u64, u
         sent_ms: 0,
         clock: 0,
         tally: None,
+        lost: 0,
+        readings_from: 0,
     }
 }
 

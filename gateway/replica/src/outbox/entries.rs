@@ -5,6 +5,7 @@
 //! rule that sees nothing but the log; an entry whose version is at or below the floor (what is
 //! applied, or given up) counts as gone wherever it still lies.
 
+use super::marks::Mark;
 use super::page::{self, Page, name_of};
 use super::shelf::Shelf;
 use super::{Before, EntryName, Sealed};
@@ -142,6 +143,35 @@ impl Entries {
             }
             stays
         });
+    }
+
+    /// Those of versions beyond `floor`, up to `version`, in order of birth, with steps among
+    /// them; and the pages that cannot be read.
+    pub(crate) fn up_to(&self, shelf: &Shelf, floor: u64, version: u64) -> (Vec<Mark>, BTreeMap<u64, Before>, Vec<u64>) {
+        let (mut marks, mut steps, mut unreadable) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let wanted = |v: u64| v > floor && v <= version;
+        for (name, sealed) in self.tail.iter().filter(|(_, sealed)| wanted(sealed.version)) {
+            steps.insert(name.born, sealed.before);
+            marks.push(Mark { name: *name, version: sealed.version, count: sealed.aggregate.count() });
+        }
+        for page in self.pages.iter().filter(|p| p.version.1 > floor && p.version.0 <= version) {
+            let Some(content) = shelf.get(page.id).and_then(|bytes| page::decode(page, &bytes).ok()) else {
+                unreadable.push(page.id);
+                continue;
+            };
+            steps.extend(content.steps);
+            let given_up = content.entries.iter().filter(|e| wanted(e.version));
+            marks.extend(given_up.map(|e| Mark { name: name_of(e), version: e.version, count: e.aggregate.count() }));
+        }
+        marks.sort_unstable_by_key(|mark| mark.name);
+        (marks, steps, unreadable)
+    }
+
+    /// The page of this number is lost.
+    pub(crate) fn lose(&mut self, id: u64, shelf: &mut Shelf) -> Option<Page> {
+        let at = self.pages.iter().position(|page| page.id == id)?;
+        shelf.release(id);
+        Some(self.pages.remove(at))
     }
 
     /// Forgets names that `applied` covers.

@@ -58,25 +58,20 @@ pub fn name_of(e: &Entry) -> EntryName {
 /// Makes a page of entries in order of their births; at least one.
 pub fn encode(id: u64, sealed: Vec<(EntryName, Sealed)>) -> (Page, Vec<u8>) {
     let mut page = Page { id, entries: sealed.len() as u32, bytes: 0, readings: 0, born: (u64::MAX, 0), version: (u64::MAX, 0) };
-    let mut steps = Vec::new();
-    let (mut count, mut last, mut next) = (0u64, (0, Before::default()), 0);
+    let (mut steps, mut next): (Vec<(u64, Before)>, usize) = (Vec::new(), 0);
     for (i, (name, sealed)) in sealed.iter().enumerate() {
         page.readings += sealed.aggregate.count();
         page.born = (page.born.0.min(name.born), page.born.1.max(name.born));
         page.version = (page.version.0.min(sealed.version), page.version.1.max(sealed.version));
-        if i >= next && (count == 0 || name.born != last.0) {
-            let (born, before) = last;
-            wire::put_varint(&mut steps, name.born - born);
-            wire::put_varint(&mut steps, sealed.before.readings.wrapping_sub(before.readings));
-            wire::put_zigzag(&mut steps, sealed.before.clock_ms.wrapping_sub(before.clock_ms));
-            (count, last, next) = (count + 1, (name.born, sealed.before), i + STEP_ENTRIES);
+        if i >= next && steps.last().is_none_or(|(born, _)| *born != name.born) {
+            steps.push((name.born, sealed.before));
+            next = i + STEP_ENTRIES;
         }
     }
     let entries: Vec<Entry> = sealed.into_iter().map(|(name, sealed)| entry(name, sealed)).collect();
     let block = block::encode(&entries);
-    let mut plain = Vec::with_capacity(steps.len() + 4);
-    wire::put_varint(&mut plain, count);
-    plain.extend_from_slice(&steps);
+    let mut plain = Vec::new();
+    put_steps(&mut plain, steps.into_iter());
     let mut out = Vec::with_capacity(block.len() + plain.len() + 8);
     wire::put_bytes(&mut out, &block);
     out.extend_from_slice(&pack::compress(&plain));
@@ -95,15 +90,36 @@ pub fn decode(page: &Page, bytes: &[u8]) -> Result<Content, DecodeError> {
         return Err(DecodeError::Invalid("a page of another length"));
     }
     let plain = pack::decompress(r.rest(), STEP_BYTES_MAX * (entries.len() + 1))?;
-    let mut r = Reader::new(&plain);
+    let steps = get_steps(&mut Reader::new(&plain), entries.len())?;
+    Ok(Content { entries, steps })
+}
+
+/// Appends steps, in order of birth.
+pub(super) fn put_steps(out: &mut Vec<u8>, steps: impl Iterator<Item = (u64, Before)>) {
+    let (mut bytes, mut count, mut last) = (Vec::new(), 0, (0u64, Before::default()));
+    for (born, before) in steps {
+        wire::put_varint(&mut bytes, born - last.0);
+        wire::put_varint(&mut bytes, before.readings.wrapping_sub(last.1.readings));
+        wire::put_zigzag(&mut bytes, before.clock_ms.wrapping_sub(last.1.clock_ms));
+        (count, last) = (count + 1, (born, before));
+    }
+    wire::put_varint(out, count);
+    out.extend_from_slice(&bytes);
+}
+
+/// Reads at most `max` steps.
+pub(super) fn get_steps(r: &mut Reader<'_>, max: usize) -> Result<Vec<(u64, Before)>, DecodeError> {
     let count = r.varint()?;
-    let mut steps = Vec::new();
+    if count > max as u64 {
+        return Err(DecodeError::Invalid("more steps than entries"));
+    }
+    let mut steps = Vec::with_capacity(count as usize);
     let mut last = (0u64, Before::default());
-    for _ in 0..count.min(u64::from(page.entries)) {
+    for _ in 0..count {
         last.0 = last.0.wrapping_add(r.varint()?);
         last.1.readings = last.1.readings.wrapping_add(r.varint()?);
         last.1.clock_ms = last.1.clock_ms.wrapping_add(r.zigzag()?);
         steps.push(last);
     }
-    Ok(Content { entries, steps })
+    Ok(steps)
 }

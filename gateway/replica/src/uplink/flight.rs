@@ -18,6 +18,8 @@ pub(super) struct Flight {
     /// Entries with the version they were sent at: one that is open may since have grown. By name.
     pub(super) names: Vec<(EntryName, u64)>,
     pub(super) ahead: Vec<(EntryName, u64)>,
+    /// Pages of marks.
+    pub(super) mark_pages: Vec<u64>,
     pub(super) definitions: Vec<u32>,
     pub(super) sent_ms: i64,
     pub(super) deadline_ms: i64,
@@ -104,6 +106,17 @@ impl Flights {
     /// Whether an entry is under way at that version.
     pub(super) fn carries(&self, boot: u64, name: &EntryName, version: u64) -> bool {
         self.list.iter().any(|f| f.boot == boot && f.carries(name, version))
+    }
+
+    /// Whether a page of marks is under way.
+    pub(super) fn carries_marks(&self, boot: u64, page: u64) -> bool {
+        self.list.iter().any(|f| f.boot == boot && f.mark_pages.contains(&page))
+    }
+
+    /// Whether a page of marks, the first of them born at `born`, is under way so that what goes
+    /// on from there is not taken without it.
+    pub(super) fn marks_go_before(&self, boot: u64, page: u64, born: u64, applied: u64) -> bool {
+        self.list.iter().any(|f| f.boot == boot && f.to > applied && f.to >= born && f.mark_pages.contains(&page))
     }
 
     /// Entries of a boot under way whose version lies beyond `told`.

@@ -7,9 +7,9 @@ use crate::interval::{self, Content, Unreadable};
 use crate::lane;
 use crate::limits::{ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX};
 use crate::outbox::page::name_of;
-use crate::outbox::{Before, BootPart, EntryName};
+use crate::outbox::{Before, BootPart, EntryName, MarkPage};
 use crate::record::Refusal;
-use schemas::message::{Act, AlertBody, Definition, Delta, FORMAT, Tally};
+use schemas::message::{Act, AlertBody, Definition, Delta, FORMAT, ShedMark, Tally};
 use telemetry::block;
 use telemetry::entry::Entry;
 
@@ -22,6 +22,8 @@ struct Plan {
     ahead: Vec<Entry>,
     alerts: Vec<AlertBody>,
     acts: Vec<Act>,
+    marks: Vec<ShedMark>,
+    mark_pages: Vec<u64>,
     /// More waits behind it.
     is_cut: bool,
 }
@@ -66,15 +68,23 @@ impl Uplink {
     fn worth(&self, fold: &Fold, part: &BootPart) -> bool {
         let (told, readings) = self.flights.told(part.boot, (part.applied, part.readings_applied));
         if part.ended {
-            return told < part.end;
+            return told < part.end || self.has_marks(part, part.end);
         }
         let (to, before) = fold.complete_to(part);
+        if self.has_marks(part, to) {
+            return true;
+        }
         self.has_entries(fold, part, told)
             || part.alerts.iter().any(|(a, _)| a.seq > told && a.seq <= to)
             || part.acts.iter().any(|(seq, ..)| *seq > told && *seq <= to)
             || readings < before.readings
             || (to == part.end && told < to && before.clock_ms - self.frontier_ms >= IDLE_FRONTIER_MS)
             || (self.settings.preview && fold.series.iter().flat_map(|s| &s.open).any(|o| self.previewed.get(&o.name) != Some(&o.version)))
+    }
+
+    /// Whether marks born at or before `to` are neither counted nor under way.
+    fn has_marks(&self, part: &BootPart, to: u64) -> bool {
+        part.marks.pages().iter().any(|page| page.told == 0 && page.born.0 <= to && !self.flights.carries_marks(part.boot, page.id))
     }
 
     /// Whether there is a sealed entry that the cloud lacks, as far as we know, and that is not under way.
@@ -99,15 +109,27 @@ impl Uplink {
         self.share.went(true, ahead.len());
         // It claims nothing: whatever becomes of what is under way, it is taken.
         let (from, before) = (part.applied, Before { readings: part.readings_applied, clock_ms: 0 });
-        let plan = Plan { from, to: from, before, entries: Vec::new(), ahead, alerts: Vec::new(), acts: Vec::new(), is_cut: true };
+        let plan = Plan {
+            from,
+            to: from,
+            before,
+            entries: Vec::new(),
+            ahead,
+            alerts: Vec::new(),
+            acts: Vec::new(),
+            marks: Vec::new(),
+            mark_pages: Vec::new(),
+            is_cut: true,
+        };
         Some(self.send(now_ms, fold, part, plan))
     }
 
     /// The interval that goes on from what is told.
     fn covering(&mut self, fold: &Fold, part: &BootPart, most: usize) -> Result<Plan, Unreadable> {
         let (from, readings) = self.flights.told(part.boot, (part.applied, part.readings_applied));
-        let Content { mut to, mut before, mut entries, mut ahead, cut: mut is_cut } =
-            interval::content(fold, part, from, self.cloud_boot, most)?;
+        let goes_before = |page: &MarkPage| self.flights.marks_go_before(part.boot, page.id, page.born.0, part.applied);
+        let Content { mut to, mut before, mut entries, mut ahead, marks, mark_pages, cut: mut is_cut } =
+            interval::content(fold, part, from, self.cloud_boot, most, goes_before)?;
         ahead.retain(|e| !self.flights.carries(part.boot, &name_of(e), e.version));
         let mut alerts: Vec<AlertBody> = Vec::new();
         for (alert, stood) in part.alerts.iter().skip_while(|(a, _)| a.seq <= from).take_while(|(a, _)| a.seq <= to) {
@@ -147,14 +169,15 @@ impl Uplink {
         if !part.ended {
             self.frontier_ms = before.clock_ms;
         }
-        Ok(Plan { from, to, before, entries, ahead, alerts, acts, is_cut })
+        Ok(Plan { from, to, before, entries, ahead, alerts, acts, marks, mark_pages, is_cut })
     }
 
     fn send(&mut self, now_ms: i64, fold: &Fold, part: &BootPart, plan: Plan) -> Delta {
-        let Plan { from, to, before, entries, ahead, alerts, acts, .. } = plan;
+        let Plan { from, to, before, entries, ahead, alerts, acts, marks, mark_pages, .. } = plan;
         let known = self.defined.get(&part.boot);
         let is_new = |s: &u32| known.is_none_or(|k| !k.contains(s)) && !self.flights.defines(part.boot, *s);
-        let mut definitions: Vec<u32> = entries.iter().chain(&ahead).map(|e| e.series).filter(is_new).collect();
+        let numbers = entries.iter().chain(&ahead).map(|e| e.series).chain(marks.iter().map(|m| m.series));
+        let mut definitions: Vec<u32> = numbers.filter(is_new).collect();
         definitions.sort_unstable();
         definitions.dedup();
         self.number = self.number.wrapping_add(1);
@@ -179,7 +202,7 @@ impl Uplink {
             entries: block::encode(&entries),
             ahead: block::encode(&ahead),
             alerts,
-            marks: Vec::new(),
+            marks,
             sizes: fold.config.sizes_ms.clone(),
             grace_ms: fold.config.grace_ms,
             acts,
@@ -189,6 +212,8 @@ impl Uplink {
             clock: 0,
             // One that ended may speak for another disk's counts by now.
             tally: (!part.ended).then(|| tally(fold)).flatten(),
+            lost: part.lost_to(to),
+            readings_from: part.readings_from,
         };
         self.flights.push(Flight {
             number: self.number,
@@ -199,6 +224,7 @@ impl Uplink {
             readings: before.readings,
             names: names(&entries),
             ahead: names(&ahead),
+            mark_pages,
             definitions,
             sent_ms: now_ms,
             deadline_ms: now_ms.saturating_add(self.flights.rtt.wait()),

@@ -1,0 +1,267 @@
+//! Entries that were given up: a mark for each, until the cloud has counted it.
+//!
+//! Layout of a page of marks, packed: how many, then one column after the other, in order of
+//! birth: series, size, start (zigzag, differences to the mark before), birth (varint,
+//! difference), version − birth, readings; then the steps, as a page of entries has them.
+
+use super::page::{get_steps, put_steps};
+use super::shelf::Shelf;
+use super::{Before, EntryName};
+use schemas::message::ShedMark;
+use schemas::wire::{self, Reader};
+use schemas::{DecodeError, pack};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Uncompressed bytes of one mark at most, step included.
+const MARK_BYTES_MAX: usize = 128;
+
+/// An entry that is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub name: EntryName,
+    pub version: u64,
+    pub count: u64,
+}
+
+/// How marks come to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made {
+    /// The record, in the numbers of their boot.
+    pub shed_seq: u64,
+    /// What is applied there.
+    pub applied: u64,
+    /// The size whose entries count readings.
+    pub base_ms: i64,
+}
+
+/// What is known of a page of marks without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkPage {
+    /// Its number, as pages of entries have one.
+    pub id: u64,
+    /// Marks in it.
+    pub marks: u32,
+    /// Bytes that it takes.
+    pub bytes: u32,
+    /// Readings of entries that the cloud had none of when they were given up.
+    pub readings: u64,
+    /// Lowest and highest birth.
+    pub born: (u64, u64),
+    /// The record that gave them up, in the numbers of their boot.
+    pub shed_seq: u64,
+    /// The boot of the cloud that has counted them, 0 for none.
+    pub told: u64,
+}
+
+/// The marks of one boot.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Marks {
+    pub(crate) pages: Vec<MarkPage>,
+}
+
+/// Some of a boot's marks.
+#[derive(Debug, Default)]
+pub struct MarkBatch {
+    /// The pages that they are of.
+    pub pages: Vec<u64>,
+    /// The marks.
+    pub marks: Vec<ShedMark>,
+    /// Births before which an interval can end.
+    pub steps: BTreeMap<u64, Before>,
+    /// Lowest birth of those that are left, if any.
+    pub next_born: Option<u64>,
+    /// Pages that cannot be read.
+    pub unreadable: Vec<u64>,
+}
+
+fn encode(id: u64, made: Made, marks: &[Mark], steps: &BTreeMap<u64, Before>) -> (MarkPage, Vec<u8>) {
+    let mut page = MarkPage { id, marks: marks.len() as u32, bytes: 0, readings: 0, born: (u64::MAX, 0), shed_seq: made.shed_seq, told: 0 };
+    let mut columns: [Vec<u8>; 6] = Default::default();
+    let mut last = EntryName { born: 0, series: 0, size_ms: 0, start_ms: 0 };
+    for Mark { name, version, count } in marks {
+        // Born before `applied` and alive: the cloud has it, and says what it lacks.
+        page.readings += if name.born > made.applied && name.size_ms == made.base_ms { *count } else { 0 };
+        page.born = (page.born.0.min(name.born), page.born.1.max(name.born));
+        wire::put_zigzag(&mut columns[0], i64::from(name.series) - i64::from(last.series));
+        wire::put_zigzag(&mut columns[1], name.size_ms.wrapping_sub(last.size_ms));
+        wire::put_zigzag(&mut columns[2], name.start_ms.wrapping_sub(last.start_ms));
+        wire::put_varint(&mut columns[3], name.born - last.born);
+        wire::put_varint(&mut columns[4], version - name.born);
+        wire::put_varint(&mut columns[5], *count);
+        last = *name;
+    }
+    let mut plain = Vec::new();
+    wire::put_varint(&mut plain, marks.len() as u64);
+    columns.iter().for_each(|column| plain.extend_from_slice(column));
+    put_steps(&mut plain, steps.range(page.born.0..=page.born.1).map(|(born, before)| (*born, *before)));
+    let bytes = pack::compress(&plain);
+    page.bytes = bytes.len() as u32;
+    (page, bytes)
+}
+
+/// What is known of the log just before some births.
+type Steps = Vec<(u64, Before)>;
+
+fn decode(page: &MarkPage, bytes: &[u8]) -> Result<(Vec<ShedMark>, Steps), DecodeError> {
+    let count = page.marks as usize;
+    let plain = pack::decompress(bytes, MARK_BYTES_MAX * (count + 1))?;
+    let mut r = Reader::new(&plain);
+    if r.varint()? != count as u64 {
+        return Err(DecodeError::Invalid("a page of marks of another length"));
+    }
+    let blank = ShedMark { series: 0, size_ms: 0, start_ms: 0, born: 0, shed_seq: page.shed_seq, version: 0, count: 0 };
+    let mut marks = vec![blank; count];
+    let mut last = 0i64;
+    for mark in &mut marks {
+        last = last.wrapping_add(r.zigzag()?);
+        mark.series = u32::try_from(last).map_err(|_| DecodeError::Invalid("a series' number"))?;
+    }
+    last = 0;
+    for mark in &mut marks {
+        last = last.wrapping_add(r.zigzag()?);
+        mark.size_ms = last;
+    }
+    last = 0;
+    for mark in &mut marks {
+        last = last.wrapping_add(r.zigzag()?);
+        mark.start_ms = last;
+    }
+    let mut born = 0u64;
+    for mark in &mut marks {
+        born = born.wrapping_add(r.varint()?);
+        mark.born = born;
+    }
+    for mark in &mut marks {
+        mark.version = mark.born.wrapping_add(r.varint()?);
+    }
+    for mark in &mut marks {
+        mark.count = r.varint()?;
+    }
+    let steps = get_steps(&mut r, count)?;
+    Ok((marks, steps))
+}
+
+impl Marks {
+    /// Marks that the cloud is not known to have counted for good.
+    pub fn len(&self) -> usize {
+        self.pages.iter().map(|p| p.marks as usize).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// Its pages, by number.
+    pub fn pages(&self) -> &[MarkPage] {
+        &self.pages
+    }
+
+    /// Bytes of its pages.
+    pub fn bytes(&self) -> u64 {
+        self.pages.iter().map(|p| u64::from(p.bytes)).sum()
+    }
+
+    /// Readings given up that no acknowledgement counts yet.
+    pub fn untold(&self) -> u64 {
+        self.pages.iter().filter(|p| p.told == 0).map(|p| p.readings).sum()
+    }
+
+    /// Takes marks, in order of birth.
+    pub(crate) fn add(&mut self, made: Made, marks: &[Mark], steps: &BTreeMap<u64, Before>, shelf: &mut Shelf) {
+        for chunk in marks.chunks(shelf.page_entries) {
+            let (page, bytes) = encode(shelf.last + 1, made, chunk, steps);
+            shelf.put(page.id, bytes);
+            self.pages.push(page);
+        }
+    }
+
+    /// The cloud of boot `cloud_boot` has counted those of these pages.
+    pub(crate) fn told(&mut self, cloud_boot: u64, pages: &[u64]) {
+        for page in self.pages.iter_mut().filter(|p| pages.contains(&p.id)) {
+            page.told = cloud_boot;
+        }
+    }
+
+    /// Lets go of those that the cloud counted, once `applied` has passed the record that made them.
+    pub(crate) fn trim(&mut self, applied: u64, shelf: &mut Shelf) {
+        self.pages.retain(|page| {
+            let stays = page.told == 0 || page.shed_seq > applied;
+            if !stays {
+                shelf.release(page.id);
+            }
+            stays
+        });
+    }
+
+    pub(crate) fn lose(&mut self, id: u64, shelf: &mut Shelf) -> Option<MarkPage> {
+        let at = self.pages.iter().position(|page| page.id == id)?;
+        shelf.release(id);
+        Some(self.pages.remove(at))
+    }
+
+    /// The pages whose marks were born first, less those that `cloud_boot` has counted and those
+    /// that `goes_before` names: some `max` marks.
+    pub fn oldest(&self, shelf: &Shelf, cloud_boot: u64, max: usize, goes_before: impl Fn(&MarkPage) -> bool) -> MarkBatch {
+        let mut batch = MarkBatch::default();
+        let mut by_birth: Vec<&MarkPage> = self.pages.iter().filter(|p| (p.told == 0 || p.told != cloud_boot) && !goes_before(p)).collect();
+        by_birth.sort_unstable_by_key(|p| (p.born.0, p.id));
+        for page in by_birth {
+            if batch.marks.len() >= max {
+                batch.next_born = Some(page.born.0);
+                break;
+            }
+            match shelf.get(page.id).and_then(|bytes| decode(page, &bytes).ok()) {
+                Some((marks, steps)) => {
+                    batch.pages.push(page.id);
+                    batch.marks.extend(marks);
+                    batch.steps.extend(steps);
+                }
+                None => batch.unreadable.push(page.id),
+            }
+        }
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn marks_read_back(
+            list in proptest::collection::vec((1u64..1_000, any::<u32>(), prop_oneof![Just(10i64), Just(60)], any::<i64>(), 0u64..5_000, 1u64..1 << 40), 1..60),
+            page_entries in 1usize..20,
+            applied in 0u64..1_000,
+        ) {
+            let mut marks: Vec<Mark> = list.into_iter().map(|(born, series, size_ms, start_ms, span, count)| {
+                Mark { name: EntryName { born, series, size_ms, start_ms }, version: born + span, count }
+            }).collect();
+            marks.sort_by_key(|m| m.name);
+            let steps: BTreeMap<u64, Before> = marks.iter().map(|m| (m.name.born, Before { readings: m.name.born, clock_ms: -3 })).collect();
+            let (mut all, mut shelf) = (Marks::default(), Shelf::default());
+            shelf.set_page_entries(page_entries);
+            all.add(Made { shed_seq: 7_000, applied, base_ms: 10 }, &marks, &steps, &mut shelf);
+            let batch = all.oldest(&shelf, 0, usize::MAX, |_| false);
+            prop_assert_eq!(&batch.steps, &steps);
+            let back: Vec<Mark> = batch.marks.iter().map(|m| {
+                let name = EntryName { born: m.born, series: m.series, size_ms: m.size_ms, start_ms: m.start_ms };
+                Mark { name, version: m.version, count: m.count }
+            }).collect();
+            prop_assert_eq!(back, marks.clone());
+            let beyond: u64 = marks.iter().filter(|m| m.name.born > applied && m.name.size_ms == 10).map(|m| m.count).sum();
+            prop_assert_eq!(all.untold(), beyond);
+            all.trim(9_000, &mut shelf);
+            prop_assert_eq!(all.len(), marks.len(), "nothing goes that was not counted");
+            all.told(5, &batch.pages);
+            prop_assert_eq!((all.untold(), all.oldest(&shelf, 5, 9, |_| false).marks.len(), all.oldest(&shelf, 6, usize::MAX, |_| false).marks.len()), (0, 0, marks.len()));
+            all.trim(6_999, &mut shelf);
+            prop_assert_eq!(all.len(), marks.len());
+            all.trim(7_000, &mut shelf);
+            prop_assert!(all.is_empty() && shelf.memory_bytes() == 0);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Giving up: under an outage that the log has no room for, new readings are taken, the oldest
+//! windows are given up, and every reading is in one figure of the ledger.
+
+use crate::plant::{Role, consume, free_port, publish_all_as};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+const SERIES: usize = 20;
+/// Messages of a series, and readings of each, every one in a window of its own.
+const MESSAGES: i64 = 120;
+const READINGS: i64 = 100;
+
+/// From 0 to 500, every bit of it: what repeats would take no room.
+fn noise(ts: i64, series: usize) -> f64 {
+    let mut x = (ts as u64).wrapping_mul(SERIES as u64).wrapping_add(series as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) >> 11) as f64 / (1u64 << 53) as f64 * 500.0
+}
+
+fn status(port: u16) -> Value {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+/// accepted, delivered, held, shed; they balance.
+fn ledger(ledger: &Value) -> [u64; 4] {
+    let figures = ["accepted", "delivered", "held", "shed"].map(|name| ledger[name].as_u64().unwrap());
+    assert_eq!(figures[0], figures[1] + figures[2] + figures[3] + ledger["local"].as_u64().unwrap(), "{ledger}");
+    figures
+}
+
+#[test]
+fn an_outage_beyond_the_log_gives_up_the_oldest_windows_and_counts_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let (edge, cloud) = (dir.path().join("edge.toml"), dir.path().join("cloud.toml"));
+    let d = dir.path().display();
+    let text = format!(
+        "gateway = \"plant-a\"\ndata_dir = \"{d}/edge\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [cloud]\nurl = \"mqtt://127.0.0.1:{port}\"\nevery = \"1s\"\n[windows]\nsizes = [\"1s\"]\ngrace = \"0s\"\n[log]\nlimit = \"2MiB\"\n"
+    );
+    std::fs::write(&edge, text).unwrap();
+    let text = format!("data_dir = \"{d}/cloud\"\n[mqtt]\nlisten = \"127.0.0.1:{port}\"\n[http]\nlisten = \"127.0.0.1:0\"\n");
+    std::fs::write(&cloud, text).unwrap();
+    let mut gateway = Role::start("edge", &edge, &dir.path().join("edge"));
+
+    let messages = (0..MESSAGES).flat_map(|m| {
+        (0..SERIES).map(move |s| {
+            let readings = (0..READINGS).map(|r| {
+                let ts = 1_700_000_000_000 + (m * READINGS + r) * 1_000;
+                format!("{{\"value\":{},\"ts\":{ts}}}", noise(ts, s))
+            });
+            (format!("sensors/line/s{s}"), format!("[{}]", readings.collect::<Vec<_>>().join(",")))
+        })
+    });
+    let messages: Vec<_> = messages.collect();
+    let sent = messages.len();
+    let publisher = publish_all_as("press", gateway.mqtt, messages, Duration::from_millis(4));
+    while !publisher.is_finished() {
+        ledger(&status(gateway.http)["ledger"]);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(publisher.join().unwrap(), sent, "new readings are taken throughout");
+    let all = SERIES as u64 * (MESSAGES * READINGS) as u64;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let before = loop {
+        let told = status(gateway.http);
+        let figures = ledger(&told["ledger"]);
+        if figures[0] == all && figures[3] > 0 {
+            assert!(told["log_bytes"].as_u64() <= told["log_limit_bytes"].as_u64(), "{told}");
+            break figures;
+        }
+        assert!(Instant::now() < deadline, "{told}");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    // What was given up stays so through a crash.
+    gateway.kill();
+    let mut gateway = Role::start("edge", &edge, &dir.path().join("edge"));
+    let again = ledger(&status(gateway.http)["ledger"]);
+    assert!(again[0] == all && again[3] >= before[3], "{again:?} after {before:?}");
+
+    let mut bridge = Role::start("cloud", &cloud, &dir.path().join("cloud"));
+    let received = consume(port, &["merged/#"]);
+    let mut windows: HashMap<(String, i64), u64> = HashMap::new();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        while let Ok((_, v)) = received.recv_timeout(Duration::from_millis(500)) {
+            let key = (v["series"].as_str().unwrap().to_owned(), v["start"].as_i64().unwrap());
+            windows.insert(key, v["count"].as_u64().unwrap());
+        }
+        let told = status(gateway.http);
+        let [accepted, delivered, held, shed] = ledger(&told["ledger"]);
+        let merged: u64 = windows.values().sum();
+        if held == 0 && told["marks_held"] == 0 && merged + shed == accepted {
+            assert!(shed > 0 && shed < accepted && delivered == merged);
+            let at_cloud = ledger(&status(bridge.http)["gateways"]["plant-a"]["ledger"]);
+            assert_eq!(at_cloud, [accepted, delivered, 0, shed]);
+            let oldest = windows.keys().map(|(_, start)| *start).min().unwrap();
+            assert!(oldest > 1_700_000_000_000, "the oldest windows went first");
+            break;
+        }
+        assert!(Instant::now() < deadline, "{merged} merged; {told}");
+    }
+    assert_eq!((gateway.stop(), bridge.stop()), (Some(0), Some(0)));
+}
