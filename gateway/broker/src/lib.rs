@@ -41,6 +41,6 @@ mod will;
 
 pub use application::{Application, Client, Horizon, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
 pub use refusal::Refusal;
-pub use server::{Broker, Config};
+pub use server::{Broker, Config, Watched};
 pub use session::StoredSession;
 pub use stats::Stats;

@@ -10,8 +10,8 @@ use crate::router::Router;
 use crate::session::StoredSession;
 use crate::stats::{Counters, Stats, count, read};
 use bytes::Bytes;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -61,6 +61,18 @@ impl Inner {
     }
 }
 
+/// A message on its way to its subscribers, see [`Broker::publish_watched`].
+#[derive(Debug)]
+pub struct Watched(Weak<Message>);
+
+impl Watched {
+    /// Whether nobody has it before them any more: each subscriber has acknowledged it, or got it
+    /// at QoS 0, or lost it at a bound, or ended its session.
+    pub fn is_done(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
 /// A handle on the front door; clones share it.
 #[derive(Clone)]
 pub struct Broker {
@@ -95,6 +107,17 @@ impl Broker {
         let message = message(topic, payload, qos, retain);
         self.inner.retain(&message);
         self.inner.router.route(&message, 0);
+    }
+
+    /// Publishes from inside like [`Broker::publish`], and says when all are done with it.
+    pub fn publish_watched(&self, topic: &str, payload: Bytes, qos: u8, retain: bool) -> Watched {
+        let message = message(topic, payload, qos, retain);
+        if retain {
+            // What is retained stays: it must not keep the one on its way alive.
+            self.inner.retain(&Arc::new(Message::clone(&message)));
+        }
+        self.inner.router.route(&message, 0);
+        Watched(Arc::downgrade(&message))
     }
 
     /// Sets a retained message without routing it.

@@ -84,7 +84,7 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
         ("log_bytes", "gauge", "Bytes that the log takes.", s.used_bytes as f64),
         ("log_durable_records", "gauge", "Number of the newest durable record.", s.durable as f64),
     ]);
-    if let Outbound::Embedded(broker) = &state.out {
+    if let Outbound::Embedded(broker, _) = &state.out {
         let door = broker.stats();
         figures.extend([
             ("connections", "gauge", "MQTT connections.", door.connections as f64),

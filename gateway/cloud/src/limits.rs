@@ -79,3 +79,10 @@ const _: () = assert!(replica::limits::HEARTBEAT_MS * 2 < SILENCE_MS && SILENCE_
 /// Windows that changed and cannot be written because the disk is full: beyond so many no interval
 /// is taken, and gateways keep what they have.
 pub const UNWRITTEN_WINDOWS_MAX: usize = 1 << 18;
+
+/// How long the cursor waits for a subscriber to be done with a message. One that is away longer
+/// may miss what was published meanwhile if the bridge then crashes: what waits is in memory.
+pub const GIVEN_WAIT: Duration = Duration::from_secs(60);
+
+/// Messages that the cursor waits for at most: some 100 bytes each.
+pub const GIVEN_MAX: usize = 1 << 17;

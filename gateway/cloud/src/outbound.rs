@@ -1,16 +1,17 @@
 //! The broker that takes what is published: our own, or one that is already there.
 //!
-//! Our own takes at once. Of an existing one [`Outbox`] keeps every message until its PUBACK,
+//! Our own has taken a message once those who subscribed are done with it ([`Given`]). Of an existing one [`Outbox`] keeps every message until its PUBACK,
 //! over all reconnects, and says up to which record all was taken: the cursor follows that.
 
-use crate::limits::{ECHOES_MAX, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX};
-use broker::Broker;
+use crate::limits::{ECHOES_MAX, GIVEN_MAX, GIVEN_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX};
+use broker::{Broker, Watched};
 use parking_lot::Mutex;
 use rumqttc::{AsyncClient, EventLoop, QoS};
 use schemas::message::Crossed;
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Instant;
 use telemetry::source::matches;
 use tracing::warn;
 
@@ -18,16 +19,43 @@ use tracing::warn;
 #[derive(Clone)]
 pub enum Outbound {
     /// In this process.
-    Embedded(Broker),
+    Embedded(Broker, Arc<Given>),
     /// Over the network.
     Existing(Arc<Outbox>),
 }
 
+/// Messages that our own broker has before it. What waits for a subscriber is in memory only: a
+/// cursor ahead of it would lose it with a crash.
+#[derive(Default)]
+pub struct Given(Mutex<VecDeque<(u64, Instant, Watched)>>);
+
+impl Given {
+    fn give(&self, lsn: u64, watched: Watched) {
+        if !watched.is_done() {
+            self.0.lock().push_back((lsn, Instant::now(), watched));
+        }
+    }
+
+    /// Up to which record, `lsn` at most, nobody waits for a message.
+    fn settle(&self, lsn: u64) -> u64 {
+        let mut given = self.0.lock();
+        while given.front().is_some_and(|(_, at, w)| w.is_done() || at.elapsed() > GIVEN_WAIT) || given.len() > GIVEN_MAX {
+            given.pop_front();
+        }
+        given.front().map_or(lsn, |(first, ..)| lsn.min(first.saturating_sub(1)))
+    }
+}
+
 impl Outbound {
+    /// Our own broker.
+    pub fn embedded(broker: Broker) -> Self {
+        Self::Embedded(broker, Arc::default())
+    }
+
     /// Publishes at QoS 1 what follows from record `lsn`.
     pub fn publish(&self, lsn: u64, topic: String, payload: String, retain: bool) {
         match self {
-            Outbound::Embedded(broker) => broker.publish(&topic, payload.into(), 1, retain),
+            Outbound::Embedded(broker, given) => given.give(lsn, broker.publish_watched(&topic, payload.into(), 1, retain)),
             Outbound::Existing(outbox) => outbox.publish(lsn, topic, payload.into_bytes(), retain),
         }
     }
@@ -36,7 +64,7 @@ impl Outbound {
     pub fn forward(&self, lsn: u64, message: Crossed) {
         let Crossed { topic, payload, qos, retain, .. } = message;
         match self {
-            Outbound::Embedded(broker) => broker.publish(&topic, payload.into(), qos, retain),
+            Outbound::Embedded(broker, given) => given.give(lsn, broker.publish_watched(&topic, payload.into(), qos, retain)),
             Outbound::Existing(outbox) => {
                 outbox.expect(&topic, &payload);
                 outbox.publish(lsn, topic, payload, retain);
@@ -61,7 +89,7 @@ impl Outbound {
     /// Answers a gateway, at most once: it asks again.
     pub fn answer(&self, topic: String, payload: Vec<u8>) {
         match self {
-            Outbound::Embedded(broker) => broker.publish(&topic, payload.into(), 0, false),
+            Outbound::Embedded(broker, _) => broker.publish(&topic, payload.into(), 0, false),
             Outbound::Existing(outbox) => outbox.answer(topic, payload),
         }
     }
@@ -69,7 +97,7 @@ impl Outbound {
     /// All messages of records up to `lsn` have been given; up to which they were taken.
     pub fn settle(&self, lsn: u64) -> u64 {
         match self {
-            Outbound::Embedded(_) => lsn,
+            Outbound::Embedded(_, given) => given.settle(lsn),
             Outbound::Existing(outbox) => outbox.settle(lsn),
         }
     }
@@ -77,7 +105,7 @@ impl Outbound {
     /// Whether so much waits that a round should, too.
     pub fn is_behind(&self) -> bool {
         match self {
-            Outbound::Embedded(broker) => broker.is_behind(),
+            Outbound::Embedded(broker, _) => broker.is_behind(),
             Outbound::Existing(outbox) => outbox.waiting() > OUTBOX_MAX / 2,
         }
     }
@@ -85,7 +113,7 @@ impl Outbound {
     /// Whether the broker is there.
     pub fn is_connected(&self) -> bool {
         match self {
-            Outbound::Embedded(_) => true,
+            Outbound::Embedded(..) => true,
             Outbound::Existing(outbox) => outbox.state.lock().connected,
         }
     }

@@ -120,7 +120,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             let at = listener.local_addr().map_err(io("[mqtt] listen"))?.to_string();
             embedded = Some(broker.clone());
             listening = Some((broker.clone(), listener));
-            (Outbound::Embedded(broker), at)
+            (Outbound::embedded(broker), at)
         }
         Mqtt::Existing { broker } => {
             let (client, mqtt) = existing::client(&config.data_dir, broker).map_err(io("the client's identifier"))?;
