@@ -273,7 +273,6 @@ fn a_flood_is_told_once_and_a_storm_holds_warnings_back() {
     std::fs::write(&plant.edge_config, text).unwrap();
     plant.restart_edge();
     let heard = consume(plant.cloud.mqtt, &["alerts/#"]);
-    std::thread::sleep(Duration::from_millis(500));
     // Forty warnings and a critical one: a flood beyond three, a storm beyond thirty.
     for n in 0..40 {
         plant.heat(&format!("m{n}/temperature"), 60.0);

@@ -1,9 +1,12 @@
 //! Processes and clients of a test's plant.
 
-use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS};
+use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS, SubscribeFilter};
 use serde_json::Value;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -131,16 +134,48 @@ pub fn publish_all_as(client: &'static str, port: u16, messages: Vec<(String, St
     })
 }
 
-/// Everything a consumer receives, through restarts of the bridge.
-pub fn consume(port: u16, filters: &'static [&'static str]) -> Receiver<(String, Value)> {
-    let (send, receive) = channel();
+/// A consumer's messages, and how often all that it asked for was granted.
+pub struct Consumer {
+    received: Receiver<(String, Value)>,
+    granted: Arc<AtomicUsize>,
+}
+
+impl Deref for Consumer {
+    type Target = Receiver<(String, Value)>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.received
+    }
+}
+
+impl Consumer {
+    /// Waits until it is subscribed on its connection number `connection`, the first being 1:
+    /// what is published from then on reaches it.
+    pub fn until_subscribed(&self, connection: usize) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.granted.load(Ordering::SeqCst) < connection {
+            assert!(Instant::now() < deadline, "the consumer's subscription {connection} is not granted");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Everything a consumer receives, through restarts of the bridge; subscribed when this returns.
+pub fn consume(port: u16, filters: &'static [&'static str]) -> Consumer {
+    let (send, received) = channel();
+    let consumer = Consumer { received, granted: Arc::default() };
+    let granted = consumer.granted.clone();
     std::thread::spawn(move || {
         let mut options = MqttOptions::new("consumer", "127.0.0.1", port);
         options.set_max_packet_size(1 << 20, 1 << 20);
         let (client, mut connection) = Client::new(options, 100);
         for event in connection.iter() {
             match event {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => filters.iter().for_each(|f| client.try_subscribe(*f, QoS::AtLeastOnce).unwrap()),
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    let wanted = filters.iter().map(|f| SubscribeFilter::new((*f).to_owned(), QoS::AtLeastOnce));
+                    client.try_subscribe_many(wanted).unwrap();
+                }
+                Ok(Event::Incoming(Packet::SubAck(_))) => drop(granted.fetch_add(1, Ordering::SeqCst)),
                 Ok(Event::Incoming(Packet::Publish(p))) => {
                     // What is cleared has no payload.
                     let value = if p.payload.is_empty() { Value::Null } else { serde_json::from_slice(&p.payload).unwrap() };
@@ -153,5 +188,6 @@ pub fn consume(port: u16, filters: &'static [&'static str]) -> Receiver<(String,
             }
         }
     });
-    receive
+    consumer.until_subscribed(1);
+    consumer
 }
