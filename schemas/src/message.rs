@@ -132,8 +132,9 @@ pub struct Hello {
     pub wanted: Vec<Wanted>,
 }
 
-/// An interval `(from, to]` of one boot (protocol §4).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An interval `(from, to]` of one boot (protocol §4). The default one names no format, and so is
+/// none that a receiver takes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Delta {
     /// [`FORMAT`] of the writer.
     pub format: u32,

@@ -44,10 +44,8 @@ impl World {
             sizes_ms: plan.sizes_ms.clone(),
             grace_ms: plan.grace_ms,
             detection: Settings { limits: vec![rule] },
-            group: None,
             alarms: Some(detect::alarm::Settings::default()),
-            crossing_bytes: 0,
-            wanted: Vec::new(),
+            ..FoldConfig::default()
         };
         let mut rng = Rng::new(plan.seed ^ 0x5bd1_e995);
         let mut devices = Vec::new();

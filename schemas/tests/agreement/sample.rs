@@ -144,13 +144,7 @@ pub fn delta() -> Delta {
         marks: vec![shed_mark()],
         sizes: vec![10_000, 60_000],
         grace_ms: 2_000,
-        acts: vec![],
-        group: None,
-        sent_ms: 0,
-        clock: 0,
-        tally: None,
-        lost: 0,
-        readings_from: 0,
+        ..Delta::default()
     }
 }
 

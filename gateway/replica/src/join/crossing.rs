@@ -4,10 +4,11 @@
 //! was published for a gateway waits until the gateway has it, is too old, or takes too much:
 //! both are counted. A message never goes back to the gateway that it came from.
 
+use super::{Bridge, Effects};
 use crate::crossing::{NEVER_MS, Outgoing, bytes};
 use crate::limits::{CROSS_BATCH_BYTES, CROSS_DOWN_BYTES_MAX};
 use schemas::limits::CROSSED_MAX;
-use schemas::message::{Crossed, LANES, Wanted};
+use schemas::message::{CrossAck, CrossUp, Crossed, FORMAT, LANES, Wanted};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use telemetry::source::matches;
@@ -111,6 +112,36 @@ impl Crossing {
     /// Messages that wait for the gateway.
     pub fn waiting(&self) -> usize {
         self.queue.len()
+    }
+}
+
+impl Bridge {
+    /// Ordinary messages of a gateway: published once, and offered to the other gateways.
+    pub(super) fn crossed(&mut self, gateway: &str, up: CrossUp, effects: &mut Effects) {
+        let Some((boot, last)) = up.messages.last().map(|m| (m.boot, m.seq)) else { return };
+        if !self.has_room(gateway, boot) || !self.open(gateway, boot) {
+            self.spoilt += 1;
+            return;
+        }
+        let crossing = self.crossings.entry(gateway.to_owned()).or_default();
+        crossing.lost_there = (up.given_up, up.expired);
+        effects.crossed = crossing.fresh(up.lane, up.messages);
+        let applied = crossing.applied(boot, up.lane).max(last);
+        effects.cross_ack = Some((gateway.to_owned(), CrossAck { format: FORMAT, boot, lane: up.lane, applied }));
+        effects.gateway = Some(gateway.to_owned());
+        for (nth, message) in effects.crossed.iter().enumerate() {
+            // A name of its own at the cloud: the record, and which of its messages.
+            let seq = self.lsn.saturating_mul(CROSSED_MAX as u64).saturating_add(nth as u64);
+            self.offer(Some(gateway), &Crossed { boot: self.boot, seq, ..message.clone() });
+        }
+    }
+
+    /// Offers a message to every gateway but the one that it came from.
+    pub(super) fn offer(&mut self, from: Option<&str>, message: &Crossed) {
+        let clock_ms = self.clock_ms;
+        for (_, crossing) in self.crossings.iter_mut().filter(|(name, _)| from != Some(name.as_str())) {
+            crossing.offer(clock_ms, message);
+        }
     }
 }
 

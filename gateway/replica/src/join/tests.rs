@@ -2,10 +2,14 @@
 
 use super::store::{Memory, Store, StoreError};
 use super::*;
+use crate::limits::BLOCK_ENTRIES_MAX;
 use crate::record::{Record, SessionEvent};
 use proptest::prelude::*;
-use schemas::message::{Definition, ShedMark, Tally};
+use schemas::message::{Definition, Delta, FORMAT, ShedMark, Tally};
 use std::sync::{Arc, Mutex};
+use telemetry::aggregate::Aggregate;
+use telemetry::block;
+use telemetry::entry::Entry;
 
 /// A store whose contents outlive the bridge, as a disk's do.
 #[derive(Clone, Default)]
@@ -76,28 +80,16 @@ fn delta(boot: u64, from: u64, to: u64, frontier_s: i64, entries: &[(i64, u64, u
         boot,
         from,
         to,
-        cloud_boot: 0,
         number: to,
         frontier_ms: START_MS + frontier_s * 1_000,
-        ended: false,
         readings_to: to,
         accepted: to + 1,
         local: 2,
-        complete_from: 0,
         defs: vec![Definition { number: 4, name: "line/t".into(), unit: Some("°C".into()) }],
         entries: block::encode(&list),
-        ahead: Vec::new(),
-        alerts: Vec::new(),
-        marks: Vec::new(),
         sizes: vec![10_000, 60_000],
         grace_ms: 2_000,
-        acts: Vec::new(),
-        group: None,
-        sent_ms: 0,
-        clock: 0,
-        tally: None,
-        lost: 0,
-        readings_from: 0,
+        ..Delta::default()
     }
 }
 

@@ -1,0 +1,282 @@
+//! Merged windows: which are to be published when, and what they say (contract §4).
+
+use super::group::{self, Member, Piece};
+use super::store::StoreError;
+use super::window::Published;
+use super::{Bridge, DAY_MS, Effects, Pending, WindowKey, store_error};
+use crate::error::Error;
+use crate::limits::{CACHED_WINDOWS_MAX, ROUND_WINDOWS_MAX};
+use std::collections::{BTreeMap, HashSet};
+use telemetry::aggregate::Aggregate;
+use telemetry::window as tumbling;
+
+/// A window is published again at the earliest after this time, in ms (contract §4).
+pub const REPUBLISH_MS: i64 = 1_000;
+/// A gateway counts for `complete` when it had the series so long before, in ms.
+const HAD_MS: i64 = 7 * DAY_MS;
+
+/// A merged window to be published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merged {
+    /// Series name.
+    pub series: String,
+    /// Its unit.
+    pub unit: Option<String>,
+    /// Size in ms.
+    pub size_ms: i64,
+    /// Start.
+    pub start_ms: i64,
+    /// All readings.
+    pub aggregate: Aggregate,
+    /// Count by gateway.
+    pub gateways: BTreeMap<String, u64>,
+    /// Whether the members of each redundancy group in it saw the same readings; none without a group.
+    pub agree: Option<bool>,
+    /// From 1.
+    pub revision: u64,
+    /// Contract §4.
+    pub complete: bool,
+    /// Whether it is its series' newest of that size.
+    pub newest: bool,
+}
+
+impl Bridge {
+    /// A base window changed: so did every published window that it is part of.
+    pub(super) fn touch(&mut self, gateway: u32, sizes: &[i64], (number, base_ms, start_ms): WindowKey) -> Result<(), StoreError> {
+        let Some(series) = self.series.list_mut().get_mut(number as usize) else { return Ok(()) };
+        series.had(gateway, start_ms.saturating_add(base_ms), sizes);
+        for &size in &series.sizes {
+            if !tumbling::divides(base_ms, size) {
+                continue;
+            }
+            let start = tumbling::start_of(start_ms, size);
+            let newest = series.newest.entry(size).or_insert(start);
+            *newest = (*newest).max(start);
+            let key = (number, size, start);
+            if !self.rounds.holds(key) {
+                let published = self.windows.load(key, self.clock_ms)?.published;
+                self.rounds.add(key, due_ms(published));
+            }
+        }
+        Ok(())
+    }
+
+    /// A gateway's boots went on: windows that waited for it may be complete.
+    pub(super) fn recheck(&mut self, gateway: &str) -> Result<(), StoreError> {
+        let Some(known) = self.gateways.get(gateway) else { return Ok(()) };
+        let number = known.number;
+        self.complete_ms[number as usize] = known.complete_ms;
+        if self.groups[number as usize].as_deref() != known.group() {
+            self.groups[number as usize] = known.group().map(Box::from);
+        }
+        for key in self.rounds.reached(number, known.complete_ms) {
+            match self.blocker(key)? {
+                Some(other) => self.rounds.wait(other, key.2.saturating_add(key.1), key),
+                None => {
+                    let published = self.windows.load(key, self.clock_ms)?.published;
+                    if !published.complete {
+                        self.rounds.add(key, due_ms(published));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The first gateway for which a window is not complete (contract §4). Of a redundancy group
+    /// only the fullest members are asked, and one of them suffices.
+    fn blocker(&mut self, key: WindowKey) -> Result<Option<u32>, StoreError> {
+        let (number, size, start) = key;
+        let end = start.saturating_add(size);
+        let Some(series) = self.series.list().get(number as usize) else { return Ok(None) };
+        let is_past = |gateway: u32| self.complete_ms.get(gateway as usize).is_some_and(|until| *until >= end);
+        let had = series.gateways.iter().filter(|(_, last)| **last >= end.saturating_sub(HAD_MS)).map(|(gateway, _)| *gateway);
+        let grouped = |gateway: u32| self.groups.get(gateway as usize).is_some_and(Option::is_some);
+        let mut members: Vec<u32> = Vec::new();
+        for gateway in had {
+            if grouped(gateway) {
+                members.push(gateway);
+            } else if !is_past(gateway) {
+                return Ok(Some(gateway));
+            }
+        }
+        if members.iter().all(|member| is_past(*member)) {
+            return Ok(None);
+        }
+        self.load(key)?;
+        let pieces = self.pieces(key);
+        let members = members.iter().filter_map(|m| {
+            let (name, group) = (self.names.get(*m as usize)?, self.groups.get(*m as usize)?.as_deref()?);
+            Some(Member { number: *m, name, group, is_past: self.complete_ms.get(*m as usize).is_some_and(|until| *until >= end) })
+        });
+        Ok(group::blocker(&pieces, members))
+    }
+
+    /// Whether a round now would publish something.
+    pub fn round_due(&self, clock_ms: i64) -> bool {
+        self.rounds.next_ms().is_some_and(|at| at <= clock_ms)
+    }
+
+    /// Whether anything waits for a round.
+    pub fn is_dirty(&self) -> bool {
+        self.rounds.due() > 0
+    }
+
+    pub(super) fn round(&mut self) -> Result<Vec<Merged>, StoreError> {
+        let mut out = Vec::new();
+        for _ in 0..ROUND_WINDOWS_MAX {
+            let Some(key) = self.rounds.take(self.clock_ms) else { break };
+            let blocker = self.blocker(key)?;
+            let at_ms = self.clock_ms;
+            let mut complete = blocker.is_none();
+            self.windows.change(key, at_ms, |w| {
+                complete |= w.published.complete;
+                w.published = Published { revision: w.published.revision + 1, at_ms, complete };
+                true
+            })?;
+            if let Some(gateway) = blocker.filter(|_| !complete) {
+                self.rounds.wait(gateway, key.2.saturating_add(key.1), key);
+            }
+            self.rounds_windows += 1;
+            self.pending.push_back((self.lsn, Pending::Window(key)));
+            if self.lsn > self.quiet {
+                out.extend(self.build(key)?);
+            }
+        }
+        Ok(out)
+    }
+
+    /// A window as it stands, with the revision that was published last.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn merged(&mut self, key: WindowKey) -> Result<Option<Merged>, Error> {
+        self.build(key).map_err(store_error)
+    }
+
+    fn build(&mut self, key: WindowKey) -> Result<Option<Merged>, StoreError> {
+        let (number, size_ms, start_ms) = key;
+        let published = self.windows.load(key, self.clock_ms)?.published;
+        if published.revision == 0 {
+            return Ok(None);
+        }
+        self.load(key)?;
+        let mut pieces = self.pieces(key);
+        let Some(sum) = group::sum(&mut pieces, &self.members(key)) else { return Ok(None) };
+        let Some(series) = self.series.list().get(number as usize) else { return Ok(None) };
+        Ok(Some(Merged {
+            series: series.name.clone(),
+            unit: series.unit.clone(),
+            size_ms,
+            start_ms,
+            aggregate: sum.aggregate,
+            gateways: sum.gateways,
+            agree: sum.agree,
+            revision: published.revision,
+            complete: published.complete,
+            newest: series.newest.get(&size_ms).is_some_and(|newest| start_ms >= *newest),
+        }))
+    }
+
+    /// The windows that a published window is added up from.
+    fn bases(&self, (number, size_ms, start_ms): WindowKey) -> impl Iterator<Item = WindowKey> + '_ {
+        let sizes = self.series.list().get(number as usize).map(|series| &series.sizes);
+        let bases = sizes.into_iter().flatten().filter(move |base| tumbling::divides(**base, size_ms));
+        bases.flat_map(move |base| (0..size_ms / base).map(move |i| (number, *base, start_ms.saturating_add(i * base))))
+    }
+
+    /// Brings those into memory.
+    fn load(&mut self, key: WindowKey) -> Result<(), StoreError> {
+        let bases: Vec<WindowKey> = self.bases(key).collect();
+        bases.into_iter().try_for_each(|base| self.windows.load(base, self.clock_ms).map(drop))
+    }
+
+    /// What gateways gave to a published window, of what is in memory.
+    fn pieces(&self, key: WindowKey) -> Vec<Piece<'_>> {
+        let held = self.bases(key).flat_map(|base| {
+            let entries = self.windows.peek(base).map_or(&[][..], |w| &w.entries);
+            entries.iter().map(move |held| (base, held))
+        });
+        let piece = held.filter_map(|((_, base, start_ms), held)| {
+            let &(gateway, boot) = self.sources.get(held.source as usize)?;
+            let name = self.names[gateway as usize].as_str();
+            let part = self.part(name, boot)?;
+            (tumbling::base_for(&part.kept, key.1) == Some(base)).then_some(Piece {
+                gateway: name,
+                group: part.group.as_deref(),
+                boot,
+                start_ms,
+                born: held.born,
+                aggregate: &held.aggregate,
+            })
+        });
+        piece.collect()
+    }
+
+    /// Members of redundancy groups that had the series lately: group and name.
+    fn members(&self, (number, size_ms, start_ms): WindowKey) -> Vec<(&str, &str)> {
+        let Some(series) = self.series.list().get(number as usize) else { return Vec::new() };
+        let since_ms = start_ms.saturating_add(size_ms).saturating_sub(HAD_MS);
+        let had = series.gateways.iter().filter(|(_, last)| **last >= since_ms);
+        had.filter_map(|(g, _)| Some((self.groups.get(*g as usize)?.as_deref()?, self.names.get(*g as usize)?.as_str()))).collect()
+    }
+
+    /// The newest published window of each series and size: what is retained. One that changed
+    /// since is left out; it is published again in a moment.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn newest(&mut self, mut each: impl FnMut(Merged)) -> Result<(), Error> {
+        for number in 0..self.series.list().len() as u32 {
+            let newest: Vec<(i64, i64)> = self.series.list()[number as usize].newest.iter().map(|(size, start)| (*size, *start)).collect();
+            for (size, start) in newest {
+                let key = (number, size, start);
+                if !self.rounds.holds(key)
+                    && let Some(merged) = self.merged(key)?
+                {
+                    each(merged);
+                }
+            }
+            self.windows.trim(CACHED_WINDOWS_MAX / 4);
+        }
+        Ok(())
+    }
+
+    /// What no broker is known to have taken, by record: after a start it is published again. A
+    /// window comes once, as it stands, with the last of its records.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn unpublished(&mut self) -> Result<Vec<(u64, Effects)>, Error> {
+        let mut seen = HashSet::new();
+        let mut out: Vec<(u64, Effects)> = Vec::new();
+        // From the end, so that it is the last record that a window comes with.
+        for i in (0..self.pending.len()).rev() {
+            let Some((lsn, pending)) = self.pending.get(i).cloned() else { break };
+            if out.last().is_none_or(|(last, _)| *last != lsn) {
+                out.push((lsn, Effects::default()));
+            }
+            let Some((_, effects)) = out.last_mut() else { break };
+            match pending {
+                Pending::Window(key) if seen.insert(key) => effects.merged.extend(self.merged(key)?),
+                Pending::Window(_) => {}
+                Pending::Alert(gateway, alert) => effects.alerts.push((gateway, *alert)),
+                Pending::Crossed(message) => effects.crossed.push(message),
+                Pending::Cleared(series, size) => effects.cleared.push((series, size)),
+            }
+        }
+        out.reverse();
+        for (_, effects) in &mut out {
+            effects.merged.reverse();
+            effects.alerts.reverse();
+            effects.crossed.reverse();
+        }
+        out.retain(|(_, effects)| effects.publishes());
+        Ok(out)
+    }
+}
+
+/// When a window may be published again.
+fn due_ms(published: Published) -> i64 {
+    if published.revision == 0 { i64::MIN } else { published.at_ms.saturating_add(REPUBLISH_MS) }
+}

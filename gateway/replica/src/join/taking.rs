@@ -1,0 +1,261 @@
+//! Taking intervals and alerts: each item judged alone (§4).
+
+use super::series::{UNPLACED, valid_name};
+use super::store::StoreError;
+use super::window::Held;
+use super::{Bridge, Effects, WindowKey};
+use crate::limits::{ALERTS_AHEAD_MAX, BLOCK_ENTRIES_MAX, GATEWAY_SERIES_MAX, WINDOW_ENTRIES_MAX};
+use schemas::DecodeError;
+use schemas::message::{Ack, AlertBody, Delta, FORMAT, Receipt};
+use std::collections::HashSet;
+use telemetry::block;
+use telemetry::entry::Entry;
+
+/// An interval that decodes in all its parts.
+pub struct Interval {
+    /// The message.
+    pub delta: Delta,
+    entries: Vec<Entry>,
+    /// Those before it are covered by `to`; the others go ahead.
+    covered: usize,
+}
+
+impl Interval {
+    /// Entries in it.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// From the bytes of a delta.
+    ///
+    /// # Errors
+    /// The decoder's, for the message or the blocks in it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let delta = Delta::decode(bytes)?;
+        let mut entries = block::decode(&delta.entries, BLOCK_ENTRIES_MAX)?;
+        let covered = entries.len();
+        entries.extend(block::decode(&delta.ahead, BLOCK_ENTRIES_MAX)?);
+        Ok(Self { delta, entries, covered })
+    }
+}
+
+impl Bridge {
+    /// Whether an interval may be logged; otherwise the answer that goes back at once.
+    ///
+    /// # Errors
+    /// The ack that says where to go on.
+    pub fn admit(&self, gateway: &str, delta: &Delta) -> Result<(), Ack> {
+        let applied = self.part(gateway, delta.boot).map_or(0, |p| p.applied);
+        if delta.from > applied || (delta.cloud_boot != 0 && delta.cloud_boot != self.boot) {
+            return Err(self.ack(gateway, delta, false, false));
+        }
+        Ok(())
+    }
+
+    /// Whether an alert can be published, and remembered until its interval comes.
+    pub fn can_take(&self, gateway: &str, alert: &AlertBody) -> bool {
+        let ahead = self.part(gateway, alert.boot).map_or(0, |p| p.alerts.len());
+        publishable(alert) && ahead < ALERTS_AHEAD_MAX && self.has_room(gateway, alert.boot)
+    }
+
+    /// The answer to an interval that cannot be taken now: how far its boot is, and when to come again.
+    pub fn busy(&self, gateway: &str, delta: &Delta, retry_after_ms: u64) -> Ack {
+        Ack { retry_after_ms: Some(retry_after_ms), ..self.ack(gateway, delta, false, false) }
+    }
+
+    fn ack(&self, gateway: &str, delta: &Delta, ahead: bool, need_defs: bool) -> Ack {
+        let part = self.part(gateway, delta.boot);
+        Ack {
+            format: FORMAT,
+            boot: delta.boot,
+            number: delta.number,
+            applied: part.map_or(0, |p| p.applied),
+            cloud_boot: self.boot,
+            ahead,
+            shed: part.map_or(0, |p| p.shed),
+            need_defs,
+            readings: part.map_or(0, |p| p.readings),
+            clock_ms: 0,
+            retry_after_ms: None,
+        }
+    }
+
+    pub(super) fn urgent(&mut self, gateway: &str, alert: AlertBody, effects: &mut Effects) {
+        if !self.can_take(gateway, &alert) || !self.open(gateway, alert.boot) {
+            self.spoilt += 1;
+            return;
+        }
+        let receipt = Receipt { format: FORMAT, boot: alert.boot, seq: alert.seq, ordinal: alert.ordinal, cloud_boot: self.boot };
+        effects.receipt = Some((gateway.to_owned(), receipt));
+        self.first_time(gateway, alert, effects);
+    }
+
+    /// Remembers an alert's id, and shows it if that is new.
+    fn first_time(&mut self, gateway: &str, alert: AlertBody, effects: &mut Effects) {
+        let part = self.gateways.get_mut(gateway).and_then(|g| g.boots.get_mut(&alert.boot));
+        let is_new = part.is_some_and(|p| alert.seq > p.applied && p.alerts.insert((alert.seq, alert.ordinal)));
+        if is_new && self.alarms.alert(self.clock_ms, gateway, &alert) {
+            effects.alerts.push((gateway.to_owned(), alert));
+        }
+    }
+
+    pub(super) fn interval(&mut self, gateway: &str, interval: Interval, effects: &mut Effects) -> Result<(), StoreError> {
+        let Interval { delta, entries, covered } = interval;
+        if let Err(ack) = self.admit(gateway, &delta) {
+            effects.ack = Some((gateway.to_owned(), ack));
+            return Ok(());
+        }
+        if !self.open(gateway, delta.boot) {
+            self.spoilt += 1;
+            return Ok(());
+        }
+        effects.gateway = Some(gateway.to_owned());
+        self.define(gateway, &delta);
+        let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+        let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
+        let unknown = |series: u32| !part.series.contains_key(&series);
+        if entries.iter().any(|e| unknown(e.series)) || delta.marks.iter().any(|m| unknown(m.series)) {
+            effects.ack = Some((gateway.to_owned(), self.ack(gateway, &delta, false, true)));
+            return Ok(());
+        }
+        known.change(delta.boot, |p| {
+            p.set_windows(&delta.sizes, delta.grace_ms);
+            p.group.clone_from(&delta.group);
+            p.miss(delta.complete_from, delta.readings_from);
+            // Who goes on is not over: a clone of a boot that ended, or the disk it was taken from.
+            if delta.to > p.applied && !delta.ended {
+                (p.ended, p.end) = (false, None);
+            }
+        });
+        self.join(gateway, &delta, entries, covered)?;
+        self.give_up(gateway, &delta)?;
+        for alert in delta.alerts.iter() {
+            if publishable(alert) && alert.boot == delta.boot {
+                self.first_time(gateway, alert.clone(), effects);
+            } else if let Some(known) = self.gateways.get_mut(gateway) {
+                known.refused += 1;
+            }
+        }
+        for act in delta.acts.iter().filter(|act| valid_name(&act.series)) {
+            self.alarms.join(self.clock_ms, gateway, act);
+        }
+        if let Some(known) = self.gateways.get_mut(gateway) {
+            if !delta.ended {
+                known.boot = delta.boot;
+            }
+            // An interval that comes late tells old counts.
+            let is_newest = known.boots.get(&delta.boot).is_some_and(|p| delta.to >= p.applied);
+            if let Some(tally) = delta.tally.as_ref().filter(|_| is_newest) {
+                known.tally = Some(tally.clone());
+            }
+            known.change(delta.boot, |p| {
+                (p.accepted, p.local) = (p.accepted.max(delta.accepted), p.local.max(delta.local));
+                if delta.to > p.applied {
+                    p.shed = p.shed.saturating_add(delta.lost.saturating_sub(p.lost));
+                    p.lost = p.lost.max(delta.lost);
+                    (p.applied, p.readings, p.frontier_ms) = (delta.to, delta.readings_to, p.frontier_ms.max(delta.frontier_ms));
+                }
+                p.ended |= delta.ended && p.applied == delta.to;
+                p.alerts.retain(|(seq, _)| *seq > p.applied);
+                p.marks.retain(|_, seq| *seq > p.applied);
+            });
+            if let Some(part) = known.boots.get_mut(&delta.boot) {
+                part.retire();
+            }
+        }
+        self.recheck(gateway)?;
+        effects.ack = Some((gateway.to_owned(), self.ack(gateway, &delta, true, false)));
+        Ok(())
+    }
+
+    fn define(&mut self, gateway: &str, delta: &Delta) {
+        for definition in &delta.defs {
+            let number = self.series.define(&definition.name, definition.unit.as_deref());
+            let Some(known) = self.gateways.get_mut(gateway) else { return };
+            let Some(part) = known.boots.get_mut(&delta.boot) else { return };
+            let full = part.series.len() >= GATEWAY_SERIES_MAX && !part.series.contains_key(&definition.number);
+            if number == UNPLACED && part.series.get(&definition.number) != Some(&UNPLACED) {
+                known.refused += 1;
+            }
+            if !full {
+                part.series.insert(definition.number, number);
+            }
+        }
+    }
+
+    fn join(&mut self, gateway: &str, delta: &Delta, entries: Vec<Entry>, covered: usize) -> Result<(), StoreError> {
+        let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+        let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
+        let oldest_ms = self.config.retain_ms.map_or(i64::MIN, |retain| self.clock_ms.saturating_sub(retain));
+        let mut touched = HashSet::new();
+        for (i, e) in entries.into_iter().enumerate() {
+            let series = part.series.get(&e.series).copied().unwrap_or(UNPLACED);
+            if e.version <= part.applied {
+                continue;
+            }
+            if series == UNPLACED {
+                known.refused += u64::from(i < covered);
+                continue;
+            }
+            if e.start_ms.saturating_add(e.size_ms) < oldest_ms {
+                // What goes ahead comes once more, covered.
+                if i < covered {
+                    known.expired = (known.expired.0 + 1, known.expired.1.saturating_add(e.aggregate.count()));
+                }
+                continue;
+            }
+            let key = (series, e.size_ms, e.start_ms);
+            let held = Held { source: part.number, born: e.born, version: e.version, aggregate: e.aggregate };
+            let mut is_full = false;
+            let is_new = self.windows.change(key, self.clock_ms, |w| {
+                is_full = w.entries.len() >= WINDOW_ENTRIES_MAX && w.entry(held.source, held.born).is_none();
+                !is_full && w.join(held)
+            })?;
+            known.refused += u64::from(is_full && i < covered);
+            if is_new {
+                touched.insert(key);
+            }
+        }
+        let number = known.number;
+        let mut touched: Vec<WindowKey> = touched.into_iter().collect();
+        touched.sort_unstable();
+        touched.into_iter().try_for_each(|key| self.touch(number, &delta.sizes, key))
+    }
+
+    /// Entries that the gateway gave up: what of them is not here, is shed.
+    fn give_up(&mut self, gateway: &str, delta: &Delta) -> Result<(), StoreError> {
+        for mark in &delta.marks {
+            let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+            let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
+            let name = (mark.series, mark.size_ms, mark.start_ms, mark.born);
+            if mark.version <= part.applied || part.marks.contains_key(&name) {
+                continue;
+            }
+            let held = match part.series.get(&mark.series) {
+                Some(&series) if series != UNPLACED => {
+                    let window = self.windows.load((series, mark.size_ms, mark.start_ms), self.clock_ms)?;
+                    window.entry(part.number, mark.born).map_or(0, |e| e.aggregate.count())
+                }
+                _ => 0,
+            };
+            known.change(delta.boot, |p| {
+                // A reading is in an entry of each size that is kept, and counts once.
+                if p.kept.iter().min() == Some(&mark.size_ms) {
+                    p.shed = p.shed.saturating_add(mark.count.saturating_sub(held));
+                }
+                p.marks.insert(name, mark.shed_seq);
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Whether an alert can be a message: its series a topic, its value a number.
+fn publishable(alert: &AlertBody) -> bool {
+    valid_name(&alert.series) && !alert.value.is_nan()
+}

@@ -1,0 +1,132 @@
+//! Sensors at a device, and its front door: what `edge::intake` does.
+
+use super::{Ctx, Device, EPOCH_MS, FUTURE_MS_MAX, LOCAL, SERIES};
+use crate::disk::Fact;
+use crate::mutation::Mutation;
+use crate::rng::Rng;
+use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record};
+use std::collections::VecDeque;
+
+#[derive(Debug, Clone)]
+pub struct Message {
+    pub(super) id: u64,
+    pub(super) timed: bool,
+    /// A redelivery can be told by the readings' own times.
+    pub(super) told_apart: bool,
+    pub(super) leaves: bool,
+    pub(super) readings: Vec<(u32, i64, f64)>,
+}
+
+/// A client with a persistent session: it sends again what was not acknowledged.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sensor {
+    pub(super) unacknowledged: VecDeque<Message>,
+}
+
+impl Device {
+    /// A sensor publishes something new.
+    pub fn sense(&mut self, ctx: &mut Ctx, salt: u64) {
+        let mut rng = Rng::new(salt);
+        let sensor = rng.index(self.sensors.len());
+        let true_ms = EPOCH_MS + ctx.now_ms;
+        let count = if rng.percent(70) { 1 } else { 1 + rng.index(4) };
+        let timed = rng.percent(80);
+        let series = rng.index(SERIES.len());
+        ctx.messages += 1;
+        let id = ctx.messages;
+        let readings = (0..count).map(|_| {
+            let at = true_ms
+                - match rng.below(20) {
+                    0 => rng.range(0, 7_200_000),
+                    1 => -rng.range(0, 240_000),
+                    2..6 => rng.range(0, 40_000),
+                    _ => rng.range(0, 2_000),
+                };
+            // No two messages are alike, so that a redelivery is one.
+            (series as u32, at, (rng.range(-200, 1_000) * 1_000 + id as i64 % 1_000) as f64 / 1e4)
+        });
+        let readings = readings.collect();
+        let message = Message { id, timed, told_apart: timed, leaves: SERIES[series] != LOCAL, readings };
+        self.publish(ctx, sensor, message, false);
+    }
+
+    /// A sensor publishes these readings: series, event time since [`EPOCH_MS`], value.
+    pub fn tell(&mut self, ctx: &mut Ctx, readings: &[(u32, i64, f64)]) {
+        ctx.messages += 1;
+        let readings = readings.iter().map(|(series, at_ms, value)| (*series, EPOCH_MS + at_ms, *value)).collect();
+        let message = Message { id: ctx.messages, timed: true, told_apart: true, leaves: true, readings };
+        self.publish(ctx, 0, message, false);
+    }
+
+    /// As `edge::intake` takes it.
+    pub(super) fn publish(&mut self, ctx: &mut Ctx, sensor: usize, mut message: Message, dup: bool) {
+        let wall_ms = self.wall_ms(ctx);
+        let Some(process) = &mut self.process else {
+            self.sensors[sensor].unacknowledged.push_back(message);
+            return;
+        };
+        if self.disk.full {
+            return;
+        }
+        let now_ms = process.clock.read(wall_ms, ctx.now_ms);
+        let session = process.sessions[sensor];
+        let mut readings = Vec::new();
+        let mut untimed = !message.timed;
+        for (series, time_ms, value) in &message.readings {
+            let name = SERIES[*series as usize];
+            let number = match process.numbers.get(name) {
+                Some(number) => *number,
+                None => {
+                    let number = process.numbers.len() as u32;
+                    process.push(&Record::Series { number, name, unit: None });
+                    process.numbers.insert(name.to_owned(), number);
+                    number
+                }
+            };
+            let clamped = *time_ms > now_ms + FUTURE_MS_MAX;
+            let time_ms = if message.timed && !clamped { *time_ms } else { now_ms };
+            untimed |= clamped;
+            readings.push((number, *series, time_ms, *value));
+        }
+        // A time that is not believed is no time by which a redelivery could be told.
+        message.told_apart &= !untimed;
+        let lsn;
+        let memory = process.memories.entry(session).or_default();
+        let known = message.timed && dup && readings.iter().all(|(n, _, t, v)| memory.knows(*n, *t, *v));
+        let packet_id = (message.id % 65_535) as u16 + 1;
+        if known && ctx.mutation != Mutation::RedeliveryCounted {
+            lsn = process.push(&Record::Duplicate { session, count: readings.len() as u64, packet_id: 0 });
+        } else {
+            let mut flags = if message.leaves { FLAG_LEAVES } else { 0 };
+            if message.timed {
+                flags |= FLAG_TIMED | FLAG_PACKET_ID;
+                readings.iter().for_each(|(n, _, t, v)| memory.remember(packet_id, *n, *t, *v));
+            }
+            let mut payload = Vec::new();
+            schemas::wire::put_varint(&mut payload, process.clock.stamp());
+            record::put_message_head(&mut payload, flags, session, packet_id);
+            for (number, _, time_ms, value) in &readings {
+                record::put_reading(&mut payload, *number, *time_ms, now_ms, *value);
+            }
+            process.batch.records.push((KIND_MESSAGE, payload));
+            lsn = process.batch.last();
+            process.batch.marks[usize::from(!message.leaves)] += readings.len() as u64;
+            let (boot, seq) = (process.boot, lsn - process.base);
+            process.batch.facts.extend(readings.iter().map(|(_, series, time_ms, value)| Fact {
+                boot,
+                seq,
+                message: message.id,
+                series: *series,
+                time_ms: *time_ms,
+                value: *value,
+                leaves: message.leaves,
+            }));
+        }
+        if ctx.mutation == Mutation::SensorAckBeforeCommit {
+            ctx.oracle.acknowledged(message.id, message.told_apart);
+            return;
+        }
+        process.awaiting.push_back((lsn, sensor, message.id));
+        self.sensors[sensor].unacknowledged.push_back(message);
+    }
+}

@@ -1,0 +1,216 @@
+//! What a device makes of what is durable, and says and hears: what `edge::core` does.
+
+use super::{Ctx, Device, EPOCH_MS, LANES, OUTS_MAX};
+use crate::mutation::Mutation;
+use crate::network::State;
+use replica::fold::Fold;
+use replica::limits::IDLE_FRONTIER_MS;
+use replica::record::{Numbers, Record};
+use replica::uplink::{Lane, Out};
+use schemas::message::{Ack, Delta, Receipt};
+
+/// An interval in one line.
+fn told(delta: &Delta) -> String {
+    let names = |block: &[u8]| {
+        let entries = telemetry::block::decode(block, 1 << 16).unwrap_or_default();
+        entries.iter().map(|e| format!(" {}@{}..{}", e.series, e.born, e.version)).collect::<String>()
+    };
+    let Delta { boot, number, from, to, cloud_boot, ended, alerts, .. } = delta;
+    let (entries, ahead) = (names(&delta.entries), names(&delta.ahead));
+    let ended = if *ended { " end" } else { "" };
+    format!("{number:x} of {boot:x} ({from}, {to}]{ended} to {cloud_boot:x}:{entries}; ahead{ahead}; {} alerts", alerts.len())
+}
+
+impl Device {
+    /// Folds what is durable, ticks, speaks: a round of `edge::core`.
+    pub fn think(&mut self, ctx: &mut Ctx) -> Result<(), String> {
+        let wall_ms = self.wall_ms(ctx);
+        let Some(process) = &mut self.process else { return Ok(()) };
+        if ctx.mutation == Mutation::SendsUncommitted {
+            let (batch, from) = (process.batch.clone(), process.fold.lsn);
+            for (lsn, kind, payload) in batch.records().filter(|(lsn, ..)| *lsn > from) {
+                process.fold.apply(lsn, kind, payload).map_err(|e| e.to_string())?;
+            }
+        }
+        while let Some(frame) = process.pending.pop_front() {
+            process.fold.frame(frame.first, frame.marks, frame.records()).map_err(|e| e.to_string())?;
+        }
+        self.tell_marks(ctx);
+        self.show(ctx)?;
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let now_ms = process.clock.read(wall_ms, ctx.now_ms);
+        let due = process.fold.next_due_ms().filter(|at| *at <= now_ms && *at != process.ticked_ms);
+        let idle = process.uplink.is_connected() && now_ms - process.fold.clock_ms.max(process.ticked_ms) >= IDLE_FRONTIER_MS;
+        if due.is_some() || idle {
+            process.push(&Record::Tick);
+            process.ticked_ms = due.unwrap_or(now_ms);
+        }
+        for _ in 0..OUTS_MAX {
+            let Some(out) = process.uplink.poll(ctx.now_ms, &process.fold) else {
+                let late = process.uplink.next_timeout_ms().filter(|at| *at <= ctx.now_ms);
+                if late.is_some() && ctx.every_ms > 0 {
+                    return Err(format!("{} has nothing to do, and a timer for it: it would never rest", self.name));
+                }
+                for page in process.uplink.unreadable() {
+                    process.push(&Record::Lost { page });
+                }
+                return ctx.oracle.gateway(&self.name, &self.disk, &process.fold);
+            };
+            let (lane, what, bytes) = match out {
+                Out::Hello(lane, hello) => (lane, "hello", hello.encode()),
+                Out::Alert(alert) => (Lane::Alerts, "alert", alert.encode()),
+                Out::Delta(delta) => {
+                    let number = delta.number;
+                    let delta = mutated(delta, ctx.mutation, &process.fold);
+                    ctx.trace(|| format!("{} {:x} sends {}", self.name, process.boot, told(&delta)));
+                    let bytes = delta.encode();
+                    process.uplink.weighed(ctx.now_ms, number, bytes.len());
+                    self.link.send_up(Lane::Intervals, "delta", bytes);
+                    continue;
+                }
+                Out::Drop(lane) => {
+                    ctx.trace(|| format!("{} gives up {lane:?}", self.name));
+                    *self.link.lane(lane) = State::Down;
+                    process.uplink.disconnected(lane);
+                    continue;
+                }
+                Out::Unheard(told) => {
+                    let (count, oldest) = told.unwrap_or_default();
+                    process.push(&Record::Unheard { count, oldest });
+                    continue;
+                }
+            };
+            process.uplink.paid(ctx.now_ms, bytes.len());
+            self.link.send_up(lane, what, bytes);
+        }
+        Err(format!("{} has always something to say", self.name))
+    }
+
+    /// What is given up is told, window for window.
+    pub(super) fn tell_marks(&mut self, ctx: &mut Ctx) {
+        let Some(process) = &mut self.process else { return };
+        let fold = &process.fold;
+        let newest = fold.boots.iter().flat_map(|p| p.marks.pages()).map(|page| page.id).max().unwrap_or(0);
+        if newest > process.marks_told {
+            process.marks_told = newest;
+            for part in &fold.boots {
+                let batch = part.marks.oldest(&fold.shelf, 0, usize::MAX, |_| false);
+                for mark in &batch.marks {
+                    let name = fold.series.get(mark.series as usize).map_or("", |series| &series.name);
+                    ctx.oracle.given_up(&self.name, part.boot, name, mark);
+                }
+            }
+        }
+    }
+
+    pub(super) fn show(&mut self, ctx: &mut Ctx) -> Result<(), String> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let fresh = std::mem::take(&mut process.fold.fresh);
+        let shown = process.fold.shown;
+        for (_, alert) in fresh.iter().filter(|(lsn, _)| *lsn > shown) {
+            let leaves = process.fold.boots.iter().any(|p| p.owes(alert));
+            ctx.oracle.raised(&self.name, alert, leaves)?;
+            if leaves {
+                process.uplink.urgent(ctx.now_ms, alert);
+            }
+        }
+        if let Some((lsn, _)) = fresh.last() {
+            process.push(&Record::Shown { lsn: *lsn });
+        }
+        Ok(())
+    }
+
+    /// What stalls is given up, and all comes back.
+    pub fn connect(&mut self, ctx: &Ctx) {
+        for lane in LANES {
+            if *self.link.lane(lane) == State::Stalled {
+                self.lose(lane);
+            }
+        }
+        self.reconnect(ctx);
+    }
+
+    /// What is known to be gone comes back.
+    pub fn reconnect(&mut self, ctx: &Ctx) {
+        let Some(process) = &mut self.process else { return };
+        for lane in LANES {
+            if *self.link.lane(lane) == State::Down {
+                *self.link.lane(lane) = State::Up;
+                process.uplink.connected(ctx.now_ms, lane);
+            }
+        }
+    }
+
+    pub fn disconnect(&mut self) {
+        LANES.into_iter().for_each(|lane| self.lose(lane));
+    }
+
+    pub(super) fn lose(&mut self, lane: Lane) {
+        *self.link.lane(lane) = State::Down;
+        if let Some(process) = &mut self.process {
+            process.uplink.disconnected(lane);
+        }
+    }
+
+    /// A connection that stands carries nothing any more, and nobody knows.
+    pub fn stall(&mut self, lane: Lane) {
+        let state = self.link.lane(lane);
+        if *state == State::Up {
+            *state = State::Stalled;
+        }
+    }
+
+    /// Something came down; nobody may be there.
+    pub fn receive(&mut self, ctx: &mut Ctx, what: &str, bytes: &[u8]) -> Result<(), String> {
+        let lane = if what == "receipt" { Lane::Alerts } else { Lane::Intervals };
+        let stands = *self.link.lane(lane) == State::Up;
+        let Some(process) = self.process.as_mut().filter(|_| stands) else { return Ok(()) };
+        if what == "receipt" {
+            let receipt = Receipt::decode(bytes).map_err(|e| format!("a receipt does not decode: {e}"))?;
+            process.uplink.receipted(ctx.now_ms, &receipt);
+            return Ok(());
+        }
+        let mut ack = Ack::decode(bytes).map_err(|e| format!("an ack does not decode: {e}"))?;
+        match ctx.mutation {
+            Mutation::AppliedTooFar => ack.applied += 1,
+            Mutation::AckOfAnotherBoot => ack.boot = process.boot,
+            _ => {}
+        }
+        ctx.trace(|| format!("{} {:x} gets {ack:x?}", self.name, process.boot));
+        let outcome = process.uplink.acked(ctx.now_ms, &ack, &mut process.fold);
+        if let Some((boot, cloud_boot, pages)) = outcome.told {
+            let pages = Numbers::encode(&pages);
+            process.push(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
+        }
+        if let Some(record) = outcome.record {
+            let wall_ms = (EPOCH_MS + ctx.now_ms + ctx.now_ms * self.drift / 1_000 + self.offset_ms).max(0);
+            process.clock.read(wall_ms, ctx.now_ms);
+            process.push(&record);
+            if let Record::Acked { boot, applied, shed, readings, .. } = record
+                && let Some(part) = process.fold.boots.iter_mut().find(|p| p.boot == boot)
+            {
+                part.acknowledged(applied, readings, shed);
+            }
+        }
+        ctx.oracle.gateway(&self.name, &self.disk, &process.fold)
+    }
+}
+
+/// What a broken gateway would send instead.
+fn mutated(mut delta: Delta, mutation: Mutation, fold: &Fold) -> Delta {
+    let part = fold.boots.iter().find(|p| p.boot == delta.boot);
+    match mutation {
+        Mutation::ToBeyondOpenBirths => {
+            delta.to = part.map_or(delta.to, |p| p.end);
+            delta.readings_to = part.map_or(delta.readings_to, |p| p.readings);
+        }
+        Mutation::MarksPassed => delta.marks.clear(),
+        Mutation::VersionsOnly => {
+            let mut entries = telemetry::block::decode(&delta.entries, 1 << 16).unwrap_or_default();
+            entries.retain(|e| e.version <= delta.to);
+            delta.entries = telemetry::block::encode(&entries);
+        }
+        _ => {}
+    }
+    delta
+}
