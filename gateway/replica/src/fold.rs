@@ -9,11 +9,14 @@
 //! - an entry is changed only by readings of its own boot, and never once sealed.
 
 pub mod alarms;
+mod open;
+
+pub(crate) use open::Open;
 
 use crate::crossing::{Crossing, Incoming, NEVER_MS, Outgoing};
 use crate::error::Error;
 use crate::machine::Machines;
-use crate::outbox::{Before, BootPart, EntryName, Ledger, Sealed, Shelf};
+use crate::outbox::{Before, BootPart, EntryName, Ledger, Shelf};
 use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, Plain, Readings, Record, Refusal};
 use crate::session::Sessions;
 use detect::alarm::{self, Annunciator};
@@ -26,7 +29,7 @@ use telemetry::aggregate::Aggregate;
 use telemetry::window;
 
 /// Raised whenever the same records would fold to something else.
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;
 
 /// What of the configuration the fold depends on; each boot record carries it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -64,27 +67,6 @@ impl FoldConfig {
     /// The decoder's.
     pub fn decode(bytes: &[u8]) -> Result<Self, schemas::DecodeError> {
         schemas::cbor::from_slice(bytes, bytes.len())
-    }
-}
-
-/// A window that still grows.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Open {
-    pub(crate) name: EntryName,
-    pub(crate) version: u64,
-    pub(crate) before: Before,
-    /// Logged clock at birth and at the last change.
-    pub(crate) birth_ms: i64,
-    pub(crate) change_ms: i64,
-    pub(crate) aggregate: Aggregate,
-}
-
-impl Open {
-    /// When it is sealed if it stays quiet (protocol §3).
-    fn due(&self, grace_ms: i64) -> i64 {
-        let end = self.name.start_ms.saturating_add(self.name.size_ms);
-        let quiet = end.max(self.change_ms).saturating_add(grace_ms);
-        quiet.min(end.max(self.birth_ms).saturating_add(self.name.size_ms))
     }
 }
 
@@ -295,8 +277,7 @@ impl Fold {
             old.ended = true;
             for series in &mut self.series {
                 for open in series.open.drain(..) {
-                    let sealed = Sealed { version: open.version, before: open.before, aggregate: open.aggregate };
-                    old.entries.insert(open.name, sealed, &mut self.shelf);
+                    old.entries.insert(open.name, open.sealed(), &mut self.shelf);
                 }
             }
             old.entries.finish(&mut self.shelf);
@@ -445,6 +426,15 @@ impl Fold {
                         open.change_ms = clock_ms;
                     }
                     None => {
+                        if self.config.fold_version >= open::BOUNDED_SINCE
+                            && let Some(at) = open::one_too_many(&series.open, size_ms)
+                        {
+                            let open = series.open.swap_remove(at);
+                            open::born_less(&mut self.births, open.name.born);
+                            if let Some(part) = self.boots.last_mut() {
+                                part.entries.insert(open.name, open.sealed(), &mut self.shelf);
+                            }
+                        }
                         let name = EntryName { born: seq, series: number, size_ms, start_ms };
                         let new = if self.config.group.is_some() { Aggregate::digested } else { Aggregate::new };
                         let aggregate = new(time_ms, value);
@@ -507,15 +497,9 @@ impl Fold {
                 continue;
             }
             let open = series.open.swap_remove(index);
-            if let Some((count, _)) = self.births.get_mut(&due.born) {
-                *count -= 1;
-                if *count == 0 {
-                    self.births.remove(&due.born);
-                }
-            }
+            open::born_less(&mut self.births, due.born);
             if let Some(part) = self.boots.last_mut() {
-                let sealed = Sealed { version: open.version, before: open.before, aggregate: open.aggregate };
-                part.entries.insert(open.name, sealed, &mut self.shelf);
+                part.entries.insert(open.name, open.sealed(), &mut self.shelf);
             }
         }
     }

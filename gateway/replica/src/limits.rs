@@ -11,6 +11,11 @@ pub const INTERVAL_BYTES_AIM: usize = 256 * 1024;
 /// An entry's share of [`INTERVAL_BYTES_AIM`] when it is planned, before columns shrink it.
 pub const ENTRY_BYTES_GUESS: usize = 48;
 
+/// Windows of one size that a series has open, some 350 bytes each; for one more, the one that
+/// changed least lately is sealed before its time. A live series has two; a recording that is
+/// sent as fast as it goes, or a sensor with a mad clock, would have thousands.
+pub const OPEN_WINDOWS_MAX: usize = 64;
+
 /// Sealed entries of one page, some 15 bytes each; twice as many are in memory as they are, some
 /// 500 bytes each.
 pub const PAGE_ENTRIES: usize = 2_048;

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::fold::{Fold, FoldConfig, Open, Series};
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::machine::{Machine, Machines};
+use crate::outbox::page::name_of;
 use crate::outbox::{Acknowledged, Before, BootPart, Entries, EntryName, MarkPage, Marks, Page, Sealed};
 use crate::session::Sessions;
 use detect::Watch;
@@ -189,18 +190,18 @@ impl SavedEntries {
     }
 
     fn restore(self, mut each: impl FnMut(EntryName, u64, Before, i64, i64, Aggregate)) -> Result<(), DecodeError> {
-        let mut aggregates = HashMap::new();
+        let mut extra = self.extra.into_iter();
         for bytes in &self.blocks {
-            for e in block::decode(bytes, BLOCK_ENTRIES_MAX)? {
-                let name = EntryName { born: e.born, series: e.series, size_ms: e.size_ms, start_ms: e.start_ms };
-                aggregates.insert(name, (e.version, e.aggregate));
+            // A block has its entries in an order of its own.
+            let entries = block::decode(bytes, BLOCK_ENTRIES_MAX)?;
+            let mut aggregates: HashMap<EntryName, (u64, Aggregate)> =
+                entries.into_iter().map(|e| (name_of(&e), (e.version, e.aggregate))).collect();
+            for (name, before, birth_ms, change_ms) in extra.by_ref().take(aggregates.len()) {
+                let (version, aggregate) = aggregates.remove(&name).ok_or(DecodeError::Invalid("entry without aggregate"))?;
+                each(name, version, before, birth_ms, change_ms, aggregate);
             }
         }
-        for (name, before, birth_ms, change_ms) in self.extra {
-            let (version, aggregate) = aggregates.remove(&name).ok_or(DecodeError::Invalid("entry without aggregate"))?;
-            each(name, version, before, birth_ms, change_ms, aggregate);
-        }
-        Ok(())
+        if extra.next().is_some() { Err(DecodeError::Invalid("entry without aggregate")) } else { Ok(()) }
     }
 }
 

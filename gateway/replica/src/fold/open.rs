@@ -1,0 +1,93 @@
+//! Windows that still grow: when each is sealed, and how many there may be.
+
+use crate::limits::OPEN_WINDOWS_MAX;
+use crate::outbox::{Before, EntryName, Sealed};
+use std::collections::BTreeMap;
+use telemetry::aggregate::Aggregate;
+
+/// The first fold version that bounds the open windows of a series.
+pub(super) const BOUNDED_SINCE: u32 = 3;
+
+/// A window that still grows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Open {
+    pub(crate) name: EntryName,
+    pub(crate) version: u64,
+    pub(crate) before: Before,
+    /// Logged clock at birth and at the last change.
+    pub(crate) birth_ms: i64,
+    pub(crate) change_ms: i64,
+    pub(crate) aggregate: Aggregate,
+}
+
+impl Open {
+    /// When it is sealed if it stays quiet (protocol §3).
+    pub(super) fn due(&self, grace_ms: i64) -> i64 {
+        let end = self.name.start_ms.saturating_add(self.name.size_ms);
+        let quiet = end.max(self.change_ms).saturating_add(grace_ms);
+        quiet.min(end.max(self.birth_ms).saturating_add(self.name.size_ms))
+    }
+
+    pub(super) fn sealed(self) -> Sealed {
+        Sealed { version: self.version, before: self.before, aggregate: self.aggregate }
+    }
+}
+
+/// Which window of that size is sealed before its time, where one more would be too many: the one
+/// that changed least lately. A reading that it misses opens another beside it, as any late one.
+pub(super) fn one_too_many(open: &[Open], size_ms: i64) -> Option<usize> {
+    let of_size = || open.iter().enumerate().filter(|(_, o)| o.name.size_ms == size_ms);
+    of_size().nth(OPEN_WINDOWS_MAX - 1)?;
+    of_size().min_by_key(|(_, o)| (o.version, o.name)).map(|(at, _)| at)
+}
+
+/// An open entry less was born with that record.
+pub(super) fn born_less(births: &mut BTreeMap<u64, (u32, Before)>, born: u64) {
+    if let Some((count, _)) = births.get_mut(&born) {
+        *count -= 1;
+        if *count == 0 {
+            births.remove(&born);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fold::{Fold, FoldConfig};
+    use crate::record::{FLAG_LEAVES, Readings, Record, put_reading};
+    use crate::rehearse::Rehearsal;
+
+    #[test]
+    fn a_mad_clock_opens_so_many_windows_and_no_more() {
+        let config = FoldConfig { sizes_ms: vec![1_000, 1_500], grace_ms: 60_000, ..FoldConfig::default() };
+        let mut r = Rehearsal::new(0, config).unwrap();
+        let series = r.series("a", None).unwrap();
+        let mut whole: Option<Fold> = None;
+        // There and back: the windows sealed before their time get a late reading each.
+        for step in (0..500i64).chain((0..500).rev()) {
+            let mut bytes = Vec::new();
+            put_reading(&mut bytes, series, step * 1_000, r.fold.clock_ms, 1.5);
+            let message = Record::Message { flags: FLAG_LEAVES, session: 0, packet_id: 0, readings: Readings { bytes: &bytes } };
+            r.record(0, &message).unwrap();
+            let open = &r.fold.series[0].open;
+            for size_ms in [1_000, 1_500] {
+                assert!(open.iter().filter(|o| o.name.size_ms == size_ms).count() <= OPEN_WINDOWS_MAX);
+            }
+            if step == 250 {
+                // A snapshot in the middle changes nothing.
+                whole.get_or_insert_with(|| Fold::restore(&r.fold.save()).unwrap());
+            }
+        }
+        let part = r.fold.current().unwrap();
+        let counts = |size_ms: i64| {
+            let sealed = part.entries.young().filter(|(n, _)| n.size_ms == size_ms).map(|(_, s)| s.aggregate.count()).sum::<u64>();
+            let open = r.fold.series[0].open.iter().filter(|o| o.name.size_ms == size_ms).map(|o| o.aggregate.count()).sum::<u64>();
+            sealed + open
+        };
+        assert_eq!((counts(1_000), counts(1_500)), (1_000, 1_000), "each reading is in one entry of each size");
+        let births: u32 = r.fold.births.values().map(|(count, _)| count).sum();
+        assert_eq!(births as usize, r.fold.series[0].open.len());
+        assert!(whole.unwrap().series[0].open.len() == 2 * OPEN_WINDOWS_MAX);
+    }
+}
