@@ -139,6 +139,23 @@ impl Client {
         Ok(acknowledged)
     }
 
+    /// One reading now, with other digits before its decimal point where given; in how many µs
+    /// its acknowledgement came.
+    pub fn one(&mut self, number: u64, digits: Option<&[u8]>) -> io::Result<u32> {
+        let (mut output, mut ack) = (Vec::new(), [0; 4]);
+        let at = Instant::now();
+        self.put(&mut output, number, now_ms());
+        if let Some(digits) = digits {
+            output[self.value_at..self.value_at + digits.len()].copy_from_slice(digits);
+        }
+        self.socket.write_all(&output)?;
+        self.socket.read_exact(&mut ack)?;
+        if ack[..2] != [0x40, 2] || ack[2..] != packet_id(number).to_be_bytes() {
+            return Err(io::Error::other(format!("PUBACK of {} expected, got {ack:x?}", packet_id(number))));
+        }
+        Ok(at.elapsed().as_micros() as u32)
+    }
+
     fn run(mut self, load: &Load) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
         let until = Instant::now() + load.time;

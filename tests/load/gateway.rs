@@ -70,10 +70,15 @@ impl Drop for Gateway {
 /// Starts `tidegate edge` with default windows and detectors, and an uplink that nobody answers,
 /// so that it holds everything.
 pub fn start() -> io::Result<Gateway> {
+    start_with("")
+}
+
+/// The same with more at the end of its config.
+pub fn start_with(more: &str) -> io::Result<Gateway> {
     let dir = tempfile::tempdir()?;
     let text = format!(
         "gateway = \"load\"\ndata_dir = {:?}\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-         [cloud]\nurl = \"mqtt://127.0.0.1:1\"\n[log]\nlimit = \"8GiB\"\n",
+         [cloud]\nurl = \"mqtt://127.0.0.1:1\"\n[log]\nlimit = \"8GiB\"\n{more}",
         dir.path().join("data").display().to_string()
     );
     std::fs::write(dir.path().join("edge.toml"), text)?;

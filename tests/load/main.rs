@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench load -- [--seconds 5] [--shape 10x100]... [--durable]`
 //! `cargo bench --bench load -- --plant`: memory, disk and start with a million unsent readings.
+//! `cargo bench --bench load -- --flash`: what is written for readings that arrive one by one.
 //!
 //! For each shape (connections × in flight) it runs, one after the other on loopback with the
 //! load generator on the same cores: the gateway as a process of its own; a bare listener that
@@ -11,6 +12,7 @@
 
 mod bare;
 mod client;
+mod flash;
 mod gateway;
 mod measure;
 mod plant;
@@ -24,10 +26,11 @@ struct Options {
     shapes: Vec<Shape>,
     durable: bool,
     plant: bool,
+    flash: bool,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false };
+    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false, flash: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -36,9 +39,10 @@ fn options() -> Result<Options, String> {
             "--shape" => options.shapes.push(value()?.parse()?),
             "--durable" => options.durable = true,
             "--plant" => options.plant = true,
+            "--flash" => options.flash = true,
             // Cargo says so to every bench.
             "--bench" => {}
-            other => return Err(format!("{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable")),
+            other => return Err(format!("{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash")),
         }
     }
     if options.shapes.is_empty() {
@@ -55,6 +59,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = options()?;
     if options.plant {
         return plant::run();
+    }
+    if options.flash {
+        return flash::run(options.seconds);
     }
     println!(
         "{:<22} {:>9} {:>10} {:>8} {:>8} {:>8} {:>9} {:>8} {:>10}",
