@@ -105,6 +105,8 @@ fn an_outage_beyond_the_log_gives_up_the_oldest_windows_and_counts_them() {
             assert_eq!(at_cloud, [accepted, delivered, 0, shed]);
             let oldest = windows.keys().map(|(_, start)| *start).min().unwrap();
             assert!(oldest > 1_700_000_000_000, "the oldest windows went first");
+            // Marks and windows take some 40 bytes each, and went once.
+            assert!(told["uplink_bytes"].as_u64().unwrap() < 3 * 40 * accepted, "{told}");
             break;
         }
         assert!(Instant::now() < deadline, "{merged} merged; {told}");

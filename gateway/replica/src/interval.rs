@@ -1,8 +1,8 @@
 //! The outbox, computed: what of a boot goes into its next interval (protocol §4).
 
 use crate::fold::Fold;
-use crate::limits::MARKS_AIM;
-use crate::outbox::{Before, BootPart, MarkPage};
+use crate::limits::{ENTRY_BYTES_GUESS, MARK_BYTES_GUESS};
+use crate::outbox::{Before, BootPart, Fate, MarkPage};
 use schemas::message::ShedMark;
 use telemetry::entry::Entry;
 
@@ -17,7 +17,8 @@ pub struct Content {
     pub entries: Vec<Entry>,
     /// Entries born later.
     pub ahead: Vec<Entry>,
-    /// Marks of entries that were given up: all that were born at or before `to`.
+    /// Marks of entries that were given up: all that were born at or before `to` and are neither
+    /// counted nor told before.
     pub marks: Vec<ShedMark>,
     /// Pages of these marks.
     pub mark_pages: Vec<u64>,
@@ -30,8 +31,9 @@ pub struct Content {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable(pub Vec<u64>);
 
-/// The entries for the next interval `(from, to]` of `part`, some `budget` of them: those born
-/// first, less those that the cloud of boot `cloud_boot` is known to hold.
+/// Marks and entries for the next interval `(from, to]` of `part`, as many as some `budget` of
+/// entries take: those born first, less those that the cloud of boot `cloud_boot` is known to
+/// hold. `fate` says what becomes of a page of marks.
 ///
 /// An interval may build on another that is still under way, and is then only taken if the cloud
 /// got that far. But it may have got there by another way (a clone of this disk), with less in an
@@ -45,22 +47,24 @@ pub fn content(
     from: u64,
     cloud_boot: u64,
     budget: usize,
-    goes_before: impl Fn(&MarkPage) -> bool,
+    fate: impl Fn(&MarkPage) -> Fate,
 ) -> Result<Content, Unreadable> {
     let (mut to, mut before) = fold.complete_to(part);
-    let marked = part.marks.oldest(&fold.shelf, cloud_boot, MARKS_AIM, goes_before);
+    let marked = part.marks.oldest(&fold.shelf, to, budget * ENTRY_BYTES_GUESS / MARK_BYTES_GUESS, fate);
     if !marked.unreadable.is_empty() {
         return Err(Unreadable(marked.unreadable));
     }
-    let mut cut = false;
-    if let Some(born) = marked.next_born.filter(|born| *born <= to) {
-        cut = true;
+    let (marks, mark_pages) = (marked.marks, marked.pages);
+    let is_marked = marked.next_born.is_some();
+    if let Some(born) = marked.next_born {
         // Where no step is known, these marks go without anything new; the next ones follow.
         let step = marked.steps.range(..=born).next_back();
         (to, before) = step.map_or((0, Before::default()), |(born, stood)| (born - 1, *stood));
+        if to <= from {
+            return Ok(Content { to: 0, before, entries: Vec::new(), ahead: Vec::new(), marks, mark_pages, cut: true });
+        }
     }
-    let (marks, mark_pages) = (marked.marks, marked.pages);
-    let mut max = budget;
+    let mut max = budget.saturating_sub(marks.len() * MARK_BYTES_GUESS / ENTRY_BYTES_GUESS).max(1);
     loop {
         let batch = part.entries.oldest(&fold.shelf, from.max(part.floor()), cloud_boot, max);
         if !batch.unreadable.is_empty() {
@@ -71,8 +75,12 @@ pub fn content(
         if !batch.more || last_born > to {
             // All that is covered is here.
             let late = entries.partition_point(|e| e.born <= to);
-            let ahead = entries.split_off(late);
-            return Ok(Content { to, before, entries, ahead, marks, mark_pages, cut: cut || batch.more });
+            let mut ahead = entries.split_off(late);
+            if is_marked {
+                // Their turn comes with the next marks: ahead of them they would have to be remembered.
+                ahead.clear();
+            }
+            return Ok(Content { to, before, entries, ahead, marks, mark_pages, cut: is_marked || batch.more });
         }
         // It must get on: what was born before and goes again is no progress.
         let first_born = entries.first().map_or(0, |e| e.born).max(from + 1);

@@ -20,8 +20,19 @@ pub const OPEN_WINDOWS_MAX: usize = 64;
 /// 500 bytes each.
 pub const PAGE_ENTRIES: usize = 2_048;
 
-/// Marks of entries given up that one interval aims at, some 10 bytes each.
-pub const MARKS_AIM: usize = 4_096;
+/// Marks of entries given up in one page, some 10 bytes each: pages go whole, and the least of an
+/// interval must pass a narrow line.
+pub const PAGE_MARKS: usize = 256;
+
+/// A mark's share of what an interval aims at, in bytes as [`ENTRY_BYTES_GUESS`] counts them.
+pub const MARK_BYTES_GUESS: usize = 48;
+
+/// Intervals whose answers came too late, or are still to come, that are remembered: each of them
+/// saves what it carried from going again.
+pub const LATE_FLIGHTS_MAX: usize = 64;
+
+/// What the cloud counted and the log was not told of is told to it again after so long, in ms.
+pub const RETELL_MS: i64 = 10_000;
 
 /// Entries of a boot that the cloud is remembered to hold ahead of `applied`, some 50 bytes
 /// each. Those beyond are sent once more.

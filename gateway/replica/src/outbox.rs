@@ -21,7 +21,7 @@ pub mod shelf;
 mod tests;
 
 pub use entries::{Batch, Entries};
-pub use marks::{MarkPage, Marks};
+pub use marks::{Fate, MarkPage, Marks};
 pub use page::Page;
 pub use shelf::{Pages, Shelf};
 
@@ -165,6 +165,7 @@ impl BootPart {
         let lost = match self.entries.lose(id, shelf) {
             Some(page) => (page.version.1, page.readings),
             None => match self.marks.lose(id, shelf) {
+                // What the cloud counted is in its own figure.
                 Some(page) if page.told == 0 => (page.born.1, page.readings),
                 _ => return,
             },

@@ -52,6 +52,7 @@ struct View<'a> {
     #[serde(skip_serializing_if = "Crossing::is_unused")]
     crossing: &'a Crossing,
     unheard: bool,
+    page_marks: u64,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +84,9 @@ struct Saved {
     crossing: Crossing,
     #[serde(default)]
     unheard: bool,
+    /// Pages of marks once had as many as those of entries.
+    #[serde(default)]
+    page_marks: u64,
 }
 
 #[derive(Serialize)]
@@ -230,6 +234,7 @@ impl Fold {
             alarms: &self.alarms,
             crossing: &self.crossing,
             unheard: self.unheard,
+            page_marks: self.shelf.page_marks as u64,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -321,6 +326,10 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
     fold.shelf.last = saved.pages_last;
     if saved.page_entries > 0 {
         fold.shelf.set_page_entries(usize::try_from(saved.page_entries).unwrap_or(usize::MAX));
+        fold.shelf.page_marks = match usize::try_from(saved.page_marks).unwrap_or(0) {
+            0 => fold.shelf.page_entries,
+            marks => marks.min(fold.shelf.page_entries),
+        };
     }
     for b in saved.boots {
         let mut part = BootPart {
@@ -344,7 +353,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             entries: Entries::of_pages(b.pages),
             damage: b.damage,
             shed_to: b.shed_to,
-            marks: Marks { pages: b.marks },
+            marks: Marks::of_pages(b.marks),
             alerts: b.alerts,
             acts: b.acts,
         };

@@ -29,7 +29,7 @@ mod urgent;
 use crate::budget::Budget;
 use crate::fold::Fold;
 use crate::lane::Share;
-use crate::limits::{ENTRY_WIRE_BYTES_GUESS, HEARTBEAT_MS, REFUSALS_MAX, RETRY_AFTER_MS_MAX};
+use crate::limits::{ENTRY_WIRE_BYTES_GUESS, HEARTBEAT_MS, REFUSALS_MAX, RETELL_MS, RETRY_AFTER_MS_MAX};
 use crate::outbox::EntryName;
 use crate::record::Record;
 use crate::timer::Timer;
@@ -106,6 +106,8 @@ pub struct Uplink {
     next_ms: i64,
     /// When the newest are looked for next, while a backlog waits.
     look_ms: i64,
+    /// The next interval waits for what is under way.
+    stalled: bool,
     /// Until when the cloud asked for a pause.
     pause_ms: i64,
     /// Intervals in a row that were turned down.
@@ -120,6 +122,8 @@ pub struct Uplink {
     entry_bytes: usize,
     meter: Meter,
     unreadable: Vec<u64>,
+    /// When marks that were counted are told to the log again, should it not know.
+    retell_ms: i64,
     chance: u64,
 }
 
@@ -151,6 +155,7 @@ impl Uplink {
             share: Share::default(),
             next_ms: 0,
             look_ms: 0,
+            stalled: false,
             pause_ms: i64::MIN,
             refused: 0,
             heard_ms: 0,
@@ -160,6 +165,7 @@ impl Uplink {
             entry_bytes: ENTRY_WIRE_BYTES_GUESS * 16,
             meter: Meter::default(),
             unreadable: Vec::new(),
+            retell_ms: 0,
             chance: settings.seed,
             settings,
         }
@@ -219,7 +225,7 @@ impl Uplink {
         self.budget.pay(now_ms, bytes);
         let Some(flight) = self.flights.weigh(number, bytes) else { return };
         let entries = flight.names.len() + flight.ahead.len();
-        if entries >= 16 {
+        if entries >= 16 && flight.mark_pages.is_empty() {
             self.entry_bytes = (self.entry_bytes * 3 + bytes * 16 / entries) / 4;
         }
     }
@@ -332,12 +338,17 @@ impl Uplink {
             return Acknowledged::default();
         }
         self.heard_ms = self.heard_ms.max(now_ms);
-        let flight = self.flights.answered(now_ms, ack.number, ack.boot);
+        let answered = self.flights.answered(now_ms, ack.number, ack.boot);
+        let is_late = answered.as_ref().is_some_and(|(_, is_late)| *is_late);
+        let flight = answered.map(|(flight, _)| flight);
         if ack.cloud_boot != self.cloud_boot {
             self.cloud_boot = ack.cloud_boot;
             self.defined.clear();
             self.previewed.clear();
             self.flights.forget(ack.cloud_boot);
+        }
+        if std::mem::take(&mut self.stalled) {
+            self.next_ms = self.next_ms.min(now_ms);
         }
         if ack.need_defs {
             self.defined.remove(&ack.boot);
@@ -359,12 +370,13 @@ impl Uplink {
                 // Those that grew beyond `to` are not covered by it.
                 let beyond = flight.names.into_iter().filter(|(_, version)| *version > ack.applied);
                 part.entries.hold(ack.cloud_boot, beyond);
+                part.marks.count(ack.cloud_boot, &flight.mark_pages);
                 result.told = (!flight.mark_pages.is_empty()).then_some((ack.boot, ack.cloud_boot, flight.mark_pages));
                 self.defined.entry(ack.boot).or_default().extend(flight.definitions);
                 self.refused = 0;
-                self.flights.widen(now_ms - flight.sent_ms);
+                self.flights.widen(now_ms - flight.sent_ms, is_late);
                 done.bytes = flight.bytes as u64;
-            } else {
+            } else if !is_late {
                 // Once for each loss: what builds on it is under way no longer.
                 self.flights.turned_down(ack.boot, ack.applied);
                 self.flights.narrow();
@@ -375,6 +387,14 @@ impl Uplink {
             if believed && ack.ahead {
                 done.windows += flight.ahead.len() as u64;
                 part.entries.hold(ack.cloud_boot, flight.ahead);
+            }
+        }
+        if now_ms >= self.retell_ms {
+            // What the log would not take is offered to it once more.
+            self.retell_ms = now_ms.saturating_add(RETELL_MS);
+            let unlogged = part.marks.unlogged();
+            if !unlogged.is_empty() {
+                result.told = Some((ack.boot, ack.cloud_boot, unlogged));
             }
         }
         done.readings = readings.saturating_sub(part.readings_applied);

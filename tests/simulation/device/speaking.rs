@@ -5,6 +5,7 @@ use crate::mutation::Mutation;
 use crate::network::State;
 use replica::fold::Fold;
 use replica::limits::IDLE_FRONTIER_MS;
+use replica::outbox::Fate;
 use replica::record::{Numbers, Record};
 use replica::uplink::{Lane, Out};
 use schemas::message::{Ack, Delta, Receipt};
@@ -94,7 +95,7 @@ impl Device {
         if newest > process.marks_told {
             process.marks_told = newest;
             for part in &fold.boots {
-                let batch = part.marks.oldest(&fold.shelf, 0, usize::MAX, |_| false);
+                let batch = part.marks.oldest(&fold.shelf, u64::MAX, usize::MAX, |_| Fate::Goes);
                 for mark in &batch.marks {
                     let name = fold.series.get(mark.series as usize).map_or("", |series| &series.name);
                     ctx.oracle.given_up(&self.name, part.boot, name, mark);

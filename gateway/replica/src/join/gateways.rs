@@ -41,7 +41,8 @@ pub struct Part {
     pub series: BTreeMap<u32, u32>,
     /// Alerts beyond `applied` that the urgent lane brought.
     pub alerts: BTreeSet<(u64, u32)>,
-    /// Entries given up beyond `applied`: series, size, start, born, and the record that gave them up.
+    /// Entries given up of versions beyond `applied`: series, size, start, born, and the version.
+    /// A bounded number: `applied` follows the marks, and those it has passed are ignored.
     pub marks: BTreeMap<(u32, i64, i64, u64), u64>,
     /// The redundancy group that it was configured for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,9 +57,30 @@ pub struct Part {
     /// The boot's readings at or below the end of the last gap.
     #[serde(default)]
     pub gap_readings: u64,
+    /// Lowest and highest birth of the entries that came ahead of `applied`.
+    #[serde(default = "any_birth")]
+    pub ahead: Option<(u64, u64)>,
+}
+
+/// What a state says that was saved before births were noted.
+fn any_birth() -> Option<(u64, u64)> {
+    Some((0, u64::MAX))
 }
 
 impl Part {
+    /// Whether an entry of that birth can have come at all.
+    pub fn may_hold(&self, born: u64) -> bool {
+        born <= self.applied || self.ahead.is_some_and(|(first, last)| (first..=last).contains(&born))
+    }
+
+    /// Entries of these births came, ahead of `applied` perhaps.
+    pub fn came(&mut self, births: impl Iterator<Item = u64>) {
+        for born in births.filter(|born| *born > self.applied) {
+            let (first, last) = self.ahead.unwrap_or((born, born));
+            self.ahead = Some((first.min(born), last.max(born)));
+        }
+    }
+
     /// Takes over the windows' settings.
     pub fn set_windows(&mut self, sizes: &[i64], grace_ms: i64) {
         if self.sizes != sizes {

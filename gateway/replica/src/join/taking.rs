@@ -132,6 +132,9 @@ impl Bridge {
                 (p.ended, p.end) = (false, None);
             }
         });
+        if let Some(part) = known.boots.get_mut(&delta.boot) {
+            part.came(entries.iter().map(|e| e.born));
+        }
         self.join(gateway, &delta, entries, covered)?;
         self.give_up(gateway, &delta)?;
         for alert in delta.alerts.iter() {
@@ -162,7 +165,8 @@ impl Bridge {
                 }
                 p.ended |= delta.ended && p.applied == delta.to;
                 p.alerts.retain(|(seq, _)| *seq > p.applied);
-                p.marks.retain(|_, seq| *seq > p.applied);
+                p.marks.retain(|_, version| *version > p.applied);
+                p.ahead = p.ahead.filter(|(_, last)| *last > p.applied);
             });
             if let Some(part) = known.boots.get_mut(&delta.boot) {
                 part.retire();
@@ -237,7 +241,8 @@ impl Bridge {
                 continue;
             }
             let held = match part.series.get(&mark.series) {
-                Some(&series) if series != UNPLACED => {
+                // Nothing is looked for that never came: marks are many, and the store is slow.
+                Some(&series) if series != UNPLACED && part.may_hold(mark.born) => {
                     let window = self.windows.load((series, mark.size_ms, mark.start_ms), self.clock_ms)?;
                     window.entry(part.number, mark.born).map_or(0, |e| e.aggregate.count())
                 }
@@ -248,7 +253,8 @@ impl Bridge {
                 if p.kept.iter().min() == Some(&mark.size_ms) {
                     p.shed = p.shed.saturating_add(mark.count.saturating_sub(held));
                 }
-                p.marks.insert(name, mark.shed_seq);
+                // Once `applied` has passed its version it is ignored anyway.
+                p.marks.insert(name, mark.version);
             });
         }
         Ok(())

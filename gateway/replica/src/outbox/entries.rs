@@ -99,6 +99,11 @@ impl Entries {
         self.held.1.extend(names.into_iter().take(room));
     }
 
+    /// So many more can be remembered as held.
+    pub fn held_room(&self) -> usize {
+        HELD_NAMES_MAX.saturating_sub(self.held.1.len())
+    }
+
     /// Whether the cloud of that boot is known to have it at that version.
     pub fn is_held(&self, cloud_boot: u64, name: &EntryName, version: u64) -> bool {
         self.held.0 == cloud_boot && cloud_boot != 0 && self.held.1.get(name) == Some(&version)

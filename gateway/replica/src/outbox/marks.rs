@@ -11,7 +11,7 @@ use schemas::message::ShedMark;
 use schemas::wire::{self, Reader};
 use schemas::{DecodeError, pack};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Uncompressed bytes of one mark at most, step included.
 const MARK_BYTES_MAX: usize = 128;
@@ -52,12 +52,39 @@ pub struct MarkPage {
     pub shed_seq: u64,
     /// The boot of the cloud that has counted them, 0 for none.
     pub told: u64,
+    /// Highest version. Programs that did not note it kept pages until `shed_seq`, which is higher.
+    #[serde(default = "unknown")]
+    pub version: u64,
+}
+
+fn unknown() -> u64 {
+    u64::MAX
 }
 
 /// The marks of one boot.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Marks {
     pub(crate) pages: Vec<MarkPage>,
+    /// Pages that a boot of the cloud has counted; the log may not say so yet. Not part of the fold.
+    counted: (u64, BTreeSet<u64>),
+}
+
+/// What is not logged yet is no part of what the log says.
+impl PartialEq for Marks {
+    fn eq(&self, other: &Self) -> bool {
+        self.pages == other.pages
+    }
+}
+
+/// What is to become of a page of marks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes, in its turn.
+    Goes,
+    /// It is under way, perhaps in vain: no interval may end beyond its births meanwhile.
+    Waits,
+    /// It needs no more: it was counted, or what goes next is taken only behind it.
+    Done,
 }
 
 /// Some of a boot's marks.
@@ -76,7 +103,16 @@ pub struct MarkBatch {
 }
 
 fn encode(id: u64, made: Made, marks: &[Mark], steps: &BTreeMap<u64, Before>) -> (MarkPage, Vec<u8>) {
-    let mut page = MarkPage { id, marks: marks.len() as u32, bytes: 0, readings: 0, born: (u64::MAX, 0), shed_seq: made.shed_seq, told: 0 };
+    let mut page = MarkPage {
+        id,
+        marks: marks.len() as u32,
+        bytes: 0,
+        readings: 0,
+        born: (u64::MAX, 0),
+        shed_seq: made.shed_seq,
+        told: 0,
+        version: marks.iter().map(|mark| mark.version).max().unwrap_or(0),
+    };
     let mut columns: [Vec<u8>; 6] = Default::default();
     let mut last = EntryName { born: 0, series: 0, size_ms: 0, start_ms: 0 };
     for Mark { name, version, count } in marks {
@@ -143,6 +179,11 @@ fn decode(page: &MarkPage, bytes: &[u8]) -> Result<(Vec<ShedMark>, Steps), Decod
 }
 
 impl Marks {
+    /// Those of pages, by number.
+    pub(crate) fn of_pages(pages: Vec<MarkPage>) -> Self {
+        Self { pages, ..Self::default() }
+    }
+
     /// Marks that the cloud is not known to have counted for good.
     pub fn len(&self) -> usize {
         self.pages.iter().map(|p| p.marks as usize).sum()
@@ -165,12 +206,30 @@ impl Marks {
 
     /// Readings given up that no acknowledgement counts yet.
     pub fn untold(&self) -> u64 {
-        self.pages.iter().filter(|p| p.told == 0).map(|p| p.readings).sum()
+        self.pages.iter().filter(|p| p.told == 0 && !self.counted.1.contains(&p.id)).map(|p| p.readings).sum()
+    }
+
+    /// The cloud of boot `cloud_boot` has counted those of these pages; the log is to say so.
+    pub fn count(&mut self, cloud_boot: u64, pages: &[u64]) {
+        if self.counted.0 != cloud_boot {
+            self.counted = (cloud_boot, BTreeSet::new());
+        }
+        self.counted.1.extend(pages);
+    }
+
+    /// Whether the cloud of that boot has counted those of a page.
+    pub fn is_counted(&self, cloud_boot: u64, page: &MarkPage) -> bool {
+        cloud_boot != 0 && (page.told == cloud_boot || (self.counted.0 == cloud_boot && self.counted.1.contains(&page.id)))
+    }
+
+    /// Pages that were counted, of which the log does not say so.
+    pub fn unlogged(&self) -> Vec<u64> {
+        self.counted.1.iter().copied().collect()
     }
 
     /// Takes marks, in order of birth.
     pub(crate) fn add(&mut self, made: Made, marks: &[Mark], steps: &BTreeMap<u64, Before>, shelf: &mut Shelf) {
-        for chunk in marks.chunks(shelf.page_entries) {
+        for chunk in marks.chunks(shelf.page_marks) {
             let (page, bytes) = encode(shelf.last + 1, made, chunk, steps);
             shelf.put(page.id, bytes);
             self.pages.push(page);
@@ -181,13 +240,15 @@ impl Marks {
     pub(crate) fn told(&mut self, cloud_boot: u64, pages: &[u64]) {
         for page in self.pages.iter_mut().filter(|p| pages.contains(&p.id)) {
             page.told = cloud_boot;
+            self.counted.1.remove(&page.id);
         }
     }
 
-    /// Lets go of those that the cloud counted, once `applied` has passed the record that made them.
+    /// Lets go of those that the cloud counted, once `applied` has passed all versions in them:
+    /// from there on it ignores them, whatever becomes of it.
     pub(crate) fn trim(&mut self, applied: u64, shelf: &mut Shelf) {
         self.pages.retain(|page| {
-            let stays = page.told == 0 || page.shed_seq > applied;
+            let stays = page.told == 0 || page.version.min(page.shed_seq) > applied;
             if !stays {
                 shelf.release(page.id);
             }
@@ -198,18 +259,26 @@ impl Marks {
     pub(crate) fn lose(&mut self, id: u64, shelf: &mut Shelf) -> Option<MarkPage> {
         let at = self.pages.iter().position(|page| page.id == id)?;
         shelf.release(id);
+        self.counted.1.remove(&id);
         Some(self.pages.remove(at))
     }
 
-    /// The pages whose marks were born first, less those that `cloud_boot` has counted and those
-    /// that `goes_before` names: some `max` marks.
-    pub fn oldest(&self, shelf: &Shelf, cloud_boot: u64, max: usize, goes_before: impl Fn(&MarkPage) -> bool) -> MarkBatch {
+    /// The pages whose marks were born first, of those born at or before `to` that go: as many
+    /// as have some `max` marks together, and one at least.
+    pub fn oldest(&self, shelf: &Shelf, to: u64, max: usize, fate: impl Fn(&MarkPage) -> Fate) -> MarkBatch {
         let mut batch = MarkBatch::default();
-        let mut by_birth: Vec<&MarkPage> = self.pages.iter().filter(|p| (p.told == 0 || p.told != cloud_boot) && !goes_before(p)).collect();
+        let mut by_birth: Vec<&MarkPage> = Vec::new();
+        for page in self.pages.iter().filter(|p| p.born.0 <= to) {
+            match fate(page) {
+                Fate::Goes => by_birth.push(page),
+                Fate::Waits => batch.next_born = Some(batch.next_born.map_or(page.born.0, |born| born.min(page.born.0))),
+                Fate::Done => {}
+            }
+        }
         by_birth.sort_unstable_by_key(|p| (p.born.0, p.id));
         for page in by_birth {
-            if batch.marks.len() >= max {
-                batch.next_born = Some(page.born.0);
+            if !batch.marks.is_empty() && batch.marks.len() + page.marks as usize > max {
+                batch.next_born = Some(batch.next_born.map_or(page.born.0, |born| born.min(page.born.0)));
                 break;
             }
             match shelf.get(page.id).and_then(|bytes| decode(page, &bytes).ok()) {
@@ -244,8 +313,10 @@ mod tests {
             let steps: BTreeMap<u64, Before> = marks.iter().map(|m| (m.name.born, Before { readings: m.name.born, clock_ms: -3 })).collect();
             let (mut all, mut shelf) = (Marks::default(), Shelf::default());
             shelf.set_page_entries(page_entries);
+            let some = all.oldest(&shelf, 500, 7, |_| Fate::Goes);
+            prop_assert!(some.marks.is_empty());
             all.add(Made { shed_seq: 7_000, applied, base_ms: 10 }, &marks, &steps, &mut shelf);
-            let batch = all.oldest(&shelf, 0, usize::MAX, |_| false);
+            let batch = all.oldest(&shelf, u64::MAX, usize::MAX, |_| Fate::Goes);
             prop_assert_eq!(&batch.steps, &steps);
             let back: Vec<Mark> = batch.marks.iter().map(|m| {
                 let name = EntryName { born: m.born, series: m.series, size_ms: m.size_ms, start_ms: m.start_ms };
@@ -256,11 +327,16 @@ mod tests {
             prop_assert_eq!(all.untold(), beyond);
             all.trim(9_000, &mut shelf);
             prop_assert_eq!(all.len(), marks.len(), "nothing goes that was not counted");
+            all.count(5, &batch.pages);
+            prop_assert_eq!(all.untold(), 0, "at once");
+            prop_assert!(all.pages().iter().all(|page| all.is_counted(5, page) && !all.is_counted(6, page)));
+            prop_assert_eq!(all.unlogged(), batch.pages.clone());
             all.told(5, &batch.pages);
-            prop_assert_eq!((all.untold(), all.oldest(&shelf, 5, 9, |_| false).marks.len(), all.oldest(&shelf, 6, usize::MAX, |_| false).marks.len()), (0, 0, marks.len()));
-            all.trim(6_999, &mut shelf);
-            prop_assert_eq!(all.len(), marks.len());
-            all.trim(7_000, &mut shelf);
+            prop_assert!(all.unlogged().is_empty() && all.untold() == 0 && all.pages().iter().all(|page| all.is_counted(5, page)));
+            let last = marks.iter().map(|m| m.version).max().unwrap();
+            all.trim(last - 1, &mut shelf);
+            prop_assert!(!all.is_empty());
+            all.trim(last, &mut shelf);
             prop_assert!(all.is_empty() && shelf.memory_bytes() == 0);
         }
     }

@@ -3,6 +3,7 @@
 //! The fold makes pages in an order that the log alone decides, so a page's number stands for
 //! the same bytes whenever the log is folded again.
 
+use crate::limits::{PAGE_ENTRIES, PAGE_MARKS};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Shelf {
     pub(crate) last: u64,
     /// Entries of a page.
     pub(crate) page_entries: usize,
+    /// Marks of a page.
+    pub(crate) page_marks: usize,
     memory: BTreeMap<u64, Arc<[u8]>>,
     memory_bytes: usize,
     keeper: Option<Arc<dyn Pages>>,
@@ -27,7 +30,8 @@ pub struct Shelf {
 
 impl Default for Shelf {
     fn default() -> Self {
-        Self { last: 0, page_entries: crate::limits::PAGE_ENTRIES, memory: BTreeMap::new(), memory_bytes: 0, keeper: None }
+        let (page_entries, page_marks) = (PAGE_ENTRIES, PAGE_MARKS);
+        Self { last: 0, page_entries, page_marks, memory: BTreeMap::new(), memory_bytes: 0, keeper: None }
     }
 }
 
@@ -43,9 +47,10 @@ impl Shelf {
         self.keeper = Some(keeper);
     }
 
-    /// Pages have so many entries from here on; they are the same for the same number only.
+    /// Pages have so many entries, or marks, from here on; they are the same for the same number only.
     pub fn set_page_entries(&mut self, entries: usize) {
-        self.page_entries = entries.clamp(1, crate::limits::PAGE_ENTRIES);
+        self.page_entries = entries.clamp(1, PAGE_ENTRIES);
+        self.page_marks = self.page_entries.min(PAGE_MARKS);
     }
 
     pub(crate) fn put(&mut self, id: u64, bytes: Vec<u8>) {

@@ -1,7 +1,9 @@
 //! Intervals under way: how many and how large they may be, and what a lost one takes with it.
 
 use super::rtt::Rtt;
-use crate::limits::{DEAF_MS_MAX, FLIGHT_BYTES_MAX, FLIGHTS_MAX, INTERVAL_BYTES_AIM, INTERVAL_BYTES_FIRST, INTERVAL_BYTES_LEAST, QUEUE_MS};
+use crate::limits::{
+    DEAF_MS_MAX, FLIGHT_BYTES_MAX, FLIGHTS_MAX, INTERVAL_BYTES_AIM, INTERVAL_BYTES_FIRST, INTERVAL_BYTES_LEAST, LATE_FLIGHTS_MAX, QUEUE_MS,
+};
 use crate::outbox::EntryName;
 use std::collections::VecDeque;
 
@@ -22,7 +24,6 @@ pub(super) struct Flight {
     pub(super) mark_pages: Vec<u64>,
     pub(super) definitions: Vec<u32>,
     pub(super) sent_ms: i64,
-    pub(super) deadline_ms: i64,
     /// On the line.
     pub(super) bytes: usize,
 }
@@ -39,6 +40,8 @@ impl Flight {
 #[derive(Debug, Clone)]
 pub(super) struct Flights {
     list: VecDeque<Flight>,
+    /// Taken for lost, oldest first. An answer may still come: what it says counts.
+    late: VecDeque<Flight>,
     /// How many may be under way.
     window: usize,
     /// Below it the window grows with each answer, beyond with each round of them: it was too wide before.
@@ -51,6 +54,8 @@ pub(super) struct Flights {
     pub(super) rtt: Rtt,
     /// Since when an answer is owed and nothing is heard.
     since_ms: Option<i64>,
+    /// When an interval was last answered or given up: the next is waited for from then on.
+    turn_ms: i64,
     /// How often in a row the connection was given up.
     given_up: u32,
 }
@@ -61,6 +66,7 @@ impl Flights {
         let aim_max = if bytes == 0 { INTERVAL_BYTES_AIM } else { bytes.min(INTERVAL_BYTES_AIM) };
         Self {
             list: VecDeque::new(),
+            late: VecDeque::new(),
             window: 1,
             gentle: FLIGHTS_MAX,
             answers: 0,
@@ -68,6 +74,7 @@ impl Flights {
             aim_max,
             rtt: Rtt::default(),
             since_ms: None,
+            turn_ms: i64::MIN,
             given_up: 0,
         }
     }
@@ -85,6 +92,7 @@ impl Flights {
             self.narrow();
         }
         self.list.clear();
+        self.late.clear();
         self.since_ms = None;
     }
 
@@ -142,29 +150,46 @@ impl Flights {
         Some(flight)
     }
 
-    /// An answer was heard; the interval that it names, if that is still under way.
-    pub(super) fn answered(&mut self, now_ms: i64, number: u64, boot: u64) -> Option<Flight> {
+    /// An answer was heard; the interval that it names, and whether that had been taken for lost.
+    pub(super) fn answered(&mut self, now_ms: i64, number: u64, boot: u64) -> Option<(Flight, bool)> {
         self.given_up = 0;
-        let at = self.list.iter().position(|f| f.number == number && f.boot == boot);
-        let flight = at.and_then(|at| self.list.remove(at));
+        self.turn_ms = now_ms;
+        let find = |list: &VecDeque<Flight>| list.iter().position(|f| f.number == number && f.boot == boot);
+        let flight = match find(&self.list) {
+            Some(at) => self.list.remove(at).map(|flight| (flight, false)),
+            None => find(&self.late).and_then(|at| self.late.remove(at)).map(|flight| (flight, true)),
+        };
         self.since_ms = (!self.list.is_empty()).then_some(now_ms);
-        if let Some(flight) = &flight {
-            self.rtt.sample(now_ms - flight.sent_ms);
+        if let Some((flight, _)) = &flight {
+            // Each answer names its message, so that of one that was waited for too briefly counts most of all.
+            self.rtt.sample(now_ms - flight.sent_ms, flight.bytes);
         }
         flight
     }
 
     /// The cloud is at `applied` of a boot: answers to what went before and ends there were lost.
     pub(super) fn passed(&mut self, number: u64, boot: u64, applied: u64) {
-        let first = self.list.front().map_or(number, |f| f.number);
-        let before = |n: u64| n.wrapping_sub(first) < number.wrapping_sub(first);
-        self.list.retain(|f| f.boot != boot || f.to > applied || !before(f.number));
+        // Numbers go around: those of the half behind it came before.
+        let before = |n: u64| number.wrapping_sub(n).cast_signed() > 0;
+        self.lose(|f| f.boot == boot && f.to <= applied && before(f.number));
     }
 
-    /// An interval was taken: more may be under way, as long as nothing queues.
-    pub(super) fn widen(&mut self, rtt_ms: i64) {
+    /// Takes some for lost.
+    fn lose(&mut self, is_lost: impl Fn(&Flight) -> bool) {
+        let (lost, stay) = std::mem::take(&mut self.list).into_iter().partition(is_lost);
+        self.list = stay;
+        self.late.extend::<VecDeque<Flight>>(lost);
+        let excess = self.late.len().saturating_sub(LATE_FLIGHTS_MAX);
+        self.late.drain(..excess);
+    }
+
+    /// An interval was taken: more may be under way, as long as nothing queues. One that had been
+    /// taken for lost says that something does.
+    pub(super) fn widen(&mut self, rtt_ms: i64, is_late: bool) {
         let queued = self.rtt.queued(rtt_ms);
-        if queued <= QUEUE_MS.0 {
+        if is_late {
+            self.answers = 0;
+        } else if queued <= QUEUE_MS.0 {
             self.aim = (self.aim * 2).min(self.aim_max);
             self.answers += 1;
             if self.window < self.gentle || self.answers >= self.window {
@@ -190,27 +215,35 @@ impl Flights {
     /// The cloud turned one down, being at `applied` of that boot: what builds on more is turned down too.
     pub(super) fn turned_down(&mut self, boot: u64, applied: u64) {
         self.list.retain(|f| f.boot != boot || f.from <= applied);
+        self.late.retain(|f| f.boot != boot || f.from <= applied);
     }
 
     /// The cloud is another: all that is under way believes in the one before.
     pub(super) fn forget(&mut self, cloud_boot: u64) {
         self.list.retain(|f| f.cloud_boot == cloud_boot);
+        self.late.retain(|f| f.cloud_boot == cloud_boot);
     }
 
-    /// When the first one is taken for lost.
+    /// When the first one is taken for lost. They are answered in turn, so each is waited for from
+    /// its sending or the last answer on, whichever was later (RFC 6298, 5.3).
     pub(super) fn deadline_ms(&self) -> Option<i64> {
-        self.list.iter().map(|f| f.deadline_ms).min()
+        let first = self.list.front()?;
+        Some(first.sent_ms.max(self.turn_ms).saturating_add(self.rtt.wait(first.bytes)))
     }
 
-    /// Takes those for lost that were not answered in time, with what builds on them.
+    /// Takes all for lost, as the first was not answered in time and the others come behind it.
+    /// One goes on alone until there is an answer: what is only slow is not made slower.
     pub(super) fn expire(&mut self, now_ms: i64) {
-        let late: Vec<(u64, u64)> = self.list.iter().filter(|f| f.deadline_ms <= now_ms).map(|f| (f.boot, f.from)).collect();
-        if late.is_empty() {
+        if self.deadline_ms().is_none_or(|at| at > now_ms) {
             return;
         }
-        self.list.retain(|f| f.deadline_ms > now_ms && !late.iter().any(|(boot, from)| *boot == f.boot && f.from > *from));
+        self.lose(|_| true);
+        self.turn_ms = now_ms;
         self.rtt.missed();
         self.narrow();
+        if self.window > 1 {
+            (self.gentle, self.window) = (self.window, 1);
+        }
     }
 
     /// When the connection is to be given up.

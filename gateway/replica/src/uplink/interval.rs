@@ -7,7 +7,7 @@ use crate::interval::{self, Content, Unreadable};
 use crate::lane;
 use crate::limits::{ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX};
 use crate::outbox::page::name_of;
-use crate::outbox::{Before, BootPart, EntryName, MarkPage};
+use crate::outbox::{Before, BootPart, EntryName, Fate, MarkPage};
 use crate::record::Refusal;
 use schemas::message::{Act, AlertBody, Definition, Delta, FORMAT, ShedMark, Tally};
 use telemetry::block;
@@ -26,6 +26,14 @@ struct Plan {
     mark_pages: Vec<u64>,
     /// More waits behind it.
     is_cut: bool,
+}
+
+impl Plan {
+    /// Whether it says nothing but what holds back others.
+    fn is_empty(&self) -> bool {
+        let nothing = self.entries.is_empty() && self.ahead.is_empty() && self.marks.is_empty();
+        self.to == self.from && self.is_cut && nothing && self.alerts.is_empty() && self.acts.is_empty()
+    }
 }
 
 impl Uplink {
@@ -53,6 +61,12 @@ impl Uplink {
                 return None;
             }
         };
+        if plan.is_empty() && self.cloud_boot != 0 {
+            // What is under way must be answered first.
+            self.stalled = true;
+            self.next_ms = now_ms.saturating_add(self.settings.every_ms);
+            return None;
+        }
         self.share.went(false, plan.entries.len() + plan.ahead.len());
         self.next_ms = if plan.is_cut || part.ended { now_ms } else { now_ms.saturating_add(self.settings.every_ms) };
         Some(self.send(now_ms, fold, part, plan))
@@ -84,7 +98,20 @@ impl Uplink {
 
     /// Whether marks born at or before `to` are neither counted nor under way.
     fn has_marks(&self, part: &BootPart, to: u64) -> bool {
-        part.marks.pages().iter().any(|page| page.told == 0 && page.born.0 <= to && !self.flights.carries_marks(part.boot, page.id))
+        part.marks.pages().iter().any(|page| page.born.0 <= to && self.fate(part, page) == Fate::Goes)
+    }
+
+    /// What becomes of a page of marks in the next interval.
+    fn fate(&self, part: &BootPart, page: &MarkPage) -> Fate {
+        let goes_before = || self.flights.marks_go_before(part.boot, page.id, page.born.0, part.applied);
+        if part.marks.is_counted(self.cloud_boot, page) || goes_before() {
+            Fate::Done
+        } else if self.flights.carries_marks(part.boot, page.id) || (self.cloud_boot == 0 && page.told != 0) {
+            // Until the cloud says who it is, what another boot of it has counted is not repeated.
+            Fate::Waits
+        } else {
+            Fate::Goes
+        }
     }
 
     /// Whether there is a sealed entry that the cloud lacks, as far as we know, and that is not under way.
@@ -100,7 +127,8 @@ impl Uplink {
         let part = fold.current()?;
         let windows = lane::windows_of(fold.series.len(), &fold.kept_ms, self.settings.every_ms);
         let sent = |name: &EntryName, version: u64| self.flights.carries(part.boot, name, version);
-        let ahead = lane::newest(fold, part, self.cloud_boot, windows, most, sent);
+        let room = part.entries.held_room().saturating_sub(self.flights.beyond(part.boot, part.applied));
+        let ahead = lane::newest(fold, part, self.cloud_boot, windows, most.min(room), sent);
         if ahead.is_empty() {
             self.share.newest_rest();
             self.look_ms = now_ms.saturating_add(self.settings.every_ms / 4);
@@ -127,10 +155,11 @@ impl Uplink {
     /// The interval that goes on from what is told.
     fn covering(&mut self, fold: &Fold, part: &BootPart, most: usize) -> Result<Plan, Unreadable> {
         let (from, readings) = self.flights.told(part.boot, (part.applied, part.readings_applied));
-        let goes_before = |page: &MarkPage| self.flights.marks_go_before(part.boot, page.id, page.born.0, part.applied);
         let Content { mut to, mut before, mut entries, mut ahead, marks, mark_pages, cut: mut is_cut } =
-            interval::content(fold, part, from, self.cloud_boot, most, goes_before)?;
+            interval::content(fold, part, from, self.cloud_boot, most, |page| self.fate(part, page))?;
         ahead.retain(|e| !self.flights.carries(part.boot, &name_of(e), e.version));
+        // What cannot be remembered would go again and again.
+        ahead.truncate(part.entries.held_room().saturating_sub(self.flights.beyond(part.boot, from)));
         let mut alerts: Vec<AlertBody> = Vec::new();
         for (alert, stood) in part.alerts.iter().skip_while(|(a, _)| a.seq <= from).take_while(|(a, _)| a.seq <= to) {
             if alerts.len() >= INTERVAL_ALERTS_MAX && alerts.last().is_some_and(|a| a.seq < alert.seq) {
@@ -148,8 +177,8 @@ impl Uplink {
             }
             acts.push(act.clone());
         }
-        let late = entries.iter().position(|e| e.born > to).unwrap_or(entries.len());
-        ahead.splice(..0, entries.drain(late..));
+        // Those behind the alerts that had no place follow with them.
+        entries.truncate(entries.partition_point(|e| e.born <= to));
         if self.settings.preview && !part.ended {
             for open in fold.series.iter().flat_map(|s| &s.open) {
                 if entries.len() + ahead.len() >= most.max(fold.series.len()) {
@@ -227,7 +256,6 @@ impl Uplink {
             mark_pages,
             definitions,
             sent_ms: now_ms,
-            deadline_ms: now_ms.saturating_add(self.flights.rtt.wait()),
             bytes: 0,
         });
         delta

@@ -5,12 +5,14 @@ use super::*;
 use crate::fold::{FOLD_VERSION, FoldConfig};
 use crate::join::{Bridge, Interval};
 use crate::limits::{DEAF_MS, UNHEARD_MS};
-use crate::record::{FLAG_LEAVES, KIND_MESSAGE, put_message_head, put_reading};
+use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Numbers, put_message_head, put_reading};
 use detect::pattern::Pattern;
 use detect::settings::LimitRule;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::VecDeque;
+
+mod marks;
 
 const EPOCH_MS: i64 = 1_700_000_000_000;
 const SIZE_MS: i64 = 10_000;
@@ -52,6 +54,12 @@ struct Pair {
     said: Vec<(i64, Out)>,
     retry_after_ms: Option<u64>,
     receipts: u64,
+    /// How long the gateway's own records take to be folded.
+    commit_ms: i64,
+    committing: VecDeque<(i64, u8, Vec<u8>)>,
+    /// What the cloud takes for each entry and mark, in microseconds, and until when it is busy.
+    cost_us: i64,
+    busy_us: i64,
 }
 
 impl Pair {
@@ -63,7 +71,14 @@ impl Pair {
             line,
             fold: Fold::default(),
             lsn: 0,
-            uplink: Uplink::new(Settings { gateway: "a".into(), version: "1".into(), boot: 7, every_ms: 5_000, seed, ..settings }),
+            uplink: Uplink::new(Settings {
+                gateway: "a".into(),
+                version: "1".into(),
+                boot: if settings.boot == 0 { 7 } else { settings.boot },
+                every_ms: 5_000,
+                seed,
+                ..settings
+            }),
             bridge: Bridge::default(),
             cloud_lsn: 0,
             up: VecDeque::new(),
@@ -73,6 +88,10 @@ impl Pair {
             said: Vec::new(),
             retry_after_ms: None,
             receipts: 0,
+            commit_ms: 0,
+            committing: VecDeque::new(),
+            cost_us: 0,
+            busy_us: 0,
         };
         let rule = LimitRule {
             series: Pattern::new("**"),
@@ -193,7 +212,12 @@ impl Pair {
     }
 
     fn cloud(&mut self, packet: &Packet) {
-        let at_ms = self.now_ms + self.line.latency_ms;
+        if packet.what == "delta" {
+            let interval = Interval::decode(&packet.bytes).unwrap();
+            let items = interval.len() + interval.delta.marks.len();
+            self.busy_us = self.busy_us.max(self.now_ms * 1_000) + items as i64 * self.cost_us;
+        }
+        let at_ms = self.now_ms.max(self.busy_us / 1_000) + self.line.latency_ms;
         let effects = match packet.what {
             "delta" => {
                 let interval = Interval::decode(&packet.bytes).unwrap();
@@ -216,7 +240,19 @@ impl Pair {
         }
     }
 
+    /// Logs a record, which is folded once it is durable.
+    fn commit(&mut self, record: &Record<'_>) {
+        let mut payload = Vec::new();
+        record.encode(0, &mut payload);
+        self.committing.push_back((self.now_ms + self.commit_ms, record.kind(), payload));
+    }
+
     fn arrive(&mut self) {
+        while self.committing.front().is_some_and(|(at, ..)| *at <= self.now_ms) {
+            let (_, kind, payload) = self.committing.pop_front().unwrap();
+            self.lsn += 1;
+            self.fold.apply(self.lsn, kind, &payload).unwrap();
+        }
         while self.up.front().is_some_and(|p| p.at_ms <= self.now_ms) {
             let packet = self.up.pop_front().unwrap();
             self.cloud(&packet);
@@ -231,8 +267,15 @@ impl Pair {
                 continue;
             }
             let outcome = self.uplink.acked(self.now_ms, &Ack::decode(&packet.bytes).unwrap(), &mut self.fold);
-            if let Some(Record::Acked { boot, applied, shed, readings, .. }) = outcome.record {
-                self.fold.boots.iter_mut().find(|p| p.boot == boot).unwrap().acknowledged(applied, readings, shed);
+            if let Some((boot, cloud_boot, pages)) = outcome.told {
+                let pages = Numbers::encode(&pages);
+                self.commit(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
+            }
+            if let Some(record) = outcome.record {
+                self.commit(&record);
+                if let Record::Acked { boot, applied, shed, readings, .. } = record {
+                    self.fold.boots.iter_mut().find(|p| p.boot == boot).unwrap().acknowledged(applied, readings, shed);
+                }
             }
         }
     }

@@ -86,7 +86,7 @@ impl Urgent {
                 self.waiting.remove(&key);
                 continue;
             };
-            let wait = (self.rtt.wait() << self.waiting.get(&key).map_or(0, |w| w.times.min(5))).min(ANSWER_MS.2);
+            let wait = (self.rtt.wait(0) << self.waiting.get(&key).map_or(0, |w| w.times.min(5))).min(ANSWER_MS.2);
             if let Some(w) = self.waiting.get_mut(&key) {
                 (w.sent_ms, w.due_ms, w.times) = (Some(now_ms), now_ms + wait, w.times + 1);
             }
@@ -102,7 +102,7 @@ impl Urgent {
         let found = (0..=2).find_map(|severity| self.waiting.remove(&(severity, id)));
         // Only of an alert that went once is it known which time was answered.
         if let Some(Wait { sent_ms: Some(sent), times: 1, .. }) = found {
-            self.rtt.sample(now_ms - sent);
+            self.rtt.sample(now_ms - sent, 1);
         }
         self.since_ms = (self.flying() > 0).then_some(now_ms);
     }
