@@ -88,6 +88,18 @@ impl Chart {
         self.active > 0
     }
 
+    /// Whether an event goes on that was told.
+    #[inline]
+    pub(crate) fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Sizes since the event under way began; 0: there is none.
+    #[inline]
+    pub(crate) fn out_for(&self) -> u16 {
+        self.active
+    }
+
     /// What a size must exceed.
     #[inline]
     pub(crate) fn limit(&self, rule: &Rule) -> f64 {

@@ -77,6 +77,16 @@ impl Departure {
         self.chart.is_out()
     }
 
+    /// Whether an event goes on that was told.
+    pub(crate) fn is_told(&self) -> bool {
+        self.chart.is_told()
+    }
+
+    /// Readings since the event under way began; 0: there is none.
+    pub(crate) fn out_for(&self) -> u16 {
+        self.chart.out_for()
+    }
+
     /// The series is elsewhere from now on. Whether an event that was told is over with it.
     #[cold]
     pub(crate) fn restart(&mut self, value: f64) -> bool {

@@ -23,6 +23,7 @@ mod row;
 
 use crate::finding::State;
 use crate::limits::{GROUP_CHANNELS_MAX, GROUP_SIGMA_MIN, GROUP_VALUE_MAX, SCALE_RELATIVE_MIN, SCORE_MAX};
+use crate::regime::Regime;
 use cholesky::{Factor, packed};
 pub use message::{Change, Contributor};
 use row::Row;
@@ -44,6 +45,8 @@ const CLIP: f64 = 4.0;
 const SHRINK: f64 = 0.2;
 /// Times the record that is unusual.
 const TIMES: f64 = 1.25;
+/// Rows at which twice as much is asked.
+const YOUNG: f64 = 30.0;
 /// How much of a deviation beyond the record it takes up at once, below what raises.
 const GROW: f64 = 0.02;
 /// And of an event's largest, once it has ended: of equal events, the third is usual.
@@ -67,6 +70,9 @@ pub(crate) fn about() -> String {
     )
 }
 
+/// Rows at another known level after which it is where the channel is measured from.
+const SETTLES: u8 = 60;
+
 /// One channel's state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct Channel {
@@ -86,6 +92,12 @@ struct Channel {
     changes: u16,
     /// Rows in a row without a reading of its own.
     missed: u8,
+    /// Rows in a row at another level that it is known for.
+    #[serde(default)]
+    away: u8,
+    /// Levels that it is known for.
+    #[serde(default)]
+    regime: Regime,
 }
 
 impl Channel {
@@ -111,6 +123,8 @@ struct Seen<'a> {
     distance: Option<f64>,
     /// How unusual, in times what raises.
     score: f64,
+    /// The same, in times the largest known.
+    times: f64,
     /// It is the channels together that say so.
     together: bool,
 }
@@ -189,12 +203,23 @@ impl Group {
             if channel.fits() {
                 deviation[at] = (channel.smooth - channel.mean) / sigma[at];
             }
+            if channel.travels(deviation[at], sigma[at]) {
+                deviation[at] = 0.0;
+            }
             if channel.speaks() {
                 largest = largest.max(channel.record);
             }
         }
-        let mut seen =
-            Seen { time_ms, deviation: &deviation[..count], sigma: &sigma[..count], largest, distance: None, score: 0.0, together: false };
+        let mut seen = Seen {
+            time_ms,
+            deviation: &deviation[..count],
+            sigma: &sigma[..count],
+            largest,
+            distance: None,
+            score: 0.0,
+            times: 0.0,
+            together: false,
+        };
         self.rate(&mut seen);
         self.score = seen.score.min(SCORE_MAX);
         let change = self.follow(&seen);
@@ -204,18 +229,19 @@ impl Group {
 
     /// How unusual the row is; records grow while they are learnt.
     fn rate(&mut self, seen: &mut Seen<'_>) {
-        let mut alone: f64 = 0.0;
         let mut fitting = 0;
         for (channel, deviation) in self.channels.iter_mut().zip(seen.deviation) {
             let size = deviation.abs();
             if channel.speaks() {
-                alone = alone.max(size / level(channel.record, seen.largest));
+                let times = size / level(channel.record, seen.largest);
+                if times / raises(channel.seen) > seen.score {
+                    (seen.score, seen.times) = (times / raises(channel.seen), times);
+                }
             } else if channel.fits() && channel.missed == 0 {
                 channel.record = channel.record.max(size);
             }
             fitting += u16::from(channel.fits());
         }
-        seen.score = alone / TIMES;
         if fitting < 2 {
             return;
         }
@@ -224,15 +250,16 @@ impl Group {
             (self.fitted, self.settled) = (fitting, 0);
         }
         let distance = self.factor(seen.sigma).distance(seen.deviation);
-        if self.settled < WARM - FIT {
-            self.settled += 1;
+        self.settled = self.settled.saturating_add(1);
+        if self.settled <= WARM - FIT {
             self.record_t = self.record_t.max(distance);
             return;
         }
         seen.distance = Some(distance);
-        let together = distance / self.record_t.max(1.0);
-        if together > alone {
-            (seen.score, seen.together) = (together / TIMES, true);
+        let times = distance / self.record_t.max(1.0);
+        let score = times / raises(self.settled.saturating_add(FIT));
+        if score > seen.score {
+            (seen.score, seen.times, seen.together) = (score, times, true);
         }
     }
 
@@ -271,7 +298,7 @@ impl Group {
         if calm {
             self.learn_event();
         } else {
-            self.relearn();
+            self.relearn(seen);
         }
         Some(change)
     }
@@ -304,18 +331,27 @@ impl Group {
         self.worst_t = 0.0;
     }
 
-    /// The machine runs differently now: levels are where they are, and everything is learnt anew.
-    fn relearn(&mut self) {
-        for channel in &mut self.channels {
-            *channel = Channel { value: channel.value, missed: channel.missed, ..Channel::default() };
+    /// The machine runs differently now: channels that are elsewhere are learnt anew there, all
+    /// of them when none is.
+    fn relearn(&mut self, seen: &Seen<'_>) {
+        let out = |at: usize| seen.deviation[at].abs() > CLIP;
+        let some = (0..self.channels.len()).any(out);
+        for at in (0..self.channels.len()).filter(|at| !some || out(*at)) {
+            let channel = &mut self.channels[at];
+            let mut regime = std::mem::take(&mut channel.regime);
+            if some {
+                regime.moved();
+            }
+            *channel = Channel { value: channel.value, missed: channel.missed, regime, ..Channel::default() };
+            (0..self.channels.len()).for_each(|other| self.covariance[packed(at.max(other), at.min(other))] = 0.0);
         }
-        self.covariance.fill(0.0);
+        self.channels.iter_mut().for_each(|channel| channel.worst = 0.0);
         (self.record_t, self.worst_t, self.settled, self.peak, self.fitted) = (0.0, 0.0, 0, 0.0, 0);
     }
 
     fn learn(&mut self, seen: &Seen<'_>) {
         let mut moved = [0.0; GROUP_CHANNELS_MAX];
-        for (at, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| channel.missed == 0) {
+        for (at, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| channel.missed == 0 && channel.away == 0) {
             let far = channel.smooth - channel.mean;
             let clip = if channel.fits() { CLIP * seen.sigma[at] } else { f64::MAX };
             let out = self.active > 0 && seen.deviation[at].abs() > CLIP;
@@ -325,6 +361,7 @@ impl Group {
         if self.active > 0 {
             return;
         }
+        self.channels.iter_mut().filter(|channel| channel.missed == 0).for_each(|channel| channel.regime.learn(channel.smooth));
         for i in 0..self.channels.len() {
             for j in (0..=i).filter(|j| self.channels[i].missed == 0 && self.channels[*j].missed == 0) {
                 let weight = weight(self.channels[i].seen.min(self.channels[j].seen));
@@ -356,12 +393,32 @@ impl Channel {
         self.before = value;
         self.smooth += SMOOTH.max(1.0 / f64::from(self.seen)) * (value - self.smooth);
     }
+
+    /// Whether it is far from its mean, yet at or on the way to a level that it is known for;
+    /// where it stays it is measured from.
+    fn travels(&mut self, deviation: f64, sigma: f64) -> bool {
+        if deviation.abs() <= CLIP || !self.regime.is_known(self.smooth, sigma) {
+            self.away = 0;
+            return false;
+        }
+        self.away += 1;
+        if self.away >= SETTLES {
+            (self.away, self.mean) = (0, self.smooth);
+        }
+        true
+    }
 }
 
 /// The deviation that a channel's record and that of all channels call the largest yet:
 /// halfway, so that a channel with a calm past is not judged by its past alone.
 fn level(own: f64, largest: f64) -> f64 {
     (own.max(1.0) * largest).sqrt()
+}
+
+/// Times the record that is unusual for a channel that has been seen for so many rows: the
+/// largest of few is exceeded sooner than that of many.
+fn raises(seen: u32) -> f64 {
+    TIMES * (1.0 + YOUNG / f64::from(seen.max(1)))
 }
 
 fn weight(seen: u32) -> f64 {

@@ -12,6 +12,8 @@ const BLOCK_MS: i64 = 60_000;
 /// Surprise, in powers of ten, that is told. Chosen on generated series without faults: none
 /// of 90 sensor-days reached it after its first day.
 const TELL: f64 = 18.0;
+/// The same while the states of a series are not known: another one is rare in every way.
+const TELL_YOUNG: f64 = 36.0;
 /// Judgements after the last surprise until it is over.
 const CALM: u16 = 60;
 
@@ -35,6 +37,9 @@ pub(crate) struct Novel {
     score: f64,
     /// Judgements until an event that was told is over; 0: there is none.
     left: u16,
+    /// Something else spoke of what the present block holds.
+    #[serde(default)]
+    muted: bool,
 }
 
 impl Novel {
@@ -51,24 +56,26 @@ impl Novel {
 
     /// Judges one value, then learns from it. With `mute` nothing new is raised.
     #[inline]
-    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
+    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, young: bool, mute: bool, findings: &mut Vec<Finding>) {
         self.sum += value.clamp(-NOVELTY_VALUE_MAX, NOVELTY_VALUE_MAX);
         self.count += 1;
+        self.muted |= mute;
         if self.ended_ms.is_some_and(|ended| (0..BLOCK_MS).contains(&time_ms.saturating_sub(ended))) && self.count < u32::MAX {
             self.score = 0.0;
             return;
         }
-        self.judge(time_ms, unit, mute, findings);
+        self.judge(time_ms, unit, if young { TELL_YOUNG } else { TELL }, findings);
     }
 
-    fn judge(&mut self, time_ms: i64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
+    fn judge(&mut self, time_ms: i64, unit: Option<&str>, least: f64, findings: &mut Vec<Finding>) {
+        let mute = std::mem::take(&mut self.muted);
         let mean = self.sum / f64::from(self.count);
         (self.ended_ms, self.sum, self.count) = (Some(time_ms), 0.0, 0);
         let usual = self.novelty.usual();
         self.score = self.novelty.observe(mean);
-        if self.score >= TELL && self.left > 0 {
+        if self.score >= least && self.left > 0 {
             self.left = CALM;
-        } else if self.score >= TELL && !mute {
+        } else if self.score >= least && !mute {
             self.left = CALM;
             findings.push(self.finding(State::Active, time_ms, mean, usual, unit));
         } else if self.left > 0 {

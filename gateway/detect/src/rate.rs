@@ -67,13 +67,21 @@ fn middle(of: [f64; 4]) -> f64 {
 
 impl Rate {
     /// Judges one value, then learns from it. With `mute` nothing new is raised: a configured
-    /// limit already speaks of it.
+    /// limit already speaks of it. With `hold` neither, but whether it would be is answered.
     #[inline]
-    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
+    pub(crate) fn observe(
+        &mut self,
+        time_ms: i64,
+        value: f64,
+        unit: Option<&str>,
+        mute: bool,
+        hold: bool,
+        findings: &mut Vec<Finding>,
+    ) -> bool {
         let at = value.clamp(-VALUE_MAX, VALUE_MAX);
         // Of readings at one moment the first counts; they have no rate.
         if self.held > 0 && time_ms <= self.times[self.back(1)] {
-            return;
+            return false;
         }
         let place = usize::from(self.next) % SPAN;
         (self.times[place], self.values[place]) = (time_ms, at);
@@ -81,7 +89,7 @@ impl Rate {
         if usize::from(self.held) < SPAN {
             self.held += 1;
             if usize::from(self.held) < SPAN {
-                return;
+                return false;
             }
         }
         let mut changes = [0.0; LAG];
@@ -101,6 +109,11 @@ impl Rate {
         if self.active > 0 {
             self.follow(time_ms, value, change.abs(), slope, score, unit, findings);
         } else if score > RAISE && !mute && self.change.seen() >= WARM_UP && !self.is_step() {
+            if hold && self.habit.is_news(change.abs()) {
+                self.habit.learn(change.abs());
+                self.restart();
+                return true;
+            }
             if self.habit.is_news(change.abs()) {
                 (self.active, self.calm, self.peak) = (1, 0, change.abs());
                 findings.push(self.finding(State::Active, time_ms, value, slope, score, unit));
@@ -112,6 +125,7 @@ impl Rate {
             self.change.learn(change.abs(), 0.0);
             self.slope.learn(slope.abs(), 0.0);
         }
+        false
     }
 
     /// Whether a climb or fall goes on.

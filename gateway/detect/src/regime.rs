@@ -16,6 +16,14 @@ const FORGET: f64 = 1.0 / 1_572_864.0;
 /// Margin in usual deviations of single readings, and as a part of the range.
 const DEVIATIONS: f64 = 6.0;
 const PART: f64 = 0.25;
+/// Times the range that the next level may lie beyond it: few levels say little about where the
+/// others are.
+const YOUNG_PART: f64 = 2.8;
+/// Changes of level after which they are known.
+const MOVES_KNOWN: u8 = 10;
+/// How far the first other state is at least, in usual deviations and in times the range.
+const STATE_DEVIATIONS: f64 = 12.0;
+const STATE_RANGES: f64 = 3.0;
 /// Readings after which a change of level is forgotten: 6 days at 1 Hz.
 const MOVE_READINGS: u32 = 1 << 19;
 
@@ -37,13 +45,42 @@ impl Regime {
         self.seen = self.seen.max(1);
     }
 
+    /// A series whose states are not known went to another one: that is known now.
+    #[cold]
+    pub(crate) fn settled(&mut self, from: f64, to: f64) {
+        let (from, to) = (from.clamp(-VALUE_MAX, VALUE_MAX), to.clamp(-VALUE_MAX, VALUE_MAX));
+        if self.seen == 0 {
+            (self.low, self.high) = (from, from);
+        }
+        (self.low, self.high) = (self.low.min(from).min(to), self.high.max(from).max(to));
+        self.moved();
+    }
+
+    /// Whether so few changes of level were seen that little is known of where the next leads.
+    #[inline]
+    pub(crate) fn is_young(&self) -> bool {
+        self.moves < MOVES_KNOWN
+    }
+
     /// Whether a value is at, or on the way between, levels that this series is known for.
     #[inline]
     pub(crate) fn is_known(&self, value: f64, deviation: f64) -> bool {
+        self.moves > 0 && self.is_within(PART, value, deviation)
+    }
+
+    /// Whether a value away from the present level may be at another one: of those that have
+    /// changed, the range goes on; of one that never has, only what is far beyond all it ever
+    /// did is no fault but another state.
+    pub(crate) fn may_be_next(&self, value: f64, away: f64, deviation: f64) -> bool {
         if self.moves == 0 {
-            return false;
+            return away.abs() > (STATE_DEVIATIONS * deviation).max(STATE_RANGES * (self.high - self.low));
         }
-        let margin = (PART * (self.high - self.low)).max(DEVIATIONS * deviation);
+        self.is_within(YOUNG_PART, value, deviation)
+    }
+
+    #[inline]
+    fn is_within(&self, part: f64, value: f64, deviation: f64) -> bool {
+        let margin = (part * (self.high - self.low)).max(DEVIATIONS * deviation);
         value >= self.low - margin && value <= self.high + margin
     }
 

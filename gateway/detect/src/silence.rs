@@ -98,6 +98,11 @@ impl Silence {
         findings.push(self.finding(State::Cleared, time_ms, value, gap_ms, message));
     }
 
+    /// The usual gap between two arrivals, in ms; 0 before one was seen.
+    pub(crate) fn usual_ms(&self) -> i64 {
+        self.usual_ms as i64
+    }
+
     /// When silence is to be called, by the logged clock.
     #[inline]
     pub(crate) fn due(&self) -> Option<i64> {

@@ -15,6 +15,7 @@
 use crate::chart::Tell;
 use crate::finding::{Finding, Kind, Severity, State, amount, number};
 use crate::limits::{SCALE_MIN, SCALE_RELATIVE_MIN, SCORE_MAX, VALUE_MAX};
+use crate::logarithm::ln;
 use crate::scale::{CLIP, Habit, Scale, weight};
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +29,9 @@ const FREE: u32 = 15;
 const LEVEL: f64 = 5.6;
 /// Readings at which twice as much is asked: a scale of few readings is believed less.
 const YOUNG: f64 = 25.0;
-/// And times the largest of ordinary values; more where that is beyond what chance gives
-/// normal data in days: a fat tail goes on.
+/// And times the largest of ordinary values; more where that is beyond what chance gives so
+/// many normal ones: a fat tail goes on.
 const RECORD_TIMES: f64 = 1.2;
-const FAT: f64 = 5.2;
 const FAT_TIMES: f64 = 1.4;
 /// What of that record is kept from reading to reading: half is forgotten in 12 days at 1 Hz.
 const RECORD_KEEP: f64 = 1.0 - 1.0 / 1_572_864.0;
@@ -49,6 +49,21 @@ const SCALE_WEIGHT: f64 = 0.004;
 const CLEAR: f64 = 4.0;
 /// Readings away after which the level has moved.
 const STAY: u8 = 10;
+/// The same for a series on its first days: until then nothing is told of it, as it may be a
+/// machine that starts, stops or gets its next set point.
+pub(crate) const STAY_YOUNG: u16 = 25;
+/// Part of the way to another state that a step there is at most, and what of the largest is
+/// kept from reading to reading; and part that the last readings move on: what does not come to
+/// rest is none.
+const CALM_PART: f64 = 0.25;
+const ROUGH_KEEP: f64 = 0.7;
+const REST_PART: f64 = 0.25;
+const REST: u16 = 8;
+/// Least distance of two neighbours on one side, each, that raises; and times its record.
+const BOTH: f64 = 4.5;
+const BOTH_TIMES: f64 = 1.5;
+/// Readings over which a fat tail must be expected to go on: two weeks at 1 Hz, as a logarithm.
+const LN_HORIZON: f64 = 13.8;
 
 /// This detector in a sentence.
 pub(crate) fn about() -> String {
@@ -67,6 +82,18 @@ pub(crate) enum Verdict {
     Out,
     /// The level has moved with this value.
     Moved,
+    /// The same, to another state of a machine whose states are not known yet: nothing was told.
+    Settled,
+}
+
+/// What may be told of an event, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) tell: Tell,
+    /// Only once it has ended: the series' states are not known yet.
+    pub(crate) hold: bool,
+    /// The value may be at another state of the machine, where it stays.
+    pub(crate) next: bool,
 }
 
 /// State of one series.
@@ -98,6 +125,32 @@ pub(crate) struct Spike {
     /// The last one's distance, upwards: of the record once the next value is ordinary too.
     #[serde(default)]
     pending: f64,
+    /// The event is told when it ends, if it is no change of state.
+    #[serde(default)]
+    held: bool,
+    /// Largest step of the held event, as it is forgotten.
+    #[serde(default)]
+    rough: f64,
+    /// Where it was [`REST`] readings before it is decided.
+    #[serde(default)]
+    mark: f64,
+    /// It went beyond what is known.
+    #[serde(default)]
+    beyond: bool,
+    /// When a held event began, and its value farthest away.
+    #[serde(default)]
+    began_ms: i64,
+    #[serde(default)]
+    farthest: f64,
+    /// The last distance, in robust standard deviations, and the largest that two ordinary
+    /// neighbours on one side both had.
+    #[serde(default)]
+    behind: f64,
+    #[serde(default)]
+    both: f64,
+    /// Ordinary readings, whatever the level.
+    #[serde(default)]
+    lived: u32,
 }
 
 impl Spike {
@@ -111,6 +164,34 @@ impl Spike {
     #[inline]
     pub(crate) fn is_out(&self) -> bool {
         self.out > 0
+    }
+
+    /// Whether a spike goes on that is told when it ends.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// How far the last value is from the level.
+    pub(crate) fn away(&self) -> f64 {
+        self.last - self.level
+    }
+
+    /// A climb that is another detector's on a series whose states are known: held as an event.
+    #[cold]
+    pub(crate) fn hold(&mut self, time_ms: i64) {
+        (self.out, self.held, self.told, self.counts) = (1, true, false, true);
+        (self.peak, self.began_ms, self.farthest, self.beyond) = ((self.last - self.level).abs(), time_ms, self.last, true);
+    }
+
+    /// No reading comes that would decide about a held event: it is told.
+    #[cold]
+    pub(crate) fn release(&mut self, unit: Option<&str>, findings: &mut Vec<Finding>) {
+        if std::mem::take(&mut self.held) && self.counts && self.habit.is_news(self.peak) {
+            self.told = true;
+            let score = self.peak / self.deviation().max(SCALE_MIN);
+            findings.push(self.finding(State::Active, self.began_ms, self.farthest, score, unit));
+        }
     }
 
     /// The usual deviation of a reading.
@@ -127,7 +208,8 @@ impl Spike {
 
     /// Judges one value, then learns from it.
     #[inline]
-    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, tell: Tell, findings: &mut Vec<Finding>) -> Verdict {
+    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, manner: Manner, findings: &mut Vec<Finding>) -> Verdict {
+        let Manner { tell, hold, .. } = manner;
         let at = value.clamp(-VALUE_MAX, VALUE_MAX);
         if self.seen == 0 {
             (self.level, self.last, self.before, self.seen) = (at, at, at, 1);
@@ -135,7 +217,8 @@ impl Spike {
         }
         let step = (at - self.last).abs();
         // The leap may have come with the value before.
-        let leap = step.max((self.last - self.before).abs());
+        let behind_step = (self.last - self.before).abs();
+        let leap = step.max(behind_step);
         // Two neighbours out on one side weigh as one that is √2 times the sum of them out.
         let pair = ((at - self.level) + (self.last - self.level)) * std::f64::consts::FRAC_1_SQRT_2;
         (self.before, self.last) = (self.last, at);
@@ -146,18 +229,22 @@ impl Spike {
         let scale = self.deviation.sigma().max(STEP_PART * step_scale).max(least);
         self.habit.forget();
         if self.out > 0 {
-            return self.follow(time_ms, value, size, scale, unit, tell, findings);
+            return self.follow(time_ms, value, size, scale, unit, manner, findings);
         }
         let warm = self.seen >= WARM_UP && self.step.seen() >= CHANGES_MIN;
         let far = if pair.abs() > size { pair } else { distance };
         let record = if far > 0.0 { self.record } else { self.below };
         let young = 1.0 + YOUNG / f64::from(self.seen);
-        let limit = young * LEVEL.max(if record > FAT { FAT_TIMES } else { RECORD_TIMES } * record);
+        let behind = std::mem::replace(&mut self.behind, distance / scale);
+        // What climbs on is no leap of two.
+        let both = if behind * distance > 0.0 && behind_step > 2.0 * step { behind.abs().min(size / scale) } else { 0.0 };
         let stride = step_scale * f64::from(self.step.seen()) / f64::from(self.seen);
-        if warm && far.abs() > limit * scale && leap > (STEP * stride).max(LEAP_PART * size) {
+        let leaps = warm && leap > (STEP * stride).max(LEAP_PART * size);
+        if leaps && (far.abs() > young * scale * self.limit(record) || both > young * self.limit_of_both()) {
             let news = self.habit.is_news(size);
             (self.out, self.peak, self.pending) = (1, size, 0.0);
-            (self.told, self.counts) = (news && tell == Tell::Now, tell != Tell::Never);
+            (self.told, self.counts) = (news && tell == Tell::Now && !hold, tell != Tell::Never);
+            (self.held, self.began_ms, self.farthest, self.beyond) = (hold && self.counts, time_ms, value, tell == Tell::Now);
             if self.told {
                 findings.push(self.finding(State::Active, time_ms, value, size / scale, unit));
             }
@@ -168,7 +255,9 @@ impl Spike {
             let last = std::mem::replace(&mut self.pending, far / scale);
             self.record = (self.record * RECORD_KEEP).max(last);
             self.below = (self.below * RECORD_KEEP).max(-last);
+            self.both = (self.both * RECORD_KEEP).max(both);
         }
+        self.lived = self.lived.saturating_add(1);
         self.learn(distance, step, scale);
         Verdict::Usual
     }
@@ -183,34 +272,68 @@ impl Spike {
         size: f64,
         scale: f64,
         unit: Option<&str>,
-        tell: Tell,
+        manner: Manner,
         findings: &mut Vec<Finding>,
     ) -> Verdict {
+        let tell = manner.tell;
         self.out += 1;
-        self.peak = self.peak.max(size);
+        if u16::from(self.out) == STAY_YOUNG - REST {
+            self.mark = self.last;
+        }
+        self.rough = (self.rough * ROUGH_KEEP).max((self.last - self.before).abs());
+        self.beyond |= tell == Tell::Now;
+        if size > self.peak {
+            (self.peak, self.farthest) = (size, value);
+        }
+        let stay = if self.held { STAY_YOUNG as u8 } else { STAY };
         let back = size < CLEAR * scale;
-        if !self.told && self.counts && !back && self.out <= STAY && tell == Tell::Now && self.habit.is_news(size) {
+        if !self.told && !self.held && self.counts && !back && self.out <= stay && tell == Tell::Now && self.habit.is_news(size) {
             // It went on to where it may be told.
             self.told = true;
             findings.push(self.finding(State::Active, time_ms, value, size / scale, unit));
         }
-        if !back && self.out <= STAY {
+        if !back && self.out <= stay {
             return Verdict::Out;
+        }
+        let state = self.held && !back && manner.next && self.rests(size);
+        if self.held && !state && self.beyond && self.habit.is_news(self.peak) {
+            self.told = true;
+            findings.push(self.finding(State::Active, self.began_ms, self.farthest, self.peak / scale, unit));
         }
         if self.told {
             findings.push(self.finding(State::Cleared, time_ms, value, size / scale, unit));
         }
-        if self.counts {
+        if self.counts && !state {
             self.habit.learn(self.peak);
         }
-        (self.out, self.told) = (0, false);
+        (self.out, self.told, self.held) = (0, false, false);
         if back {
             return Verdict::Usual;
         }
         // The machine may run differently now: scales are learnt anew too.
         (self.seen, self.level) = (1, self.last);
-        (self.deviation, self.step) = Default::default();
-        Verdict::Moved
+        (self.deviation, self.step, self.behind) = Default::default();
+        if state { Verdict::Settled } else { Verdict::Moved }
+    }
+
+    /// Whether a held event has come to rest, so far from where it began.
+    fn rests(&self, size: f64) -> bool {
+        self.rough <= CALM_PART * size && (self.last - self.mark).abs() <= REST_PART * size
+    }
+
+    /// What a distance must exceed, in deviations, at a record of such. A fat tail goes on: the
+    /// largest of few is the farther exceeded by that of many.
+    fn limit(&self, record: f64) -> f64 {
+        let ln_seen = ln(f64::from(self.lived.max(WARM_UP)));
+        let fat = record * record > 2.0 * ln_seen;
+        LEVEL.max(if fat { FAT_TIMES.max(LN_HORIZON / ln_seen) } else { RECORD_TIMES } * record)
+    }
+
+    /// The same for each of two neighbours, whose rareness is squared.
+    fn limit_of_both(&self) -> f64 {
+        let ln_seen = ln(f64::from(self.lived.max(WARM_UP)));
+        let fat = self.both * self.both > ln_seen;
+        BOTH.max(if fat { BOTH_TIMES.max(LN_HORIZON / ln_seen) } else { BOTH_TIMES } * self.both)
     }
 
     #[inline]
@@ -231,8 +354,8 @@ impl Spike {
             State::Active => {
                 format!("{now} is {} times the usual deviation away from the usual {usual}", number((score * 10.0).round() / 10.0))
             }
-            State::Cleared if self.out > STAY => {
-                format!("{now} is the new level after {STAY} readings away from {usual}")
+            State::Cleared if self.out > STAY && score >= CLEAR => {
+                format!("{now} is the new level after {} readings away from {usual}", self.out - 1)
             }
             State::Cleared => format!("{now} is near the usual {usual} again"),
         };

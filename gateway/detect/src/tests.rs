@@ -111,9 +111,9 @@ fn normal_days_of_many_kinds_are_silent() {
 }
 
 #[test]
-fn a_spike_is_told_at_once_and_cleared_with_the_next_value() {
+fn a_spike_of_a_known_series_is_told_at_once_and_cleared_with_the_next_value() {
     let mut story = Story::new(1);
-    assert_eq!(story.normal(70), []);
+    assert_eq!(story.normal(86_400), []);
     let found = story.tell([20.0, 40.0]);
     assert_eq!(kinds(&found), [(Kind::Spike, ACTIVE)]);
     assert!(found[0].message.starts_with("40 °C is "), "{}", found[0].message);
@@ -125,9 +125,24 @@ fn a_spike_is_told_at_once_and_cleared_with_the_next_value() {
 }
 
 #[test]
-fn a_lasting_step_is_one_event_and_then_the_new_level() {
+fn a_spike_of_a_new_series_is_told_when_it_ends_or_nothing_follows() {
+    let mut story = Story::new(1);
+    assert_eq!(story.normal(70), []);
+    assert_eq!(story.tell([20.0, 40.0, 39.0]), [], "it may be a machine that starts");
+    let mut silent = Story { watch: story.watch.clone(), now_ms: story.now_ms, noise: Noise(1) };
+    let found = story.tell([20.1]);
+    assert_eq!(kinds(&found), [(Kind::Spike, ACTIVE), (Kind::Spike, CLEARED)]);
+    assert_eq!((found[0].value, found[0].time_ms), (40.0, story.now_ms - 2_000));
+    assert_eq!(story.normal(1_000), []);
+    let found = silent.wait(60_000);
+    assert_eq!(kinds(&found), [(Kind::Silence, ACTIVE), (Kind::Spike, ACTIVE)]);
+    assert_eq!(kinds(&silent.tell([20.1])), [(Kind::Silence, CLEARED), (Kind::Spike, CLEARED)]);
+}
+
+#[test]
+fn a_lasting_step_of_a_known_series_is_one_event_and_then_the_new_level() {
     let mut story = Story::new(2);
-    story.normal(200);
+    story.normal(86_400);
     let values: Vec<f64> = (0..2_000).map(|_| tenths(60.0 + 0.3 * story.noise.next())).collect();
     let found = story.tell(values);
     assert_eq!(kinds(&found), [(Kind::Spike, ACTIVE), (Kind::Spike, CLEARED)]);
@@ -138,11 +153,29 @@ fn a_lasting_step_is_one_event_and_then_the_new_level() {
 }
 
 #[test]
+fn a_new_series_may_have_states_and_a_shift_that_is_none_is_told() {
+    let mut story = Story::new(2);
+    story.normal(200);
+    let mut tell = |level: f64, count: i32| {
+        let values: Vec<f64> = (0..count).map(|_| tenths(level + 0.3 * story.noise.next())).collect();
+        kinds(&story.tell(values))
+    };
+    assert_eq!(tell(60.0, 2_000), [], "far beyond all it did, and at rest there: the machine started");
+    assert_eq!(tell(20.0, 600), []);
+    assert_eq!(tell(60.0, 600), []);
+    let mut story = Story::new(2);
+    story.normal(600);
+    let values: Vec<f64> = (0..600).map(|_| tenths(22.5 + 0.3 * story.noise.next())).collect();
+    assert_eq!(kinds(&story.tell(values)), [(Kind::Spike, ACTIVE), (Kind::Spike, CLEARED)]);
+}
+
+#[test]
 fn what_a_series_does_regularly_is_soon_told_no_more() {
     let mut story = Story::new(3);
+    story.normal(86_400);
     let mut told = 0;
     for round in 0..100 {
-        let level = if round % 2 == 0 { 20.0 } else { 60.0 };
+        let level = if round % 2 == 0 { 60.0 } else { 20.0 };
         let values: Vec<f64> = (0..500).map(|_| level + 0.3 * story.noise.next()).collect();
         told += story.tell(values).iter().filter(|f| f.state == ACTIVE).count();
     }
@@ -152,14 +185,16 @@ fn what_a_series_does_regularly_is_soon_told_no_more() {
 #[test]
 fn a_climb_is_told_as_a_rate() {
     let mut story = Story::new(4);
-    story.normal(300);
-    let climb: Vec<f64> = (0..40).map(|i| tenths(20.0 + 0.9 * f64::from(i) + 0.3 * story.noise.next())).collect();
-    let found = story.tell(climb);
-    assert_eq!(kinds(&found), [(Kind::Rate, ACTIVE)]);
-    assert!(found[0].message.starts_with("rises by "), "{}", found[0].message);
-    assert!(found[0].message.contains(" °C/s; "), "{}", found[0].message);
-    let top: Vec<f64> = (0..300).map(|_| tenths(56.0 + 0.3 * story.noise.next())).collect();
-    assert_eq!(kinds(&story.tell(top)), [(Kind::Rate, CLEARED)]);
+    story.normal(86_400);
+    let climb: Vec<f64> = (0..27).map(|i| tenths(20.0 + 0.05 * f64::from(i * i) + 0.1 * story.noise.next())).collect();
+    let found = story.tell(climb.clone());
+    let rate = found.iter().find(|f| f.kind == Kind::Rate).expect("a rate");
+    assert!(rate.message.starts_with("rises by ") && rate.message.contains(" °C/s; "), "{}", rate.message);
+    let top: Vec<f64> = (0..300).map(|_| tenths(54.0 + 0.3 * story.noise.next())).collect();
+    assert!(kinds(&story.tell(top)).contains(&(Kind::Rate, CLEARED)));
+    let mut young = Story::new(4);
+    young.normal(300);
+    assert_eq!(kinds(&young.tell(climb))[0], (Kind::Spike, ACTIVE), "it does not come to rest: no state");
 }
 
 #[test]

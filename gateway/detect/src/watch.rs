@@ -19,7 +19,7 @@ use crate::saturation::Saturation;
 use crate::settings::Settings;
 use crate::shift::{self, Span};
 use crate::silence::Silence;
-use crate::spike::{Spike, Verdict};
+use crate::spike::{Manner, STAY_YOUNG, Spike, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// One series' detectors and their state: below [`crate::limits::STATE_BYTES_MAX`] bytes,
@@ -45,7 +45,22 @@ pub struct Watch {
     novel: Novel,
     #[serde(default)]
     regime: Regime,
+    /// Event time of the first reading since which states are learnt.
+    #[serde(default)]
+    first_ms: Option<i64>,
+    /// Usual deviation of a reading while nothing went on.
+    #[serde(default)]
+    calm: f64,
+    /// Logged clock of the last reading of a held event.
+    #[serde(default)]
+    held_ms: i64,
 }
+
+/// So long nobody can know whether a series has one state or several, in ms: what a day did not
+/// show is news.
+const LEARN_MS: i64 = 86_400_000;
+/// So long readings that would decide about a held event are waited for at least, in ms.
+const RELEASE_MS: i64 = 10_000;
 
 impl Watch {
     /// One reading: logged clock of its arrival and its event time, both in ms since the Unix
@@ -81,46 +96,83 @@ impl Watch {
         } else {
             Tell::Now
         };
-        match self.spike.observe(time_ms, value, unit, tell, out) {
-            Verdict::Usual => self.judge(time_ms, value, tell, out),
+        let first_ms = *self.first_ms.get_or_insert(time_ms);
+        let hold = self.regime.is_young() && time_ms.saturating_sub(first_ms) < LEARN_MS;
+        self.held_ms = clock_ms;
+        let next = hold && self.spike.is_held() && self.regime.may_be_next(value, self.spike.away(), self.calm);
+        let manner = Manner { tell, hold, next };
+        match self.spike.observe(time_ms, value, unit, manner, out) {
+            Verdict::Usual => self.judge(time_ms, value, manner, out),
             Verdict::Out => self.noise.skip(value),
-            Verdict::Moved => {
+            verdict => {
+                let usual = self.drift.mean;
                 let quantum = self.spike.quantum();
                 self.rate.relearn();
                 shift::restart(Span::Short, &mut self.shift, time_ms, value, quantum, unit, out);
                 shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, unit, out);
                 self.noise.skip(value);
-                self.regime.moved();
+                match verdict {
+                    Verdict::Settled => self.regime.settled(usual, value),
+                    _ => self.regime.moved(),
+                }
             }
         }
         let unit = self.unit.as_deref();
         self.saturation.observe(time_ms, value, unit, limited, out);
         self.flatline.observe(time_ms, value, unit, out);
         let mute = limited || self.is_told();
-        self.novel.observe(time_ms, value, unit, mute, out);
+        self.novel.observe(time_ms, value, unit, hold, mute, out);
     }
 
     /// A value that is no spike, through what looks at several.
     #[inline]
-    fn judge(&mut self, time_ms: i64, value: f64, tell: Tell, out: &mut Vec<Finding>) {
+    fn judge(&mut self, time_ms: i64, value: f64, manner: Manner, out: &mut Vec<Finding>) {
+        let Manner { tell, hold, .. } = manner;
         let unit = self.unit.as_deref();
         let quantum = self.spike.quantum();
         let climbed = self.rate.is_active();
-        self.rate.observe(time_ms, value, unit, tell != Tell::Now, out);
+        let climbs = self.rate.observe(time_ms, value, unit, tell != Tell::Now, hold, out);
+        if climbs {
+            self.spike.hold(time_ms);
+            return;
+        }
         if self.rate.is_active() && !climbed {
             self.regime.moved();
         }
         // One event, one alert: who sees it first tells it, and a new level is none by itself.
         let young = self.spike.is_young();
         let tell = if young || self.rate.is_active() { Tell::Never } else { tell };
-        let mut moved = shift::observe(Span::Short, &mut self.shift, time_ms, value, quantum, unit, tell, out);
-        let tell = if self.shift.is_out() { Tell::Never } else { tell };
-        moved |= shift::observe(Span::Long, &mut self.drift, time_ms, value, quantum, unit, tell, out);
-        self.noise.observe(time_ms, value, quantum, unit, tell != Tell::Now, out);
+        let waits = hold
+            && (self.shift.out_for() < STAY_YOUNG || self.regime.may_be_next(self.shift.few, self.shift.few - self.shift.mean, self.calm));
+        let told = if waits && tell == Tell::Now { Tell::Later } else { tell };
+        let usual = self.drift.mean;
+        let mut moved = shift::observe(Span::Short, &mut self.shift, time_ms, value, quantum, unit, told, out);
+        // What creeps is no change of state, unless a shift that may be one led there.
+        let told = match tell {
+            Tell::Now if self.shift.is_told() || self.shift.is_out() && !hold => Tell::Never,
+            Tell::Now if self.shift.is_out() => Tell::Later,
+            tell => tell,
+        };
         if moved {
+            // What the one calls its level the other does not call away.
+            shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, unit, out);
+        } else {
+            moved = shift::observe(Span::Long, &mut self.drift, time_ms, value, quantum, unit, told, out);
+        }
+        let tell = if self.shift.is_out() { Tell::Never } else { tell };
+        self.noise.observe(time_ms, value, quantum, unit, tell != Tell::Now, out);
+        if moved && hold {
+            self.regime.settled(usual, value);
+        } else if moved {
             self.regime.moved();
         }
-        self.regime.learn(value);
+        if !self.shift.is_out() && !self.drift.is_out() {
+            self.calm = self.spike.deviation();
+        }
+        // What a series does while it starts is no range to go by, nor while it may be elsewhere.
+        if !young && !(hold && self.shift.is_out()) {
+            self.regime.learn(value);
+        }
     }
 
     /// How new the last reading was to the series, in powers of ten; 0 for nothing new.
@@ -137,11 +189,18 @@ impl Watch {
     /// reading, in both directions; a tick that comes early does nothing.
     #[inline]
     pub fn due(&self) -> Option<i64> {
-        let silence = self.silence.due();
-        let Some(limits) = self.limits.as_ref().and_then(|limits| limits.due()) else {
-            return silence;
+        let sooner = |a: Option<i64>, b: Option<i64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
         };
-        Some(silence.map_or(limits, |silence| silence.min(limits)))
+        let limits = self.limits.as_ref().and_then(|limits| limits.due());
+        sooner(sooner(self.silence.due(), limits), self.released_at())
+    }
+
+    /// When a held event is told though it has not ended: the readings that would decide do not come.
+    fn released_at(&self) -> Option<i64> {
+        let wait_ms = self.silence.usual_ms().saturating_mul(i64::from(STAY_YOUNG)).max(RELEASE_MS);
+        self.spike.is_held().then(|| self.held_ms.saturating_add(wait_ms))
     }
 
     /// The logged clock reached [`Watch::due`] without a reading.
@@ -149,6 +208,9 @@ impl Watch {
         let unit = self.unit.as_deref();
         if let Some(limits) = &mut self.limits {
             limits.tick(clock_ms, unit, out);
+        }
+        if self.released_at().is_some_and(|at| at <= clock_ms) {
+            self.spike.release(unit, out);
         }
         let value = self.last.map_or(0.0, |(_, value)| value);
         self.silence.tick(clock_ms, value, out);
@@ -178,6 +240,7 @@ impl Watch {
         if self.late < LATE_READINGS_MAX {
             return false;
         }
+        self.first_ms = None;
         self.rate.restart();
         self.flatline.restart(time_ms);
         if let Some(limits) = &mut self.limits {

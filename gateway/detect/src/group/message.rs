@@ -1,6 +1,6 @@
 //! What a group says: which channels, and why, in one sentence.
 
-use super::{CALM, Group, LASTS, Seen, TIMES, level};
+use super::{CALM, Group, LASTS, Seen, level};
 use crate::finding::{Finding, Kind, Severity, State, amount, number};
 use crate::limits::{GROUP_CHANNELS_MAX, SCORE_MAX};
 
@@ -42,7 +42,7 @@ pub struct Change {
 impl Group {
     #[cold]
     pub(super) fn change(&mut self, state: State, seen: &Seen<'_>) -> Change {
-        let &Seen { time_ms, deviation, sigma, largest, score, together, .. } = seen;
+        let &Seen { time_ms, deviation, sigma, largest, times, together, .. } = seen;
         let solved = if together { self.factor(sigma).solve(deviation) } else { [0.0; GROUP_CHANNELS_MAX] };
         let mut shares = (0..self.channels.len())
             .filter(|&at| self.channels[at].speaks())
@@ -66,7 +66,7 @@ impl Group {
             })
             .collect();
         let lasts = state == State::Cleared && self.below < CALM;
-        Change { state, time_ms, score: (score * TIMES).min(SCORE_MAX), together, lasts, contributors }
+        Change { state, time_ms, score: times.min(SCORE_MAX), together, lasts, contributors }
     }
 }
 
