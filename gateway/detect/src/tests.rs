@@ -187,13 +187,14 @@ fn a_climb_is_told_as_a_rate() {
     let mut story = Story::new(4);
     story.normal(86_400);
     let climb: Vec<f64> = (0..27).map(|i| tenths(20.0 + 0.05 * f64::from(i * i) + 0.1 * story.noise.next())).collect();
-    let found = story.tell(climb.clone());
+    let found = story.tell(climb);
     let rate = found.iter().find(|f| f.kind == Kind::Rate).expect("a rate");
     assert!(rate.message.starts_with("rises by ") && rate.message.contains(" °C/s; "), "{}", rate.message);
     let top: Vec<f64> = (0..300).map(|_| tenths(54.0 + 0.3 * story.noise.next())).collect();
     assert!(kinds(&story.tell(top)).contains(&(Kind::Rate, CLEARED)));
     let mut young = Story::new(4);
     young.normal(300);
+    let climb: Vec<f64> = (0..60).map(|i| tenths(20.0 + 0.9 * f64::from(i))).collect();
     assert_eq!(kinds(&young.tell(climb))[0], (Kind::Spike, ACTIVE), "it does not come to rest: no state");
 }
 
