@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 5;
 /// `show | verify | stat`
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Print the records, oldest first.
+    /// Print the records, oldest first; 1 when something is damaged.
     Show {
         #[command(flatten)]
         at: At,
@@ -32,7 +32,7 @@ pub enum Command {
         #[command(flatten)]
         at: At,
     },
-    /// Print sizes, ranges and how many records there are of each kind.
+    /// Print sizes, ranges and how many records there are of each kind; 1 when something is damaged.
     Stat {
         #[command(flatten)]
         at: At,
@@ -89,6 +89,7 @@ fn show(at: &At, from: u64, limit: u64) -> Result<(), Failure> {
     let reader = open(&at.data_dir)?;
     let mut context = None::<Context>;
     let mut left = limit;
+    let mut damage = 0;
     let mut ended = Ok(());
     let seen = reader.frames(|frame| {
         let context = context.get_or_insert_with(|| Context::of(frame.first));
@@ -104,12 +105,17 @@ fn show(at: &At, from: u64, limit: u64) -> Result<(), Failure> {
                     }
                     describe(number, advance_ms, &record, context)
                 }
-                Err(_) if number < from => continue,
-                Err(error) => Map::from_iter([
-                    ("record".to_owned(), json!(number)),
-                    ("kind".to_owned(), json!(kind)),
-                    ("error".to_owned(), json!(error.to_string())),
-                ]),
+                Err(error) => {
+                    damage += 1;
+                    if number < from {
+                        continue;
+                    }
+                    Map::from_iter([
+                        ("record".to_owned(), json!(number)),
+                        ("kind".to_owned(), json!(kind)),
+                        ("error".to_owned(), json!(error.to_string())),
+                    ])
+                }
             };
             left -= 1;
             let line = if at.json { Value::Object(shown).to_string() } else { text(&shown) };
@@ -121,10 +127,22 @@ fn show(at: &At, from: u64, limit: u64) -> Result<(), Failure> {
         ControlFlow::Continue(())
     });
     ended?;
-    for damage in seen.map_err(anyhow::Error::from)?.damage {
+    let found = seen.map_err(anyhow::Error::from)?.damage;
+    for damage in &found {
         tracing::warn!("{damage}");
     }
-    Ok(())
+    whole(&at.data_dir, damage + found.len())
+}
+
+/// Damage that was met fails whoever read the log, after all that could be read.
+fn whole(data_dir: &Path, damage: usize) -> Result<(), Failure> {
+    match damage {
+        0 => Ok(()),
+        _ => Err(Failure::Running(anyhow!(
+            "the log in {} is damaged in {damage} places; `tidegate log verify` lists them",
+            data_dir.display()
+        ))),
+    }
 }
 
 /// One record as fields.
@@ -422,9 +440,15 @@ fn count_records(frame: &Frame, kinds: &mut BTreeMap<&'static str, u64>, reading
     }
 }
 
+impl Survey {
+    fn damage(&self) -> Vec<&String> {
+        self.seen.damage.iter().chain(&self.undecodable).chain(&self.bad_snapshots).collect()
+    }
+}
+
 fn verify(at: &At) -> Result<(), Failure> {
     let survey = survey(&at.data_dir)?;
-    let damage = survey.seen.damage.iter().chain(&survey.undecodable).chain(&survey.bad_snapshots).collect::<Vec<_>>();
+    let damage = survey.damage();
     let (first, last) = survey.seen.range.unwrap_or((0, 0));
     if at.json {
         let result = json!({"segments": survey.seen.segments, "frames": survey.seen.frames, "records": survey.seen.records,
@@ -451,13 +475,15 @@ fn verify(at: &At) -> Result<(), Failure> {
 
 fn stat(at: &At) -> Result<(), Failure> {
     let survey = survey(&at.data_dir)?;
+    let damage = survey.damage().len();
     let (first, last) = survey.seen.range.unwrap_or((0, 0));
     if at.json {
         let snapshots = survey.snapshots.iter().map(|(at, bytes)| json!({"record": at, "bytes": bytes})).collect::<Vec<_>>();
         let result = json!({"segments": survey.seen.segments, "frames": survey.seen.frames, "records": survey.seen.records,
             "bytes": survey.seen.bytes, "first": first, "last": last, "kinds": survey.kinds, "readings": survey.readings,
-            "snapshots": snapshots, "quarantined_segments": survey.quarantined});
-        return print(&result.to_string());
+            "snapshots": snapshots, "quarantined_segments": survey.quarantined, "damaged_places": damage});
+        print(&result.to_string())?;
+        return whole(&at.data_dir, damage);
     }
     print(&format!("segments   {}", survey.seen.segments))?;
     print(&format!("frames     {}", survey.seen.frames))?;
@@ -476,7 +502,7 @@ fn stat(at: &At) -> Result<(), Failure> {
     if survey.quarantined > 0 {
         print(&format!("quarantine {} segments set aside", survey.quarantined))?;
     }
-    Ok(())
+    whole(&at.data_dir, damage)
 }
 
 #[cfg(test)]

@@ -160,3 +160,35 @@ fn a_disk_that_cannot_be_written_refuses_says_so_and_recovers() {
     gateway.role.kill();
     assert!(gateway.verify_log().status.success());
 }
+
+#[test]
+fn whoever_reads_a_damaged_log_is_told_and_gets_what_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let mut wire = Wire::clean(gateway.at(), V5, "sensor");
+    for n in 0..20 {
+        assert_eq!(wire.say("sensors/a", &array(n * READINGS)), 0);
+    }
+    assert_eq!(gateway.role.stop(), Some(0));
+    let data = gateway.data.to_str().unwrap();
+    let read = |what: &str| crate::gateway::tidegate(&["log", what, "--data-dir", data]);
+    for what in ["verify", "stat", "show"] {
+        assert!(read(what).status.success(), "{what}: {:?}", read(what));
+    }
+    // A byte in the middle of what is there.
+    let segments = std::fs::read_dir(gateway.data.join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segments.filter(|path| path.extension().is_some_and(|e| e == "seg")).min().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end / 2] ^= 1;
+    std::fs::write(&segment, &bytes).unwrap();
+    for what in ["verify", "stat", "show"] {
+        let output = read(what);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{what}: {output:?}");
+        assert!(told.contains("is damaged in 1 places") && !output.stdout.is_empty(), "{what}: {told}");
+    }
+    let shown = read("show");
+    let shown = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.lines().count() >= 20, "all but the damaged frame is shown: {shown}");
+}

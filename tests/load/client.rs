@@ -109,17 +109,27 @@ impl Client {
     /// Sends `seconds` of plant time, every series once a second, ending now: as fast as the
     /// acknowledgements of `inflight` come, or in real time with one at a time.
     pub fn plant(&mut self, seconds: u64, inflight: u64, real_time: bool) -> io::Result<u64> {
+        self.readings(seconds, 1_000, inflight, real_time)
+    }
+
+    /// Sends so many readings of every series, `apart_ms` apart, ending now, as fast as the
+    /// acknowledgements of `inflight` come.
+    pub fn history(&mut self, readings: u64, apart_ms: u64, inflight: u64) -> io::Result<u64> {
+        self.readings(readings, apart_ms, inflight, false)
+    }
+
+    fn readings(&mut self, each: u64, apart_ms: u64, inflight: u64, real_time: bool) -> io::Result<u64> {
         let series = self.packets.len() as u64;
-        let total = seconds * series;
+        let total = each * series;
         let begun = Instant::now();
-        let from_ms = now_ms() - if real_time { 0 } else { seconds * 1_000 };
+        let from_ms = now_ms() - if real_time { 0 } else { each * apart_ms };
         let (mut sent, mut acknowledged) = (0, 0);
         let mut output = Vec::new();
         let mut input = vec![0u8; 4 * inflight as usize];
         while acknowledged < total {
             output.clear();
             while sent < total && sent - acknowledged < inflight {
-                self.put(&mut output, sent, from_ms + sent * 1_000 / series);
+                self.put(&mut output, sent, from_ms + sent * apart_ms / series);
                 sent += 1;
             }
             if real_time {
@@ -212,6 +222,99 @@ impl Client {
         let value = number.wrapping_mul(7_919) % 100;
         digits(&mut packet[self.value_at + 3..self.value_at + 5], value);
         output.extend_from_slice(packet);
+    }
+}
+
+/// Connects with nothing but an identifier, as MQTT 3.1.1 with a clean session.
+pub fn connect(port: u16, id: &str) -> io::Result<Sensor> {
+    let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+    socket.set_nodelay(true)?;
+    let mut connect = vec![0x10, 12 + id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, id.len() as u8];
+    connect.extend(id.as_bytes());
+    socket.write_all(&connect)?;
+    let mut answer = [0; 4];
+    socket.read_exact(&mut answer)?;
+    if answer[0] != 0x20 || answer[3] != 0 {
+        return Err(io::Error::other(format!("CONNECT is answered {answer:x?}")));
+    }
+    Ok(Sensor { socket })
+}
+
+/// A sensor that says one thing at a time.
+pub struct Sensor {
+    socket: TcpStream,
+}
+
+impl Sensor {
+    /// A reading of now, far beyond any limit, at QoS 1; waits for its acknowledgement.
+    pub fn publish(&mut self, topic: &str, packet_id: u16) -> io::Result<()> {
+        let payload = format!("{{\"value\":97.2,\"ts\":{}}}", now_ms());
+        let mut packet = vec![0x32, (2 + topic.len() + 2 + payload.len()) as u8, 0, topic.len() as u8];
+        packet.extend(topic.as_bytes());
+        packet.extend(packet_id.to_be_bytes());
+        packet.extend(payload.as_bytes());
+        self.socket.write_all(&packet)?;
+        let mut answer = [0; 4];
+        self.socket.read_exact(&mut answer)?;
+        if answer[..2] == [0x40, 2] { Ok(()) } else { Err(io::Error::other(format!("PUBLISH is answered {answer:x?}"))) }
+    }
+}
+
+/// A consumer that takes what comes at QoS 0, with the time when it came.
+pub struct Listener {
+    socket: TcpStream,
+    input: Vec<u8>,
+}
+
+impl Listener {
+    /// Connects and subscribes.
+    pub fn subscribe(port: u16, id: &str, filter: &str) -> io::Result<Self> {
+        let Sensor { mut socket } = connect(port, id)?;
+        let mut packet = vec![0x82, 5 + filter.len() as u8, 0, 1, 0, filter.len() as u8];
+        packet.extend(filter.as_bytes());
+        packet.push(0);
+        socket.write_all(&packet)?;
+        let mut answer = [0; 5];
+        socket.read_exact(&mut answer)?;
+        Ok(Self { socket, input: Vec::new() })
+    }
+
+    /// The next topic, and when its message came; none by then.
+    pub fn next_before(&mut self, until: Instant) -> io::Result<Option<(String, Instant)>> {
+        loop {
+            if let Some(topic) = self.take() {
+                return Ok(Some((topic, Instant::now())));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left < Duration::from_micros(1) {
+                return Ok(None);
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            let mut bytes = [0; 16 << 10];
+            match self.socket.read(&mut bytes) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => self.input.extend_from_slice(&bytes[..n]),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<String> {
+        let (mut length, mut at) = (0usize, 1);
+        loop {
+            let byte = *self.input.get(at)?;
+            length |= usize::from(byte & 0x7f) << (7 * (at - 1));
+            at += 1;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        let body = self.input.get(at..at + length)?;
+        let topic_bytes = usize::from(u16::from_be_bytes([*body.first()?, *body.get(1)?]));
+        let topic = String::from_utf8_lossy(body.get(2..2 + topic_bytes)?).into_owned();
+        self.input.drain(..at + length);
+        Some(topic)
     }
 }
 

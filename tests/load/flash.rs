@@ -5,8 +5,9 @@
 //! wait for the spacing.
 
 use crate::client::Client;
-use crate::gateway::{self, Gateway};
+use crate::gateway;
 use crate::measure::{Usage, percentile};
+use crate::role::Role;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,7 @@ pub fn run(seconds: u64) -> Result<(), Box<dyn std::error::Error>> {
 
 /// Uses the burst of the budget up, with commits of one reading each: a minute on a disk that
 /// syncs in 0.2 ms.
-fn spend(gateway: &Gateway) -> io::Result<()> {
+fn spend(gateway: &Role) -> io::Result<()> {
     const BURST: u64 = 1 << 30;
     let before = Usage::of(gateway.pid())?.written_bytes;
     let mut client = Client::connect(gateway.port, 9_999, false, 500)?;
@@ -49,7 +50,7 @@ fn spend(gateway: &Gateway) -> io::Result<()> {
     Ok(())
 }
 
-fn line(name: &str, gateway: &Gateway, rate: u64, sensors: u64, seconds: u64) -> io::Result<()> {
+fn line(name: &str, gateway: &Role, rate: u64, sensors: u64, seconds: u64) -> io::Result<()> {
     let port = gateway.port;
     let begun = Instant::now();
     let before = Usage::of(gateway.pid())?;

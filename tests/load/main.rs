@@ -3,6 +3,7 @@
 //! `cargo bench --bench load -- [--seconds 5] [--shape 10x100]... [--durable]`
 //! `cargo bench --bench load -- --plant`: memory, disk and start with a million unsent readings.
 //! `cargo bench --bench load -- --flash`: what is written for readings that arrive one by one.
+//! `cargo bench --bench load -- --alerts`: how soon a critical alert is at the cloud, idle and while backlogs drain.
 //!
 //! For each shape (connections × in flight) it runs, one after the other on loopback with the
 //! load generator on the same cores: the gateway as a process of its own; a bare listener that
@@ -10,12 +11,14 @@
 //! listener without the commit (the socket alone). Payloads are 64 bytes of JSON at QoS 1, 50
 //! series a connection. At the end `fdatasync` alone.
 
+mod alerts;
 mod bare;
 mod client;
 mod flash;
 mod gateway;
 mod measure;
 mod plant;
+mod role;
 
 use client::{Load, Shape};
 use measure::{Usage, percentile};
@@ -27,10 +30,11 @@ struct Options {
     durable: bool,
     plant: bool,
     flash: bool,
+    alerts: bool,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false, flash: false };
+    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false, flash: false, alerts: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -40,9 +44,14 @@ fn options() -> Result<Options, String> {
             "--durable" => options.durable = true,
             "--plant" => options.plant = true,
             "--flash" => options.flash = true,
+            "--alerts" => options.alerts = true,
             // Cargo says so to every bench.
             "--bench" => {}
-            other => return Err(format!("{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash")),
+            other => {
+                return Err(format!(
+                    "{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash, --alerts"
+                ));
+            }
         }
     }
     if options.shapes.is_empty() {
@@ -63,6 +72,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if options.flash {
         return flash::run(options.seconds);
     }
+    if options.alerts {
+        return alerts::run();
+    }
     println!(
         "{:<22} {:>9} {:>10} {:>8} {:>8} {:>8} {:>9} {:>8} {:>10}",
         "", "shape", "readings/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU s/1M", "MiB peak", "disk B/rdg"
@@ -71,7 +83,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let load = Load { shape: *shape, time: Duration::from_secs(options.seconds), durable: options.durable };
         let gateway = gateway::start()?;
         let sent = report("gateway", &load, gateway.port, gateway.pid())?;
-        let counted = gateway.accepted()?;
+        let counted = gateway.figure("accepted")?;
         if counted != sent {
             return Err(format!("{sent} readings were acknowledged, the gateway's ledger has {counted}").into());
         }

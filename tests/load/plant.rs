@@ -1,8 +1,9 @@
 //! A plant of 500 series at 1 Hz without a cloud in reach: memory, disk, and the start after it.
 
 use crate::client::Client;
-use crate::gateway::{self, Gateway};
+use crate::gateway;
 use crate::measure::Usage;
+use crate::role::Role;
 use std::time::{Duration, Instant};
 
 const SERIES: usize = 500;
@@ -31,7 +32,7 @@ pub fn run() -> Result<(), Box<dyn std::error::Error>> {
     let begun = Instant::now();
     gateway.restart()?;
     let took = begun.elapsed();
-    let counted = gateway.accepted()?;
+    let counted = gateway.figure("accepted")?;
     if counted != sent + backlog {
         return Err(format!("{} readings were acknowledged, the ledger has {counted} after kill -9", sent + backlog).into());
     }
@@ -41,7 +42,7 @@ pub fn run() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Waits until the windows are sealed and the log is quiet.
-fn settle(gateway: &Gateway) -> Result<(), Box<dyn std::error::Error>> {
+fn settle(gateway: &Role) -> Result<(), Box<dyn std::error::Error>> {
     let until = Instant::now() + Duration::from_secs(70);
     let mut last = u64::MAX;
     while Instant::now() < until {

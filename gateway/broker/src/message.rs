@@ -17,6 +17,8 @@ pub(crate) struct Message {
     pub retain: bool,
     /// When its message expiry interval ends.
     pub expires: Option<Instant>,
+    /// It goes before whatever else waits for a subscriber.
+    pub urgent: bool,
 }
 
 impl Message {

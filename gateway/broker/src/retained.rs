@@ -95,6 +95,7 @@ mod tests {
             qos: 1,
             retain: true,
             expires: None,
+            urgent: false,
         })
     }
 

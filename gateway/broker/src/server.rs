@@ -120,6 +120,15 @@ impl Broker {
         Watched(Arc::downgrade(&message))
     }
 
+    /// The same for a message that is not retained and goes before all that waits for its
+    /// subscribers. A topic is to be published to in this way always or never: within it, order stays.
+    pub fn publish_urgent(&self, topic: &str, payload: Bytes, qos: u8) -> Watched {
+        let (topic, properties) = (topic.into(), Bytes::new());
+        let message = Arc::new(Message { topic, payload, properties, qos, retain: false, expires: None, urgent: true });
+        self.inner.router.route(&message, 0);
+        Watched(Arc::downgrade(&message))
+    }
+
     /// Sets a retained message without routing it.
     pub fn retain(&self, topic: &str, payload: Bytes) {
         self.inner.retain(&message(topic, payload, 1, true));
@@ -177,5 +186,5 @@ impl Broker {
 }
 
 fn message(topic: &str, payload: Bytes, qos: u8, retain: bool) -> Arc<Message> {
-    Arc::new(Message { topic: topic.into(), payload, properties: Bytes::new(), qos, retain, expires: None })
+    Arc::new(Message { topic: topic.into(), payload, properties: Bytes::new(), qos, retain, expires: None, urgent: false })
 }

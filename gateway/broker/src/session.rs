@@ -99,8 +99,15 @@ mod tests {
     use std::sync::Arc;
 
     fn delivery(topic: &str) -> Delivery {
-        let message =
-            Message { topic: topic.into(), payload: Bytes::new(), properties: Bytes::new(), qos: 1, retain: false, expires: None };
+        let message = Message {
+            topic: topic.into(),
+            payload: Bytes::new(),
+            properties: Bytes::new(),
+            qos: 1,
+            retain: false,
+            expires: None,
+            urgent: false,
+        };
         Delivery { message: Arc::new(message), qos: 1, retain: false, replay: false, identifiers: None }
     }
 

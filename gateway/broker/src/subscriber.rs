@@ -23,6 +23,8 @@ pub(crate) struct Subscriber {
 
 #[derive(Debug, Default)]
 struct Queue {
+    /// What goes first. Topics are either urgent or not, so that the order within one stays.
+    urgent: VecDeque<Delivery>,
     waiting: VecDeque<Delivery>,
     /// Those of them that count against the bound: not the replayed.
     live: usize,
@@ -66,13 +68,17 @@ impl Subscriber {
             return;
         }
         let bytes = delivery.message.bytes();
-        let full = queue.live >= SUBSCRIBER_QUEUE_MAX || self.counters.queued_bytes.load(Ordering::Relaxed) + bytes > QUEUED_BYTES_MAX;
+        // Each has room of its own: a backlog takes none from what is urgent.
+        let waiting = if delivery.message.urgent { queue.urgent.len() } else { queue.live };
+        let full = waiting >= SUBSCRIBER_QUEUE_MAX || self.counters.queued_bytes.load(Ordering::Relaxed) + bytes > QUEUED_BYTES_MAX;
         if full {
             count(&self.counters.dropped, 1);
             return;
         }
-        queue.live += 1;
-        self.look(&mut queue);
+        if !delivery.message.urgent {
+            queue.live += 1;
+            self.look(&mut queue);
+        }
         self.push(&mut queue, delivery);
     }
 
@@ -90,24 +96,26 @@ impl Subscriber {
     fn push(&self, queue: &mut Queue, delivery: Delivery) {
         self.counters.queued_bytes.fetch_add(delivery.message.bytes(), Ordering::Relaxed);
         count(&self.counters.delivered, 1);
-        queue.waiting.push_back(delivery);
-        if queue.waiting.len() == 1 {
+        let place = if delivery.message.urgent { &mut queue.urgent } else { &mut queue.waiting };
+        place.push_back(delivery);
+        if place.len() == 1 {
             self.wake.notify_one();
         }
     }
 
-    /// Moves up to `max` messages to `out`, at most `window` of them of QoS 1; order is kept,
-    /// so a QoS 1 message without room holds back what is behind it.
+    /// Moves up to `max` messages to `out`, urgent ones first, at most `window` of them of QoS 1;
+    /// else order is kept, so a QoS 1 message without room holds back what is behind it.
     pub fn take(&self, out: &mut Vec<Delivery>, max: usize, mut window: usize) {
         let mut queue = self.queue.lock();
         while out.len() < max {
-            match queue.waiting.front() {
+            let is_urgent = !queue.urgent.is_empty();
+            match if is_urgent { queue.urgent.front() } else { queue.waiting.front() } {
                 Some(next) if next.qos == 0 => {}
                 Some(_) if window > 0 => window -= 1,
                 _ => break,
             }
-            if let Some(delivery) = queue.waiting.pop_front() {
-                queue.live -= usize::from(!delivery.replay);
+            if let Some(delivery) = if is_urgent { queue.urgent.pop_front() } else { queue.waiting.pop_front() } {
+                queue.live -= usize::from(!delivery.replay && !is_urgent);
                 self.counters.queued_bytes.fetch_sub(delivery.message.bytes(), Ordering::Relaxed);
                 out.push(delivery);
             }
@@ -118,7 +126,8 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let left: usize = self.queue.get_mut().waiting.iter().map(|d| d.message.bytes()).sum();
+        let queue = self.queue.get_mut();
+        let left: usize = queue.waiting.iter().chain(&queue.urgent).map(|d| d.message.bytes()).sum();
         self.counters.queued_bytes.fetch_sub(left, Ordering::Relaxed);
         self.counters.laggards.lock().remove(&self.id);
     }

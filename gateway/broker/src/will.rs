@@ -37,6 +37,7 @@ pub(crate) fn publish(inner: &Arc<Inner>, last: LastWill) {
             qos: will.qos,
             retain: will.retain,
             expires: will.expiry_s.map(|s| Instant::now() + Duration::from_secs(u64::from(s))),
+            urgent: false,
         });
         inner.retain(&message);
         inner.router.route(&message, from);

@@ -3,7 +3,7 @@
 use crate::inbound::{Door, wall_ms};
 use crate::limits::{ALARM_REQUESTS_MAX, KPI_MS};
 use crate::outbound::Outbound;
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use parking_lot::RwLock;
 use replica::alarm::{self, Body, Figures, Filter, Name, PENDING_MAX, Target};
 use replica::join::Bridge;
@@ -13,8 +13,9 @@ use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::oneshot;
 
-/// Alarms that the door knows, as `{gateway}/{series}/{kind}`: what cannot be is refused at once.
-pub type Known = RwLock<HashSet<String>>;
+/// Alarms that the doors know, as `{gateway}/{series}/{kind}`, and whether people have put them
+/// aside: what cannot be is refused at once, and alerts of the others are shown at once.
+pub type Known = RwLock<HashMap<String, bool>>;
 
 /// Why something that was asked for is not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +58,8 @@ fn now_ms(bridge: &Bridge) -> i64 {
     bridge.clock_ms.max(wall_ms())
 }
 
-fn path_of(gateway: &str, (series, kind): &Name) -> String {
+/// An alarm as the doors know it.
+pub fn path_of(gateway: &str, (series, kind): &Name) -> String {
     format!("{gateway}/{series}/{kind}")
 }
 
@@ -66,8 +68,8 @@ pub fn all(bridge: &Bridge, known: &Known, mut each: impl FnMut(String, String))
     let clock_ms = now_ms(bridge);
     let mut paths = known.write();
     for (gateway, board) in bridge.alarms.iter() {
-        for (name, _) in board.iter() {
-            paths.insert(path_of(gateway, name));
+        for (name, alarm) in board.iter() {
+            paths.insert(path_of(gateway, name), alarm.standing(bridge.clock_ms).holds().is_some());
             each(alarm::topic(gateway, name), alarm::retained(gateway, board, name, clock_ms));
         }
     }
@@ -95,7 +97,7 @@ impl Alarms {
             out.publish(lsn, alarm::topic(gateway, name), alarm::retained(gateway, board, name, bridge.clock_ms), true);
             let path = path_of(gateway, name);
             match board.get(&name.0, &name.1) {
-                Some(_) => known.write().insert(path),
+                Some(alarm) => known.write().insert(path, alarm.standing(bridge.clock_ms).holds().is_some()),
                 None => known.write().remove(&path),
             };
         }

@@ -9,15 +9,16 @@ use crate::limits::{
 use crate::outbound::Outbound;
 use crate::presence::Presence;
 use crate::publish;
-use crate::store::{Figures, Handle, Save};
+use crate::status::Status;
+use crate::store::{Handle, Save};
+use crate::urgent::receipt_topic;
 use journal::room::Rate;
 use journal::{Frame, Journal, Refused};
 use replica::alert::topic_and_json;
-use replica::join::{Bridge, Crossing, Effects, Interval};
+use replica::join::{Bridge, Effects, Interval};
 use replica::record::{Plain, Record};
 use schemas::DecodeError;
 use schemas::message::{Ack, AlertUp, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, FORMAT, Hello};
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +39,11 @@ pub enum Event {
         /// When it arrived.
         at: Instant,
     },
+    /// A gateway spoke: its message is taken already.
+    Heard {
+        /// Its name.
+        gateway: String,
+    },
     /// A frame is durable.
     Frame(Frame),
     /// An ordinary message of an existing broker, and the connection that it came by.
@@ -57,13 +63,8 @@ pub enum Event {
 /// The way to the core.
 pub type Events = mpsc::Sender<Event>;
 
-/// How the bridge stands.
-pub struct Status {
-    /// As `/api/v1/status` shows it.
-    pub json: Value,
-    /// Figures for `/metrics`: name, kind, help, value.
-    pub figures: Vec<(&'static str, &'static str, &'static str, f64)>,
-}
+/// The kind of record that says what a gateway wants.
+const HELLO: u8 = Record::Hello { gateway: "", bytes: &[] }.kind();
 
 /// Why the core ends.
 #[derive(Debug, thiserror::Error)]
@@ -133,10 +134,12 @@ impl Core {
         loop {
             let wait = if self.bridge.is_dirty() || !self.changed.is_empty() { 50 } else { 1_000 };
             let event = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(wait), events.recv()).await });
+            self.presence.look(Instant::now());
             match event {
                 Ok(None | Some(Event::Stop)) => break,
                 Ok(Some(Event::Frame(frame))) => self.frame(&frame)?,
                 Ok(Some(Event::Wire { gateway, what, bytes, at })) => self.wire(&gateway, &what, &bytes, at, runtime),
+                Ok(Some(Event::Heard { gateway })) => self.heard(&gateway),
                 Ok(Some(Event::Plain(generation, publish))) => self.plain(generation, publish),
                 Ok(Some(Event::Anew)) => self.anew()?,
                 Ok(Some(Event::Alarm(ask))) => self.alarms.ask(ask, &self.bridge, &self.door),
@@ -176,19 +179,13 @@ impl Core {
             "cross" => self.cross(gateway, bytes, runtime),
             "cross-done" => self.cross_done(gateway, bytes, runtime),
             "bye" => {
-                self.bye(gateway, bytes, at);
+                self.bye(gateway, bytes);
                 return;
             }
             _ => Ok(false),
         };
         match taken {
-            Ok(true) => {
-                if self.presence.heard(gateway, self.clock_of(at), wall_ms()) {
-                    info!(gateway, "online");
-                    // At once, however lately the last status went.
-                    self.changed.insert(gateway.to_owned(), 0);
-                }
-            }
+            Ok(true) => self.heard(gateway),
             Ok(false) => self.refused += 1,
             Err(error) => {
                 self.refused += 1;
@@ -197,9 +194,18 @@ impl Core {
         }
     }
 
-    /// The clock of presence: ms since this process began.
-    fn clock_of(&self, at: Instant) -> i64 {
-        i64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap_or(i64::MAX)
+    /// A gateway spoke.
+    fn heard(&mut self, gateway: &str) {
+        if self.presence.heard(gateway, wall_ms()) {
+            info!(gateway, "online");
+            // At once, however lately the last status went.
+            self.changed.insert(gateway.to_owned(), 0);
+        }
+    }
+
+    /// Ms since this process began.
+    fn clock_ms(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
     /// What says nothing new is a sign of life, and not logged.
@@ -268,10 +274,10 @@ impl Core {
         Ok(true)
     }
 
-    fn bye(&mut self, gateway: &str, bytes: &[u8], at: Instant) {
+    fn bye(&mut self, gateway: &str, bytes: &[u8]) {
         match Bye::decode(bytes) {
             Ok(bye) if self.bridge.gateways.get(gateway).is_some_and(|g| g.boot == bye.boot) => {
-                self.presence.gone(gateway, self.clock_of(at));
+                self.presence.gone(gateway);
             }
             // The will of a boot that another has followed.
             Ok(_) => {}
@@ -329,7 +335,7 @@ impl Core {
 
     /// Ordinary messages go to gateways that are there, a batch at a time.
     fn carry(&mut self) {
-        let clock_ms = self.clock_of(Instant::now());
+        let clock_ms = self.clock_ms();
         for (name, crossing) in &self.bridge.crossings {
             if crossing.waiting() == 0 || !self.presence.of(name).0 {
                 continue;
@@ -377,10 +383,12 @@ impl Core {
     }
 
     fn frame(&mut self, frame: &Frame) -> Result<(), CoreError> {
+        let mut says_hello = false;
         for (lsn, kind, payload) in frame.records() {
             if kind == Record::Round.kind() {
                 self.round_logged = false;
             }
+            says_hello |= kind == HELLO;
             while self.decoded.front().is_some_and(|(at, _)| *at < lsn) {
                 self.decoded.pop_front();
             }
@@ -390,7 +398,9 @@ impl Core {
             self.effects(lsn, effects);
         }
         self.alarms.folded(self.bridge.lsn, &self.bridge);
-        self.want();
+        if says_hello {
+            self.want();
+        }
         while self.unacknowledged.front().is_some_and(|(lsn, ..)| *lsn <= self.bridge.lsn) {
             let Some((_, generation, publish)) = self.unacknowledged.pop_front() else { break };
             self.out.acknowledge(generation, &publish);
@@ -409,12 +419,16 @@ impl Core {
     /// What follows from a durable record.
     pub fn effects(&mut self, lsn: u64, effects: Effects) {
         let publishes = effects.publishes();
-        if let Some((gateway, receipt)) = effects.receipt {
-            self.out.answer(format!("bridge/v1/{gateway}/down/receipt"), receipt.encode());
+        let urgent = &self.door.urgent;
+        if let Some((gateway, receipt)) = effects.receipt.filter(|_| !urgent.has_logged(lsn)) {
+            self.out.answer(receipt_topic(&gateway), receipt.encode());
         }
-        for (gateway, body) in &effects.alerts {
+        for (gateway, body) in effects.alerts.iter().filter(|(gateway, body)| urgent.claim(lsn, gateway, body, &self.out)) {
             let (topic, json) = topic_and_json(gateway, body);
-            self.out.publish(lsn, topic, json, false);
+            self.out.publish_urgent(lsn, topic, json);
+        }
+        if let Some((name, gateway)) = effects.gateway.as_ref().and_then(|name| self.bridge.gateways.get_key_value(name)) {
+            urgent.folded(name, gateway);
         }
         for message in effects.crossed {
             self.out.forward(lsn, message);
@@ -476,7 +490,7 @@ impl Core {
 
     /// Looks who has fallen silent, and shows the statuses that are due.
     fn watch(&mut self, is_idle: bool) {
-        let clock_ms = self.clock_of(Instant::now());
+        let clock_ms = self.clock_ms();
         if clock_ms - self.looked_ms < STATUS_MS / 4 {
             return;
         }
@@ -484,7 +498,7 @@ impl Core {
         if is_idle || clock_ms - self.looked_ms > STATUS_MS {
             self.looked_ms = clock_ms;
             self.rate.look(self.journal.stats().bytes_written, self.began.elapsed());
-            for gateway in self.presence.lost(clock_ms) {
+            for gateway in self.presence.lost() {
                 info!(gateway, "offline");
                 self.changed.insert(gateway, 0);
             }
@@ -520,72 +534,5 @@ impl Core {
         alarms::all(&self.bridge, &self.known, |topic, payload| self.out.publish(lsn, topic, payload, true));
         self.changed = self.bridge.gateways.keys().map(|name| (name.clone(), 0)).collect();
         Ok(())
-    }
-
-    fn status(&self) -> Status {
-        let mut sums = [0u64; 7];
-        let gateways = self.bridge.gateways.iter().map(|(name, g)| {
-            let (online, seen_ms) = self.presence.of(name);
-            let mut status = publish::status(name, g, self.bridge.crossings.get(name), online, seen_ms);
-            publish::clock(&mut status, self.clocks.get(name).copied());
-            status["ledger"] = publish::ledger(g);
-            for (sum, key) in sums.iter_mut().zip(["accepted", "delivered", "held", "shed", "local", "expired", "refused"]) {
-                *sum = sum.saturating_add(status[key].as_u64().unwrap_or(0));
-            }
-            (name.clone(), status)
-        });
-        let gateways: serde_json::Map<String, Value> = gateways.collect();
-        let stats = self.journal.stats();
-        let room_s = stats.room.as_ref().ok().and_then(|room| self.rate.lasts_s(*room));
-        let (dirty, waiting, cached, _) = self.bridge.sizes();
-        let Figures { runs, live_windows, damaged } = self.store.figures();
-        let behind = self.taken.0 - self.out.settle(self.taken.0).min(self.taken.0);
-        let json = json!({
-            "role": "cloud", "boot": format!("{:016x}", self.bridge.boot), "lsn": self.bridge.lsn,
-            "gateways": gateways, "room_s": room_s,
-            "series": self.bridge.series(), "expired": sums[5], "refused": sums[6].saturating_add(self.refused), "spoilt": self.bridge.spoilt,
-            "windows": { "published": self.bridge.rounds_windows, "due": dirty, "waiting": waiting, "cached": cached,
-                "in_runs": runs.1, "live_written": live_windows, "damaged_parts": damaged },
-            "store": { "runs": runs.0, "run_bytes": runs.2 },
-            "log": { "bytes": stats.used_bytes, "first": stats.first, "durable": stats.durable, "snapshots": self.journal.snapshots() },
-            "broker_connected": self.out.is_connected(), "records_unpublished": behind,
-        });
-        let online = self.presence.online();
-        let crossed = |of: fn(&Crossing) -> u64| self.bridge.crossings.values().map(of).sum::<u64>() as f64;
-        let figures = vec![
-            ("gateways", "gauge", "Gateways known.", self.bridge.gateways.len() as f64),
-            ("gateways_online", "gauge", "Gateways that are online.", online as f64),
-            ("series", "gauge", "Series known.", self.bridge.series() as f64),
-            ("readings_accepted_total", "counter", "Readings accepted by gateways, as far as known here.", sums[0] as f64),
-            ("readings_delivered_total", "counter", "Readings durable here.", sums[1] as f64),
-            ("readings_held", "gauge", "Readings still at gateways, as far as known here.", sums[2] as f64),
-            ("readings_shed_total", "counter", "Readings given up by gateways and reported.", sums[3] as f64),
-            ("readings_local_total", "counter", "Readings that stay at gateways.", sums[4] as f64),
-            ("windows_published_total", "counter", "Revisions of merged windows published.", self.bridge.rounds_windows as f64),
-            ("windows_expired_total", "counter", "Entries of windows that had ended too long ago to be merged.", sums[5] as f64),
-            (
-                "entries_refused_total",
-                "counter",
-                "Entries, definitions and alerts with impossible names, or beyond a bound.",
-                sums[6] as f64,
-            ),
-            ("messages_refused_total", "counter", "Messages of gateways that were not taken by this process.", self.refused as f64),
-            ("windows_due", "gauge", "Merged windows that changed and are to be published.", dirty as f64),
-            ("windows_incomplete", "gauge", "Published windows that wait for a gateway.", waiting as f64),
-            ("windows_cached", "gauge", "Merged windows in memory.", cached as f64),
-            ("windows_archived", "gauge", "Merged windows in runs.", runs.1 as f64),
-            ("windows_archived_bytes", "gauge", "Bytes of runs.", runs.2 as f64),
-            ("windows_damaged_total", "counter", "Parts of runs that were lost.", damaged as f64),
-            ("bridge_up_total", "counter", "Ordinary messages taken from gateways.", crossed(|c| c.up)),
-            ("bridge_down_total", "counter", "Ordinary messages taken by gateways.", crossed(|c| c.down)),
-            ("bridge_waiting", "gauge", "Ordinary messages that wait for gateways.", crossed(|c| c.waiting() as u64)),
-            ("bridge_given_up_total", "counter", "Ordinary messages for gateways given up for want of room.", crossed(|c| c.given_up)),
-            ("bridge_expired_total", "counter", "Ordinary messages for gateways that were too old.", crossed(|c| c.expired)),
-            ("broker_connected", "gauge", "1 while the broker is there.", f64::from(u8::from(self.out.is_connected()))),
-        ];
-        let mut figures = figures;
-        let alarms: Vec<_> = alarms::figures(&self.bridge).map(|(_, figures)| figures).collect();
-        figures.extend(replica::alarm::metrics(alarms.iter()));
-        Status { json, figures }
     }
 }

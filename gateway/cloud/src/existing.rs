@@ -4,18 +4,18 @@
 //! answer; one for a gateway is acknowledged once it is in our log.
 
 use crate::alarms::Ask;
-use crate::core::{Event, Events};
-use crate::inbound::wire;
-use crate::limits::{BACKOFF_MS, EVENTS_MAX, OUTBOX_INFLIGHT_MAX, PACKET_BYTES_MAX};
+use crate::core::Event;
+use crate::inbound::{Door, wire};
+use crate::limits::{BACKOFF_MS, EVENTS_MAX, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX, PACKET_BYTES_MAX};
 use crate::outbound::Outbox;
 use rand::Rng;
 use replica::alarm::{Body, Target};
-use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, Outgoing, Packet, QoS};
+use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS};
 use settings::BrokerUrl;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tracing::{info, warn};
 
 /// What gateways say.
@@ -31,10 +31,14 @@ const ALARMS: &str = "alarms/#";
 pub fn client(data_dir: &Path, broker: &BrokerUrl) -> io::Result<(AsyncClient, EventLoop)> {
     let mut options = MqttOptions::new(client_id(data_dir)?, broker.host.clone(), broker.port);
     options.set_keep_alive(Duration::from_secs(10)).set_clean_session(false).set_manual_acks(true);
-    options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX).set_inflight(OUTBOX_INFLIGHT_MAX as u16 * 2);
+    options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX).set_inflight(2 * (OUTBOX_INFLIGHT_MAX + OUTBOX_URGENT_MAX) as u16);
     options.set_pending_throttle(Duration::ZERO);
     // What we publish, and the acknowledgements of what comes.
-    Ok(AsyncClient::new(options, EVENTS_MAX + 2 * OUTBOX_INFLIGHT_MAX + u16::MAX as usize))
+    let (client, mut mqtt) = AsyncClient::new(options, EVENTS_MAX + 2 * (OUTBOX_INFLIGHT_MAX + OUTBOX_URGENT_MAX) + u16::MAX as usize);
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    mqtt.set_network_options(network);
+    Ok((client, mqtt))
 }
 
 /// The identifier under which the broker keeps the session: drawn once for a data dir.
@@ -51,7 +55,8 @@ fn client_id(data_dir: &Path) -> io::Result<String> {
 }
 
 /// Speaks with the broker for as long as the process lives.
-pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>, events: Events) {
+pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>, door: Arc<Door>) {
+    let events = door.events.clone();
     let mut wait_ms = BACKOFF_MS.0;
     let mut up = false;
     loop {
@@ -72,8 +77,7 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
             Ok(Mqtt::Incoming(Packet::SubAck(_))) => wait_ms = BACKOFF_MS.0,
             Ok(Mqtt::Incoming(Packet::Publish(p))) => {
                 if let Some((gateway, what)) = wire(&p.topic) {
-                    let event =
-                        Event::Wire { gateway: gateway.to_owned(), what: what.to_owned(), bytes: p.payload.to_vec(), at: Instant::now() };
+                    let event = door.wire(gateway, what, &p.payload);
                     outbox.acknowledge(outbox.generation(), &p);
                     if events.send(event).await.is_err() {
                         return;

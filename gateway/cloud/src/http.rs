@@ -2,8 +2,9 @@
 
 mod alarms;
 
-use crate::core::{Event, Events, Status};
+use crate::core::{Event, Events};
 use crate::outbound::Outbound;
+use crate::status::Status;
 use crate::store::Handle;
 use axum::extract::State as Shared;
 use axum::http::{StatusCode, header};

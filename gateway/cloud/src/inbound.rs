@@ -3,11 +3,13 @@
 use crate::alarms::Known;
 use crate::core::{Event, Events};
 use crate::limits::CROSS_PAYLOAD_BYTES_MAX;
+use crate::urgent::Urgent;
 use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
 use journal::Journal;
 use parking_lot::{Mutex, RwLock};
 use replica::alarm::{Body, BodyError, Target};
 use replica::clock::Clock;
+use replica::join::Bridge;
 use replica::record::{Plain, Record, SessionEvent as Logged};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -25,8 +27,11 @@ pub struct Door {
     journal: Journal,
     state: Mutex<State>,
     horizon: watch::Receiver<broker::Horizon>,
-    events: Events,
+    /// The way to the core.
+    pub events: Events,
     known: Arc<Known>,
+    /// Where alerts overtake.
+    pub urgent: Urgent,
     /// What gateways want of the ordinary messages here.
     wanted: RwLock<Vec<String>>,
 }
@@ -50,14 +55,17 @@ impl Door {
     /// A door whose clock and session numbers go on from the log's.
     pub fn new(
         journal: Journal,
-        clock_ms: i64,
-        sessions_last: u64,
+        bridge: &Bridge,
+        cloud_boot: u64,
         horizon: watch::Receiver<broker::Horizon>,
         events: Events,
         known: Arc<Known>,
     ) -> Self {
-        let state = State { clock: Clock::resume(clock_ms, 0), began: Instant::now(), logged_ms: clock_ms, sessions_last };
-        Self { journal, state: Mutex::new(state), horizon, events, known, wanted: RwLock::default() }
+        let clock_ms = bridge.clock_ms;
+        let state =
+            State { clock: Clock::resume(clock_ms, 0), began: Instant::now(), logged_ms: clock_ms, sessions_last: bridge.sessions.last };
+        let urgent = Urgent::new(known.clone(), cloud_boot);
+        Self { journal, state: Mutex::new(state), horizon, events, known, urgent, wanted: RwLock::default() }
     }
 
     /// Appends a record.
@@ -68,6 +76,16 @@ impl Door {
         self.append(&mut self.state.lock(), record)
     }
 
+    /// What the core is to do about a gateway's message: of an alert that overtakes, only that the
+    /// gateway spoke.
+    pub fn wire(&self, gateway: &str, what: &str, payload: &[u8]) -> Event {
+        let gateway = gateway.to_owned();
+        if what == "alert" && self.urgent.take(&gateway, payload, |record| self.log(record)) {
+            return Event::Heard { gateway };
+        }
+        Event::Wire { gateway, what: what.to_owned(), bytes: payload.to_vec(), at: Instant::now() }
+    }
+
     /// The logged clock now: what is due by it is due whatever happens to the wall clock.
     pub fn now_ms(&self) -> i64 {
         self.state.lock().now_ms()
@@ -76,7 +94,7 @@ impl Door {
     /// Something that is asked for about an alarm, by a message to `alarms/{gateway}/{series}/{kind}/{verb}`.
     fn ask(&self, client: &Client, publish: &Publish<'_>, target: &Target<'_>) -> Verdict {
         let alarm = format!("{}/{}/{}", target.gateway, target.series, target.kind);
-        if !self.known.read().contains(&alarm) {
+        if !self.known.read().contains_key(&alarm) {
             return Verdict::Refuse(Refusal::TopicNameInvalid);
         }
         let body = match Body::parse(target.verb, publish.payload, settings::unit::duration_ms) {
@@ -156,15 +174,12 @@ impl broker::Application for Door {
                     None => self.ordinary(client, publish),
                 },
                 Some((gateway, what)) => {
-                    let event = Event::Wire {
-                        gateway: gateway.to_owned(),
-                        what: what.to_owned(),
-                        bytes: publish.payload.to_vec(),
-                        at: Instant::now(),
-                    };
+                    let event = self.wire(gateway, what, publish.payload);
+                    // That somebody spoke can be missed: it is said again soon.
+                    let may_miss = matches!(event, Event::Heard { .. });
                     match self.events.try_send(event) {
-                        Ok(()) => Verdict::Accept,
-                        Err(_) => Verdict::Refuse(Refusal::Busy),
+                        Err(_) if !may_miss => Verdict::Refuse(Refusal::Busy),
+                        _ => Verdict::Accept,
                     }
                 }
             };

@@ -13,6 +13,8 @@
 //! | [`existing`] | the connection to a broker that is already there |
 //! | [`publish`] | merged windows and statuses as JSON |
 //! | [`run`] | start, stop, and what connects the rooms |
+//! | [`urgent`] | where alerts overtake all that is to be joined |
+//! | [`status`] | how the bridge stands |
 //! | [`http`] | health, figures, status |
 //! | [`limits`] | bounds with their reasons |
 pub mod alarms;
@@ -27,7 +29,9 @@ pub mod presence;
 pub mod publish;
 pub mod recover;
 pub mod run;
+pub mod status;
 pub mod store;
+pub mod urgent;
 
 pub use config::Config;
 pub use run::{Error, run};

@@ -27,6 +27,13 @@ pub const SILENCE_MS: i64 = 11_000;
 /// connections is back within a second, and consumers need not see that.
 pub const BYE_MS: i64 = 3_000;
 
+/// A bridge that did not look at the clock for so long was frozen, or its machine was: it looks
+/// every second. That time is nobody's silence.
+pub const FROZEN: Duration = Duration::from_secs(3);
+
+/// So long after it, in ms, wills are of connections that were given up meanwhile.
+pub const THAW_MS: i64 = 5_000;
+
 /// How long the log is kept behind the snapshots that make it superfluous: for people who look into it.
 pub const LOG_RETAIN: Duration = Duration::from_secs(86_400);
 
@@ -35,6 +42,9 @@ pub const OUTBOX_MAX: usize = 20_000;
 
 /// Messages on their way to an existing broker: brokers grant 100 to any client at least, by usage.
 pub const OUTBOX_INFLIGHT_MAX: usize = 100;
+
+/// Alerts on their way beyond those.
+pub const OUTBOX_URGENT_MAX: usize = 50;
 
 /// Reconnecting to an existing broker waits at least and at most this long, in ms.
 pub const BACKOFF_MS: (u64, u64) = (250, 15_000);

@@ -3,7 +3,7 @@
 //! Our own has taken a message once those who subscribed are done with it ([`Given`]). Of an existing one [`Outbox`] keeps every message until its PUBACK,
 //! over all reconnects, and says up to which record all was taken: the cursor follows that.
 
-use crate::limits::{ECHOES_MAX, GIVEN_MAX, GIVEN_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX};
+use crate::limits::{ECHOES_MAX, GIVEN_MAX, GIVEN_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX, OUTBOX_URGENT_MAX};
 use broker::{Broker, Watched};
 use parking_lot::Mutex;
 use rumqttc::{AsyncClient, EventLoop, QoS};
@@ -27,22 +27,40 @@ pub enum Outbound {
 /// Messages that our own broker has before it. What waits for a subscriber is in memory only: a
 /// cursor ahead of it would lose it with a crash.
 #[derive(Default)]
-pub struct Given(Mutex<VecDeque<(u64, Instant, Watched)>>);
+pub struct Given(Mutex<Lists>);
+
+#[derive(Default)]
+struct Lists {
+    /// In the order of their records.
+    ordered: VecDeque<(u64, Instant, Watched)>,
+    /// Those that overtook.
+    urgent: Vec<(u64, Instant, Watched)>,
+}
 
 impl Given {
     fn give(&self, lsn: u64, watched: Watched) {
         if !watched.is_done() {
-            self.0.lock().push_back((lsn, Instant::now(), watched));
+            self.0.lock().ordered.push_back((lsn, Instant::now(), watched));
+        }
+    }
+
+    fn give_urgent(&self, lsn: u64, watched: Watched) {
+        if !watched.is_done() {
+            self.0.lock().urgent.push((lsn, Instant::now(), watched));
         }
     }
 
     /// Up to which record, `lsn` at most, nobody waits for a message.
     fn settle(&self, lsn: u64) -> u64 {
-        let mut given = self.0.lock();
-        while given.front().is_some_and(|(_, at, w)| w.is_done() || at.elapsed() > GIVEN_WAIT) || given.len() > GIVEN_MAX {
-            given.pop_front();
+        let Lists { ordered, urgent } = &mut *self.0.lock();
+        let is_over = |at: &Instant, watched: &Watched| watched.is_done() || at.elapsed() > GIVEN_WAIT;
+        while ordered.front().is_some_and(|(_, at, w)| is_over(at, w)) || ordered.len() > GIVEN_MAX {
+            ordered.pop_front();
         }
-        given.front().map_or(lsn, |(first, ..)| lsn.min(first.saturating_sub(1)))
+        urgent.retain(|(_, at, w)| !is_over(at, w));
+        urgent.drain(..urgent.len().saturating_sub(GIVEN_MAX));
+        let first = urgent.iter().chain(ordered.front()).map(|(first, ..)| *first).min();
+        first.map_or(lsn, |first| lsn.min(first.saturating_sub(1)))
     }
 }
 
@@ -57,6 +75,24 @@ impl Outbound {
         match self {
             Outbound::Embedded(broker, given) => given.give(lsn, broker.publish_watched(&topic, payload.into(), 1, retain)),
             Outbound::Existing(outbox) => outbox.publish(lsn, topic, payload.into_bytes(), retain),
+        }
+    }
+
+    /// Publishes an alert at QoS 1, before all that waits. Its record `lsn` may be ahead of others.
+    pub fn publish_urgent(&self, lsn: u64, topic: String, payload: String) {
+        match self {
+            Outbound::Embedded(broker, given) => given.give_urgent(lsn, broker.publish_urgent(&topic, payload.into(), 1)),
+            Outbound::Existing(outbox) => outbox.publish_urgent(lsn, topic, payload.into_bytes()),
+        }
+    }
+
+    /// What was published urgently with record `lsn` counts for an earlier one too: until it was
+    /// taken, the cursor stays before both.
+    pub fn hold_cursor(&self, lsn: u64, earlier: u64) {
+        let hold = |at: &mut u64| *at = if *at == lsn { earlier.min(lsn) } else { *at };
+        match self {
+            Outbound::Embedded(_, given) => given.0.lock().urgent.iter_mut().for_each(|(at, ..)| hold(at)),
+            Outbound::Existing(outbox) => outbox.state.lock().urgent.messages.iter_mut().for_each(|m| hold(&mut m.lsn)),
         }
     }
 
@@ -135,20 +171,56 @@ struct Message {
     acked: bool,
 }
 
+/// Messages that go in order; kept until acknowledged.
+#[derive(Default)]
+struct Line {
+    /// The first has the number `first`.
+    messages: VecDeque<Message>,
+    first: u64,
+    /// The first that the client has not got on this connection.
+    next: u64,
+}
+
+impl Line {
+    /// Lets go what was acknowledged, from the first on.
+    fn trim(&mut self) {
+        while self.messages.front().is_some_and(|m| m.acked) {
+            self.messages.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// Everything that is not acknowledged goes again.
+    fn rewind(&mut self) {
+        self.next = self.first;
+        self.messages.iter_mut().for_each(|m| m.packet = None);
+    }
+
+    /// A message that is on its way under a packet id.
+    fn on_its_way(&mut self, packet: u16) -> Option<&mut Message> {
+        let in_doubt = (self.next - self.first) as usize;
+        self.messages.iter_mut().take(in_doubt).find(|m| m.packet == Some(packet) && !m.acked)
+    }
+
+    /// Before which record all was taken.
+    fn before(&self) -> u64 {
+        self.messages.front().map_or(u64::MAX, |m| m.lsn.saturating_sub(1))
+    }
+}
+
 /// What follows an `Outgoing::Publish`: the requests in the order in which the client got them.
 enum Handed {
-    Message(u64),
+    Ordered(u64),
+    Urgent(u64),
     Answer,
 }
 
 #[derive(Default)]
 struct State {
     connected: bool,
-    /// Kept until acknowledged; the first has the number `first`.
-    messages: VecDeque<Message>,
-    first: u64,
-    /// The first that the client has not got on this connection.
-    next: u64,
+    ordered: Line,
+    /// What overtakes.
+    urgent: Line,
     unacked: usize,
     handed: VecDeque<Handed>,
     settled: u64,
@@ -174,7 +246,13 @@ impl Outbox {
 
     fn publish(&self, lsn: u64, topic: String, payload: Vec<u8>, retain: bool) {
         let mut state = self.state.lock();
-        state.messages.push_back(Message { lsn, topic, payload, retain, packet: None, acked: false });
+        state.ordered.messages.push_back(Message { lsn, topic, payload, retain, packet: None, acked: false });
+        self.pump(&mut state);
+    }
+
+    fn publish_urgent(&self, lsn: u64, topic: String, payload: Vec<u8>) {
+        let mut state = self.state.lock();
+        state.urgent.messages.push_back(Message { lsn, topic, payload, retain: false, packet: None, acked: false });
         self.pump(&mut state);
     }
 
@@ -185,31 +263,38 @@ impl Outbox {
         }
     }
 
-    /// Hands on as many as may be on their way.
+    /// Hands on as many as may be on their way, urgent ones first.
     fn pump(&self, state: &mut State) {
-        while state.connected && state.unacked < OUTBOX_INFLIGHT_MAX {
-            let Some(m) = state.messages.get((state.next - state.first) as usize) else { return };
-            if !m.acked {
-                if self.client.try_publish(m.topic.as_str(), QoS::AtLeastOnce, m.retain, m.payload.clone()).is_err() {
-                    return;
+        let State { ordered, urgent, unacked, handed, .. } = state;
+        let lines: [(&mut Line, fn(u64) -> Handed, usize); 2] =
+            [(urgent, Handed::Urgent, OUTBOX_INFLIGHT_MAX + OUTBOX_URGENT_MAX), (ordered, Handed::Ordered, OUTBOX_INFLIGHT_MAX)];
+        for (line, of, most) in lines {
+            while state.connected && *unacked < most {
+                let Some(m) = line.messages.get((line.next - line.first) as usize) else { break };
+                if !m.acked {
+                    if self.client.try_publish(m.topic.as_str(), QoS::AtLeastOnce, m.retain, m.payload.clone()).is_err() {
+                        return;
+                    }
+                    handed.push_back(of(line.next));
+                    *unacked += 1;
                 }
-                state.handed.push_back(Handed::Message(state.next));
-                state.unacked += 1;
+                line.next += 1;
             }
-            state.next += 1;
         }
     }
 
     fn settle(&self, lsn: u64) -> u64 {
         let mut state = self.state.lock();
         state.settled = state.settled.max(lsn);
-        let waiting = state.messages.front().map_or(u64::MAX, |m| m.lsn.saturating_sub(1));
-        state.settled.min(waiting)
+        // Of the urgent ones each has its own record, in no order.
+        let urgent = state.urgent.messages.iter().filter(|m| !m.acked).map(|m| m.lsn.saturating_sub(1)).min();
+        state.settled.min(state.ordered.before()).min(urgent.unwrap_or(u64::MAX))
     }
 
     /// Messages without an acknowledgement.
     pub fn waiting(&self) -> usize {
-        self.state.lock().messages.len()
+        let state = self.state.lock();
+        state.ordered.messages.len() + state.urgent.messages.len()
     }
 
     /// The broker is there, by a new connection.
@@ -283,35 +368,36 @@ impl Outbox {
         mqtt.clean();
         mqtt.pending.clear();
         state.handed.clear();
-        (state.next, state.unacked) = (state.first, 0);
-        state.messages.iter_mut().for_each(|m| m.packet = None);
+        state.unacked = 0;
+        state.ordered.rewind();
+        state.urgent.rewind();
     }
 
     /// The client sent the oldest of what it was handed, under a packet id.
     pub fn sent(&self, packet: u16) {
         let mut state = self.state.lock();
-        if let Some(Handed::Message(number)) = state.handed.pop_front() {
-            let at = number.wrapping_sub(state.first) as usize;
-            if let Some(m) = state.messages.get_mut(at) {
-                m.packet = Some(packet);
-            }
+        let (line, number) = match state.handed.pop_front() {
+            Some(Handed::Ordered(number)) => (&mut state.ordered, number),
+            Some(Handed::Urgent(number)) => (&mut state.urgent, number),
+            Some(Handed::Answer) | None => return,
+        };
+        if let Some(m) = line.messages.get_mut(number.wrapping_sub(line.first) as usize) {
+            m.packet = Some(packet);
         }
     }
 
     /// The broker has a message.
     pub fn acked(&self, packet: u16) {
         let mut state = self.state.lock();
-        let in_doubt = (state.next - state.first) as usize;
-        if let Some(m) = state.messages.iter_mut().take(in_doubt).find(|m| m.packet == Some(packet) && !m.acked) {
+        let State { ordered, urgent, unacked, .. } = &mut *state;
+        if let Some(m) = ordered.on_its_way(packet).or_else(|| urgent.on_its_way(packet)) {
             m.acked = true;
             m.packet = None;
             m.payload = Vec::new();
-            state.unacked = state.unacked.saturating_sub(1);
+            *unacked = unacked.saturating_sub(1);
         }
-        while state.messages.front().is_some_and(|m| m.acked) {
-            state.messages.pop_front();
-            state.first += 1;
-        }
+        ordered.trim();
+        urgent.trim();
         self.pump(&mut state);
     }
 }

@@ -1,13 +1,18 @@
 //! Who is online, by last will and by own judgement: a gateway that is frozen says nothing,
-//! while its connection stands. Times are ms of any clock that does not go back.
+//! while its connection stands.
+//!
+//! Silence is measured in the bridge's own running time: while the bridge itself is frozen nobody
+//! can be heard. Gateways then find it deaf, and give up their connections; the wills of these say
+//! nothing of the gateways.
 
-use crate::limits::{BYE_MS, SILENCE_MS};
+use crate::limits::{BYE_MS, FROZEN, SILENCE_MS, THAW_MS};
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
     online: bool,
-    /// Of this clock.
+    /// Running time.
     heard_ms: i64,
     /// Wall time.
     wall_ms: i64,
@@ -19,29 +24,44 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct Presence {
     by_name: BTreeMap<String, Seen>,
+    /// Running time in ms, and when it was looked at last.
+    now_ms: i64,
+    looked: Option<Instant>,
+    /// Running time until which wills are of connections that a freeze broke.
+    thawed_ms: i64,
 }
 
 impl Presence {
+    /// Time goes on. Called every second at least, unless this process does not run.
+    pub fn look(&mut self, at: Instant) {
+        let passed = self.looked.replace(at).map_or_else(Default::default, |looked| at.saturating_duration_since(looked));
+        self.now_ms += i64::try_from(passed.min(FROZEN).as_millis()).unwrap_or(0);
+        if passed > FROZEN {
+            self.thawed_ms = self.now_ms + THAW_MS;
+            self.by_name.values_mut().for_each(|seen| (seen.heard_ms, seen.bye_ms) = (self.now_ms, None));
+        }
+    }
+
     /// A gateway spoke. Whether it came online by that.
-    pub fn heard(&mut self, gateway: &str, now_ms: i64, wall_ms: i64) -> bool {
+    pub fn heard(&mut self, gateway: &str, wall_ms: i64) -> bool {
         if !self.by_name.contains_key(gateway) {
             self.by_name.insert(gateway.to_owned(), Seen::default());
         }
         let Some(seen) = self.by_name.get_mut(gateway) else { return false };
-        (seen.heard_ms, seen.wall_ms, seen.bye_ms) = (seen.heard_ms.max(now_ms), wall_ms, None);
+        (seen.heard_ms, seen.wall_ms, seen.bye_ms) = (self.now_ms, wall_ms, None);
         !std::mem::replace(&mut seen.online, true)
     }
 
     /// Its last will came: it is gone, unless it is only changing connections.
-    pub fn gone(&mut self, gateway: &str, now_ms: i64) {
-        if let Some(seen) = self.by_name.get_mut(gateway) {
-            seen.bye_ms.get_or_insert(now_ms);
+    pub fn gone(&mut self, gateway: &str) {
+        if let Some(seen) = self.by_name.get_mut(gateway).filter(|_| self.now_ms >= self.thawed_ms) {
+            seen.bye_ms.get_or_insert(self.now_ms);
         }
     }
 
     /// Those that went offline: with a last will, or because they have said nothing for too long.
-    pub fn lost(&mut self, now_ms: i64) -> Vec<String> {
-        let mut lost = Vec::new();
+    pub fn lost(&mut self) -> Vec<String> {
+        let (mut lost, now_ms) = (Vec::new(), self.now_ms);
         for (name, seen) in &mut self.by_name {
             let left = seen.bye_ms.is_some_and(|bye| now_ms - bye >= BYE_MS);
             if seen.online && (left || now_ms - seen.heard_ms >= SILENCE_MS) {
@@ -66,18 +86,52 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    /// Lets time pass as a process does that runs.
+    fn pass(p: &mut Presence, ms: i64) {
+        let at = p.looked.unwrap();
+        (1..=ms / 250).for_each(|i| p.look(at + Duration::from_millis(i as u64 * 250)));
+    }
 
     #[test]
     fn a_gateway_is_offline_until_it_speaks_and_when_it_is_silent() {
         let mut p = Presence::default();
+        p.look(Instant::now());
         assert_eq!(p.of("a"), (false, 0));
-        assert!(p.heard("a", 0, 7) && !p.heard("a", 5_000, 8) && p.heard("b", 0, 1));
-        assert_eq!((p.lost(SILENCE_MS), p.of("a"), p.online()), (vec!["b".to_owned()], (true, 8), 1));
-        p.gone("a", 6_000);
-        p.gone("nobody", 6_000);
-        assert!(p.lost(6_000 + BYE_MS - 1).is_empty() && !p.heard("a", 6_500, 9), "it was only changing connections");
-        p.gone("a", 7_000);
-        assert_eq!((p.lost(7_000 + BYE_MS), p.lost(99_999)), (vec!["a".to_owned()], vec![]));
-        assert!(p.heard("a", 20_000, 9));
+        assert!(p.heard("a", 7) && p.heard("b", 1));
+        pass(&mut p, 5_000);
+        assert!(!p.heard("a", 8));
+        pass(&mut p, SILENCE_MS - 5_000);
+        assert_eq!((p.lost(), p.of("a"), p.online()), (vec!["b".to_owned()], (true, 8), 1));
+        p.gone("a");
+        p.gone("nobody");
+        pass(&mut p, BYE_MS - 250);
+        assert!(p.lost().is_empty() && !p.heard("a", 9), "it was only changing connections");
+        p.gone("a");
+        pass(&mut p, BYE_MS);
+        assert_eq!((p.lost(), p.lost()), (vec!["a".to_owned()], vec![]));
+        assert!(p.heard("a", 9));
+    }
+
+    #[test]
+    fn a_bridge_that_was_frozen_blames_nobody_for_it() {
+        let mut p = Presence::default();
+        p.look(Instant::now());
+        p.heard("a", 1);
+        p.heard("b", 1);
+        pass(&mut p, SILENCE_MS - 1_000);
+        p.look(p.looked.unwrap() + Duration::from_secs(20));
+        // Both found it deaf, and gave their connections up.
+        p.gone("a");
+        p.gone("b");
+        pass(&mut p, BYE_MS);
+        assert!(p.lost().is_empty());
+        p.heard("a", 2);
+        pass(&mut p, SILENCE_MS - BYE_MS);
+        assert_eq!(p.lost(), ["b"], "who does not come back is lost all the same");
+        p.gone("a");
+        pass(&mut p, BYE_MS);
+        assert_eq!(p.lost(), ["a"]);
     }
 }

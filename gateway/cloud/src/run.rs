@@ -89,7 +89,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     });
     let (horizon_out, horizon) = watch::channel(broker::Horizon { durable: end, failed: false });
     let known = Arc::new(Known::default());
-    let door = Arc::new(Door::new(journal.clone(), bridge.clock_ms, bridge.sessions.last, horizon, events.clone(), known.clone()));
+    let boot: u64 = rand::random();
+    let door = Arc::new(Door::new(journal.clone(), &bridge, boot, horizon, events.clone(), known.clone()));
     let mut progress = journal.horizon();
     let relay = tokio::spawn(async move {
         loop {
@@ -101,7 +102,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             }
         }
     });
-    let boot: u64 = rand::random();
     let parent = (bridge.boot != 0).then_some((bridge.boot, end));
     let settled = BridgeConfig { retain_ms: config.merged.retain_ms }.encode();
     door.log(&Record::Boot { boot, parent, config: &settled })?;
@@ -125,7 +125,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Mqtt::Existing { broker } => {
             let (client, mqtt) = existing::client(&config.data_dir, broker).map_err(io("the client's identifier"))?;
             let outbox = Arc::new(Outbox::new(client.clone()));
-            tokio::spawn(existing::drive(client, mqtt, outbox.clone(), events.clone()));
+            tokio::spawn(existing::drive(client, mqtt, outbox.clone(), door.clone()));
             (Outbound::Existing(outbox), format!("{}:{}", broker.host, broker.port))
         }
     };
@@ -177,6 +177,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     for (lsn, effects) in unpublished {
         core.effects(lsn, effects);
     }
+    // Only now: what no broker is known to have taken is shown again.
+    core.door.urgent.resume(&core.bridge);
+    let lane = {
+        let (door, horizon, out) = (core.door.clone(), journal.horizon(), out.clone());
+        tokio::spawn(async move { door.urgent.run(horizon, out).await })
+    };
     let (alive, mut core_ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new()
         .name("join".into())
@@ -218,6 +224,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     drop(events.send(Event::Stop).await);
     let folded = tokio::task::spawn_blocking(move || thread.join()).await;
     serving.abort();
+    lane.abort();
     fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
     match folded {
         Ok(Ok(result)) => result.inspect_err(|_| store.distrust())?,

@@ -194,7 +194,8 @@ impl Core {
                 }
             }
             let (topic, json) = topic_and_json(&self.gateway, alert);
-            self.broker.publish(&topic, json.into(), 1, false);
+            // Nobody is watched: what was shown is not shown again.
+            drop(self.broker.publish_urgent(&topic, json.into(), 1));
         }
         if let Some((lsn, _)) = fresh.last()
             && let Err(refused) = self.intake.log(&Record::Shown { lsn: *lsn })

@@ -13,7 +13,7 @@ use crate::limits::{BACKOFF_MS, INGEST_DOUBT_MAX, INGEST_PACKET_BYTES_MAX, INGES
 use broker::{Application, Broker, Client, Horizon, OpenSession, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
 use parking_lot::Mutex;
 use replica::fold::Fold;
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS, SubscribeReasonCode};
+use rumqttc::{AsyncClient, Event, MqttOptions, NetworkOptions, Packet, QoS, SubscribeReasonCode};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +96,9 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
     options.set_clean_session(false).set_manual_acks(true).set_keep_alive(Duration::from_secs(10));
     options.set_max_packet_size(INGEST_PACKET_BYTES_MAX, INGEST_PACKET_BYTES_MAX);
     let (client, mut mqtt) = AsyncClient::new(options, INGEST_REQUESTS_MAX);
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    mqtt.set_network_options(network);
     let horizon = intake.horizon();
     // As MQTT 3.1.1: what is no reading is kept aside with its reason, as nobody here hears one.
     let us = Client { client_id: id, session, version: Version::V3, connection: 0, memory: Mutex::new(None) };

@@ -8,7 +8,7 @@ use crate::alert::number;
 pub use detect::alarm::board::PENDING_MAX;
 use detect::alarm::board::SHELF_MS_MAX;
 use detect::alarm::{Alarm, Board, CHATTERS, HELD, LATCHES, Request, Standing, Verb};
-pub use detect::alarm::{Figures, Name};
+pub use detect::alarm::{Figures, Name, SHOWN};
 use schemas::limits::{REASON_BYTES_MAX, WHO_BYTES_MAX};
 use schemas::message::Act;
 use serde::Deserialize;

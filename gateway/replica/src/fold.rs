@@ -9,6 +9,7 @@
 //! - an entry is changed only by readings of its own boot, and never once sealed.
 
 pub mod alarms;
+mod ends;
 mod open;
 
 pub(crate) use open::Open;
@@ -21,6 +22,7 @@ use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, Plai
 use crate::session::Sessions;
 use detect::alarm::{self, Annunciator};
 use detect::{Finding, Settings, Watch};
+use ends::Ends;
 use schemas::message::{Act, AlertBody, Crossed, Wanted};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -142,6 +144,8 @@ pub struct Fold {
     pub(crate) dues: BinaryHeap<Reverse<Due>>,
     /// Births of open entries: how many, and where the log stood before.
     pub(crate) births: BTreeMap<u64, (u32, Before)>,
+    /// When windows that the cloud adds up are over.
+    pub(crate) ends: Ends,
     pub(crate) findings: Vec<Finding>,
     pub(crate) ordinal: u32,
     /// The logged clock before the record under way.
@@ -337,7 +341,7 @@ impl Fold {
     pub fn next_due_ms(&self) -> Option<i64> {
         let due = self.dues.peek().map(|Reverse(due)| due.at_ms);
         let alarms = self.alarms.due_ms(self.config.alarms.as_ref());
-        due.into_iter().chain(alarms).chain(self.crossing.next_expiry_ms()).min()
+        due.into_iter().chain(alarms).chain(self.ends.next_ms(self.clock_ms)).chain(self.crossing.next_expiry_ms()).min()
     }
 
     fn cross(&mut self, lane: u8, ttl_ms: u64, message: Plain<'_>) {
@@ -499,6 +503,8 @@ impl Fold {
             let open = series.open.swap_remove(index);
             open::born_less(&mut self.births, due.born);
             if let Some(part) = self.boots.last_mut() {
+                let FoldConfig { sizes_ms, grace_ms, .. } = &self.config;
+                self.ends.sealed(sizes_ms, &self.kept_ms, due.size_ms, due.start_ms, *grace_ms);
                 part.entries.insert(open.name, open.sealed(), &mut self.shelf);
             }
         }

@@ -340,7 +340,7 @@ impl Refusal {
 
 impl Record<'_> {
     /// The kind byte under which the journal keeps it.
-    pub fn kind(&self) -> u8 {
+    pub const fn kind(&self) -> u8 {
         match self {
             Record::Boot { .. } => 1,
             Record::Tick => 2,

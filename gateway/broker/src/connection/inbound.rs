@@ -261,6 +261,7 @@ impl Connection {
             qos: p.qos,
             retain: p.retain,
             expires: p.expiry_s.map(|s| Instant::now() + Duration::from_secs(u64::from(s))),
+            urgent: false,
         }))
     }
 }

@@ -188,3 +188,27 @@ fn a_client_that_takes_no_bytes_is_not_read() {
     assert!(sent < 200, "the server took {} bytes and kept their answers", sent * flood.len());
     Wire::clean(door.at, V5, "other").expect_quiet();
 }
+
+#[test]
+fn what_is_urgent_waits_for_no_backlog_and_keeps_its_own_order() {
+    for version in BOTH {
+        let door = Door::open();
+        let (mut slow, _) = Wire::durable(door.at, version, "slow");
+        slow.subscribe(&[("#", 1)]);
+        slow.leave();
+        // More than an absent subscriber has room for.
+        for n in 0..10_010 {
+            door.broker.publish("bulk", n.to_string().into(), 1, false);
+        }
+        let urgent = ["0", "1"].map(|n| door.broker.publish_urgent("alerts", n.into(), 1));
+        assert_eq!(door.broker.stats().dropped, 10, "the backlog takes no room from what is urgent");
+        let (mut slow, present) = Wire::durable(door.at, version, "slow");
+        assert!(present && urgent.iter().all(|u| !u.is_done()));
+        for brief in [("alerts", "0"), ("alerts", "1"), ("bulk", "0"), ("bulk", "1")] {
+            let message = slow.message();
+            assert_eq!((message.topic.as_str(), message.payload.as_str()), brief);
+            slow.acknowledge(message.id);
+        }
+        door.until("both are acknowledged", |_| urgent.iter().all(broker::Watched::is_done));
+    }
+}

@@ -8,7 +8,7 @@
 use crate::core::{Event, Events};
 use crate::limits::{BACKOFF_MS, LINK_PACKET_BYTES_MAX};
 use parking_lot::Mutex;
-use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, Packet, Publish, QoS};
+use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, NetworkOptions, Packet, Publish, QoS};
 use schemas::limits::CROSSED_MAX;
 use schemas::message::{CrossAck, CrossDown, Crossed};
 use std::sync::Arc;
@@ -68,7 +68,10 @@ impl CrossLink {
         options.set_keep_alive(Duration::from_secs(10)).set_inflight(100);
         options.set_max_packet_size(LINK_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
         // A batch, its subscriptions and acknowledgements of what came meanwhile.
-        let (client, mqtt) = AsyncClient::new(options, 4 * CROSSED_MAX);
+        let (client, mut mqtt) = AsyncClient::new(options, 4 * CROSSED_MAX);
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        mqtt.set_network_options(network);
         let state = Arc::new(Mutex::new(State::default()));
         tokio::spawn(drive(client.clone(), mqtt, filters, state.clone(), events));
         Self { gateway: gateway.to_owned(), client, state }

@@ -92,7 +92,9 @@ impl Uplink {
             || part.alerts.iter().any(|(a, _)| a.seq > told && a.seq <= to)
             || part.acts.iter().any(|(seq, ..)| *seq > told && *seq <= to)
             || readings < before.readings
-            || (to == part.end && told < to && before.clock_ms - self.frontier_ms >= IDLE_FRONTIER_MS)
+            || (to == part.end
+                && told < to
+                && (before.clock_ms - self.frontier_ms >= IDLE_FRONTIER_MS || fold.ends.passed(self.frontier_ms, before.clock_ms)))
             || (self.settings.preview && fold.series.iter().flat_map(|s| &s.open).any(|o| self.previewed.get(&o.name) != Some(&o.version)))
     }
 
