@@ -266,7 +266,9 @@ impl Outbox {
     /// Hands on as many as may be on their way, urgent ones first.
     fn pump(&self, state: &mut State) {
         let State { ordered, urgent, unacked, handed, .. } = state;
-        let lines: [(&mut Line, fn(u64) -> Handed, usize); 2] =
+        /// Messages, what the client's request for one is noted as, and how many may be on their way.
+        type Turn<'a> = (&'a mut Line, fn(u64) -> Handed, usize);
+        let lines: [Turn<'_>; 2] =
             [(urgent, Handed::Urgent, OUTBOX_INFLIGHT_MAX + OUTBOX_URGENT_MAX), (ordered, Handed::Ordered, OUTBOX_INFLIGHT_MAX)];
         for (line, of, most) in lines {
             while state.connected && *unacked < most {
