@@ -4,6 +4,7 @@
 //! `cargo bench --bench load -- --plant`: memory, disk and start with a million unsent readings.
 //! `cargo bench --bench load -- --flash`: what is written for readings that arrive one by one.
 //! `cargo bench --bench load -- --alerts`: how soon a critical alert is at the cloud, idle and while backlogs drain.
+//! `cargo bench --bench load -- --gateways 2000 [--seconds 30]`: a bridge with so many gateways, then flooded by them.
 //!
 //! For each shape (connections × in flight) it runs, one after the other on loopback with the
 //! load generator on the same cores: the gateway as a process of its own; a bare listener that
@@ -16,6 +17,7 @@ mod bare;
 mod client;
 mod flash;
 mod gateway;
+mod gateways;
 mod measure;
 mod plant;
 mod role;
@@ -31,10 +33,11 @@ struct Options {
     plant: bool,
     flash: bool,
     alerts: bool,
+    gateways: Option<u64>,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false, flash: false, alerts: false };
+    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false, flash: false, alerts: false, gateways: None };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -45,11 +48,12 @@ fn options() -> Result<Options, String> {
             "--plant" => options.plant = true,
             "--flash" => options.flash = true,
             "--alerts" => options.alerts = true,
+            "--gateways" => options.gateways = Some(value()?.parse().map_err(|_| "--gateways takes a whole number".to_owned())?),
             // Cargo says so to every bench.
             "--bench" => {}
             other => {
                 return Err(format!(
-                    "{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash, --alerts"
+                    "{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash, --alerts, --gateways N"
                 ));
             }
         }
@@ -71,6 +75,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if options.flash {
         return flash::run(options.seconds);
+    }
+    if let Some(gateways) = options.gateways {
+        return gateways::run(gateways, options.seconds);
     }
     if options.alerts {
         return alerts::run();

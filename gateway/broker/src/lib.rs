@@ -12,6 +12,7 @@
 //! | [`codec`] | bytes ↔ packets, in place, sizes checked first |
 //! | [`topic`] | topic names and filters |
 //! | `listener.rs` | sockets, the bound on connections |
+//! | [`descriptors`] | open files |
 //! | `connection.rs` | the one loop per client; below it `handshake`, `inbound`, `control`, `outbound` |
 //! | `registry.rs` | all sessions: taking over, expiry |
 //! | `session.rs` | one client's QoS state, no sockets |
@@ -24,6 +25,7 @@
 pub mod application;
 pub mod codec;
 mod connection;
+pub mod descriptors;
 pub mod error;
 pub mod limits;
 mod listener;

@@ -12,6 +12,9 @@ pub const PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Connections of gateways, two each, and of consumers.
 pub const CONNECTIONS_MAX: usize = 10_000;
 
+/// Open files beside them: log, merge store and its runs, HTTP.
+pub const FILES_BESIDE: u64 = 1_024;
+
 /// Least time between two rounds, in ms: a window that is published for the first time waits no longer.
 pub const ROUND_MS: i64 = 100;
 

@@ -6,7 +6,7 @@ use crate::core::{Core, CoreError, Event};
 use crate::existing;
 use crate::http;
 use crate::inbound::Door;
-use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, LOG_RETAIN, PACKET_BYTES_MAX};
+use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, FILES_BESIDE, LOG_RETAIN, PACKET_BYTES_MAX};
 use crate::outbound::{Outbound, Outbox};
 use crate::presence::Presence;
 use crate::publish;
@@ -116,6 +116,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Mqtt::Embedded { listen, .. } => {
             let door_config = broker::Config { max_packet: PACKET_BYTES_MAX, connections_max: CONNECTIONS_MAX };
             let broker = Broker::new(door_config, door.clone(), stored_sessions(&bridge));
+            broker::descriptors::allow(CONNECTIONS_MAX, FILES_BESIDE);
             let listener = TcpListener::bind(listen).await.map_err(io(format!("[mqtt] listen {listen}")))?;
             let at = listener.local_addr().map_err(io("[mqtt] listen"))?.to_string();
             embedded = Some(broker.clone());

@@ -74,6 +74,9 @@ pub struct Core {
     /// Who asked for the status, and the record that must be folded first: what was durable
     /// then may be acknowledged already, and counts in the answer.
     pub asked: Vec<(u64, oneshot::Sender<Status>)>,
+    /// An interval went, and perhaps more are to go: not before what happened meanwhile, as each
+    /// takes milliseconds to make.
+    pub speaks_on: bool,
 }
 
 impl Core {
@@ -297,8 +300,9 @@ impl Core {
         }
     }
 
-    /// Does what the uplink has to do, what goes first at first.
+    /// Does what the uplink has to do, what goes first at first, up to one interval.
     fn speak(&mut self) {
+        self.speaks_on = false;
         self.alarms.show_kpi(&self.fold, &self.broker);
         if let Some(crossing) = &mut self.crossing {
             crossing.speak(self.intake.now_ms(), &self.fold);
@@ -316,6 +320,8 @@ impl Core {
                 Out::Delta(mut delta) => {
                     (delta.sent_ms, delta.clock) = (self.intake.now_ms(), self.clock.quality());
                     uplink.weighed(now_ms, delta.number, link.send(Lane::Intervals, "delta", delta.encode()));
+                    self.speaks_on = true;
+                    break;
                 }
                 Out::Drop(lane) => link.give_up(lane),
                 Out::Unheard(told) => {
@@ -335,6 +341,9 @@ impl Core {
     }
 
     fn next_wait(&self) -> Duration {
+        if self.speaks_on {
+            return Duration::ZERO;
+        }
         let due = self.fold.next_due_ms().filter(|at| *at != self.ticked_ms);
         let due = due.map(|at| at.saturating_sub(self.intake.now_ms()));
         let speak = self.uplink.as_ref().and_then(|(u, _)| u.next_timeout_ms()).map(|at| at.saturating_sub(self.now_ms()));

@@ -12,14 +12,13 @@
 //! | [`link`] | the sockets to the cloud |
 //! | [`run`] | start, stop, and what connects the rooms |
 //! | [`http`], [`status`] | health, figures, status |
-//! | [`clock`], [`descriptors`] | the logged clock; open files |
+//! | [`clock`] | the logged clock |
 //! | [`limits`] | bounds with reasons |
 pub mod alarms;
 pub mod clock;
 pub mod config;
 pub mod core;
 pub mod crossing;
-pub mod descriptors;
 pub mod http;
 pub mod ingest;
 pub mod intake;

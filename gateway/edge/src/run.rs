@@ -6,11 +6,10 @@ use crate::config::{Config, Delivery};
 use crate::core::{Core, Event, fold_frame};
 use crate::crossing::Crossing;
 use crate::crossing::rules::Rules;
-use crate::descriptors;
 use crate::http;
 use crate::ingest;
 use crate::intake::Intake;
-use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX};
+use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX, FILES_BESIDE};
 use crate::link::Link;
 use crate::store::{Snapshots, Store};
 use broker::{Broker, StoredSession, Version};
@@ -147,7 +146,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     }
 
     let plants = ingest::sessions(&fold, &intake, &config.ingest);
-    descriptors::allow(config.bounds.connections);
+    broker::descriptors::allow(config.bounds.connections, FILES_BESIDE);
     let stored = stored_sessions(&fold);
     let door = broker::Config { max_packet: config.mqtt.max_packet as usize, connections_max: config.bounds.connections };
     let broker = Broker::new(door, intake.clone(), stored);
@@ -185,6 +184,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         began: Instant::now(),
         ticked_ms: 0,
         asked: Vec::new(),
+        speaks_on: false,
         rate: Rate::default(),
     };
     let runtime = tokio::runtime::Handle::current();

@@ -255,6 +255,42 @@ pub enum BodyError {
     Wrong(String),
 }
 
+/// Why a request that names an alarm and says something is none.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The path names no alarm and verb.
+    #[error("write {{gateway}}/{{series}}/{{kind}}/ack|shelve|unshelve|out-of-service|return")]
+    Nowhere,
+    /// Its body.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+}
+
+impl RequestError {
+    /// As HTTP says it (contract §6).
+    pub fn http_status(&self) -> u16 {
+        match self {
+            RequestError::Nowhere => 404,
+            RequestError::Body(BodyError::Malformed(_)) => 400,
+            RequestError::Body(BodyError::Wrong(_)) => 422,
+        }
+    }
+}
+
+/// The body of a request to `path`; `duration` reads such as `30m` to ms.
+///
+/// # Errors
+/// What is wrong with path or body.
+pub fn request(path: &str, bytes: &[u8], duration: impl Fn(&str) -> Result<i64, String>) -> Result<Body, RequestError> {
+    let target = Target::of(path).ok_or(RequestError::Nowhere)?;
+    Ok(Body::parse(target.verb, bytes, duration)?)
+}
+
+/// That there is no such alarm, and where to look.
+pub fn unknown(path: &str) -> String {
+    format!("there is no alarm {path}; GET /api/v1/alarms?state=all lists those that are known")
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {

@@ -1,11 +1,13 @@
 //! How a role's HTTP connections are served: bounded in number and in patience, so that slow or
 //! silent clients cost neither the sensors their sockets nor others their answers.
 //!
-//! Knows no route. [`limits`] has the bounds and their reasons.
+//! Knows no route, but how a refusal looks. [`limits`] has the bounds and their reasons.
 
 pub mod limits;
 
-use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -35,6 +37,12 @@ pub async fn serve(listener: TcpListener, app: Router) {
             }
         }
     }
+}
+
+/// Why a request is not done, as JSON: `{"error":"…"}`.
+pub fn refusal(code: impl TryInto<StatusCode>, why: impl Into<String>) -> Response {
+    let code = code.try_into().unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (code, Json(serde_json::json!({ "error": why.into() }))).into_response()
 }
 
 async fn connection(stream: TcpStream, app: Router) {

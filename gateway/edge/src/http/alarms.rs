@@ -8,11 +8,12 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
-use replica::alarm::{self, Body, BodyError, Filter, Target};
-use serde_json::{Value, json};
+use replica::alarm::{self, Filter};
+use serde_json::Value;
 use tokio::sync::oneshot;
+use web::refusal;
 
 /// The routes below `/api/v1/alarms`.
 pub fn routes() -> Router<State> {
@@ -20,10 +21,6 @@ pub fn routes() -> Router<State> {
         .route("/api/v1/alarms", get(list))
         .route("/api/v1/alarms/kpi", get(kpi))
         .route("/api/v1/alarms/{*target}", get(one).post(act))
-}
-
-fn refusal(code: StatusCode, why: impl Into<String>) -> Response {
-    (code, Json(json!({ "error": why.into() }))).into_response()
 }
 
 async fn ask<T>(state: &State, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Response> {
@@ -45,7 +42,7 @@ async fn kpi(Shared(state): Shared<State>) -> Result<Json<Vec<Value>>, Response>
 }
 
 fn unknown(path: &str) -> Response {
-    refusal(StatusCode::NOT_FOUND, format!("there is no alarm {path}; GET /api/v1/alarms?state=all lists those that are known"))
+    refusal(StatusCode::NOT_FOUND, alarm::unknown(path))
 }
 
 async fn one(Shared(state): Shared<State>, Path(path): Path<String>) -> Result<Json<Value>, Response> {
@@ -56,16 +53,8 @@ async fn one(Shared(state): Shared<State>, Path(path): Path<String>) -> Result<J
 }
 
 async fn act(Shared(state): Shared<State>, Path(path): Path<String>, body: Bytes) -> Result<Json<Value>, Response> {
-    let Some(target) = Target::of(&path) else {
-        return Err(refusal(
-            StatusCode::NOT_FOUND,
-            "write /api/v1/alarms/{gateway}/{series}/{kind}/ack|shelve|unshelve|out-of-service|return",
-        ));
-    };
-    let body = Body::parse(target.verb, &body, settings::unit::duration_ms).map_err(|error| {
-        let code = if matches!(error, BodyError::Malformed(_)) { StatusCode::BAD_REQUEST } else { StatusCode::UNPROCESSABLE_ENTITY };
-        refusal(code, error.to_string())
-    })?;
+    let body =
+        alarm::request(&path, &body, settings::unit::duration_ms).map_err(|error| refusal(error.http_status(), error.to_string()))?;
     match ask(&state, |reply| Ask::Do(path.clone(), body, reply)).await? {
         Ok(alarm) => Ok(Json(alarm)),
         Err(Refused::Unknown) => Err(unknown(path.rsplit_once('/').map_or("", |(alarm, _)| alarm))),

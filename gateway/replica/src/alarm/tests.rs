@@ -105,3 +105,13 @@ fn arbitrary_bodies_are_refused_without_harm() {
         assert!(matches!(parse(Verb::Shelve, wrong), Err(BodyError::Wrong(_))), "{wrong}");
     }
 }
+
+#[test]
+fn a_request_is_told_apart_by_what_is_wrong_with_it() {
+    let duration = |_: &str| Ok(60_000);
+    let code = |path: &str, body: &str| super::request(path, body.as_bytes(), duration).map_err(|error| error.http_status());
+    assert_eq!(code("a/s/high", "{}"), Err(404));
+    assert_eq!(code("a/s/high/ack", "by jo"), Err(400));
+    assert_eq!(code("a/s/high/ack", "{}"), Err(422));
+    assert_eq!(code("a/s/high/ack", "{\"by\":\"jo\"}").map(|body| body.by), Ok("jo".to_owned()));
+}

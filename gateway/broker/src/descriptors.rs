@@ -1,18 +1,17 @@
-//! Open files: each connection is one, and the usual soft limit of 1,024 lies far below
-//! `[limits] connections`.
+//! Open files: each connection is one, and the usual soft limit of 1,024 lies far below what one
+//! process can serve.
 
-use crate::limits::FILES_BESIDE;
 use std::io;
 use tracing::{debug, warn};
 
-/// Raises the process's soft limit so that `connections` fit, as far as the hard limit allows; says
-/// so where it does not.
-pub fn allow(connections: usize) {
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(FILES_BESIDE);
+/// Raises the process's soft limit so that `connections` fit, and `beside` files for all else, as
+/// far as the hard limit allows; says so where it does not.
+pub fn allow(connections: usize, beside: u64) {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(beside);
     match raise(wanted) {
         Ok(allowed) if allowed < wanted => {
-            let fit = allowed.saturating_sub(FILES_BESIDE);
-            warn!(connections, fit, "the system allows fewer open files than [limits] connections needs (ulimit -Hn)");
+            let fit = allowed.saturating_sub(beside);
+            warn!(connections, fit, "the system allows fewer open files than so many connections need (ulimit -Hn)");
         }
         Ok(allowed) => debug!(allowed, "open files"),
         Err(error) => warn!(%error, "the limit of open files is not known"),
