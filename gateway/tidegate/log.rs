@@ -196,6 +196,10 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
             put("boot", hex(*boot));
             put("version", json!(version));
         }
+        Record::Offered { boot, born } | Record::Unnamed { boot, born } => {
+            put("boot", hex(*boot));
+            put("born", json!(born));
+        }
         Record::Told { boot, cloud_boot, pages } => {
             put("boot", hex(*boot));
             put("cloud", hex(*cloud_boot));
@@ -326,6 +330,8 @@ fn kind_of(record: &Record<'_>) -> &'static str {
         Record::Receipt { .. } => "receipt",
         Record::Shown { .. } => "shown",
         Record::Shed { .. } => "shed",
+        Record::Offered { .. } => "offered",
+        Record::Unnamed { .. } => "unnamed",
         Record::Told { .. } => "told",
         Record::Lost { .. } => "lost",
         Record::Unheard { .. } => "unheard",

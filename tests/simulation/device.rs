@@ -290,6 +290,10 @@ impl Device {
         if let Some((boot, version)) = replica::shed::oldest(&process.fold, bytes) {
             process.push(&Record::Shed { boot, version });
         }
+        // What is pushed in this batch is none of what the fold knows yet.
+        if let Some((boot, born)) = replica::shed::nameless(&process.fold, bytes) {
+            process.push(&Record::Unnamed { boot, born });
+        }
     }
 
     pub fn save(&mut self) {

@@ -45,6 +45,7 @@ impl World {
             grace_ms: plan.grace_ms,
             detection: Settings { limits: vec![rule] },
             alarms: Some(detect::alarm::Settings::default()),
+            offers: true,
             ..FoldConfig::default()
         };
         let mut rng = Rng::new(plan.seed ^ 0x5bd1_e995);

@@ -91,6 +91,7 @@ impl Config {
             detection: self.limits.clone(),
             group: self.redundancy.group.clone(),
             alarms: Some(self.alarms.clone()),
+            offers: true,
             ..FoldConfig::default()
         }
     }

@@ -323,6 +323,12 @@ impl Core {
                     self.speaks_on = true;
                     break;
                 }
+                Out::Offer(boot, born) => {
+                    if let Err(refused) = self.intake.log(&Record::Offered { boot, born }) {
+                        warn!(%refused, "nothing new goes to the cloud until the log takes a record again");
+                        uplink.offer_refused(now_ms);
+                    }
+                }
                 Out::Drop(lane) => link.give_up(lane),
                 Out::Unheard(told) => {
                     let (count, oldest) = told.unwrap_or_default();

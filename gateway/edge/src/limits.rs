@@ -44,6 +44,12 @@ pub const ROOM_SEGMENTS: u64 = 4;
 /// What is given up at once, as a part of the log's limit: so much that it is rarely needed again.
 pub const SHED_SHARE: u64 = 32;
 
+/// What marks of windows given up may take, as a part of the log's limit and in bytes: beyond, the
+/// oldest that the cloud can have nothing of lose their names and are counted together.
+pub const MARKS_SHARE: u64 = 8;
+/// See [`MARKS_SHARE`].
+pub const MARKS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
 /// Messages waiting for the uplink's sockets.
 pub const LINK_REQUESTS_MAX: usize = 1_024;
 

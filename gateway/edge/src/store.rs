@@ -2,7 +2,8 @@
 //! for what is kept where, and why pages are not in sled.
 
 use crate::limits::{
-    PAGES_BYTES_MAX, ROOM_SEGMENTS, SHED_SHARE, SNAPSHOT_AGE, SNAPSHOT_PAUSE, SNAPSHOT_PAUSE_PRESSED, SNAPSHOT_RECORDS, SNAPSHOT_SHARE,
+    MARKS_BYTES_MAX, MARKS_SHARE, PAGES_BYTES_MAX, ROOM_SEGMENTS, SHED_SHARE, SNAPSHOT_AGE, SNAPSHOT_PAUSE, SNAPSHOT_PAUSE_PRESSED,
+    SNAPSHOT_RECORDS, SNAPSHOT_SHARE,
 };
 use journal::{Journal, Parts, Stats};
 use replica::fold::Fold;
@@ -87,6 +88,14 @@ impl Snapshots {
             return None;
         }
         let stats = self.journal.stats();
+        let marks: u64 = fold.boots.iter().map(|p| p.marks.bytes()).sum();
+        let marks_max = (stats.limit_bytes / MARKS_SHARE).min(MARKS_BYTES_MAX);
+        if marks > marks_max
+            && let Some((boot, born)) = shed::nameless(fold, marks_max / 2)
+        {
+            info!(boot = format!("{boot:016x}"), born, "windows given up long ago are counted together from here on");
+            return Some(Record::Unnamed { boot, born });
+        }
         let held: u64 = fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes()).sum();
         let needed = held + stats.snapshots_bytes + ROOM_SEGMENTS * stats.segment_bytes;
         if needed <= stats.limit_bytes {

@@ -56,6 +56,9 @@ pub struct FoldConfig {
     /// Ordinary messages of the cloud's broker that bridges ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted: Vec<Wanted>,
+    /// What goes to the cloud is offered first ([`Record::Offered`]); the first programs did not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub offers: bool,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -235,6 +238,16 @@ impl Fold {
                     part.give_up(version, base_ms, &mut self.shelf);
                 }
             }
+            Record::Offered { boot, born } => {
+                if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
+                    part.offered = part.offered.max(born);
+                }
+            }
+            Record::Unnamed { boot, born } => {
+                if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
+                    part.unname(born, &mut self.shelf);
+                }
+            }
             Record::Told { boot, cloud_boot, pages } => {
                 let pages = pages.list().map_err(|source| Error::Record { kind, source })?;
                 if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
@@ -305,6 +318,7 @@ impl Fold {
             end: 1,
             clock_ms: self.clock_ms,
             group: self.config.group.clone(),
+            offered: if self.config.offers { 0 } else { u64::MAX },
             ..BootPart::default()
         });
         self.schedule_all();

@@ -31,6 +31,10 @@ pub const MARK_BYTES_GUESS: usize = 48;
 /// saves what it carried from going again.
 pub const LATE_FLIGHTS_MAX: usize = 64;
 
+/// Records that are offered to the cloud beyond the log's end: so many go by before the next
+/// offer is logged, and what an outage adds beyond them can lose its names.
+pub const OFFER_RECORDS: u64 = 64;
+
 /// What the cloud counted and the log was not told of is told to it again after so long, in ms.
 pub const RETELL_MS: i64 = 10_000;
 

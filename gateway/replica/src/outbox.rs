@@ -107,6 +107,8 @@ pub struct BootPart {
     pub shed_to: u64,
     /// Marks of them, until the cloud has counted them.
     pub marks: Marks,
+    /// What was born up to here may be at the cloud, in windows or as marks.
+    pub offered: u64,
     /// Below this the log was cut; a cloud whose `applied` is lower is told a gap.
     pub complete_from: u64,
     /// R(complete_from).
@@ -158,6 +160,15 @@ impl BootPart {
         self.marks.add(made, &marks, &steps, shelf);
         self.shed_to = self.shed_to.max(version);
         self.entries.trim(self.logged.applied.max(self.shed_to), shelf);
+    }
+
+    /// Takes their names from marks of pages born up to `born` that the cloud can have nothing
+    /// of: what they stand for is told as one sum.
+    pub(crate) fn unname(&mut self, born: u64, shelf: &mut Shelf) {
+        let (offered, end) = (self.offered, self.end);
+        for page in self.marks.take_unoffered(offered, born, shelf) {
+            self.damaged_at(page.version.min(page.shed_seq).min(end), page.readings);
+        }
     }
 
     /// A page is lost: its readings are given up without a name.

@@ -23,6 +23,8 @@
 //! | 15 | [`Record::Lost`] | gateway |
 //! | 16 | [`Record::Asked`] | gateway |
 //! | 17 | [`Record::Commanded`] | gateway |
+//! | 20 | [`Record::Offered`] | gateway |
+//! | 21 | [`Record::Unnamed`] | gateway |
 //! | 22 | [`Record::Crossed`] | gateway |
 //! | 23 | [`Record::CrossAcked`] | gateway |
 //! | 24 | [`Record::CrossReceived`] | gateway |
@@ -265,6 +267,22 @@ pub enum Record<'a> {
         /// Its number.
         page: u64,
     },
+    /// From here on, what was born up to there may go to the cloud: what was born later cannot
+    /// have, whatever becomes of this process.
+    Offered {
+        /// The boot.
+        boot: u64,
+        /// The birth.
+        born: u64,
+    },
+    /// For want of room, marks that were never offered lose their names: their readings are
+    /// counted lost, all together.
+    Unnamed {
+        /// The boot.
+        boot: u64,
+        /// Those of pages born up to here.
+        born: u64,
+    },
     /// The cloud accepted an interval.
     Interval {
         /// The gateway that sent it.
@@ -359,6 +377,8 @@ impl Record<'_> {
             Record::Lost { .. } => 15,
             Record::Asked { .. } => 16,
             Record::Commanded { .. } => 17,
+            Record::Offered { .. } => 20,
+            Record::Unnamed { .. } => 21,
             Record::Crossed { .. } => 22,
             Record::CrossAcked { .. } => 23,
             Record::CrossReceived { .. } => 24,

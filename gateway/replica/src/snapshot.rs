@@ -132,6 +132,7 @@ struct BootView<'a> {
     marks: &'a [MarkPage],
     readings_from: u64,
     acts: &'a VecDeque<(u64, Act, Before)>,
+    offered: u64,
 }
 
 #[derive(Deserialize)]
@@ -165,6 +166,13 @@ struct SavedBoot {
     readings_from: u64,
     #[serde(default)]
     acts: VecDeque<(u64, Act, Before)>,
+    /// A program that noted nothing may have sent anything.
+    #[serde(default = "anything")]
+    offered: u64,
+}
+
+fn anything() -> u64 {
+    u64::MAX
 }
 
 /// Entries as blocks, with what a block does not carry beside them.
@@ -286,6 +294,7 @@ fn view_boot(p: &BootPart) -> BootView<'_> {
         marks: p.marks.pages(),
         readings_from: p.readings_from,
         acts: &p.acts,
+        offered: p.offered,
     }
 }
 
@@ -356,6 +365,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             marks: Marks::of_pages(b.marks),
             alerts: b.alerts,
             acts: b.acts,
+            offered: b.offered,
         };
         let shelf = &mut fold.shelf;
         b.entries.restore(|name, version, before, _, _, aggregate| {

@@ -80,6 +80,9 @@ pub enum Out {
     Alert(AlertUp),
     /// Send an interval; [`Uplink::weighed`] is told its size.
     Delta(Delta),
+    /// Log that what was born up to there, of that boot, may go to the cloud; it waits until the
+    /// fold knows. [`Uplink::offer_refused`] when the log has no room.
+    Offer(u64, u64),
     /// The connection is deaf: give it up and make another.
     Drop(Lane),
     /// So many alerts, and this one the longest, have no receipt for too long; none: all have been heard.
@@ -108,6 +111,8 @@ pub struct Uplink {
     look_ms: i64,
     /// The next interval waits for what is under way.
     stalled: bool,
+    /// What is being offered: boot and birth.
+    offering: Option<(u64, u64)>,
     /// Until when the cloud asked for a pause.
     pause_ms: i64,
     /// Intervals in a row that were turned down.
@@ -156,6 +161,7 @@ impl Uplink {
             next_ms: 0,
             look_ms: 0,
             stalled: false,
+            offering: None,
             pause_ms: i64::MIN,
             refused: 0,
             heard_ms: 0,
@@ -202,6 +208,12 @@ impl Uplink {
             }
             Lane::Alerts => self.urgent.disconnected(),
         }
+    }
+
+    /// The log does not take the offer now.
+    pub fn offer_refused(&mut self, now_ms: i64) {
+        self.offering = None;
+        self.next_ms = now_ms.saturating_add(self.settings.every_ms.max(1_000));
     }
 
     /// A new alert for the urgent lane; it waits for its receipt from here on.
@@ -261,6 +273,12 @@ impl Uplink {
             self.greeted = true;
             return Some(Out::Hello(Lane::Intervals, hello));
         }
+        if let Some((boot, born)) = self.offering
+            && fold.boots.iter().all(|p| p.boot != boot || p.offered >= born)
+        {
+            self.offering = None;
+            self.next_ms = self.next_ms.min(now_ms);
+        }
         let is_free = self.budget.is_free(now_ms);
         if let Some(alert) = self.urgent.next(now_ms, is_free && self.pause_ms <= now_ms, fold) {
             self.heard_ms = self.heard_ms.max(now_ms);
@@ -277,7 +295,7 @@ impl Uplink {
             self.next_ms = self.next_ms.min(now_ms);
         }
         if self.is_due(Timer::Interval, now_ms) && is_free {
-            return self.interval(now_ms, fold).map(Out::Delta);
+            return self.interval(now_ms, fold);
         }
         None
     }
@@ -305,9 +323,8 @@ impl Uplink {
     fn at_ms(&self, timer: Timer) -> Option<i64> {
         let free = self.budget.free_at_ms();
         match timer {
-            Timer::Interval => {
-                (self.connected && self.greeted && self.flights.has_room()).then(|| self.next_ms.max(self.pause_ms).max(free))
-            }
+            Timer::Interval => (self.connected && self.greeted && self.offering.is_none() && self.flights.has_room())
+                .then(|| self.next_ms.max(self.pause_ms).max(free)),
             Timer::Answer => self.flights.deadline_ms().filter(|_| self.connected),
             Timer::DeafIntervals => self.flights.deaf_at_ms().filter(|_| self.connected),
             Timer::Alert => self.urgent.due_ms(free.max(self.pause_ms)),

@@ -75,6 +75,10 @@ impl Device {
                     process.uplink.disconnected(lane);
                     continue;
                 }
+                Out::Offer(boot, born) => {
+                    process.push(&Record::Offered { boot, born });
+                    continue;
+                }
                 Out::Unheard(told) => {
                     let (count, oldest) = told.unwrap_or_default();
                     process.push(&Record::Unheard { count, oldest });

@@ -61,6 +61,13 @@ fn unknown() -> u64 {
     u64::MAX
 }
 
+impl MarkPage {
+    /// Whether the cloud can have nothing of what these marks stand for.
+    pub fn is_unoffered(&self, offered: u64) -> bool {
+        self.told == 0 && self.born.0 > offered
+    }
+}
+
 /// The marks of one boot.
 #[derive(Debug, Clone, Default)]
 pub struct Marks {
@@ -254,6 +261,12 @@ impl Marks {
             }
             stays
         });
+    }
+
+    /// Those that were never `offered`, of pages born up to `born`: they are here no longer.
+    pub(crate) fn take_unoffered(&mut self, offered: u64, born: u64, shelf: &mut Shelf) -> Vec<MarkPage> {
+        let gone = self.pages.extract_if(.., |page| page.is_unoffered(offered) && page.born.1 <= born);
+        gone.inspect(|page| shelf.release(page.id)).collect()
     }
 
     pub(crate) fn lose(&mut self, id: u64, shelf: &mut Shelf) -> Option<MarkPage> {

@@ -17,6 +17,9 @@ enum Step {
     Acked(u64),
     Shed(u64),
     Told,
+    /// Marks lose their names but for so many bytes.
+    Unname(u64),
+    Offer,
     Boot,
     /// The second fold is saved and restored here.
     Restart,
@@ -29,6 +32,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u64..=100).prop_map(Step::Acked),
         1 => (1u64..400).prop_map(Step::Shed),
         1 => Just(Step::Told),
+        1 => (0u64..300).prop_map(Step::Unname),
+        1 => Just(Step::Offer),
         1 => Just(Step::Boot),
         2 => Just(Step::Restart),
     ]
@@ -57,7 +62,7 @@ fn all_pages(fold: &Fold) -> BTreeMap<u64, Option<Arc<[u8]>>> {
 proptest! {
     #[test]
     fn a_fold_restored_at_any_record_goes_on_bit_for_bit(steps in proptest::collection::vec(step(), 1..120)) {
-        let config = FoldConfig { fold_version: FOLD_VERSION, sizes_ms: vec![1_000, 1_500], grace_ms: 500, ..FoldConfig::default() };
+        let config = FoldConfig { fold_version: FOLD_VERSION, sizes_ms: vec![1_000, 1_500], grace_ms: 500, offers: true, ..FoldConfig::default() };
         let config = schemas::cbor::to_vec(&config);
         let (mut one, mut two) = (new_fold(), new_fold());
         let mut kept = Kept::default();
@@ -88,6 +93,8 @@ proptest! {
                     if let Some(part) = one.boots.iter().find(|p| p.logged.applied < p.end) {
                         let applied = part.logged.applied + (part.end - part.logged.applied) * percent / 100;
                         let readings = part.readings_applied + (part.readings - part.readings_applied) * percent / 100;
+                        // Nothing is acknowledged that was not offered.
+                        log(&Record::Offered { boot: part.boot, born: part.end }, 0, &mut sent);
                         log(&Record::Acked { boot: part.boot, applied, cloud_boot: 9, shed: 0, readings }, 0, &mut sent);
                     }
                 }
@@ -100,6 +107,24 @@ proptest! {
                     if let Some(part) = one.boots.iter().find(|p| !p.marks.is_empty()) {
                         let pages = Numbers::encode(&[part.marks.pages()[0].id]);
                         log(&Record::Told { boot: part.boot, cloud_boot: 9, pages: Numbers { bytes: &pages } }, 0, &mut sent);
+                    }
+                }
+                Step::Unname(keep) => {
+                    if let Some((boot, born)) = crate::shed::nameless(&one, keep) {
+                        let before = one.ledger();
+                        log(&Record::Unnamed { boot, born }, 0, &mut sent);
+                        let mut payload = Vec::new();
+                        Record::Unnamed { boot, born }.encode(0, &mut payload);
+                        let mut probe = one.clone();
+                        probe.apply(lsn + 1, 21, &payload).unwrap();
+                        prop_assert_eq!(probe.ledger().shed, before.shed);
+                        let marks = |fold: &Fold| fold.boots.iter().map(|p| p.marks.len()).sum::<usize>();
+                        prop_assert!(marks(&probe) < marks(&one));
+                    }
+                }
+                Step::Offer => {
+                    if let Some(part) = one.boots.last() {
+                        log(&Record::Offered { boot: part.boot, born: part.end + 1 }, 0, &mut sent);
                     }
                 }
                 Step::Boot => {

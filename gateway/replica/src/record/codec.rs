@@ -69,9 +69,9 @@ impl<'a> Record<'a> {
                 wire::put_varint(out, *seq);
                 wire::put_varint(out, u64::from(*ordinal));
             }
-            Record::Shed { boot, version } => {
+            Record::Shed { boot, version: seq } | Record::Offered { boot, born: seq } | Record::Unnamed { boot, born: seq } => {
                 wire::put_u64(out, *boot);
-                wire::put_varint(out, *version);
+                wire::put_varint(out, *seq);
             }
             Record::Told { boot, cloud_boot, pages } => {
                 wire::put_u64(out, *boot);
@@ -185,6 +185,8 @@ impl<'a> Record<'a> {
             15 => Record::Lost { page: r.varint()? },
             16 => Record::Asked { request: asked::decode(r)? },
             17 => Record::Commanded { bytes: r.bytes(BLOB_BYTES_MAX)? },
+            20 => Record::Offered { boot: r.u64()?, born: r.varint()? },
+            21 => Record::Unnamed { boot: r.u64()?, born: r.varint()? },
             22 => {
                 let (lane, ttl_ms, session, id) = (r.u8()?, r.varint()?, r.varint()?, packet_id(r.varint()?)?);
                 Record::Crossed { lane, ttl_ms, message: Plain::decode(r)?, session, packet_id: id }

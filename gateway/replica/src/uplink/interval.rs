@@ -1,11 +1,11 @@
 //! The next interval, computed from the fold, what was acknowledged, and what is under way.
 
-use super::Uplink;
 use super::flight::Flight;
+use super::{Out, Uplink};
 use crate::fold::Fold;
 use crate::interval::{self, Content, Unreadable};
 use crate::lane;
-use crate::limits::{ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX};
+use crate::limits::{ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX, OFFER_RECORDS};
 use crate::outbox::page::name_of;
 use crate::outbox::{Before, BootPart, EntryName, Fate, MarkPage};
 use crate::record::Refusal;
@@ -37,22 +37,25 @@ impl Plan {
 }
 
 impl Uplink {
-    /// The next interval, when there is something to say.
-    pub(super) fn interval(&mut self, now_ms: i64, fold: &Fold) -> Option<Delta> {
+    /// The next interval, when there is something to say, or what must be offered before.
+    pub(super) fn interval(&mut self, now_ms: i64, fold: &Fold) -> Option<Out> {
         let most = self.entries_max();
         let part = fold.boots.iter().find(|p| self.worth(fold, p));
         let waiting: usize = fold.boots.iter().map(|p| p.entries.len()).sum();
         if waiting > most
             && self.look_ms <= now_ms
             && self.share.is_newest_next()
-            && let Some(delta) = self.newest(now_ms, fold, most)
+            && let Some(out) = self.newest(now_ms, fold, most)
         {
-            return Some(delta);
+            return Some(out);
         }
         let Some(part) = part else {
             self.next_ms = now_ms.saturating_add(self.settings.every_ms);
             return None;
         };
+        if let Some(offer) = self.offer(part) {
+            return Some(offer);
+        }
         let plan = match self.covering(fold, part, most) {
             Ok(plan) => plan,
             Err(Unreadable(pages)) => {
@@ -69,7 +72,18 @@ impl Uplink {
         }
         self.share.went(false, plan.entries.len() + plan.ahead.len());
         self.next_ms = if plan.is_cut || part.ended { now_ms } else { now_ms.saturating_add(self.settings.every_ms) };
-        Some(self.send(now_ms, fold, part, plan))
+        Some(Out::Delta(self.send(now_ms, fold, part, plan)))
+    }
+
+    /// What must be in the log before anything of a boot goes: what goes may arrive, and the
+    /// fold must know that it may have, whatever becomes of this process.
+    fn offer(&mut self, part: &BootPart) -> Option<Out> {
+        if part.offered >= part.end {
+            return None;
+        }
+        let born = if part.ended { part.end } else { part.end.saturating_add(OFFER_RECORDS) };
+        self.offering = Some((part.boot, born));
+        Some(Out::Offer(part.boot, born))
     }
 
     /// Entries that one interval carries, by what the connection bore so far and by the budget.
@@ -125,8 +139,11 @@ impl Uplink {
     }
 
     /// The newest windows of the living boot, ahead of a backlog.
-    fn newest(&mut self, now_ms: i64, fold: &Fold, most: usize) -> Option<Delta> {
+    fn newest(&mut self, now_ms: i64, fold: &Fold, most: usize) -> Option<Out> {
         let part = fold.current()?;
+        if let Some(offer) = self.offer(part) {
+            return Some(offer);
+        }
         let windows = lane::windows_of(fold.series.len(), &fold.kept_ms, self.settings.every_ms);
         let sent = |name: &EntryName, version: u64| self.flights.carries(part.boot, name, version);
         let room = part.entries.held_room().saturating_sub(self.flights.beyond(part.boot, part.applied));
@@ -151,7 +168,7 @@ impl Uplink {
             mark_pages: Vec::new(),
             is_cut: true,
         };
-        Some(self.send(now_ms, fold, part, plan))
+        Some(Out::Delta(self.send(now_ms, fold, part, plan)))
     }
 
     /// The interval that goes on from what is told.

@@ -107,6 +107,7 @@ impl Pair {
             fold_version: FOLD_VERSION,
             sizes_ms: vec![SIZE_MS],
             grace_ms: 0,
+            offers: true,
             detection: detect::Settings { limits: vec![rule] },
             ..FoldConfig::default()
         };
@@ -179,6 +180,10 @@ impl Pair {
                 Out::Delta(delta) => ("delta", delta.encode(), Some(delta.number)),
                 Out::Alert(alert) => ("alert", alert.encode(), None),
                 Out::Hello(_, hello) => ("hello", hello.encode(), None),
+                Out::Offer(boot, born) => {
+                    self.commit(&Record::Offered { boot, born });
+                    continue;
+                }
                 Out::Drop(lane) => {
                     self.uplink.disconnected(lane);
                     self.up.clear();

@@ -62,3 +62,76 @@ fn marks_and_entries_go_once_however_slow_the_cloud_is() {
         assert!(sent_entries <= entries + entries / 10, "{sent_entries} of {entries} entries");
     }
 }
+
+impl Pair {
+    /// What `edge::store` does as the log of so many bytes fills.
+    fn relieve(&mut self, limit: u64) {
+        let marks = |fold: &Fold| fold.boots.iter().map(|p| p.marks.bytes()).sum::<u64>();
+        if marks(&self.fold) > limit / 8
+            && let Some((boot, born)) = crate::shed::nameless(&self.fold, limit / 16)
+        {
+            self.log(0, &Record::Unnamed { boot, born });
+        }
+        let held = self.fold.boots.iter().map(|p| p.entries.bytes()).sum::<u64>() + marks(&self.fold);
+        if held > limit
+            && let Some((boot, version)) = crate::shed::oldest(&self.fold, held - limit + limit / 32)
+        {
+            self.log(0, &Record::Shed { boot, version });
+        }
+    }
+}
+
+/// An outage without end, with a short contact now and then or none: what is held stays within
+/// its bound, and the ledger with the cloud's count is exact at the end.
+#[test]
+fn an_outage_without_end_fills_no_log_and_loses_no_count() {
+    for (seed, contact) in [(1, None), (2, Some(150)), (3, Some(70))] {
+        let mut pair = Pair::new(Settings::default(), clean(20), seed);
+        pair.fold.shelf.set_page_entries(32);
+        pair.define(10);
+        let limit = 6_000;
+        let mut most = 0;
+        for round in 0..400 {
+            for series in 0..10 {
+                let value = f64::from(pair.rng.random_range(0..80_000)) / 1_000.0;
+                pair.read(series, if series == 0 { SIZE_MS as u64 } else { 0 }, value);
+            }
+            pair.relieve(limit);
+            let held: u64 = pair.fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes()).sum();
+            most = most.max(held);
+            let ledger = pair.fold.ledger();
+            assert_eq!(ledger.accepted, (round + 1) * 10);
+            assert_eq!(ledger.accepted, ledger.delivered + ledger.held + ledger.shed);
+            if contact.is_some_and(|every| round % every == every - 1) {
+                pair.connect();
+                pair.run(100);
+                for lane in [Lane::Intervals, Lane::Alerts] {
+                    pair.uplink.disconnected(lane);
+                }
+                (pair.up, pair.down) = (VecDeque::new(), VecDeque::new());
+                pair.run(2_000);
+            }
+        }
+        let lost: u64 = pair.fold.boots.iter().flat_map(|p| &p.damage).map(|(_, readings)| readings).sum();
+        println!("{most} bytes held at most, of {limit}; {lost} readings without a name");
+        assert!(most < limit + limit / 8 && (contact.is_some() || lost > 400), "{most} bytes, {lost} readings");
+        pair.connect();
+        pair.log(2 * SIZE_MS as u64, &Record::Tick);
+        pair.run_until(60_000, Pair::is_told);
+        let mut counts = std::collections::BTreeMap::new();
+        for delta in pair.deltas() {
+            for block in [&delta.entries, &delta.ahead] {
+                for e in telemetry::block::decode(block, 1 << 16).unwrap() {
+                    counts.insert(crate::outbox::page::name_of(&e), e.aggregate.count());
+                }
+            }
+        }
+        let (ledger, told) = (pair.fold.ledger(), pair.bridge.gateways["a"].totals);
+        assert_eq!((ledger.held, ledger.accepted), (0, ledger.delivered + ledger.shed));
+        assert_eq!((told.accepted, told.readings, told.shed), (ledger.accepted, ledger.accepted, ledger.shed));
+        // What was under way when a contact ended came to nothing; it may have been given up since.
+        let sent: u64 = counts.values().sum();
+        assert!(contact.is_some() || sent == ledger.delivered, "{sent} readings went, {ledger:?}");
+        assert!(sent >= ledger.delivered);
+    }
+}
