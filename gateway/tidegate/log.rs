@@ -160,6 +160,7 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
     let hex = |boot: u64| json!(format!("{boot:016x}"));
     match record {
         Record::Tick | Record::Round => {}
+        Record::ClockSet { behind_ms } => put("behind_ms", json!(behind_ms)),
         Record::Boot { boot, parent, .. } => {
             put("boot", hex(*boot));
             if let Some((parent, end)) = parent {
@@ -319,6 +320,7 @@ fn kind_of(record: &Record<'_>) -> &'static str {
     match record {
         Record::Boot { .. } => "boot",
         Record::Tick => "tick",
+        Record::ClockSet { .. } => "clock-set",
         Record::Series { .. } => "series",
         Record::Unit { .. } => "unit",
         Record::Message { .. } => "message",

@@ -1,4 +1,4 @@
-//! The logged clock: follows the wall clock and never goes back.
+//! The logged clock: follows the wall clock, once that is set, and never goes back.
 
 use replica::clock::Clock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,19 +15,35 @@ pub struct LoggedClock {
     now_ms: i64,
     logged_ms: i64,
     began: Instant,
+    is_unset: bool,
 }
 
 impl LoggedClock {
     /// A clock that goes on from the last one logged.
     pub fn resume(logged_ms: i64) -> Self {
-        Self { clock: Clock::resume(logged_ms, 0), now_ms: logged_ms, logged_ms, began: Instant::now() }
+        Self { clock: Clock::resume(logged_ms, 0), now_ms: logged_ms, logged_ms, began: Instant::now(), is_unset: !is_set(wall_ms()) }
     }
 
     /// Reads the clock: the arrival time of what is appended until it is read again.
     pub fn read(&mut self) -> i64 {
         let monotonic_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.now_ms = self.clock.read(wall_ms(), monotonic_ms);
+        // A clock that was not set goes on with the monotonic one, until it is and the log says so.
+        let wall_ms = if self.is_unset { i64::MIN } else { wall_ms() };
+        self.now_ms = self.clock.read(wall_ms, monotonic_ms);
         self.now_ms
+    }
+
+    /// Whether the wall clock was not set when the process began, and is not followed yet.
+    pub fn is_unset(&self) -> bool {
+        self.is_unset
+    }
+
+    /// The wall clock is set and followed from here on. By how many ms this one was behind it.
+    pub fn set(&mut self) -> i64 {
+        let behind_ms = wall_ms().saturating_sub(self.read());
+        self.is_unset = false;
+        self.read();
+        behind_ms
     }
 
     /// By how many ms the next record advances the logged clock; called once for each record.
@@ -40,6 +56,12 @@ impl LoggedClock {
 
 /// 2020-01-01: a clock before it was never set, as on a device without a battery for it.
 const SET_MS: i64 = 1_577_836_800_000;
+
+/// Whether a wall clock that says so was ever set.
+pub fn is_set(wall_ms: i64) -> bool {
+    wall_ms >= SET_MS
+}
+
 /// A step of the wall clock against the monotonic one is a jump beyond this, in ms; what a time
 /// service corrects bit by bit is none.
 const JUMP_MS: i64 = 1_000;
@@ -71,7 +93,7 @@ impl Watch {
             self.jumps += 1;
             self.jumped_ms = Some(monotonic_ms);
         }
-        (self.offset_ms, self.now_ms, self.is_unset) = (Some(offset_ms), monotonic_ms, wall_ms < SET_MS);
+        (self.offset_ms, self.now_ms, self.is_unset) = (Some(offset_ms), monotonic_ms, !is_set(wall_ms));
     }
 
     /// The cloud answered, by its own clock.

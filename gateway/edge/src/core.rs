@@ -283,6 +283,9 @@ impl Core {
     /// A look at the clocks; a step between two looks is a jump.
     fn look(&mut self) {
         self.clock.look(wall_ms(), self.now_ms());
+        if let Err(refused) = self.intake.set_clock() {
+            warn!(%refused, "the clock is set, and readings still wait for their date");
+        }
     }
 
     /// Time that makes something due enters the log as a record. Due is what the logged clock

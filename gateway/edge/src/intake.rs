@@ -4,9 +4,9 @@
 //! under the one lock that gives the log its order.
 
 use crate::alarms::{Desk, Refused};
-use crate::clock::{LoggedClock, wall_ms};
+use crate::clock::{self, LoggedClock, wall_ms};
 use crate::crossing::rules::{Out, Rules};
-use crate::limits::{FUTURE_MS_MAX, QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
+use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
 use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
 use detect::{Critical, Settings};
 use hashbrown::{HashMap, HashSet};
@@ -14,8 +14,10 @@ use journal::{Append, Journal};
 use parking_lot::Mutex;
 use replica::alarm::{Body, Target};
 use replica::fold::Fold;
+use replica::limits::FUTURE_MS_MAX;
 use replica::record::{
-    self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, KIND_MESSAGE, Plain, Record, Refusal, SessionEvent as Logged,
+    self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Plain, Record, Refusal,
+    SessionEvent as Logged,
 };
 use replica::session::Redelivery;
 use std::sync::Arc;
@@ -205,6 +207,21 @@ impl Intake {
         let mut append = self.journal.append_bookkeeping()?;
         state.clock.read();
         Ok(state.push(&mut append, record))
+    }
+
+    /// Logs that the wall clock is set, once it is: what waits for its date gets it.
+    ///
+    /// # Errors
+    /// The journal's refusal; it is to be tried again.
+    pub fn set_clock(&self) -> Result<(), journal::Refused> {
+        let mut state = self.state.lock();
+        if !state.clock.is_unset() || !clock::is_set(wall_ms()) {
+            return Ok(());
+        }
+        let mut append = self.journal.append_bookkeeping()?;
+        let behind_ms = state.clock.set();
+        state.push(&mut append, &Record::ClockSet { behind_ms });
+        Ok(())
     }
 
     /// Begins this process's boot: its record, and the marks that frames carry from here on.
@@ -421,11 +438,13 @@ impl Intake {
         let Some(route) = &mut routes[p.route] else { return Ok(Verdict::Route) };
         let publish = p.publish;
         readings.clear();
+        let undated = state.clock.is_unset();
         let mut timed = true;
         for sample in samples {
             let number = self.number(state, append, route, sample)?;
             let time_ms = match sample.time_ms {
-                Some(t) if t > now_ms + FUTURE_MS_MAX => {
+                // A clock that was never set cannot say what is in the future: the fold decides, once it is.
+                Some(t) if t > now_ms + FUTURE_MS_MAX && !undated => {
                     self.clamped.fetch_add(1, Ordering::Relaxed);
                     now_ms
                 }
@@ -441,7 +460,7 @@ impl Intake {
             readings.push((number, time_ms, sample.value));
         }
         let leaves = self.linked && self.sources.get(route.source).share != Share::None;
-        let mut flags = if leaves { FLAG_LEAVES } else { 0 };
+        let mut flags = if leaves { FLAG_LEAVES } else { 0 } | if undated { FLAG_UNDATED } else { 0 };
         let mut packet_id = 0;
         let received = publish.qos == 2;
         if received {

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// How far ahead of the gateway's clock an event time may lie, in ms (contract §3); beyond, it is the arrival.
-pub const FUTURE_MS_MAX: i64 = 5 * 60 * 1_000;
-
 /// Topics remembered per connection; at the bound the memory starts anew. A sensor has few.
 pub const TOPICS_CACHED_MAX: usize = 4_096;
 

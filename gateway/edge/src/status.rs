@@ -78,6 +78,8 @@ pub struct Status {
     pub skew_ms: Option<i64>,
     /// Jumps of the wall clock seen by this process.
     pub clock_jumps: u64,
+    /// Readings that wait until the wall clock is set: then they are dated.
+    pub undated: usize,
     /// Ordinary messages; `None` without `[[bridge]]`.
     pub bridge: Option<CrossingView>,
     /// Readings stamped with their arrival because their time lay in the future.
@@ -132,6 +134,7 @@ impl Status {
             clock: clock.word(),
             skew_ms: clock.skew_ms,
             clock_jumps: clock.jumps,
+            undated: fold.undated(),
             bridge: crossing.map(|c| CrossingView {
                 delivery: c.promise(),
                 taken: fold.crossing.taken,

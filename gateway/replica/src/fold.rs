@@ -11,14 +11,16 @@
 pub mod alarms;
 mod ends;
 mod open;
+mod undated;
 
 pub(crate) use open::Open;
+pub(crate) use undated::Undated;
 
 use crate::crossing::{Crossing, Incoming, NEVER_MS, Outgoing};
 use crate::error::Error;
 use crate::machine::Machines;
 use crate::outbox::{Before, BootPart, EntryName, Ledger, Shelf};
-use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, Plain, Readings, Record, Refusal};
+use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record, Refusal};
 use crate::session::Sessions;
 use detect::alarm::{self, Annunciator};
 use detect::{Finding, Settings, Watch};
@@ -27,7 +29,6 @@ use schemas::message::{Act, AlertBody, Crossed, Wanted};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use telemetry::aggregate::Aggregate;
 use telemetry::window;
 
 /// Raised whenever the same records would fold to something else.
@@ -149,6 +150,8 @@ pub struct Fold {
     pub(crate) births: BTreeMap<u64, (u32, Before)>,
     /// When windows that the cloud adds up are over.
     pub(crate) ends: Ends,
+    /// Readings that wait until the clock is set.
+    pub(crate) undated: Vec<Undated>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) ordinal: u32,
     /// The logged clock before the record under way.
@@ -260,6 +263,11 @@ impl Fold {
             Record::Asked { request } => self.asked(&request),
             Record::Commanded { bytes } => self.commanded(bytes),
             Record::Unheard { count, oldest } => self.unheard(count, oldest),
+            Record::ClockSet { behind_ms } => {
+                if let Some(part) = self.boots.last() {
+                    self.date(behind_ms, self.lsn - part.base);
+                }
+            }
             Record::Receipt { .. } | Record::Tick | Record::Boot { .. } => {}
             Record::AskedAt { .. } | Record::CommandUp { .. } => {}
             Record::Interval { .. } | Record::AlertUp { .. } | Record::Hello { .. } | Record::Round | Record::Cursor { .. } => {}
@@ -289,6 +297,9 @@ impl Fold {
 
     /// Begins a boot: what the one before left open is final (protocol §3).
     pub fn begin_boot(&mut self, boot: u64, parent: Option<(u64, u64)>, base: u64) {
+        if let Some(old) = self.boots.last() {
+            self.date(0, old.end);
+        }
         self.kept_ms = window::kept(&self.config.sizes_ms);
         if let Some(old) = self.boots.last_mut() {
             old.ended = true;
@@ -404,8 +415,9 @@ impl Fold {
         let leaves = flags & FLAG_LEAVES != 0;
         let remember = flags & FLAG_TIMED != 0;
         let (clock_ms, orphaned) = (self.clock_ms, self.orphaned);
+        let undated = flags & FLAG_UNDATED != 0;
         let count = readings.for_each(clock_ms, |series, time_ms, value| {
-            self.reading(seq, before, leaves, series, time_ms, value);
+            self.reading(seq, before, (leaves, undated), series, time_ms, value);
             if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
                 session.memory.remember(packet_id, series, time_ms, value);
             }
@@ -423,7 +435,7 @@ impl Fold {
         Ok(())
     }
 
-    fn reading(&mut self, seq: u64, before: Before, leaves: bool, number: u32, time_ms: i64, value: f64) {
+    fn reading(&mut self, seq: u64, before: Before, (leaves, undated): (bool, bool), number: u32, time_ms: i64, value: f64) {
         // A series without a name only keeps the place of one whose definition was lost.
         let Some(series) = self.series.get_mut(number as usize).filter(|s| !s.name.is_empty()) else {
             self.orphaned += 1;
@@ -434,37 +446,13 @@ impl Fold {
         }
         let clock_ms = self.clock_ms;
         series.leaves = leaves;
-        if leaves {
-            for &size_ms in &self.kept_ms {
-                let start_ms = window::start_of(time_ms, size_ms);
-                match series.open.iter_mut().find(|o| o.name.start_ms == start_ms && o.name.size_ms == size_ms) {
-                    Some(open) => {
-                        open.aggregate.add(time_ms, value);
-                        open.version = seq;
-                        open.change_ms = clock_ms;
-                    }
-                    None => {
-                        if self.config.fold_version >= open::BOUNDED_SINCE
-                            && let Some(at) = open::one_too_many(&series.open, size_ms)
-                        {
-                            let open = series.open.swap_remove(at);
-                            open::born_less(&mut self.births, open.name.born);
-                            if let Some(part) = self.boots.last_mut() {
-                                part.entries.insert(open.name, open.sealed(), &mut self.shelf);
-                            }
-                        }
-                        let name = EntryName { born: seq, series: number, size_ms, start_ms };
-                        let new = if self.config.group.is_some() { Aggregate::digested } else { Aggregate::new };
-                        let aggregate = new(time_ms, value);
-                        let open = Open { name, version: seq, before, birth_ms: clock_ms, change_ms: clock_ms, aggregate };
-                        let at_ms = open.due(self.config.grace_ms);
-                        self.dues.push(Reverse(Due { at_ms, series: number, size_ms, start_ms, born: seq }));
-                        series.open.push(open);
-                        self.births.entry(seq).or_insert((0, before)).0 += 1;
-                    }
-                }
-            }
+        match (leaves, undated) {
+            (false, _) => {}
+            (true, false) => self.place((seq, seq), before, number, time_ms, value),
+            (true, true) if self.waits(time_ms) => self.wait(seq, before, number, time_ms, value),
+            (true, true) => self.place((seq, seq), before, number, self.unset_time(time_ms), value),
         }
+        let Some(series) = self.series.get_mut(number as usize) else { return };
         series.watch.observe(clock_ms, time_ms, value, &mut self.findings);
         if let Some(at_ms) = series.watch.due()
             && at_ms < series.watch_at
@@ -588,6 +576,7 @@ impl Fold {
                 self.births.entry(born).or_insert((0, open.before)).0 += 1;
             }
         }
+        self.undated_births();
     }
 
     /// Names to numbers, for the intake.

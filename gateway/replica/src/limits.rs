@@ -11,6 +11,16 @@ pub const INTERVAL_BYTES_AIM: usize = 256 * 1024;
 /// An entry's share of [`INTERVAL_BYTES_AIM`] when it is planned, before columns shrink it.
 pub const ENTRY_BYTES_GUESS: usize = 48;
 
+/// How far ahead of the gateway's clock an event time may lie, in ms (contract §3); beyond, it is the arrival.
+pub const FUTURE_MS_MAX: i64 = 5 * 60 * 1_000;
+
+/// The latest event time that is believed where the gateway's clock was never set: 2100-01-01.
+pub const UNSET_FUTURE_MS_MAX: i64 = 4_102_444_800_000;
+
+/// Readings that wait for the clock to be set, some 60 bytes each: 500 a second for four minutes,
+/// in which a device that has a network has the time. Those beyond keep the date of the log.
+pub const UNDATED_READINGS_MAX: usize = 1 << 17;
+
 /// Windows of one size that a series has open, some 350 bytes each; for one more, the one that
 /// changed least lately is sealed before its time. A live series has two; a recording that is
 /// sent as fast as it goes, or a sensor with a mad clock, would have thousands.

@@ -29,6 +29,7 @@
 //! | 23 | [`Record::CrossAcked`] | gateway |
 //! | 24 | [`Record::CrossReceived`] | gateway |
 //! | 25 | [`Record::CrossShown`] | gateway |
+//! | 30 | [`Record::ClockSet`] | gateway |
 //! | 31 | [`Record::Unheard`] | gateway |
 //! | 32 | [`Record::Interval`] | cloud |
 //! | 33 | [`Record::AlertUp`] | cloud |
@@ -59,7 +60,9 @@ mod tests;
 
 use detect::alarm::Request;
 pub use plain::Plain;
-pub use readings::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, KIND_MESSAGE, Readings, put_message_head, put_reading};
+pub use readings::{
+    FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Readings, put_message_head, put_reading,
+};
 use schemas::DecodeError;
 use schemas::wire::{self, Reader};
 pub use session::SessionEvent;
@@ -78,6 +81,11 @@ pub enum Record<'a> {
     },
     /// Time passed; nothing else.
     Tick,
+    /// The wall clock, which was not set when the process began, now is.
+    ClockSet {
+        /// By how much the logged clock was behind it, in ms.
+        behind_ms: i64,
+    },
     /// A series gets its number.
     Series {
         /// The number, dense from 0.
@@ -96,7 +104,7 @@ pub enum Record<'a> {
     },
     /// One accepted message with its readings.
     Message {
-        /// [`FLAG_LEAVES`], [`FLAG_PACKET_ID`], [`FLAG_TIMED`], [`FLAG_RECEIVED`].
+        /// [`FLAG_LEAVES`], [`FLAG_PACKET_ID`], [`FLAG_TIMED`], [`FLAG_RECEIVED`], [`FLAG_UNDATED`].
         flags: u64,
         /// The durable session that sent it, 0 for none.
         session: u64,
@@ -386,6 +394,7 @@ impl Record<'_> {
             Record::CrossUp { .. } => 41,
             Record::CrossIn { .. } => 42,
             Record::CrossDone { .. } => 43,
+            Record::ClockSet { .. } => 30,
             Record::Unheard { .. } => 31,
             Record::Interval { .. } => 32,
             Record::AlertUp { .. } => 33,

@@ -7,7 +7,7 @@
 
 use crate::crossing::Crossing;
 use crate::error::Error;
-use crate::fold::{Fold, FoldConfig, Open, Series};
+use crate::fold::{Fold, FoldConfig, Open, Series, Undated};
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::machine::{Machine, Machines};
 use crate::outbox::page::name_of;
@@ -53,6 +53,8 @@ struct View<'a> {
     crossing: &'a Crossing,
     unheard: bool,
     page_marks: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    undated: &'a [Undated],
 }
 
 #[derive(Deserialize)]
@@ -87,6 +89,8 @@ struct Saved {
     /// Pages of marks once had as many as those of entries.
     #[serde(default)]
     page_marks: u64,
+    #[serde(default)]
+    undated: Vec<Undated>,
 }
 
 #[derive(Serialize)]
@@ -243,6 +247,7 @@ impl Fold {
             crossing: &self.crossing,
             unheard: self.unheard,
             page_marks: self.shelf.page_marks as u64,
+            undated: &self.undated,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -330,6 +335,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         alarms: saved.alarms,
         crossing: saved.crossing,
         unheard: saved.unheard,
+        undated: saved.undated,
         ..Fold::default()
     };
     fold.shelf.last = saved.pages_last;

@@ -1,12 +1,15 @@
 //! Windows that still grow: when each is sealed, and how many there may be.
 
+use super::{Due, Fold};
 use crate::limits::OPEN_WINDOWS_MAX;
 use crate::outbox::{Before, EntryName, Sealed};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use telemetry::aggregate::Aggregate;
+use telemetry::window;
 
 /// The first fold version that bounds the open windows of a series.
-pub(super) const BOUNDED_SINCE: u32 = 3;
+const BOUNDED_SINCE: u32 = 3;
 
 /// A window that still grows.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,9 +36,47 @@ impl Open {
     }
 }
 
+impl Fold {
+    /// Puts a reading of the record `seq` into its windows, by the record `version`: the same,
+    /// unless it waited for its date.
+    #[inline]
+    pub(super) fn place(&mut self, (seq, version): (u64, u64), before: Before, number: u32, time_ms: i64, value: f64) {
+        let clock_ms = self.clock_ms;
+        let Some(series) = self.series.get_mut(number as usize) else { return };
+        for &size_ms in &self.kept_ms {
+            let start_ms = window::start_of(time_ms, size_ms);
+            // One that was born later may be claimed by less than `seq` (protocol §4).
+            let fits = |o: &Open| o.name.start_ms == start_ms && o.name.size_ms == size_ms && o.name.born <= seq;
+            if let Some(open) = series.open.iter_mut().find(|o| fits(o)) {
+                open.aggregate.add(time_ms, value);
+                open.version = version;
+                open.change_ms = clock_ms;
+                continue;
+            }
+            if self.config.fold_version >= BOUNDED_SINCE
+                && let Some(at) = one_too_many(&series.open, size_ms)
+            {
+                let open = series.open.swap_remove(at);
+                born_less(&mut self.births, open.name.born);
+                if let Some(part) = self.boots.last_mut() {
+                    part.entries.insert(open.name, open.sealed(), &mut self.shelf);
+                }
+            }
+            let name = EntryName { born: seq, series: number, size_ms, start_ms };
+            let new = if self.config.group.is_some() { Aggregate::digested } else { Aggregate::new };
+            let aggregate = new(time_ms, value);
+            let open = Open { name, version, before, birth_ms: clock_ms, change_ms: clock_ms, aggregate };
+            let at_ms = open.due(self.config.grace_ms);
+            self.dues.push(Reverse(Due { at_ms, series: number, size_ms, start_ms, born: seq }));
+            series.open.push(open);
+            self.births.entry(seq).or_insert((0, before)).0 += 1;
+        }
+    }
+}
+
 /// Which window of that size is sealed before its time, where one more would be too many: the one
 /// that changed least lately. A reading that it misses opens another beside it, as any late one.
-pub(super) fn one_too_many(open: &[Open], size_ms: i64) -> Option<usize> {
+fn one_too_many(open: &[Open], size_ms: i64) -> Option<usize> {
     let of_size = || open.iter().enumerate().filter(|(_, o)| o.name.size_ms == size_ms);
     of_size().nth(OPEN_WINDOWS_MAX - 1)?;
     of_size().min_by_key(|(_, o)| (o.version, o.name)).map(|(at, _)| at)

@@ -17,6 +17,9 @@ pub const FLAG_PACKET_ID: u64 = 2;
 pub const FLAG_TIMED: u64 = 4;
 /// Beside [`FLAG_TIMED`]: the message came at QoS 2, the session has received its packet id.
 pub const FLAG_RECEIVED: u64 = 8;
+/// The wall clock was not set when the message came: what has no time of its own, or one that the
+/// clock cannot judge, waits for its date.
+pub const FLAG_UNDATED: u64 = 16;
 
 /// The kind byte of [`Record::Message`], which the hot path writes without building a record.
 pub const KIND_MESSAGE: u8 = 5;

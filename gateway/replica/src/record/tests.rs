@@ -38,6 +38,7 @@ fn every_kind_reads_back() {
     let records = [
         Record::Boot { boot: 7, parent: Some((6, 99)), config: b"c" },
         Record::Tick,
+        Record::ClockSet { behind_ms: -7 },
         Record::Series { number: 1, name: "a/b", unit: Some("°C") },
         Record::Unit { number: 1, unit: "bar" },
         Record::Message { flags: FLAG_PACKET_ID | FLAG_LEAVES, session: 4, packet_id: 9, readings: Readings { bytes: &[16, 0, 2] } },

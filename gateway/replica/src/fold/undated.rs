@@ -1,0 +1,178 @@
+//! Readings that came before the wall clock of a device was set: they wait for their date.
+//!
+//! A device without a battery for its clock starts at 1970, or where its log ended. Until a
+//! time service sets the clock, the logged clock goes on with the monotonic one, so how far
+//! apart readings came is known, and their date is not. [`Record::ClockSet`](crate::record::Record)
+//! says by how much the logged clock was behind; then each reading is dated by its arrival plus that
+//! much, or by its own time if the clock, now known, lets that pass.
+//!
+//! Invariants: a reading that waits holds back what intervals may claim (protocol §4) as an open
+//! window born with its record does, and is put into a window that was born no later; nothing waits
+//! for ever: where the boot ends unset, or more than [`UNDATED_READINGS_MAX`] wait, the logged clock's date stands.
+
+use super::{Fold, open};
+use crate::limits::{FUTURE_MS_MAX, UNDATED_READINGS_MAX, UNSET_FUTURE_MS_MAX};
+use crate::outbox::Before;
+use serde::{Deserialize, Serialize};
+
+/// The first fold version in which readings wait for their date.
+const SINCE: u32 = 3;
+
+/// A reading that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Undated {
+    /// Its record, and where the log stood before it.
+    seq: u64,
+    before: Before,
+    series: u32,
+    /// The logged clock then.
+    arrival_ms: i64,
+    /// The time that came with it, else `arrival_ms`.
+    time_ms: i64,
+    value: f64,
+}
+
+impl Fold {
+    /// Whether a reading waits: for want of a time, or because the clock cannot say whether its
+    /// time is in the future.
+    pub(super) fn waits(&self, time_ms: i64) -> bool {
+        let doubtful = time_ms == self.clock_ms || time_ms > self.clock_ms.saturating_add(FUTURE_MS_MAX);
+        doubtful && self.config.fold_version >= SINCE && self.undated.len() < UNDATED_READINGS_MAX
+    }
+
+    pub(super) fn wait(&mut self, seq: u64, before: Before, series: u32, time_ms: i64, value: f64) {
+        self.births.entry(seq).or_insert((0, before)).0 += 1;
+        self.undated.push(Undated { seq, before, series, arrival_ms: self.clock_ms, time_ms, value });
+    }
+
+    /// The time of a reading that does not wait although the clock is not set.
+    pub(super) fn unset_time(&self, time_ms: i64) -> i64 {
+        if time_ms > self.clock_ms.saturating_add(FUTURE_MS_MAX) { self.clock_ms } else { time_ms }
+    }
+
+    /// The logged clock was `behind_ms` behind: all that waits is put into its window, by the record `version`.
+    pub(super) fn date(&mut self, behind_ms: i64, version: u64) {
+        for u in std::mem::take(&mut self.undated) {
+            let arrival_ms = u.arrival_ms.saturating_add(behind_ms);
+            // Where nobody knows the clock, any time of this century is better than none.
+            let latest_ms = if behind_ms == 0 { UNSET_FUTURE_MS_MAX } else { arrival_ms.saturating_add(FUTURE_MS_MAX) };
+            let time_ms = if u.time_ms == u.arrival_ms || u.time_ms > latest_ms { arrival_ms } else { u.time_ms };
+            self.place((u.seq, version), u.before, u.series, time_ms, u.value);
+            open::born_less(&mut self.births, u.seq);
+        }
+    }
+
+    /// After a snapshot: what waits holds intervals back again.
+    pub(super) fn undated_births(&mut self) {
+        for u in &self.undated {
+            self.births.entry(u.seq).or_insert((0, u.before)).0 += 1;
+        }
+    }
+
+    /// Readings that wait until the clock is set.
+    pub fn undated(&self) -> usize {
+        self.undated.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fold::FoldConfig;
+    use crate::record::{FLAG_LEAVES, FLAG_UNDATED, Readings, Record, put_reading};
+    use crate::rehearse::Rehearsal;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const SIZE_MS: i64 = 1_000;
+    const DAY_MS: i64 = 86_400_000;
+
+    fn gateway() -> Rehearsal {
+        let config = FoldConfig { sizes_ms: vec![SIZE_MS], grace_ms: 500, ..FoldConfig::default() };
+        let mut r = Rehearsal::new(0, config).unwrap();
+        r.series("a", None).unwrap();
+        r.series("b", None).unwrap();
+        r
+    }
+
+    fn send(r: &mut Rehearsal, clock_ms: i64, flags: u64, series: u32, time_ms: Option<i64>) {
+        let (mut bytes, clock_ms) = (Vec::new(), clock_ms.max(r.fold.clock_ms));
+        put_reading(&mut bytes, series, time_ms.unwrap_or(clock_ms), clock_ms, 1.5);
+        let record = Record::Message { flags: FLAG_LEAVES | flags, session: 0, packet_id: 0, readings: Readings { bytes: &bytes } };
+        r.record(clock_ms, &record).unwrap();
+    }
+
+    /// Readings by series and window, sealed and open.
+    fn windows(fold: &Fold) -> BTreeMap<(u32, i64), u64> {
+        let mut sum = BTreeMap::new();
+        let open = fold.series.iter().flat_map(|s| &s.open).map(|o| (o.name, o.aggregate.count()));
+        let sealed = fold.boots.iter().flat_map(|p| p.entries.young()).map(|(name, s)| (*name, s.aggregate.count()));
+        open.chain(sealed).for_each(|(name, count)| *sum.entry((name.series, name.start_ms)).or_default() += count);
+        sum
+    }
+
+    proptest! {
+        #[test]
+        fn readings_get_the_date_that_a_set_clock_would_have_given_them(
+            steps in proptest::collection::vec((0i64..900, 0u32..2, proptest::option::of(-5_000i64..400_000)), 1..60),
+            cut in 0usize..60,
+            behind_ms in 1_000_000i64..20_000 * DAY_MS,
+        ) {
+            let mut r = gateway();
+            let mut clock_ms = 0;
+            let mut truth: BTreeMap<(u32, i64), u64> = BTreeMap::new();
+            for (n, (passed, series, own)) in steps.into_iter().enumerate() {
+                clock_ms += passed;
+                // A sensor's own time, of which the gateway cannot know that it is right.
+                let time_ms = own.map(|own| clock_ms + behind_ms + own);
+                send(&mut r, clock_ms, FLAG_UNDATED, series, time_ms);
+                let dated = match own {
+                    Some(own) if own <= FUTURE_MS_MAX => clock_ms + behind_ms + own,
+                    _ => clock_ms + behind_ms,
+                };
+                *truth.entry((series, dated.div_euclid(SIZE_MS) * SIZE_MS)).or_default() += 1;
+                if n == cut {
+                    r = Rehearsal::resume(Fold::restore(&r.fold.save()).unwrap());
+                }
+                let part = r.fold.current().unwrap();
+                prop_assert!(r.fold.complete_to(part).0 < 4, "nothing that waits is claimed");
+            }
+            r.record(clock_ms + behind_ms, &Record::ClockSet { behind_ms }).unwrap();
+            prop_assert_eq!(r.fold.undated(), 0);
+            prop_assert_eq!(windows(&r.fold), truth.clone());
+            // What comes now goes into its window as ever; then all is sealed and nothing held back.
+            send(&mut r, clock_ms + behind_ms, 0, 1, None);
+            *truth.entry((1, (clock_ms + behind_ms).div_euclid(SIZE_MS) * SIZE_MS)).or_default() += 1;
+            r.record(clock_ms + behind_ms + FUTURE_MS_MAX + 10 * SIZE_MS, &Record::Tick).unwrap();
+            prop_assert_eq!(windows(&r.fold), truth);
+            prop_assert!(r.fold.births.is_empty());
+            let part = r.fold.current().unwrap();
+            prop_assert_eq!(r.fold.complete_to(part).0, part.end);
+        }
+    }
+
+    #[test]
+    fn what_ends_unset_or_is_too_much_keeps_the_date_of_the_log() {
+        let mut r = gateway();
+        send(&mut r, 5_000, FLAG_UNDATED, 0, None);
+        send(&mut r, 6_000, FLAG_UNDATED, 0, Some(20_000 * DAY_MS));
+        send(&mut r, 7_000, FLAG_UNDATED, 0, Some(i64::MAX - 1));
+        assert_eq!(r.fold.undated(), 3);
+        r.boot(8_000, 2, FoldConfig { sizes_ms: vec![SIZE_MS], ..FoldConfig::default() }).unwrap();
+        assert_eq!(r.fold.undated(), 0);
+        let old = &r.fold.boots[0];
+        assert_eq!(r.fold.complete_to(old).0, old.end);
+        let shelf = &r.fold.shelf;
+        let mut starts: Vec<i64> = old.entries.oldest(shelf, 0, 0, 10).entries.iter().map(|e| e.start_ms).collect();
+        starts.sort_unstable();
+        assert_eq!(starts, [5_000, 7_000, 20_000 * DAY_MS]);
+
+        for n in 0..UNDATED_READINGS_MAX as i64 + 5 {
+            send(&mut r, 9_000 + n, FLAG_UNDATED, 1, None);
+        }
+        assert_eq!(r.fold.undated(), UNDATED_READINGS_MAX);
+        r.record(0, &Record::ClockSet { behind_ms: DAY_MS }).unwrap();
+        let last = 9_000 + UNDATED_READINGS_MAX as i64;
+        assert!(windows(&r.fold).contains_key(&(1, last / SIZE_MS * SIZE_MS)), "beyond the bound the log's date stands");
+    }
+}
