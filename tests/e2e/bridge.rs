@@ -44,7 +44,7 @@ pub fn status(http: u16) -> Value {
     serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(45);
     while !holds() {
         assert!(Instant::now() < deadline, "it did not come to this: {what}");

@@ -4,6 +4,7 @@ mod alarms;
 mod backlog;
 mod bridge;
 mod bytes;
+mod clock;
 mod crash;
 mod demo;
 mod disk;
