@@ -329,6 +329,8 @@ impl Fold {
             end: 1,
             clock_ms: self.clock_ms,
             group: self.config.group.clone(),
+            sizes_ms: self.config.sizes_ms.clone(),
+            grace_ms: self.config.grace_ms,
             offered: if self.config.offers { 0 } else { u64::MAX },
             ..BootPart::default()
         });

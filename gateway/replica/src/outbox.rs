@@ -115,6 +115,10 @@ pub struct BootPart {
     pub readings_from: u64,
     /// The redundancy group that its process was configured for.
     pub group: Option<String>,
+    /// Window sizes that its process was configured for, in ms: what the cloud adds its entries up to.
+    pub sizes_ms: Vec<i64>,
+    /// Its grace, in ms.
+    pub grace_ms: i64,
     /// What the log says of `applied`: an ack counts at once, and is in the log a moment later.
     /// What is let go of, and so what pages hold, depends on this alone.
     pub logged: Acknowledged,

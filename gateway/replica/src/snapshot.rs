@@ -137,6 +137,8 @@ struct BootView<'a> {
     readings_from: u64,
     acts: &'a VecDeque<(u64, Act, Before)>,
     offered: u64,
+    sizes_ms: &'a [i64],
+    grace_ms: i64,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +175,11 @@ struct SavedBoot {
     /// A program that noted nothing may have sent anything.
     #[serde(default = "anything")]
     offered: u64,
+    /// A program that kept none took the living boot's for all.
+    #[serde(default)]
+    sizes_ms: Option<Vec<i64>>,
+    #[serde(default)]
+    grace_ms: i64,
 }
 
 fn anything() -> u64 {
@@ -300,6 +307,8 @@ fn view_boot(p: &BootPart) -> BootView<'_> {
         readings_from: p.readings_from,
         acts: &p.acts,
         offered: p.offered,
+        sizes_ms: &p.sizes_ms,
+        grace_ms: p.grace_ms,
     }
 }
 
@@ -372,6 +381,8 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             alerts: b.alerts,
             acts: b.acts,
             offered: b.offered,
+            grace_ms: if b.sizes_ms.is_some() { b.grace_ms } else { fold.config.grace_ms },
+            sizes_ms: b.sizes_ms.unwrap_or_else(|| fold.config.sizes_ms.clone()),
         };
         let shelf = &mut fold.shelf;
         b.entries.restore(|name, version, before, _, _, aggregate| {

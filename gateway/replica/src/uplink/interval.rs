@@ -251,8 +251,8 @@ impl Uplink {
             ahead: block::encode(&ahead),
             alerts,
             marks,
-            sizes: fold.config.sizes_ms.clone(),
-            grace_ms: fold.config.grace_ms,
+            sizes: part.sizes_ms.clone(),
+            grace_ms: part.grace_ms,
             acts,
             group: part.group.clone(),
             // Who sends it looks at the wall clock.

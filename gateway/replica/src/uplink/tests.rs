@@ -25,6 +25,7 @@ struct Packet {
 }
 
 /// How the line is.
+#[derive(Default)]
 struct Line {
     latency_ms: i64,
     /// Percent of intervals and acks that do not arrive.
@@ -518,4 +519,26 @@ fn a_quiet_gateway_shows_that_it_lives_and_says_no_more_than_that() {
     let said = &pair.said[from..];
     assert!((14..=16).contains(&said.len()) && said.iter().all(|(_, out)| matches!(out, Out::Hello(Lane::Alerts, _))), "{said:?}");
     println!("{} bytes a minute for signs of life", pair.bytes() - bytes);
+}
+
+#[test]
+fn what_an_ended_boot_left_goes_with_the_sizes_that_it_ran_with() {
+    let mut pair = Pair::new(Settings { boot: 8, ..Settings::default() }, Line::default(), 5);
+    pair.define(1);
+    pair.windows(1, 3);
+    let config = FoldConfig { fold_version: FOLD_VERSION, sizes_ms: vec![7 * SIZE_MS], grace_ms: 9, ..FoldConfig::default() };
+    let config = schemas::cbor::to_vec(&config);
+    let end = pair.fold.current().unwrap().end;
+    pair.log(0, &Record::Boot { boot: 8, parent: Some((7, end)), config: &config });
+    let restored = Fold::restore(&pair.fold.save()).unwrap();
+    assert_eq!((&restored.boots[0].sizes_ms, restored.boots[1].grace_ms), (&vec![SIZE_MS], 9));
+    pair.connect();
+    let mut found = None;
+    while let Some(out) = pair.uplink.poll(pair.now_ms, &pair.fold) {
+        if let Out::Delta(delta) = out {
+            found.get_or_insert(delta);
+        }
+    }
+    let delta = found.unwrap();
+    assert_eq!((delta.boot, delta.sizes, delta.grace_ms), (7, vec![SIZE_MS], 0));
 }
