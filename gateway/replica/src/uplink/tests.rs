@@ -535,8 +535,10 @@ fn what_an_ended_boot_left_goes_with_the_sizes_that_it_ran_with() {
     pair.connect();
     let mut found = None;
     while let Some(out) = pair.uplink.poll(pair.now_ms, &pair.fold) {
-        if let Out::Delta(delta) = out {
-            found.get_or_insert(delta);
+        match out {
+            Out::Delta(delta) => drop(found.get_or_insert(delta)),
+            Out::Offer(boot, born) => pair.log(0, &Record::Offered { boot, born }),
+            _ => {}
         }
     }
     let delta = found.unwrap();
