@@ -6,6 +6,7 @@
 
 mod alarm;
 mod crossing;
+mod more;
 
 use crate::cbor;
 use crate::error::DecodeError;
@@ -15,6 +16,7 @@ use crate::limits::{
 };
 pub use alarm::{Act, AlarmNote, AlertKey, Answer, Command, CommandUp};
 pub use crossing::{CrossAck, CrossDone, CrossDown, CrossUp, Crossed, LANES, Wanted};
+pub use more::READS;
 use serde::{Deserialize, Serialize};
 
 /// The format that this version writes, and the newest that it reads.
@@ -201,6 +203,16 @@ pub struct Delta {
     /// Readings that may leave, at or below `complete_from`.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub readings_from: u64,
+    /// Alerts, marks and names of alerts, packed ([`more`]); decoding puts them where they belong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "cbor::bytes")]
+    pub more: Vec<u8>,
+    /// Alerts with a seq in `(from, to]` that the cloud has receipted: seq and ordinal. They go
+    /// only where it `packs`.
+    #[serde(skip)]
+    pub named: Vec<(u64, u32)>,
+    /// The receiver reads [`Delta::more`] ([`Ack::reads`]).
+    #[serde(skip)]
+    pub packs: bool,
 }
 
 /// What a gateway did not take as a reading, over the life of its data dir.
@@ -235,6 +247,13 @@ pub struct Receipt {
     pub ordinal: u32,
     /// The cloud's boot.
     pub cloud_boot: u64,
+}
+
+/// A sign of life, and nothing else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// [`FORMAT`] of the writer.
+    pub format: u32,
 }
 
 /// The last will: this boot's connection is gone.
@@ -275,6 +294,9 @@ pub struct Ack {
     /// The cloud has too much to do: nothing but critical alerts should come for so long, in ms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
+    /// What the cloud reads beyond the first format ([`READS`]).
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub reads: u32,
 }
 
 /// What holds of a message by itself, beyond its shape.
@@ -334,6 +356,12 @@ impl Check for Receipt {
     }
 }
 
+impl Check for Beat {
+    fn check(&self) -> Result<(), DecodeError> {
+        Ok(())
+    }
+}
+
 impl Check for Bye {
     fn check(&self) -> Result<(), DecodeError> {
         Ok(())
@@ -381,8 +409,51 @@ fn windows(sizes: &[i64], grace_ms: i64) -> Result<(), DecodeError> {
     ensure(grace_ms >= 0, "a grace")
 }
 
+impl Delta {
+    /// As bytes. Whether they are within [`MESSAGE_BYTES_MAX`] is the writer's to see to.
+    pub fn encode(&self) -> Vec<u8> {
+        if self.packs { cbor::to_vec(&self.packed()) } else { cbor::to_vec(self) }
+    }
+
+    /// From bytes.
+    ///
+    /// # Errors
+    /// As of the other messages.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut message: Self = decode(bytes)?;
+        message.unpack()?;
+        Ok(message)
+    }
+}
+
+/// A message of a format that is known, with all its checks.
+fn decode<T: Check + Format + serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let message: T = cbor::from_slice(bytes, MESSAGE_BYTES_MAX)?;
+    if message.format() == 0 || message.format() > FORMAT {
+        return Err(DecodeError::Format(message.format()));
+    }
+    message.check()?;
+    Ok(message)
+}
+
+trait Format {
+    fn format(&self) -> u32;
+}
+
+impl Format for Delta {
+    fn format(&self) -> u32 {
+        self.format
+    }
+}
+
 macro_rules! message {
     ($($name:ident),*) => {$(
+        impl Format for $name {
+            fn format(&self) -> u32 {
+                self.format
+            }
+        }
+
         impl $name {
             /// As bytes. Whether they are within [`MESSAGE_BYTES_MAX`] is the writer's to see to.
             pub fn encode(&self) -> Vec<u8> {
@@ -395,14 +466,9 @@ macro_rules! message {
             /// Bytes beyond [`MESSAGE_BYTES_MAX`] or of another shape, a format that is not
             /// known, texts, counts and values beyond the bounds at their fields.
             pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-                let message: Self = cbor::from_slice(bytes, MESSAGE_BYTES_MAX)?;
-                if message.format == 0 || message.format > FORMAT {
-                    return Err(DecodeError::Format(message.format));
-                }
-                message.check()?;
-                Ok(message)
+                decode(bytes)
             }
         }
     )*};
 }
-message!(Hello, Delta, AlertUp, Receipt, Bye, Ack, Command, CommandUp, CrossUp, CrossAck, CrossDown, CrossDone);
+message!(Hello, AlertUp, Receipt, Bye, Beat, Ack, Command, CommandUp, CrossUp, CrossAck, CrossDown, CrossDone);

@@ -23,6 +23,7 @@ mod recording;
 mod shed;
 mod skew;
 mod truth;
+mod uplink;
 mod why;
 /// The client made by hand that the front door's own tests use.
 #[path = "../../gateway/broker/tests/front_door/wire.rs"]

@@ -5,6 +5,7 @@
 //! `cargo bench --bench load -- --flash`: what is written for readings that arrive one by one.
 //! `cargo bench --bench load -- --alerts`: how soon a critical alert is at the cloud, idle and while backlogs drain.
 //! `cargo bench --bench load -- --gateways 2000 [--seconds 30]`: a bridge with so many gateways, then flooded by them.
+//! `cargo bench --bench load -- --drain`: an hour's outage drained, at 0, 5 and 20 % loss of messages.
 //!
 //! For each shape (connections × in flight) it runs, one after the other on loopback with the
 //! load generator on the same cores: the gateway as a process of its own; a bare listener that
@@ -15,9 +16,11 @@
 mod alerts;
 mod bare;
 mod client;
+mod drain;
 mod flash;
 mod gateway;
 mod gateways;
+mod lossy;
 mod measure;
 mod plant;
 mod role;
@@ -34,10 +37,12 @@ struct Options {
     flash: bool,
     alerts: bool,
     gateways: Option<u64>,
+    drain: bool,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false, flash: false, alerts: false, gateways: None };
+    let mut options =
+        Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false, flash: false, alerts: false, gateways: None, drain: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -48,12 +53,13 @@ fn options() -> Result<Options, String> {
             "--plant" => options.plant = true,
             "--flash" => options.flash = true,
             "--alerts" => options.alerts = true,
+            "--drain" => options.drain = true,
             "--gateways" => options.gateways = Some(value()?.parse().map_err(|_| "--gateways takes a whole number".to_owned())?),
             // Cargo says so to every bench.
             "--bench" => {}
             other => {
                 return Err(format!(
-                    "{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash, --alerts, --gateways N"
+                    "{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash, --alerts, --gateways N, --drain"
                 ));
             }
         }
@@ -78,6 +84,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let Some(gateways) = options.gateways {
         return gateways::run(gateways, options.seconds);
+    }
+    if options.drain {
+        return drain::run();
     }
     if options.alerts {
         return alerts::run();

@@ -139,6 +139,7 @@ impl Cloud {
                 }
                 process.log(ctx, &Record::Hello { gateway, bytes });
             }
+            "beat" => {}
             "alert" => {
                 AlertUp::decode(bytes).map_err(undecodable)?;
                 process.log(ctx, &Record::AlertUp { gateway, bytes });

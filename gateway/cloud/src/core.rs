@@ -18,7 +18,7 @@ use replica::alert::topic_and_json;
 use replica::join::{Bridge, Effects, Interval};
 use replica::record::{Plain, Record};
 use schemas::DecodeError;
-use schemas::message::{Ack, AlertUp, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, FORMAT, Hello};
+use schemas::message::{Ack, AlertUp, Beat, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, FORMAT, Hello};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -177,6 +177,7 @@ impl Core {
             "delta" => self.delta(gateway, bytes, at, runtime),
             "command" => self.command(gateway, bytes, runtime),
             "cross" => self.cross(gateway, bytes, runtime),
+            "beat" => Beat::decode(bytes).map(|_| self.bridge.gateways.contains_key(gateway)),
             "cross-done" => self.cross_done(gateway, bytes, runtime),
             "bye" => {
                 self.bye(gateway, bytes);

@@ -22,7 +22,7 @@ pub const ROUND_MS: i64 = 100;
 pub const STATUS_MS: i64 = 1_000;
 
 /// A gateway that said nothing for this long is offline, in ms. It speaks every
-/// [`replica::limits::HEARTBEAT_MS`] at least, so two such signs may be lost; consumers see it
+/// [`replica::limits::HEARTBEAT_MS`] at least, so one such sign may be lost; consumers see it
 /// within 15 s (contract §4).
 pub const SILENCE_MS: i64 = 11_000;
 

@@ -319,6 +319,7 @@ impl Core {
         while let Some(out) = uplink.poll(now_ms, &self.fold) {
             match out {
                 Out::Hello(lane, hello) => uplink.paid(now_ms, link.send(lane, "hello", hello.encode())),
+                Out::Beat(beat) => uplink.paid(now_ms, link.send(Lane::Alerts, "beat", beat.encode())),
                 Out::Alert(alert) => uplink.paid(now_ms, link.send(Lane::Alerts, "alert", alert.encode())),
                 Out::Delta(mut delta) => {
                     (delta.sent_ms, delta.clock) = (self.intake.now_ms(), self.clock.quality());

@@ -1,7 +1,6 @@
 //! The outbox, computed: what of a boot goes into its next interval (protocol §4).
 
 use crate::fold::Fold;
-use crate::limits::{ENTRY_BYTES_GUESS, MARK_BYTES_GUESS};
 use crate::outbox::{Before, BootPart, Fate, MarkPage};
 use schemas::message::ShedMark;
 use telemetry::entry::Entry;
@@ -31,8 +30,8 @@ pub struct Content {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unreadable(pub Vec<u64>);
 
-/// Marks and entries for the next interval `(from, to]` of `part`, as many as some `budget` of
-/// entries take: those born first, less those that the cloud of boot `cloud_boot` is known to
+/// Entries and marks for the next interval `(from, to]` of `part`, so many of them alone or both in
+/// proportion: those born first, less those that the cloud of boot `cloud_boot` is known to
 /// hold. `fate` says what becomes of a page of marks.
 ///
 /// An interval may build on another that is still under way, and is then only taken if the cloud
@@ -46,11 +45,11 @@ pub fn content(
     part: &BootPart,
     from: u64,
     cloud_boot: u64,
-    budget: usize,
+    (entries_max, marks_max): (usize, usize),
     fate: impl Fn(&MarkPage) -> Fate,
 ) -> Result<Content, Unreadable> {
     let (mut to, mut before) = fold.complete_to(part);
-    let marked = part.marks.oldest(&fold.shelf, to, budget * ENTRY_BYTES_GUESS / MARK_BYTES_GUESS, fate);
+    let marked = part.marks.oldest(&fold.shelf, to, marks_max, fate);
     if !marked.unreadable.is_empty() {
         return Err(Unreadable(marked.unreadable));
     }
@@ -64,7 +63,7 @@ pub fn content(
             return Ok(Content { to: 0, before, entries: Vec::new(), ahead: Vec::new(), marks, mark_pages, cut: true });
         }
     }
-    let mut max = budget.saturating_sub(marks.len() * MARK_BYTES_GUESS / ENTRY_BYTES_GUESS).max(1);
+    let mut max = entries_max.saturating_sub(marks.len().saturating_mul(entries_max) / marks_max.max(1)).max(1);
     loop {
         let batch = part.entries.oldest(&fold.shelf, from.max(part.floor()), cloud_boot, max);
         if !batch.unreadable.is_empty() {

@@ -34,9 +34,6 @@ pub const PAGE_ENTRIES: usize = 2_048;
 /// interval must pass a narrow line.
 pub const PAGE_MARKS: usize = 256;
 
-/// A mark's share of what an interval aims at, in bytes as [`ENTRY_BYTES_GUESS`] counts them.
-pub const MARK_BYTES_GUESS: usize = 48;
-
 /// Intervals whose answers came too late, or are still to come, that are remembered: each of them
 /// saves what it carried from going again.
 pub const LATE_FLIGHTS_MAX: usize = 64;
@@ -186,4 +183,4 @@ pub const CROSS_SOURCES_MAX: usize = 64;
 
 /// A gateway that is connected gives a sign of life this often, in ms, whatever else it says: so
 /// the cloud tells a quiet one from one that is gone, within 15 s (contract §4).
-pub const HEARTBEAT_MS: i64 = 4_000;
+pub const HEARTBEAT_MS: i64 = 5_000;

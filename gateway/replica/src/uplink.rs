@@ -36,7 +36,7 @@ use crate::timer::Timer;
 pub use drain::Drain;
 use drain::{Done, Meter};
 use flight::Flights;
-use schemas::message::{Ack, AlertBody, AlertUp, Delta, FORMAT, Hello, Receipt};
+use schemas::message::{Ack, AlertBody, AlertUp, Beat, Delta, FORMAT, Hello, READS, Receipt};
 use std::collections::{BTreeMap, BTreeSet};
 pub use urgent::AlertId;
 use urgent::Urgent;
@@ -76,6 +76,8 @@ pub enum Lane {
 pub enum Out {
     /// Send a hello there.
     Hello(Lane, Hello),
+    /// Send a sign of life, on the connection for alerts.
+    Beat(Beat),
     /// Send an alert on its connection.
     Alert(AlertUp),
     /// Send an interval; [`Uplink::weighed`] is told its size.
@@ -99,6 +101,8 @@ pub struct Uplink {
     /// Alerts of the fold are known here.
     learnt: bool,
     cloud_boot: u64,
+    /// What it reads beyond the first format.
+    reads: u32,
     /// Of the last interval; counts from the living boot on.
     number: u64,
     flights: Flights,
@@ -151,6 +155,7 @@ impl Uplink {
             greeted: false,
             learnt: false,
             cloud_boot: 0,
+            reads: 0,
             // Acks go to the gateway's topic: one for an earlier process, or for a clone, that
             // speaks of the same old boot must not pass for an answer to ours.
             number: settings.boot,
@@ -224,7 +229,7 @@ impl Uplink {
     /// The cloud has an alert of the urgent lane.
     pub fn receipted(&mut self, now_ms: i64, receipt: &Receipt) {
         self.heard_ms = self.heard_ms.max(now_ms);
-        self.urgent.receipted(now_ms, (receipt.boot, receipt.seq, receipt.ordinal));
+        self.urgent.receipted(now_ms, (receipt.boot, receipt.seq, receipt.ordinal), receipt.cloud_boot);
     }
 
     /// So many bytes passed on the line beside intervals: whatever else was sent, and all that came.
@@ -286,6 +291,9 @@ impl Uplink {
         }
         if self.is_due(Timer::Beat, now_ms) {
             self.heard_ms = now_ms;
+            if self.reads & READS != 0 {
+                return Some(Out::Beat(Beat { format: FORMAT }));
+            }
             if let Some(hello) = self.hello(fold) {
                 return Some(Out::Hello(Lane::Alerts, hello));
             }
@@ -363,13 +371,17 @@ impl Uplink {
             self.defined.clear();
             self.previewed.clear();
             self.flights.forget(ack.cloud_boot);
+            // One that lost its disk must hear who this is.
+            self.greeted = false;
         }
+        self.reads = ack.reads;
         if std::mem::take(&mut self.stalled) {
             self.next_ms = self.next_ms.min(now_ms);
         }
         if ack.need_defs {
             self.defined.remove(&ack.boot);
             self.flights.turned_down(ack.boot, 0);
+            self.urgent.forget();
         }
         self.rest(now_ms, ack.retry_after_ms);
         let Some(part) = fold.boots.iter_mut().find(|p| p.boot == ack.boot) else { return Acknowledged::default() };

@@ -54,7 +54,8 @@ fn agrees<T: serde::Serialize>(rule: &str, message: &T) {
 fn every_rule_has_the_fields_of_the_code() {
     agrees("hello", &sample::hello_wanting());
     let (acts, tally) = (sample::delta_acts().acts, Some(sample::tally()));
-    agrees("delta", &schemas::message::Delta { acts, tally, ..sample::delta_lost() });
+    agrees("delta", &schemas::message::Delta { acts, tally, more: vec![1, 2], ..sample::delta_lost() });
+    agrees("beat", &schemas::message::Beat { format: 1 });
     agrees("tally", &sample::tally());
     agrees("definition", &sample::definition());
     agrees("shed-mark", &sample::shed_mark());
@@ -75,7 +76,7 @@ fn every_rule_has_the_fields_of_the_code() {
     agrees("alert-up", &sample::alert_up());
     agrees("receipt", &sample::receipt());
     agrees("bye", &sample::bye());
-    agrees("ack", &sample::ack_busy());
+    agrees("ack", &sample::ack_reads());
 }
 
 #[test]

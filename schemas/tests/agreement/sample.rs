@@ -240,6 +240,7 @@ pub fn ack() -> Ack {
         readings: 4_500,
         clock_ms: 0,
         retry_after_ms: None,
+        reads: 0,
     }
 }
 
@@ -251,6 +252,16 @@ pub fn ack_timed() -> Ack {
 /// Of a cloud that has too much to do.
 pub fn ack_busy() -> Ack {
     Ack { retry_after_ms: Some(5_000), ..ack_timed() }
+}
+
+/// Of a cloud that reads more than the first format.
+pub fn ack_reads() -> Ack {
+    Ack { reads: 1, ..ack_busy() }
+}
+
+/// To such a cloud: an alert, marks, and an alert that is only named.
+pub fn delta_packed() -> Delta {
+    Delta { named: vec![(4_712, 1), (4_715, 0)], packs: true, ..delta() }
 }
 
 pub fn delta_timed() -> Delta {

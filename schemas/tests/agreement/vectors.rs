@@ -2,7 +2,7 @@
 //! this version writes. A file is hexadecimal; a line that begins with '#' is a comment.
 
 use crate::sample;
-use schemas::message::{Ack, AlertUp, Bye, Command, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, Hello, Receipt};
+use schemas::message::{Ack, AlertUp, Beat, Bye, Command, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, Hello, Receipt};
 use schemas::{DecodeError, pack};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -58,6 +58,8 @@ fn every_message_is_written_as_it_was() {
     same!("bye", sample::bye(), Bye);
     same!("ack", sample::ack(), Ack);
     same!("ack-busy", sample::ack_busy(), Ack);
+    same!("ack-reads", sample::ack_reads(), Ack);
+    same!("beat", Beat { format: 1 }, Beat);
     same!("alert-noted", AlertUp { alert: sample::alert_noted(), ..sample::alert_up() }, AlertUp);
     same!("delta-tally", sample::delta_tally(), Delta);
     same!("alert-of-machine", AlertUp { alert: sample::alert_of_machine(), ..sample::alert_up() }, AlertUp);
@@ -95,6 +97,9 @@ fn other_encoders_are_understood() {
 fn packed_bytes_unpack() {
     assert_eq!(pack::decompress(&read("pack-zstd"), 1_000), Ok(b"tidegate ".repeat(40)));
     assert_eq!(pack::decompress(&read("pack-stored"), 1_000), Ok(b"tidegate".to_vec()));
+    let written = sample::delta_packed().encode();
+    assert_eq!(Delta::decode(&written), Ok(sample::delta_packed()));
+    assert_eq!(Delta::decode(&read("delta-packed")), Ok(sample::delta_packed()), "this version writes\n{}", hex(&written));
 }
 
 #[test]

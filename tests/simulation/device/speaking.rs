@@ -59,6 +59,7 @@ impl Device {
             };
             let (lane, what, bytes) = match out {
                 Out::Hello(lane, hello) => (lane, "hello", hello.encode()),
+                Out::Beat(beat) => (Lane::Alerts, "beat", beat.encode()),
                 Out::Alert(alert) => (Lane::Alerts, "alert", alert.encode()),
                 Out::Delta(delta) => {
                     let number = delta.number;

@@ -6,7 +6,7 @@ use super::window::Held;
 use super::{Bridge, Effects, WindowKey};
 use crate::limits::{ALERTS_AHEAD_MAX, BLOCK_ENTRIES_MAX, GATEWAY_SERIES_MAX, WINDOW_ENTRIES_MAX};
 use schemas::DecodeError;
-use schemas::message::{Ack, AlertBody, Delta, FORMAT, Receipt};
+use schemas::message::{Ack, AlertBody, Delta, FORMAT, READS, Receipt};
 use std::collections::HashSet;
 use telemetry::block;
 use telemetry::entry::Entry;
@@ -82,6 +82,7 @@ impl Bridge {
             readings: part.map_or(0, |p| p.readings),
             clock_ms: 0,
             retry_after_ms: None,
+            reads: READS,
         }
     }
 
@@ -119,7 +120,8 @@ impl Bridge {
         let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
         let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
         let unknown = |series: u32| !part.series.contains_key(&series);
-        if entries.iter().any(|e| unknown(e.series)) || delta.marks.iter().any(|m| unknown(m.series)) {
+        let unheard = |(seq, ordinal): &(u64, u32)| *seq > part.applied && !part.alerts.contains(&(*seq, *ordinal));
+        if entries.iter().any(|e| unknown(e.series)) || delta.marks.iter().any(|m| unknown(m.series)) || delta.named.iter().any(unheard) {
             effects.ack = Some((gateway.to_owned(), self.ack(gateway, &delta, false, true)));
             return Ok(());
         }

@@ -9,7 +9,7 @@ use crate::limits::{ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTE
 use crate::outbox::page::name_of;
 use crate::outbox::{Before, BootPart, EntryName, Fate, MarkPage};
 use crate::record::Refusal;
-use schemas::message::{Act, AlertBody, Definition, Delta, FORMAT, ShedMark, Tally};
+use schemas::message::{Act, AlertBody, Definition, Delta, FORMAT, READS, ShedMark, Tally};
 use telemetry::block;
 use telemetry::entry::Entry;
 
@@ -21,6 +21,7 @@ struct Plan {
     entries: Vec<Entry>,
     ahead: Vec<Entry>,
     alerts: Vec<AlertBody>,
+    named: Vec<(u64, u32)>,
     acts: Vec<Act>,
     marks: Vec<ShedMark>,
     mark_pages: Vec<u64>,
@@ -32,7 +33,7 @@ impl Plan {
     /// Whether it says nothing but what holds back others.
     fn is_empty(&self) -> bool {
         let nothing = self.entries.is_empty() && self.ahead.is_empty() && self.marks.is_empty();
-        self.to == self.from && self.is_cut && nothing && self.alerts.is_empty() && self.acts.is_empty()
+        self.to == self.from && self.is_cut && nothing && self.alerts.is_empty() && self.named.is_empty() && self.acts.is_empty()
     }
 }
 
@@ -163,6 +164,7 @@ impl Uplink {
             entries: Vec::new(),
             ahead,
             alerts: Vec::new(),
+            named: Vec::new(),
             acts: Vec::new(),
             marks: Vec::new(),
             mark_pages: Vec::new(),
@@ -174,24 +176,34 @@ impl Uplink {
     /// The interval that goes on from what is told.
     fn covering(&mut self, fold: &Fold, part: &BootPart, most: usize) -> Result<Plan, Unreadable> {
         let (from, readings) = self.flights.told(part.boot, (part.applied, part.readings_applied));
+        let packs = self.reads & READS != 0;
+        // Packed, a mark takes about a third of an entry, and else nearly twice as much.
+        let marks_max = if packs { 2 * most } else { most / 2 };
         let Content { mut to, mut before, mut entries, mut ahead, marks, mark_pages, cut: mut is_cut } =
-            interval::content(fold, part, from, self.cloud_boot, most, |page| self.fate(part, page))?;
+            interval::content(fold, part, from, self.cloud_boot, (most, marks_max), |page| self.fate(part, page))?;
         ahead.retain(|e| !self.flights.carries(part.boot, &name_of(e), e.version));
         // What cannot be remembered would go again and again.
         ahead.truncate(part.entries.held_room().saturating_sub(self.flights.beyond(part.boot, from)));
-        let mut alerts: Vec<AlertBody> = Vec::new();
+        let (mut alerts, mut named): (Vec<AlertBody>, Vec<(u64, u32)>) = (Vec::new(), Vec::new());
+        let mut last = 0;
         for (alert, stood) in part.alerts.iter().skip_while(|(a, _)| a.seq <= from).take_while(|(a, _)| a.seq <= to) {
-            if alerts.len() >= INTERVAL_ALERTS_MAX && alerts.last().is_some_and(|a| a.seq < alert.seq) {
+            if alerts.len() + named.len() >= INTERVAL_ALERTS_MAX && last < alert.seq {
                 (to, before, is_cut) = (alert.seq - 1, *stood, true);
                 break;
             }
-            alerts.push(alert.clone());
+            last = alert.seq;
+            if packs && self.urgent.is_heard(self.cloud_boot, alert) {
+                named.push((alert.seq, alert.ordinal));
+            } else {
+                alerts.push(alert.clone());
+            }
         }
         let mut acts = Vec::new();
         for (seq, act, stood) in part.acts.iter().skip_while(|(seq, ..)| *seq <= from).take_while(|(seq, ..)| *seq <= to) {
             if acts.len() >= INTERVAL_ACTS_MAX {
                 (to, before, is_cut) = (seq - 1, *stood, true);
                 alerts.retain(|alert| alert.seq <= to);
+                named.retain(|(seq, _)| *seq <= to);
                 break;
             }
             acts.push(act.clone());
@@ -217,11 +229,11 @@ impl Uplink {
         if !part.ended {
             self.frontier_ms = before.clock_ms;
         }
-        Ok(Plan { from, to, before, entries, ahead, alerts, acts, marks, mark_pages, is_cut })
+        Ok(Plan { from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, is_cut })
     }
 
     fn send(&mut self, now_ms: i64, fold: &Fold, part: &BootPart, plan: Plan) -> Delta {
-        let Plan { from, to, before, entries, ahead, alerts, acts, marks, mark_pages, .. } = plan;
+        let Plan { from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, .. } = plan;
         let known = self.defined.get(&part.boot);
         let is_new = |s: &u32| known.is_none_or(|k| !k.contains(s)) && !self.flights.defines(part.boot, *s);
         let numbers = entries.iter().chain(&ahead).map(|e| e.series).chain(marks.iter().map(|m| m.series));
@@ -262,6 +274,9 @@ impl Uplink {
             tally: (!part.ended).then(|| tally(fold)).flatten(),
             lost: part.lost_to(to),
             readings_from: part.readings_from,
+            more: Vec::new(),
+            named,
+            packs: self.reads & READS != 0,
         };
         self.flights.push(Flight {
             number: self.number,

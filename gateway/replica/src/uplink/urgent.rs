@@ -2,7 +2,7 @@
 
 use super::rtt::Rtt;
 use crate::fold::Fold;
-use crate::limits::{ALERTS_FLYING_MAX, ANSWER_MS, DEAF_MS_MAX, UNHEARD_MS};
+use crate::limits::{ALERTS_AHEAD_MAX, ALERTS_FLYING_MAX, ANSWER_MS, DEAF_MS_MAX, UNHEARD_MS};
 use schemas::message::AlertBody;
 use std::collections::BTreeMap;
 
@@ -28,6 +28,8 @@ pub(super) struct Urgent {
     /// By severity first.
     waiting: BTreeMap<(u8, AlertId), Wait>,
     pub(super) connected: bool,
+    /// Those that the cloud has receipted and no interval covers, with its boot.
+    heard: BTreeMap<AlertId, u64>,
     rtt: Rtt,
     since_ms: Option<i64>,
     given_up: u32,
@@ -97,8 +99,12 @@ impl Urgent {
     }
 
     /// The cloud has an alert.
-    pub(super) fn receipted(&mut self, now_ms: i64, id: AlertId) {
+    pub(super) fn receipted(&mut self, now_ms: i64, id: AlertId, cloud_boot: u64) {
         self.given_up = 0;
+        // What is not remembered goes once more with its interval.
+        if self.heard.len() < ALERTS_AHEAD_MAX {
+            self.heard.insert(id, cloud_boot);
+        }
         let found = (0..=2).find_map(|severity| self.waiting.remove(&(severity, id)));
         // Only of an alert that went once is it known which time was answered.
         if let Some(Wait { sent_ms: Some(sent), times: 1, .. }) = found {
@@ -111,6 +117,17 @@ impl Urgent {
     /// question: a receipt that was owed is still missed.
     pub(super) fn covered(&mut self, boot: u64, applied: u64) {
         self.waiting.retain(|(_, (of, seq, _)), _| *of != boot || *seq > applied);
+        self.heard.retain(|(of, seq, _), _| *of != boot || *seq > applied);
+    }
+
+    /// Whether that boot of the cloud has said that it has an alert.
+    pub(super) fn is_heard(&self, cloud_boot: u64, alert: &AlertBody) -> bool {
+        cloud_boot != 0 && self.heard.get(&id_of(alert)) == Some(&cloud_boot)
+    }
+
+    /// The cloud does not know what it was believed to.
+    pub(super) fn forget(&mut self) {
+        self.heard.clear();
     }
 
     /// When the connection is to be given up.
