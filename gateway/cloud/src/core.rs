@@ -138,7 +138,10 @@ impl Core {
             match event {
                 Ok(None | Some(Event::Stop)) => break,
                 Ok(Some(Event::Frame(frame))) => self.frame(&frame)?,
-                Ok(Some(Event::Wire { gateway, what, bytes, at })) => self.wire(&gateway, &what, &bytes, at, runtime),
+                Ok(Some(Event::Wire { gateway, what, bytes, at })) => {
+                    self.door.arrived(bytes.len());
+                    self.wire(&gateway, &what, &bytes, at, runtime);
+                }
                 Ok(Some(Event::Heard { gateway })) => self.heard(&gateway),
                 Ok(Some(Event::Plain(generation, publish))) => self.plain(generation, publish),
                 Ok(Some(Event::Anew)) => self.anew()?,

@@ -6,7 +6,7 @@
 use crate::alarms::Ask;
 use crate::core::Event;
 use crate::inbound::{Door, wire};
-use crate::limits::{BACKOFF_MS, EVENTS_MAX, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX, PACKET_BYTES_MAX};
+use crate::limits::{BACKOFF_MS, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX, PACKET_BYTES_MAX, REQUESTS_MAX};
 use crate::outbound::Outbox;
 use rand::Rng;
 use replica::alarm::{Body, Target};
@@ -17,6 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
+
+/// While too much waits for the core, that is looked at so often.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// What gateways say.
 const FILTER: &str = "bridge/v1/+/up/#";
@@ -34,7 +37,7 @@ pub fn client(data_dir: &Path, broker: &BrokerUrl) -> io::Result<(AsyncClient, E
     options.set_max_packet_size(PACKET_BYTES_MAX, PACKET_BYTES_MAX).set_inflight(2 * (OUTBOX_INFLIGHT_MAX + OUTBOX_URGENT_MAX) as u16);
     options.set_pending_throttle(Duration::ZERO);
     // What we publish, and the acknowledgements of what comes.
-    let (client, mut mqtt) = AsyncClient::new(options, EVENTS_MAX + 2 * (OUTBOX_INFLIGHT_MAX + OUTBOX_URGENT_MAX) + u16::MAX as usize);
+    let (client, mut mqtt) = AsyncClient::new(options, REQUESTS_MAX + 2 * (OUTBOX_INFLIGHT_MAX + OUTBOX_URGENT_MAX) + u16::MAX as usize);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     mqtt.set_network_options(network);
@@ -79,6 +82,9 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
                 if let Some((gateway, what)) = wire(&p.topic) {
                     let event = door.wire(gateway, what, &p.payload);
                     outbox.acknowledge(outbox.generation(), &p);
+                    while door.is_full() {
+                        tokio::time::sleep(FULL_PAUSE).await;
+                    }
                     if events.send(event).await.is_err() {
                         return;
                     }

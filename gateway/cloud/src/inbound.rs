@@ -2,7 +2,7 @@
 
 use crate::alarms::Known;
 use crate::core::{Event, Events};
-use crate::limits::CROSS_PAYLOAD_BYTES_MAX;
+use crate::limits::{CROSS_PAYLOAD_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::urgent::Urgent;
 use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
 use journal::Journal;
@@ -12,8 +12,10 @@ use replica::clock::Clock;
 use replica::join::Bridge;
 use replica::record::{Plain, Record, SessionEvent as Logged};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use telemetry::source::matches;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -32,6 +34,8 @@ pub struct Door {
     known: Arc<Known>,
     /// Where alerts overtake.
     pub urgent: Urgent,
+    /// Bytes of messages that wait for the core.
+    waiting_bytes: AtomicUsize,
     /// What gateways want of the ordinary messages here.
     wanted: RwLock<Vec<String>>,
 }
@@ -65,7 +69,16 @@ impl Door {
         let state =
             State { clock: Clock::resume(clock_ms, 0), began: Instant::now(), logged_ms: clock_ms, sessions_last: bridge.sessions.last };
         let urgent = Urgent::new(known.clone(), cloud_boot);
-        Self { journal, state: Mutex::new(state), horizon, events, known, urgent, wanted: RwLock::default() }
+        Self {
+            journal,
+            state: Mutex::new(state),
+            horizon,
+            events,
+            known,
+            urgent,
+            waiting_bytes: AtomicUsize::new(0),
+            wanted: RwLock::default(),
+        }
     }
 
     /// Appends a record.
@@ -83,7 +96,32 @@ impl Door {
         if what == "alert" && self.urgent.take(&gateway, payload, |record| self.log(record)) {
             return Event::Heard { gateway };
         }
+        self.waiting_bytes.fetch_add(payload.len(), Ordering::Relaxed);
         Event::Wire { gateway, what: what.to_owned(), bytes: payload.to_vec(), at: Instant::now() }
+    }
+
+    /// Hands an event to the core.
+    fn pass_on(&self, event: Event) -> Verdict {
+        let Err(TrySendError::Full(event) | TrySendError::Closed(event)) = self.events.try_send(event) else { return Verdict::Accept };
+        match event {
+            // That somebody spoke can be missed: it is said again soon.
+            Event::Heard { .. } => Verdict::Accept,
+            Event::Wire { bytes, .. } => {
+                self.arrived(bytes.len());
+                Verdict::Refuse(Refusal::Busy)
+            }
+            _ => Verdict::Refuse(Refusal::Busy),
+        }
+    }
+
+    /// Whether so many bytes wait for the core that gateways must wait, too.
+    pub fn is_full(&self) -> bool {
+        self.waiting_bytes.load(Ordering::Relaxed) >= EVENT_BYTES_MAX
+    }
+
+    /// The core has a message of so many bytes, or it did not find its way to it.
+    pub fn arrived(&self, bytes: usize) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// The logged clock now: what is due by it is due whatever happens to the wall clock.
@@ -174,12 +212,10 @@ impl broker::Application for Door {
                     None => self.ordinary(client, publish),
                 },
                 Some((gateway, what)) => {
-                    let event = self.wire(gateway, what, publish.payload);
-                    // That somebody spoke can be missed: it is said again soon.
-                    let may_miss = matches!(event, Event::Heard { .. });
-                    match self.events.try_send(event) {
-                        Err(_) if !may_miss => Verdict::Refuse(Refusal::Busy),
-                        _ => Verdict::Accept,
+                    if what != "alert" && self.is_full() {
+                        Verdict::Refuse(Refusal::Busy)
+                    } else {
+                        self.pass_on(self.wire(gateway, what, publish.payload))
                     }
                 }
             };

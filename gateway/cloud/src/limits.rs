@@ -2,8 +2,18 @@
 
 use std::time::Duration;
 
-/// Events waiting for the core; a full queue holds the gateways.
-pub const EVENTS_MAX: usize = 256;
+/// Events waiting for the core, at least one for each gateway of a large plant: a full queue holds
+/// the gateways, and whoever is held asks again and again.
+pub const EVENTS_MAX: usize = 8_192;
+
+/// Bytes of gateways' messages among them; at this bound gateways are held, too.
+pub const EVENT_BYTES_MAX: usize = 32 << 20;
+
+/// Frames of the log on their way to those; beyond, the log waits for the core.
+pub const FRAMES_MAX: usize = 256;
+
+/// Requests that wait at the client of an existing broker, beside what is on its way.
+pub const REQUESTS_MAX: usize = 256;
 
 /// Largest packet from a gateway or client, in bytes: an interval aims at 256 KiB, and one with
 /// very many definitions is longer.

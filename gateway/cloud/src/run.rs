@@ -6,7 +6,7 @@ use crate::core::{Core, CoreError, Event};
 use crate::existing;
 use crate::http;
 use crate::inbound::Door;
-use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, FILES_BESIDE, LOG_RETAIN, PACKET_BYTES_MAX};
+use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, FILES_BESIDE, FRAMES_MAX, LOG_RETAIN, PACKET_BYTES_MAX};
 use crate::outbound::{Outbound, Outbox};
 use crate::presence::Presence;
 use crate::publish;
@@ -73,7 +73,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     }
     let Recovered { mut bridge, store, unpublished } = recover(&config.data_dir, &opened, &kernel_boot())?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
-    let (frames, mut frame_queue) = mpsc::channel(EVENTS_MAX);
+    let (frames, mut frame_queue) = mpsc::channel(FRAMES_MAX);
     let end = opened.end();
     let journal = opened.start(Box::new(move |frame| {
         // The core ends only after the journal; before, a full queue holds the log.
