@@ -79,6 +79,8 @@ pub struct Client {
     socket: TcpStream,
     /// One PUBLISH a series, with blanks at the places below.
     packets: Vec<Vec<u8>>,
+    /// Values are as a sensor's, not as cheap as they can be.
+    pub lively: bool,
     id_at: usize,
     time_at: usize,
     value_at: usize,
@@ -103,7 +105,7 @@ impl Client {
         let packets: Vec<Vec<u8>> = topics.map(|topic| packet(&topic)).collect();
         let topic_bytes = packets[0][3] as usize;
         let payload = 4 + topic_bytes + 2;
-        Ok(Self { socket, packets, id_at: 4 + topic_bytes, value_at: payload + 9, time_at: payload + 20 })
+        Ok(Self { socket, packets, lively: false, id_at: 4 + topic_bytes, value_at: payload + 9, time_at: payload + 20 })
     }
 
     /// Sends `seconds` of plant time, every series once a second, ending now: as fast as the
@@ -219,10 +221,18 @@ impl Client {
         let packet = &mut self.packets[number as usize % series];
         packet[self.id_at..self.id_at + 2].copy_from_slice(&packet_id(number).to_be_bytes());
         digits(&mut packet[self.time_at..self.time_at + 13], now_ms);
-        let value = number.wrapping_mul(7_919) % 100;
+        let value = if self.lively { lively(number, series as u64) } else { number.wrapping_mul(7_919) % 100 };
         digits(&mut packet[self.value_at + 3..self.value_at + 5], value);
         output.extend_from_slice(packet);
     }
+}
+
+/// Hundredths of a sensor that drifts and is noisy: what repeats would cost nothing on a line.
+fn lively(number: u64, series: u64) -> u64 {
+    let mut noise = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    noise = (noise ^ (noise >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    noise ^= noise >> 27;
+    (noise >> 40) % 20 + (number / series / 30 + number % series * 7) % 80
 }
 
 /// Connects with nothing but an identifier, as MQTT 3.1.1 with a clean session.

@@ -37,6 +37,7 @@ fn measure(lost: u32) -> Result<(), Box<dyn std::error::Error>> {
         "[windows]\nsizes = [\"10s\", \"1m\"]\ngrace = \"2s\"\n",
     )?;
     let mut plant = Client::connect(gateway.port, 0, true, SERIES)?;
+    plant.lively = true;
     let readings = plant.plant(OUTAGE_S, 1_000, false)?;
     drop(plant);
     // The last windows are sealed, so that what is measured is the link alone.
