@@ -55,6 +55,8 @@ struct Side {
     config: Option<FoldConfig>,
     gateway: Option<Rehearsal>,
     raised: Vec<AlertBody>,
+    /// What detectors in shadow would have told.
+    shadow: Vec<AlertBody>,
 }
 
 impl Side {
@@ -66,6 +68,7 @@ impl Side {
     fn drain(&mut self) {
         if let Some(gateway) = &mut self.gateway {
             self.raised.extend(gateway.fold.fresh.drain(..).map(|(_, alert)| alert).filter(|alert| alert.state == 0));
+            self.shadow.extend(gateway.fold.fresh_shadow.drain(..).map(|(_, alert)| alert).filter(|alert| alert.state == 0));
         }
     }
 }
@@ -85,7 +88,7 @@ pub fn run(arguments: &Arguments, log_dir: Option<PathBuf>) -> Result<(), Failur
         _ => return Err(Failure::Usage(anyhow!("name one thing to run over: --log DIR (a gateway's data dir) or --csv FILE"))),
     }
     let [old, new] = sides;
-    report(arguments.json, old.raised, new.raised)
+    report(arguments.json, old.raised, new.raised, new.shadow)
 }
 
 fn load(file: &Path) -> Result<FoldConfig, Failure> {
@@ -197,20 +200,24 @@ fn without<'a>(these: &'a [AlertBody], those: &[AlertBody]) -> Vec<&'a AlertBody
     these.iter().filter(is_there).collect()
 }
 
-fn report(as_json: bool, old: Vec<AlertBody>, new: Vec<AlertBody>) -> Result<(), Failure> {
+fn report(as_json: bool, old: Vec<AlertBody>, new: Vec<AlertBody>, shadow: Vec<AlertBody>) -> Result<(), Failure> {
     let (gone, added) = (without(&old, &new), without(&new, &old));
     let same = new.len() - added.len();
     if as_json {
         let list = |alerts: &[&AlertBody]| alerts.iter().map(|alert| alert_json(alert)).collect::<Vec<_>>();
-        return print(&json!({"same": same, "gone": list(&gone), "added": list(&added)}).to_string());
+        return print(
+            &json!({"same": same, "gone": list(&gone), "added": list(&added), "shadow": list(&shadow.iter().collect::<Vec<_>>())})
+                .to_string(),
+        );
     }
-    for (sign, alerts) in [('-', &gone), ('+', &added)] {
+    for (sign, alerts) in [('-', &gone), ('+', &added), ('~', &shadow.iter().collect())] {
         for alert in alerts {
             let time = crate::explain::moment(alert.time_ms);
             print(&format!("{sign} {time}  {} {}: {}", alert.series, alert.kind, alert.message))?;
         }
     }
-    print(&format!("{same} alerts the same, {} gone, {} added", gone.len(), added.len()))
+    let tried = if shadow.is_empty() { String::new() } else { format!(", {} in shadow", shadow.len()) };
+    print(&format!("{same} alerts the same, {} gone, {} added{tried}", gone.len(), added.len()))
 }
 
 fn alert_json(alert: &AlertBody) -> Value {

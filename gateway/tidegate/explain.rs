@@ -1,6 +1,8 @@
 //! `tidegate explain`: why an alert was raised: what was seen, what was expected, since when,
 //! which detector said so with which parameters, and what changed the day before.
 
+mod remote;
+
 use crate::history::{self, History};
 use crate::outcome::{Failure, print};
 use anyhow::anyhow;
@@ -17,7 +19,7 @@ const BEFORE_MS: i64 = 86_400_000;
 /// Alerts of the day before that are named; the rest is counted.
 const NAMED_MAX: usize = 20;
 
-/// `SERIES [TIME] --data-dir DIR [--json]`
+/// `SERIES [TIME] --data-dir DIR | --url URL [--json]`
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The series, or a machine: the prefix of its series.
@@ -29,8 +31,12 @@ pub struct Arguments {
     time: Option<String>,
 
     /// The gateway's data dir; it may be running.
-    #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "url", conflicts_with = "url")]
+    data_dir: Option<PathBuf>,
+
+    /// A running gateway or bridge instead: what its list of alarms knows.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
 
     /// Print one JSON object instead.
     #[arg(long)]
@@ -55,7 +61,10 @@ struct Explanation<'a> {
 /// for a log that cannot be read.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let until_ms = arguments.time.as_deref().map(moment_ms).transpose()?;
-    let history = history::read(&arguments.data_dir)?;
+    let Some(data_dir) = &arguments.data_dir else {
+        return remote::run(arguments.url.as_deref().unwrap_or_default(), &arguments.series, until_ms, arguments.json);
+    };
+    let history = history::read(data_dir)?;
     let gateway = "gateway";
     let Some(explanation) = explain(&history, &arguments.series, until_ms) else {
         return nothing(arguments, &history);
@@ -115,6 +124,13 @@ fn differences(old: &FoldConfig, new: &FoldConfig) -> Vec<String> {
     let (before, after) = (&old.detection.limits, &new.detection.limits);
     out.extend(after.iter().filter(|rule| !before.contains(rule)).map(|rule| format!("limit new or changed: {}", rule_text(rule))));
     out.extend(before.iter().filter(|rule| !after.contains(rule)).map(|rule| format!("limit gone: {}", rule_text(rule))));
+    let rules = [
+        ("maintenance windows", old.detection.maintenance != new.detection.maintenance),
+        ("suppression by design", old.detection.suppressions != new.detection.suppressions),
+        ("detectors in shadow", old.detection.shadows != new.detection.shadows),
+        ("groups", old.detection.groups != new.detection.groups),
+    ];
+    out.extend(rules.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| format!("the configuration of {what}")));
     if old.alarms != new.alarms {
         out.push("the treatment of alarms".to_owned());
     }
@@ -124,7 +140,8 @@ fn differences(old: &FoldConfig, new: &FoldConfig) -> Vec<String> {
 fn rule_text(rule: &LimitRule) -> String {
     let bounds = [("low_low", rule.low_low), ("low", rule.low), ("high", rule.high), ("high_high", rule.high_high)];
     let mut out = format!("series = {}", rule.series);
-    for (key, bound) in bounds.into_iter().filter_map(|(key, bound)| Some((key, bound?))) {
+    let bounds = bounds.into_iter().chain([("above_usual", rule.above_usual), ("below_usual", rule.below_usual)]);
+    for (key, bound) in bounds.filter_map(|(key, bound)| Some((key, bound?))) {
         write!(out, ", {key} = {bound}").unwrap_or_default();
     }
     write!(out, ", deadband = {}", rule.deadband).unwrap_or_default();

@@ -38,12 +38,14 @@ impl World {
             deadband: 0.0,
             on_delay_ms: 0,
             off_delay_ms: 0,
+            above_usual: None,
+            below_usual: None,
         };
         let config = FoldConfig {
             fold_version: FOLD_VERSION,
             sizes_ms: plan.sizes_ms.clone(),
             grace_ms: plan.grace_ms,
-            detection: Settings { limits: vec![rule] },
+            detection: Settings { limits: vec![rule], ..Default::default() },
             alarms: Some(detect::alarm::Settings::default()),
             offers: true,
             ..FoldConfig::default()

@@ -1,7 +1,7 @@
 //! What each detector looks at and with which parameters, in a sentence: for people who ask
 //! why an alert was raised.
 
-use crate::{flatline, group, noise, novel, rate, saturation, shift, silence, spike};
+use crate::{cadence, flatline, group, leap, noise, novel, rate, saturation, shift, silence, spike};
 
 /// The detector behind an alert's kind; none for a kind that is no detector's.
 pub fn detector(kind: &str) -> Option<String> {
@@ -19,6 +19,8 @@ pub fn detector(kind: &str) -> Option<String> {
         "silence" => silence::about(),
         "novelty" => novel::about(),
         "group" => group::about(),
+        "cadence" => cadence::about(),
+        "clock" => leap::about(),
         _ => return None,
     })
 }

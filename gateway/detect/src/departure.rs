@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// Low: what creeps must not make creeping usual before it is told.
 const CLIP: f64 = 2.0;
 
+/// Readings after which the usual mean is one.
+const USUAL_READINGS: u32 = 1_800;
+
 /// Over how many readings.
 pub(crate) struct Pace {
     /// Weight of a reading in the mean of the last ones, and in the usual one.
@@ -75,6 +78,11 @@ impl Departure {
     /// Whether an event goes on.
     pub(crate) fn is_out(&self) -> bool {
         self.chart.is_out()
+    }
+
+    /// Where the series usually is, once half an hour at 1 Hz has shown it.
+    pub(crate) fn usual(&self) -> Option<f64> {
+        (self.seen >= USUAL_READINGS).then_some(self.mean)
     }
 
     /// Whether an event goes on that was told.

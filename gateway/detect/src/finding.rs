@@ -34,11 +34,15 @@ pub enum Kind {
     Group,
     /// Unlike anything that the series showed before.
     Novelty,
+    /// Readings come, but fewer than usual.
+    Cadence,
+    /// Event time runs backwards, or leaps.
+    Clock,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 16] = [
         Kind::HighHigh,
         Kind::High,
         Kind::Low,
@@ -53,7 +57,14 @@ impl Kind {
         Kind::Saturation,
         Kind::Group,
         Kind::Novelty,
+        Kind::Cadence,
+        Kind::Clock,
     ];
+
+    /// The kind of a name.
+    pub fn named(name: &str) -> Option<Kind> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
 
     /// Whether a configured limit says it, not what was learnt.
     pub fn is_limit(self) -> bool {
@@ -77,6 +88,8 @@ impl Kind {
             Kind::Saturation => "saturation",
             Kind::Group => "group",
             Kind::Novelty => "novelty",
+            Kind::Cadence => "cadence",
+            Kind::Clock => "clock",
         }
     }
 }
@@ -142,7 +155,7 @@ pub struct Finding {
     /// where the detector says; at most [`crate::limits::SCORE_MAX`].
     pub score: Option<f64>,
     /// What was expected, where the detector says: the usual level (spike), rate per second
-    /// (rate), run of equal values (flatline), gap in seconds (silence).
+    /// (rate), run of equal values (flatline), gap in seconds (silence, cadence).
     pub baseline: Option<f64>,
     /// One plain sentence with numbers and unit.
     pub message: String,

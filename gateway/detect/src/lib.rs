@@ -13,6 +13,10 @@
 //! | `rate.rs` | a climb or fall much faster than usual |
 //! | `flatline.rs` | a value that no longer moves |
 //! | `silence.rs` | readings that no longer come |
+//! | `cadence.rs` | readings that come, but fewer than usual |
+//! | `leap.rs` | event times that run backwards, or leap |
+//! | `season.rs` | values that a series has at this hour of the day |
+//! | [`maintenance`], [`suppress`] | what is not shown by configuration, and why |
 //! | [`novelty`] | how new a reading is to its series, as one score |
 //! | `novel.rs` | that score as a detector of a series |
 //! | [`group`] | a machine's channels together; `group/`: rows, algebra, sentences |
@@ -34,15 +38,18 @@
 
 pub mod about;
 pub mod alarm;
+mod cadence;
 mod chart;
 mod departure;
 pub mod error;
 pub mod finding;
 mod flatline;
 pub mod group;
+mod leap;
 mod limit;
 pub mod limits;
 mod logarithm;
+pub mod maintenance;
 mod noise;
 mod novel;
 pub mod novelty;
@@ -52,10 +59,12 @@ mod regime;
 mod regular;
 mod saturation;
 mod scale;
+mod season;
 pub mod settings;
 mod shift;
 mod silence;
 mod spike;
+pub mod suppress;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -64,7 +73,9 @@ pub mod watch;
 pub use error::{PatternError, RuleError};
 pub use finding::{Finding, Kind, Severity, State};
 pub use group::Group;
+pub use maintenance::Maintenance;
 pub use novelty::Novelty;
 pub use pattern::Pattern;
 pub use settings::{Critical, LimitRule, Settings};
+pub use suppress::{GroupRule, Shadow, Suppression};
 pub use watch::Watch;

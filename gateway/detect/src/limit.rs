@@ -47,7 +47,23 @@ pub(crate) struct Limits {
     changed_ms: Option<i64>,
     /// A limit was taken away while it was passed: to be told with the next call.
     retired: bool,
+    /// Dynamic limits, above and below what is usual, and the fixed ones beside them.
+    #[serde(default)]
+    dynamic: Option<Dynamic>,
 }
+
+/// Limits that follow what is usual: as a warning, `high` and `low`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Dynamic {
+    above: Option<f64>,
+    below: Option<f64>,
+    high: Option<f64>,
+    low: Option<f64>,
+}
+
+/// Places of `high` and `low` among the slots.
+const HIGH: usize = 1;
+const LOW: usize = 3;
 
 impl Limits {
     /// The limits of a rule. What `before` has as state stays: an alert that is active is
@@ -63,10 +79,25 @@ impl Limits {
                 value: 0.0,
                 changed_ms: None,
                 retired: false,
+                dynamic: None,
             },
         };
         let given = rule.map_or([None; 4], |r| [r.high_high, r.high, r.low_low, r.low]);
-        for (slot, limit) in limits.slots.iter_mut().zip(given) {
+        limits.dynamic = rule.filter(|r| r.above_usual.is_some() || r.below_usual.is_some()).map(|r| Dynamic {
+            above: r.above_usual.filter(|by| *by > 0.0),
+            below: r.below_usual.filter(|by| *by > 0.0),
+            high: r.high,
+            low: r.low,
+        });
+        let follows = |at: usize| match at {
+            HIGH => limits.dynamic.is_some_and(|dynamic| dynamic.above.is_some()),
+            LOW => limits.dynamic.is_some_and(|dynamic| dynamic.below.is_some()),
+            _ => false,
+        };
+        let follows = [false, follows(HIGH), false, follows(LOW)];
+        for ((slot, limit), follows) in limits.slots.iter_mut().zip(given).zip(follows) {
+            // One that follows is set with the next reading.
+            let limit = if follows { slot.limit.or(limit) } else { limit };
             if slot.limit != limit {
                 slot.limit = limit;
                 slot.since = None;
@@ -77,7 +108,7 @@ impl Limits {
         limits.on_delay_ms = rule.map_or(0, |r| r.on_delay_ms).max(0);
         limits.off_delay_ms = rule.map_or(0, |r| r.off_delay_ms).max(0);
         limits.retired = limits.slots.iter().any(|s| s.limit.is_none() && s.told);
-        let needed = limits.retired || given.iter().any(Option::is_some);
+        let needed = limits.retired || limits.dynamic.is_some() || given.iter().any(Option::is_some);
         needed.then_some(limits)
     }
 
@@ -85,6 +116,33 @@ impl Limits {
     #[inline]
     pub(crate) fn any_beyond(&self) -> bool {
         self.slots.iter().any(|slot| slot.beyond)
+    }
+
+    /// Whether some follow what is usual.
+    #[inline]
+    pub(crate) fn is_dynamic(&self) -> bool {
+        self.dynamic.is_some()
+    }
+
+    /// Dynamic limits follow what is usual now, unless the value asks for them just now.
+    pub(crate) fn follow(&mut self, usual: Option<f64>) {
+        let (Some(dynamic), Some(usual)) = (self.dynamic, usual) else { return };
+        let nearer = |fixed: Option<f64>, moved: f64, upper: bool| match fixed {
+            Some(fixed) if (fixed < moved) == upper => fixed,
+            _ => moved,
+        };
+        let mut set = |at: usize, limit: f64| {
+            let slot = &mut self.slots[at];
+            if !slot.beyond && slot.since.is_none() && limit.is_finite() {
+                slot.limit = Some(limit);
+            }
+        };
+        if let Some(above) = dynamic.above {
+            set(HIGH, nearer(dynamic.high, usual + above, true));
+        }
+        if let Some(below) = dynamic.below {
+            set(LOW, nearer(dynamic.low, usual - below, false));
+        }
     }
 
     /// Judges the newest value.

@@ -48,6 +48,9 @@ pub const GROUP_VALUE_MAX: f64 = 1e150;
 /// The smallest standard deviation of a group's channel: its square is still an ordinary number.
 pub const GROUP_SIGMA_MIN: f64 = 1e-140;
 
+/// Alerts of detectors in shadow that wait to be shown; beyond, they are only counted.
+pub const SHADOW_HELD_MAX: usize = 1_000;
+
 const _: () = assert!(GROUP_CHANNELS_MAX <= u32::BITS as usize);
 const _: () = assert!(VALUE_MAX * 2.0 * 1e3 * 8.0 < f64::MAX);
 const _: () = assert!(SCALE_MIN > f64::MIN_POSITIVE);

@@ -56,6 +56,12 @@ impl Regime {
         self.moved();
     }
 
+    /// Whether it changes its level at all.
+    #[inline]
+    pub(crate) fn changes(&self) -> bool {
+        self.moves > 0
+    }
+
     /// Whether so few changes of level were seen that little is known of where the next leads.
     #[inline]
     pub(crate) fn is_young(&self) -> bool {

@@ -1,7 +1,9 @@
 //! Limits as configured.
 
 use crate::error::RuleError;
+use crate::maintenance::Maintenance;
 use crate::pattern::Pattern;
+use crate::suppress::{GroupRule, Shadow, Suppression};
 use crate::watch::Watch;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,12 @@ pub struct LimitRule {
     pub on_delay_ms: i64,
     /// How long it must be back to clear it, in ms; 0 or more.
     pub off_delay_ms: i64,
+    /// A dynamic limit: a warning above what is usual at this hour by so much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub above_usual: Option<f64>,
+    /// The same below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below_usual: Option<f64>,
 }
 
 impl LimitRule {
@@ -35,8 +43,18 @@ impl LimitRule {
     pub fn check(&self) -> Result<(), RuleError> {
         let given = [("low_low", self.low_low), ("low", self.low), ("high", self.high), ("high_high", self.high_high)];
         let given: Vec<(&'static str, f64)> = given.into_iter().filter_map(|(key, limit)| Some((key, limit?))).collect();
-        if given.is_empty() {
+        let dynamic = [("above_usual", self.above_usual), ("below_usual", self.below_usual)];
+        let dynamic: Vec<(&'static str, f64)> = dynamic.into_iter().filter_map(|(key, by)| Some((key, by?))).collect();
+        if given.is_empty() && dynamic.is_empty() {
             return Err(RuleError::NoLimit);
+        }
+        for &(key, value) in &dynamic {
+            if !value.is_finite() {
+                return Err(RuleError::NotFinite { key, value });
+            }
+            if value <= 0.0 {
+                return Err(RuleError::Negative { key });
+            }
         }
         for &(key, value) in given.iter().chain([&("deadband", self.deadband)]) {
             if !value.is_finite() {
@@ -70,7 +88,22 @@ impl LimitRule {
 pub struct Settings {
     /// Fixed limits; the first rule that matches a series is its rule.
     pub limits: Vec<LimitRule>,
+    /// Times in which people work on machines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub maintenance: Vec<Maintenance>,
+    /// Alarms that suppress others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suppressions: Vec<Suppression>,
+    /// Detectors that are tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadows: Vec<Shadow>,
+    /// Machines that their prefix does not name; the first that names a series has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupRule>,
 }
+
+/// How many `[[maintenance]]` there may be: a series keeps one bit for each.
+pub const MAINTENANCE_MAX: usize = u64::BITS as usize;
 
 /// A series' critical limits: what intake asks before it decides how soon to commit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,6 +128,19 @@ impl Settings {
         self.limits.iter().find(|rule| rule.series.matches(series))
     }
 
+    /// Which maintenance a series may be in: a bit for each of the first [`MAINTENANCE_MAX`].
+    pub fn maintained(&self, series: &str) -> u64 {
+        let rules = self.maintenance.iter().take(MAINTENANCE_MAX).enumerate();
+        rules.filter(|(_, rule)| rule.series.matches(series)).fold(0, |bits, (at, _)| bits | 1 << at)
+    }
+
+    /// The maintenance that a moment lies in, of those that a series may be in, and when it ends:
+    /// of several the one that ends last.
+    pub fn maintenance_at(&self, maintained: u64, at_ms: i64) -> Option<(&Maintenance, i64)> {
+        let rules = self.maintenance.iter().take(MAINTENANCE_MAX).enumerate().filter(|(at, _)| maintained >> at & 1 == 1);
+        rules.filter_map(|(_, rule)| Some((rule, rule.ends_at(at_ms)?))).max_by_key(|(_, ends)| *ends)
+    }
+
     /// The critical limits of a series; none when its rule has none.
     pub fn critical(&self, series: &str) -> Option<Critical> {
         let &LimitRule { low_low, high_high, .. } = self.rule(series)?;
@@ -114,7 +160,18 @@ mod tests {
     use super::*;
 
     fn rule(low_low: Option<f64>, low: Option<f64>, high: Option<f64>) -> LimitRule {
-        LimitRule { series: Pattern::new("line1/**"), high_high: None, high, low, low_low, deadband: 1.0, on_delay_ms: 0, off_delay_ms: 0 }
+        LimitRule {
+            series: Pattern::new("line1/**"),
+            high_high: None,
+            high,
+            low,
+            low_low,
+            deadband: 1.0,
+            on_delay_ms: 0,
+            off_delay_ms: 0,
+            above_usual: None,
+            below_usual: None,
+        }
     }
 
     #[test]
@@ -131,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_is_the_series_rule() {
-        let mut settings = Settings { limits: vec![rule(Some(5.0), None, None), rule(None, None, Some(9.0))] };
+        let mut settings = Settings { limits: vec![rule(Some(5.0), None, None), rule(None, None, Some(9.0))], ..Settings::default() };
         let critical = settings.critical("line1/a").unwrap();
         assert!(critical.beyond(4.9) && !critical.beyond(5.0) && !critical.beyond(1e9));
         assert_eq!(settings.critical("line2/a"), None);

@@ -87,6 +87,15 @@ impl Silence {
         }
     }
 
+    /// An arrival that teaches nothing; the gap before the next one neither.
+    pub(crate) fn rest(&mut self, clock_ms: i64, time_ms: i64, value: f64, findings: &mut Vec<Finding>) {
+        let gap_ms = self.last_ms.map_or(0, |last| clock_ms.saturating_sub(last));
+        if self.active {
+            self.returned(time_ms, value, gap_ms, findings);
+        }
+        (self.last_ms, self.from_ms, self.again) = (Some(clock_ms), clock_ms, true);
+    }
+
     #[cold]
     fn returned(&mut self, time_ms: i64, value: f64, gap_ms: i64, findings: &mut Vec<Finding>) {
         (self.active, self.again) = (false, false);

@@ -209,7 +209,8 @@ fn a_burst_of_readings_is_no_rate() {
         story.watch.observe(story.now_ms, story.now_ms, value, &mut out);
     }
     assert_eq!(kinds(&out), []);
-    assert_eq!(kinds(&story.normal(500)), []);
+    let after = story.normal(500);
+    assert!(after.iter().all(|finding| finding.kind != Kind::Rate), "{after:?}");
 }
 
 #[test]
@@ -285,12 +286,14 @@ fn rule() -> LimitRule {
         deadband: 1.0,
         on_delay_ms: 0,
         off_delay_ms: 2_000,
+        above_usual: None,
+        below_usual: None,
     }
 }
 
 #[test]
 fn the_contracts_example() {
-    let settings = Settings { limits: vec![rule()] };
+    let settings = Settings { limits: vec![rule()], ..Settings::default() };
     let mut story = Story::of(settings, 9);
     let found = story.tell([97.2]);
     assert_eq!(kinds(&found), [(Kind::HighHigh, ACTIVE)]);
@@ -309,8 +312,74 @@ fn the_contracts_example() {
 }
 
 #[test]
+fn a_dynamic_limit_follows_what_is_usual() {
+    let rule = LimitRule { high_high: None, high: Some(30.0), low: None, off_delay_ms: 0, above_usual: Some(4.0), ..rule() };
+    let mut story = Story::of(Settings { limits: vec![rule], ..Settings::default() }, 13);
+    assert_eq!(story.normal(600), []);
+    let found = story.tell([30.5, 20.0]);
+    assert_eq!(found[0].limit, Some(30.0), "only the fixed one before the usual is known");
+    story.normal(2_000);
+    let found = story.tell([25.0, 20.0]);
+    assert_eq!(kinds(&found)[0], (Kind::High, ACTIVE));
+    assert!((found[0].limit.unwrap() - 24.0).abs() < 0.2, "{found:?}");
+    assert_eq!(kinds(&found).last(), Some(&(Kind::High, CLEARED)));
+}
+
+#[test]
+fn what_happens_in_maintenance_is_not_learnt() {
+    let mut story = Story::of(Settings { limits: vec![rule()], ..Settings::default() }, 14);
+    story.normal(500);
+    let before = story.watch.clone();
+    let mut out = Vec::new();
+    for at in 0..600 {
+        story.now_ms += 1_000;
+        story.watch.rest(story.now_ms, story.now_ms, if at % 2 == 0 { 0.0 } else { 60.0 }, &mut out);
+    }
+    assert!(out.iter().all(|finding| finding.kind.is_limit()) && !out.is_empty(), "{out:?}");
+    assert_eq!(before.due().is_some(), story.watch.due().is_some());
+    assert_eq!(kinds(&story.normal(500)).into_iter().filter(|(kind, _)| !kind.is_limit()).collect::<Vec<_>>(), []);
+}
+
+#[test]
+fn a_machine_that_starts_every_morning_is_soon_no_news() {
+    let mut story = Story::new(15);
+    let mut told = Vec::new();
+    for day in 0..5 {
+        let started = |hour: i64| (6..14).contains(&hour);
+        for _ in 0..24 * 60 {
+            story.now_ms += 60_000;
+            let level = if started(story.now_ms / 3_600_000 % 24) { 60.0 } else { 20.0 };
+            let value = tenths(level + 0.3 * story.noise.next());
+            story.watch.observe(story.now_ms, story.now_ms, value, &mut told);
+        }
+        assert!(told.is_empty(), "day {day}: {told:?}");
+    }
+}
+
+#[test]
+fn missed_readings_and_a_clock_that_leaps_are_told() {
+    let mut story = Story::new(16);
+    story.normal(700);
+    let mut found = Vec::new();
+    for _ in 0..100 {
+        story.now_ms += 2_000;
+        story.watch.observe(story.now_ms, story.now_ms, 20.0 + tenths(0.3 * story.noise.next()), &mut found);
+    }
+    assert_eq!(kinds(&found), [(Kind::Cadence, ACTIVE)]);
+    let mut story = Story::new(17);
+    story.normal(700);
+    let (mut found, early) = (Vec::new(), story.now_ms - 7_200_000);
+    for at in 0..100 {
+        let value = 20.0 + tenths(0.3 * story.noise.next());
+        story.watch.observe(story.now_ms + at * 1_000, early + at * 1_000, value, &mut found);
+    }
+    assert_eq!(kinds(&found), [(Kind::Clock, ACTIVE), (Kind::Clock, CLEARED)]);
+    assert!(found[0].message.starts_with("its time went back by 119"), "{}", found[0].message);
+}
+
+#[test]
 fn delays_end_by_the_clock_when_no_reading_comes() {
-    let settings = Settings { limits: vec![LimitRule { on_delay_ms: 5_000, ..rule() }] };
+    let settings = Settings { limits: vec![LimitRule { on_delay_ms: 5_000, ..rule() }], ..Settings::default() };
     let mut story = Story::of(settings, 10);
     assert_eq!(story.tell([20.0, 90.0]), []);
     assert_eq!(story.watch.due(), Some(story.now_ms + 5_000));
@@ -326,7 +395,7 @@ fn delays_end_by_the_clock_when_no_reading_comes() {
 
 #[test]
 fn a_late_reading_raises_only_what_nothing_later_answered() {
-    let settings = Settings { limits: vec![LimitRule { off_delay_ms: 0, ..rule() }] };
+    let settings = Settings { limits: vec![LimitRule { off_delay_ms: 0, ..rule() }], ..Settings::default() };
     let mut watch = settings.watch("s", None);
     let mut out = Vec::new();
     watch.observe(10_000, 10_000, 20.0, &mut out);
@@ -343,17 +412,17 @@ fn a_late_reading_raises_only_what_nothing_later_answered() {
 
 #[test]
 fn a_sensor_whose_clock_was_set_back_is_watched_again() {
-    let mut story = Story::of(Settings { limits: vec![rule()] }, 11);
+    let mut story = Story::of(Settings { limits: vec![rule()], ..Settings::default() }, 11);
     story.normal(100);
     story.now_ms -= 3_600_000;
-    assert_eq!(story.normal(100), []);
+    assert_eq!(kinds(&story.normal(100)), [(Kind::Clock, ACTIVE), (Kind::Clock, CLEARED)]);
     let found = story.tell([97.0]);
     assert_eq!(kinds(&found), [(Kind::HighHigh, ACTIVE)]);
 }
 
 #[test]
 fn changed_limits_keep_or_clear_what_is_active() {
-    let settings = Settings { limits: vec![rule()] };
+    let settings = Settings { limits: vec![rule()], ..Settings::default() };
     let mut story = Story::of(settings.clone(), 12);
     assert_eq!(kinds(&story.tell([97.2])), [(Kind::HighHigh, ACTIVE)]);
     story.watch.reconfigure(&settings, "s", Some("°C"));
@@ -370,13 +439,14 @@ fn changed_limits_keep_or_clear_what_is_active() {
 #[test]
 fn the_state_is_small() {
     let boxed = std::mem::size_of::<crate::limit::Limits>() + crate::limits::UNIT_BYTES_MAX;
-    let bytes = std::mem::size_of::<Watch>() + boxed;
+    let season = std::mem::size_of::<crate::season::Season>() + crate::season::HEAP_BYTES;
+    let bytes = std::mem::size_of::<Watch>() + boxed + season;
     assert!(bytes <= STATE_BYTES_MAX, "{bytes}");
 }
 
 #[test]
 fn a_unit_is_cut_at_a_character() {
-    let mut watch = Settings { limits: vec![rule()] }.watch("s", Some(&"°".repeat(40)));
+    let mut watch = Settings { limits: vec![rule()], ..Settings::default() }.watch("s", Some(&"°".repeat(40)));
     let mut out = Vec::new();
     watch.observe(0, 0, 99.0, &mut out);
     assert_eq!(out[0].message.matches('°').count(), 64);
@@ -411,9 +481,11 @@ fn limits() -> impl Strategy<Value = Settings> {
             deadband,
             on_delay_ms,
             off_delay_ms,
+            above_usual: None,
+            below_usual: None,
         },
     );
-    prop::collection::vec(rule, 0..2).prop_map(|limits| Settings { limits })
+    prop::collection::vec(rule, 0..2).prop_map(|limits| Settings { limits, ..Settings::default() })
 }
 
 /// For each kind, active and cleared alternate.

@@ -5,10 +5,12 @@
 //! nothing but older readings comes, the sensor's clock was set back, and its time is taken
 //! from there.
 
+use crate::cadence::Cadence;
 use crate::chart::Tell;
 use crate::departure::Departure;
 use crate::finding::Finding;
 use crate::flatline::Flatline;
+use crate::leap::Leap;
 use crate::limit::Limits;
 use crate::limits::{LATE_READINGS_MAX, UNIT_BYTES_MAX};
 use crate::noise::Noise;
@@ -16,6 +18,7 @@ use crate::novel::Novel;
 use crate::rate::Rate;
 use crate::regime::Regime;
 use crate::saturation::Saturation;
+use crate::season::Season;
 use crate::settings::Settings;
 use crate::shift::{self, Span};
 use crate::silence::Silence;
@@ -51,6 +54,13 @@ pub struct Watch {
     /// Usual deviation of a reading while nothing went on.
     #[serde(default)]
     calm: f64,
+    #[serde(default)]
+    cadence: Cadence,
+    #[serde(default)]
+    leap: Leap,
+    /// Apart, because it is only kept of series that change their level or have a dynamic limit.
+    #[serde(default)]
+    season: Option<Box<Season>>,
     /// Logged clock of the last reading of a held event.
     #[serde(default)]
     held_ms: i64,
@@ -73,7 +83,7 @@ impl Watch {
         }
         self.novel.skip();
         self.silence.observe(clock_ms, time_ms, value, out);
-        if self.last.is_some_and(|(last, _)| time_ms < last) && !self.rewinds(time_ms) {
+        if self.last.is_some_and(|(last, _)| time_ms < last) && !self.rewinds(clock_ms, time_ms, value, out) {
             if let Some(limits) = &mut self.limits {
                 limits.observe_late(time_ms, value, self.unit.as_deref(), out);
             }
@@ -81,14 +91,22 @@ impl Watch {
         }
         self.last = Some((time_ms, value));
         self.late = 0;
+        self.leap.observe(clock_ms, time_ms, value, out);
+        self.cadence.observe(time_ms, value, out);
         let unit = self.unit.as_deref();
         let mut limited = false;
         if let Some(limits) = &mut self.limits {
+            if limits.is_dynamic() {
+                let season = self.season.get_or_insert_default();
+                limits.follow(season.usual(time_ms).or_else(|| self.drift.usual()));
+            }
             limits.observe(clock_ms, time_ms, value, unit, out);
             limited = limits.any_beyond();
         }
         // At levels known before nothing that departs is told; beyond them it still is.
-        let known = self.regime.is_known(value, self.spike.deviation());
+        let deviation = self.spike.deviation();
+        let expected = self.season.as_ref().is_some_and(|season| season.expects(time_ms, value, deviation));
+        let known = expected || self.regime.is_known(value, deviation);
         let tell = if limited {
             Tell::Never
         } else if known {
@@ -122,6 +140,27 @@ impl Watch {
         self.flatline.observe(time_ms, value, unit, out);
         let mute = limited || self.is_told();
         self.novel.observe(time_ms, value, unit, hold, mute, out);
+    }
+
+    /// One reading while people work on the machine: fixed limits look at it, and nothing is
+    /// learnt from it, as if the time had not passed.
+    #[cold]
+    pub fn rest(&mut self, clock_ms: i64, time_ms: i64, value: f64, out: &mut Vec<Finding>) {
+        if !value.is_finite() || self.last.is_some_and(|(last, _)| time_ms < last) {
+            return;
+        }
+        self.novel.skip();
+        self.silence.rest(clock_ms, time_ms, value, out);
+        self.last = Some((time_ms, value));
+        self.late = 0;
+        self.leap.rest(clock_ms, time_ms);
+        self.cadence.restart(time_ms);
+        self.rate.restart();
+        self.flatline.restart(time_ms);
+        self.noise.skip(value);
+        if let Some(limits) = &mut self.limits {
+            limits.observe(clock_ms, time_ms, value, self.unit.as_deref(), out);
+        }
     }
 
     /// A value that is no spike, through what looks at several.
@@ -172,6 +211,11 @@ impl Watch {
         // What a series does while it starts is no range to go by, nor while it may be elsewhere.
         if !young && !(hold && self.shift.is_out()) {
             self.regime.learn(value);
+        }
+        if let Some(season) = &mut self.season {
+            season.learn(time_ms, value);
+        } else if self.regime.changes() {
+            self.season = Some(Box::default());
         }
     }
 
@@ -235,12 +279,14 @@ impl Watch {
 
     /// A reading older than the newest came: whether the series' time was set back.
     #[cold]
-    fn rewinds(&mut self, time_ms: i64) -> bool {
+    fn rewinds(&mut self, clock_ms: i64, time_ms: i64, value: f64, out: &mut Vec<Finding>) -> bool {
         self.late = self.late.saturating_add(1);
         if self.late < LATE_READINGS_MAX {
             return false;
         }
         self.first_ms = None;
+        self.leap.rewound(clock_ms, time_ms, value, out);
+        self.cadence.restart(time_ms);
         self.rate.restart();
         self.flatline.restart(time_ms);
         if let Some(limits) = &mut self.limits {

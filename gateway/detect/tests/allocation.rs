@@ -38,8 +38,10 @@ fn a_reading_that_raises_nothing_allocates_nothing() {
         deadband: 1.0,
         on_delay_ms: 1_000,
         off_delay_ms: 1_000,
+        above_usual: None,
+        below_usual: None,
     };
-    let settings = Settings { limits: vec![rule] };
+    let settings = Settings { limits: vec![rule], ..Settings::default() };
     let mut watch = settings.watch("line1/press3/temperature", Some("°C"));
     let mut out = Vec::new();
     let before = ALLOCATIONS.with(Cell::get);

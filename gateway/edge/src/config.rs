@@ -4,6 +4,7 @@
 //! the crate takes each value as it stands.
 
 mod bridge;
+mod detection;
 
 use detect::alarm::{Latch, Settings as AlarmSettings};
 use detect::{LimitRule, Pattern, Settings};
@@ -277,7 +278,13 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     let alarms = alarms(root.section("alarms"));
     let log = log(root.section("log"));
     let sources = sources(gateway.as_deref().unwrap_or("gateway"), root.tables("source"));
-    let limits = Settings { limits: root.tables("limit").into_iter().filter_map(limit).collect() };
+    let limits = Settings {
+        limits: root.tables("limit").into_iter().filter_map(limit).collect(),
+        maintenance: detection::maintenance(&mut root),
+        suppressions: root.tables("suppress").into_iter().filter_map(detection::suppress).collect(),
+        shadows: root.tables("shadow").into_iter().filter_map(detection::shadow).collect(),
+        groups: root.tables("group").into_iter().filter_map(detection::group).collect(),
+    };
     root.finish();
     root.end()?;
     // `end` has reported every absent value, so none is absent here.
@@ -431,8 +438,15 @@ fn limit(mut table: Table) -> Option<LimitRule> {
     let series = table.required("series", series, "\"line1/*/temperature\"");
     let [low_low, low, high, high_high] = ["low_low", "low", "high", "high_high"].map(|key| table.number(key).map(|value| (key, value)));
     let given = [low_low, low, high, high_high].into_iter().flatten().collect::<Vec<_>>();
-    if given.is_empty() {
-        table.problem("series", "this limit has no bound; write at least one of low_low, low, high, high_high");
+    let [above_usual, below_usual] = ["above_usual", "below_usual"].map(|key| {
+        let by = table.number(key);
+        if by.is_some_and(|by| by <= 0.0) {
+            table.problem(key, "write by how much more than usual is too much, above 0");
+        }
+        by
+    });
+    if given.is_empty() && above_usual.is_none() && below_usual.is_none() {
+        table.problem("series", "this limit has no bound; write at least one of low_low, low, high, high_high, above_usual, below_usual");
     }
     for pair in given.windows(2) {
         let [(lower, below), (upper, above)] = [pair[0], pair[1]];
@@ -456,7 +470,7 @@ fn limit(mut table: Table) -> Option<LimitRule> {
     let off_delay_ms = table.duration("off_delay", DELAY_MS.0, DELAY_MS.1).unwrap_or(0);
     table.finish();
     let [low_low, low, high, high_high] = [low_low, low, high, high_high].map(|bound| bound.map(|(_, value)| value));
-    Some(LimitRule { series: series?, high_high, high, low, low_low, deadband, on_delay_ms, off_delay_ms })
+    Some(LimitRule { series: series?, high_high, high, low, low_low, deadband, on_delay_ms, off_delay_ms, above_usual, below_usual })
 }
 
 #[cfg(test)]
@@ -518,6 +532,33 @@ mod tests {
         }
         for name in ["", "Plant", "plant_a", "a/b", &"a".repeat(65)] {
             assert!(read_text(&format!("gateway = \"{name}\"\ndata_dir = \"d\"\n")).unwrap_err().contains("gateway: "), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_detection_is_not_to_tell_is_read_and_what_is_wrong_in_it_refused() {
+        let text = format!(
+            "{HEAD}[[maintenance]]\nseries = \"a/**\"\nfrom = \"2026-02-01T06:00:00Z\"\nuntil = \"2026-02-01T08:00:00+01:00\"\nevery = \"7d\"\nreason = \"oil\"\n\
+             [[suppress]]\nby = \"a/power\"\nby_kind = \"low\"\nseries = \"a/**\"\nkinds = [\"flatline\"]\n[[shadow]]\nkinds = [\"drift\"]\n\
+             [[group]]\nname = \"cell\"\nseries = [\"a/*\", \"b/flow\"]\n[[limit]]\nseries = \"a/x\"\nabove_usual = 4.0\n"
+        );
+        let config = read_text(&text).unwrap().limits;
+        let window = &config.maintenance[0];
+        assert_eq!((window.until_ms - window.from_ms, window.every_ms), (3_600_000, Some(604_800_000)));
+        assert_eq!((config.suppressions.len(), config.shadows.len(), config.groups[0].series.len()), (1, 1, 2));
+        assert_eq!(config.limits[0].above_usual, Some(4.0));
+        let wrong = [
+            ("kinds = [\"flatline\"]", "kinds = [\"flatlin\"]", "did you mean \"flatline\"?"),
+            ("until = \"2026-02-01T08:00:00+01:00\"", "until = \"2026-02-01T05:00:00Z\"", "not after from"),
+            ("every = \"7d\"", "every = \"30m\"", "never end"),
+            ("from = \"2026-02-01T06:00:00Z\"", "from = \"tomorrow\"", "is no time"),
+            ("above_usual = 4.0", "above_usual = -4.0", "above 0"),
+            ("kinds = [\"drift\"]", "", "kinds"),
+            ("reason = \"oil\"", "", "reason"),
+        ];
+        for (good, bad, why) in wrong {
+            let told = read_text(&text.replace(good, bad)).unwrap_err();
+            assert!(told.contains(why), "{bad}: {told}");
         }
     }
 

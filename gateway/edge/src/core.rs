@@ -177,6 +177,7 @@ impl Core {
 
     /// Alerts made by the frame: at the gateway's own broker, and up.
     fn show(&mut self) {
+        self.show_shadow();
         if self.fold.fresh.is_empty() {
             return;
         }
@@ -206,6 +207,17 @@ impl Core {
             warn!(%refused, "alerts shown may be shown again after a crash");
         }
         self.speak();
+    }
+
+    /// What detectors in shadow would have told: here alone, at a topic of its own.
+    fn show_shadow(&mut self) {
+        for (lsn, alert) in std::mem::take(&mut self.fold.fresh_shadow) {
+            if lsn > self.fold.shown {
+                let (topic, json) = topic_and_json(&self.gateway, &alert);
+                let topic = topic.replacen("alerts/", "shadow/", 1);
+                self.broker.publish(&topic, json.into(), 0, false);
+            }
+        }
     }
 
     /// Ms since this process began: the clock of the uplink, which nobody can set.

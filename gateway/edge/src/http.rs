@@ -69,6 +69,10 @@ async fn status(Shared(state): Shared<State>) -> Result<Json<serde_json::Value>,
     json["connections"] = door.connections.into();
     json["sessions"] = door.sessions.into();
     json["subscriber_dropped"] = door.dropped.into();
+    let (reply, answer) = oneshot::channel();
+    state.events.send(Event::Alarm(Ask::Kpi(reply))).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    let figures = answer.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    json["alarms"] = replica::alarm::kpi_json(&state.gateway, &figures);
     Ok(Json(json))
 }
 
@@ -119,6 +123,7 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     if let Some(room) = s.room_s {
         put("log_room_seconds", "gauge", "How long the log has room for at the present rate.", room);
     }
+    put("shadow_alerts_total", "counter", "Alerts of detectors in shadow, which raise nothing.", s.shadow.values().sum());
     put("uplink_connected", "gauge", "1 while the link to the cloud stands.", u64::from(s.connected == Some(true)));
     let (reply, answer) = oneshot::channel();
     state.events.send(Event::Alarm(Ask::Kpi(reply))).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;

@@ -82,6 +82,8 @@ pub struct Status {
     pub undated: usize,
     /// Ordinary messages; `None` without `[[bridge]]`.
     pub bridge: Option<CrossingView>,
+    /// What detectors in shadow would have told, by kind.
+    pub shadow: BTreeMap<String, u64>,
     /// Readings stamped with their arrival because their time lay in the future.
     pub clamped: u64,
     /// Readings in a unit other than their series'.
@@ -145,6 +147,7 @@ impl Status {
                 expired: fold.crossing.expired,
                 received: fold.crossing.received,
             }),
+            shadow: fold.shadowed.clone(),
             clamped: intake.clamped.load(Ordering::Relaxed),
             misfits: intake.misfits.load(Ordering::Relaxed),
             bytes_written: stats.bytes_written,

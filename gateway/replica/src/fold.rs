@@ -91,6 +91,8 @@ pub struct Series {
     pub leaves: bool,
     /// The last reading: event time in ms, value.
     pub last: Option<(i64, f64)>,
+    /// Which maintenance it may be in, by the present settings.
+    pub(crate) maintained: u64,
 }
 
 /// What falls due: a series' watch, or one of its windows.
@@ -138,6 +140,10 @@ pub struct Fold {
     pub unheard: bool,
     /// Alerts made since the caller last took them, with the record that made them.
     pub fresh: Vec<(u64, AlertBody)>,
+    /// Alerts of detectors in shadow since the caller last took them. Not part of the state.
+    pub fresh_shadow: Vec<(u64, AlertBody)>,
+    /// How many of them began, by kind.
+    pub shadowed: BTreeMap<String, u64>,
     /// The gateway's alarms.
     pub alarms: Annunciator,
     /// What was done to alarms since the caller last took it, and the cloud is to know. Not part
@@ -177,8 +183,12 @@ impl Fold {
         self.before_ms = self.clock_ms;
         self.clock_ms = self.clock_ms.saturating_add(i64::try_from(advance).unwrap_or(i64::MAX));
         if let Record::Boot { boot, parent, config } = record {
-            self.config = FoldConfig::decode(config).map_err(|source| Error::Record { kind, source })?;
+            let config = FoldConfig::decode(config).map_err(|source| Error::Record { kind, source })?;
+            let ended = if config.detection.groups == self.config.detection.groups { Vec::new() } else { self.machines.disband() };
+            self.config = config;
             self.begin_boot(boot, parent, lsn - 1);
+            self.redesign();
+            ended.into_iter().for_each(|name| self.disbanded(name));
             return Ok(());
         }
         let clock_ms = self.clock_ms;
@@ -315,11 +325,12 @@ impl Fold {
         let detection = &self.config.detection;
         for series in &mut self.series {
             series.watch.reconfigure(detection, &series.name, series.unit.as_deref());
+            series.maintained = detection.maintained(&series.name);
         }
         // A snapshot of an older program knows none.
         if self.machines.all.is_empty() {
             for (number, series) in self.series.iter().enumerate() {
-                self.machines.join(number as u32, &series.name);
+                self.machines.join(number as u32, &series.name, &detection.groups);
             }
         }
         self.boots.push(BootPart {
@@ -368,7 +379,8 @@ impl Fold {
     pub fn next_due_ms(&self) -> Option<i64> {
         let due = self.dues.peek().map(|Reverse(due)| due.at_ms);
         let alarms = self.alarms.due_ms(self.config.alarms.as_ref());
-        due.into_iter().chain(alarms).chain(self.ends.next_ms(self.clock_ms)).chain(self.crossing.next_expiry_ms()).min()
+        let release = self.release_due_ms();
+        due.into_iter().chain(alarms).chain(release).chain(self.ends.next_ms(self.clock_ms)).chain(self.crossing.next_expiry_ms()).min()
     }
 
     fn cross(&mut self, lane: u8, ttl_ms: u64, message: Plain<'_>) {
@@ -394,6 +406,7 @@ impl Fold {
             open: Vec::new(),
             leaves: false,
             last: None,
+            maintained: detection.maintained(name),
         };
         let index = number as usize;
         // A gap may have swallowed definitions: keep numbers dense, so that a later one finds its place.
@@ -405,7 +418,7 @@ impl Fold {
         } else if let Some(place) = self.series.get_mut(index) {
             *place = fresh(name, unit, &self.config.detection);
         }
-        if let Some((machine, finding)) = self.machines.join(number, name) {
+        if let Some((machine, finding)) = self.machines.join(number, name, &self.config.detection.groups) {
             self.raise_machine(machine, finding);
         }
     }
@@ -455,7 +468,12 @@ impl Fold {
             (true, true) => self.place((seq, seq), before, number, self.unset_time(time_ms), value),
         }
         let Some(series) = self.series.get_mut(number as usize) else { return };
-        series.watch.observe(clock_ms, time_ms, value, &mut self.findings);
+        let rests = series.maintained != 0 && self.config.detection.maintenance_at(series.maintained, time_ms).is_some();
+        if rests {
+            series.watch.rest(clock_ms, time_ms, value, &mut self.findings);
+        } else {
+            series.watch.observe(clock_ms, time_ms, value, &mut self.findings);
+        }
         if let Some(at_ms) = series.watch.due()
             && at_ms < series.watch_at
         {
@@ -465,7 +483,7 @@ impl Fold {
         if !self.findings.is_empty() {
             self.raise(number);
         }
-        if let Some((machine, finding)) = self.machines.observe(number, time_ms, value, &self.series) {
+        if !rests && let Some((machine, finding)) = self.machines.observe(number, time_ms, value, &self.series) {
             self.raise_machine(machine, finding);
         }
     }
@@ -531,6 +549,7 @@ impl Fold {
             return;
         }
         let Some(part) = self.boots.last() else { return };
+        let in_shadow = self.config.detection.shadows.iter().any(|shadow| shadow.is_about(&series, finding.kind));
         let alert = AlertBody {
             boot: part.boot,
             seq: self.lsn - part.base,
@@ -550,15 +569,10 @@ impl Fold {
             contributors: finding.contributors,
         };
         self.ordinal += 1;
-        self.tell(alert, leaves);
-    }
-
-    /// The cloud does not hear alerts, or hears them again: told here alone, as no cloud would hear it.
-    fn unheard(&mut self, count: u64, oldest: (u64, u64, u32)) {
-        let Some(part) = self.boots.last() else { return };
-        self.unheard = count > 0;
-        let name = (part.boot, self.lsn - part.base, self.ordinal);
-        self.fresh.push((self.lsn, crate::alert::unheard(name, self.clock_ms, count, oldest)));
+        match in_shadow {
+            true => self.shadow(alert),
+            false => self.tell(alert, leaves),
+        }
     }
 
     /// Makes the dues anew from the state: at a boot, and after a snapshot.

@@ -3,7 +3,8 @@
 //! A series' machine is its name without the last level; series of one level are a machine of
 //! their own, called [`TOP`]. More than [`detect::limits::GROUP_CHANNELS_MAX`] series under one
 //! prefix are a list and no machine: its channels have nothing in common but their place, and
-//! what it costs would grow with the square of their number.
+//! what it costs would grow with the square of their number. A `[[group]]` of the configuration
+//! takes its series out of their prefixes; its detector learns anew when the groups change.
 //!
 //! An alert of a machine is one of the series that is called like the prefix, of kind `group`.
 
@@ -11,7 +12,7 @@
 mod tests;
 
 use crate::fold::{Fold, Series};
-use detect::{Finding, Group, Kind, Severity, State};
+use detect::{Finding, Group, GroupRule, Kind, Severity, State};
 use schemas::message::Contributor;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -65,12 +66,19 @@ impl Machines {
         self.all.get(*self.by_name.get(name)? as usize).filter(|machine| !machine.list)
     }
 
+    /// All machines are forgotten, to be formed anew. The names of those that had an alert are returned.
+    pub(crate) fn disband(&mut self) -> Vec<String> {
+        let all = std::mem::take(self).all;
+        all.into_iter().filter(|machine| machine.group.is_active()).map(|machine| machine.name).collect()
+    }
+
     /// A series was defined. What that ends is returned: the machine's number and what to say.
-    pub(crate) fn join(&mut self, number: u32, series: &str) -> Option<(u32, Finding)> {
+    pub(crate) fn join(&mut self, number: u32, series: &str, groups: &[GroupRule]) -> Option<(u32, Finding)> {
         if series.is_empty() || self.of(number).is_some() {
             return None;
         }
-        let name = series.rsplit_once('/').map_or(TOP, |(prefix, _)| prefix);
+        let prefix = series.rsplit_once('/').map_or(TOP, |(prefix, _)| prefix);
+        let name = groups.iter().find(|group| group.is_about(series)).map_or(prefix, |group| group.name.as_str());
         let name = if name.is_empty() { TOP } else { name };
         let at = match self.by_name.get(name) {
             Some(at) => *at,
@@ -95,7 +103,9 @@ impl Machines {
             place(&mut self.places, number, None);
         }
         let group = std::mem::take(&mut machine.group);
-        group.is_active().then(|| (at, ended()))
+        group.is_active().then(|| {
+            (at, ended(format!("more than {} series share this prefix: a list, not a machine", detect::limits::GROUP_CHANNELS_MAX)))
+        })
     }
 
     /// A reading of a series: what its machine says.
@@ -139,7 +149,7 @@ fn last_level(series: &str) -> &str {
 }
 
 #[cold]
-fn ended() -> Finding {
+fn ended(why: String) -> Finding {
     Finding {
         kind: Kind::Group,
         severity: Severity::Warning,
@@ -149,12 +159,20 @@ fn ended() -> Finding {
         limit: None,
         score: None,
         baseline: None,
-        message: format!("more than {} series share this prefix: a list, not a machine", detect::limits::GROUP_CHANNELS_MAX),
+        message: why,
         contributors: Vec::new(),
     }
 }
 
 impl Fold {
+    /// A machine that had an alert is no more.
+    pub(crate) fn disbanded(&mut self, name: String) {
+        let mut finding = ended("the configuration of groups changed: it is learnt anew".to_owned());
+        finding.time_ms = self.clock_ms;
+        let leaves = self.alarms.board.get(&name, Kind::Group.as_str()).is_some_and(|alarm| alarm.leaves);
+        self.alert(name, None, leaves, finding);
+    }
+
     /// A machine spoke. It leaves the site only if all of its series do.
     #[cold]
     pub(crate) fn raise_machine(&mut self, at: u32, mut finding: Finding) {

@@ -55,6 +55,8 @@ struct View<'a> {
     page_marks: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     undated: &'a [Undated],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    shadowed: &'a BTreeMap<String, u64>,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +93,8 @@ struct Saved {
     page_marks: u64,
     #[serde(default)]
     undated: Vec<Undated>,
+    #[serde(default)]
+    shadowed: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize)]
@@ -255,6 +259,7 @@ impl Fold {
             unheard: self.unheard,
             page_marks: self.shelf.page_marks as u64,
             undated: &self.undated,
+            shadowed: &self.shadowed,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -318,7 +323,9 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
     if saved.format != 1 {
         return Err(DecodeError::Invalid("snapshot format"));
     }
+    let detection = &saved.config.detection;
     let series = |s: SavedSeries| Series {
+        maintained: detection.maintained(&s.name),
         name: s.name,
         unit: s.unit,
         watch: s.watch,
@@ -327,12 +334,13 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         leaves: s.leaves,
         last: s.last,
     };
+    let series = saved.series.into_iter().map(series).collect();
     let mut fold = Fold {
         lsn: saved.lsn,
         clock_ms: saved.clock_ms,
         kept_ms: telemetry::window::kept(&saved.config.sizes_ms),
         config: saved.config,
-        series: saved.series.into_iter().map(series).collect(),
+        series,
         sessions: saved.sessions,
         duplicates: saved.duplicates,
         refused: saved.refused,
@@ -345,6 +353,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         crossing: saved.crossing,
         unheard: saved.unheard,
         undated: saved.undated,
+        shadowed: saved.shadowed,
         ..Fold::default()
     };
     fold.shelf.last = saved.pages_last;

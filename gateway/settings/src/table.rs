@@ -156,6 +156,25 @@ impl Table {
         sound.then_some(out)
     }
 
+    /// A list of texts.
+    pub fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let kind = self.take(key)?.kind;
+        let ValueKind::Array(items) = kind else {
+            return self.wrong_type(key, "a list of texts, such as [\"a\", \"b\"]", &kind);
+        };
+        let mut out = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            match item.kind {
+                ValueKind::String(text) => out.push(text),
+                kind => {
+                    self.note(format!("{}[{index}]", self.path_of(key)), format!("{} is no text; write it in quotes", describe(&kind)));
+                    return None;
+                }
+            }
+        }
+        Some(out)
+    }
+
     /// A size of `min` to `max` bytes, in bytes.
     pub fn size(&mut self, key: &'static str, min: u64, max: u64) -> Option<u64> {
         if let Some(number) = self.bare_number(key) {

@@ -48,8 +48,11 @@ pub(crate) fn unix_ms_whole(t: i64) -> Result<i64, PayloadError> {
     }
 }
 
-/// RFC 3339 with a zone, in ms.
-pub(crate) fn rfc3339_ms(text: &str) -> Result<i64, PayloadError> {
+/// RFC 3339 with a zone, in ms since the Unix epoch.
+///
+/// # Errors
+/// [`PayloadError`] for a text that is none, or lies before 1970.
+pub fn rfc3339_ms(text: &str) -> Result<i64, PayloadError> {
     match text.trim().parse::<jiff::Timestamp>() {
         Ok(stamp) if stamp >= jiff::Timestamp::UNIX_EPOCH => Ok(stamp.as_millisecond()),
         _ => Err(PayloadError::time(text)),

@@ -3,13 +3,14 @@
 //! It decides once, when an alert is made, as part of the fold; the decision travels with the
 //! alert ([`AlarmNote`]), so that both ends show the same.
 
-use super::board::{Board, SWEEP_MS};
+use super::board::{Board, Name, SWEEP_MS};
 use super::flood::{Flood, Level, TEN_MINUTES_MS};
 use super::group::Groups;
-use super::{Alarm, CHATTER_MS, CHATTERS, FLEETING, FLEETING_MS, HELD_FLOOD, LATCHES, SHOWN, Standing};
+use super::{Alarm, CHATTER_MS, CHATTERS, FLEETING, FLEETING_MS, HELD_FLOOD, HELD_SUPPRESSED, LATCHES, SHOWN, Standing};
 use crate::finding::duration;
 use schemas::message::{AlarmNote, AlertBody};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// The series of the gateway's own alarms about its alarms.
 pub const SERIES: &str = "alarms";
@@ -70,6 +71,9 @@ pub struct Annunciator {
     /// Whether the summaries under way may leave the site: something that led to them does.
     pub leaves: bool,
     swept_ms: i64,
+    /// Alarms that configuration suppresses, and until when at the latest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub designed: BTreeMap<Name, i64>,
     #[serde(skip)]
     summaries: Vec<Summary>,
 }
@@ -79,6 +83,11 @@ impl Annunciator {
     /// whether it may be told to the cloud. Without settings, as in the boots of programs that
     /// knew none, nothing is held back.
     pub fn alert(&mut self, settings: Option<&Settings>, clock_ms: i64, leaves: bool, alert: &mut AlertBody) {
+        self.alert_by(settings, clock_ms, leaves, false, alert);
+    }
+
+    /// The same; with `designed` it is not shown, by configuration.
+    pub fn alert_by(&mut self, settings: Option<&Settings>, clock_ms: i64, leaves: bool, designed: bool, alert: &mut AlertBody) {
         let known = self.board.get(&alert.series, &alert.kind);
         let standing = known.map_or(Standing::Normal, |alarm| alarm.standing(clock_ms));
         let last = known.and_then(|alarm| alarm.raised.as_ref()).map(|told| told.note.clone());
@@ -86,7 +95,7 @@ impl Annunciator {
         let mut note = AlarmNote { at_ms: clock_ms, held: SHOWN, count: last.as_ref().map_or(0, |n| n.count), flags: 0, group: None };
         if alert.state == 0 {
             note.count += 1;
-            note.held = standing.holds().unwrap_or(SHOWN);
+            note.held = standing.holds().or(designed.then_some(HELD_SUPPRESSED)).unwrap_or(SHOWN);
             note.flags = flags(settings, clock_ms, alert.severity, known);
             if let Some(settings) = settings.filter(|_| note.held == SHOWN && !is_summary) {
                 self.flood.raised(clock_ms, settings.flood);

@@ -1,6 +1,7 @@
 //! Alarms in the fold: what alerts and people make of them, and what the gateway says about
 //! there being too many.
 
+mod design;
 #[cfg(test)]
 mod tests;
 
@@ -41,9 +42,24 @@ impl Fold {
         }
     }
 
+    /// The cloud does not hear alerts, or hears them again: told here alone, as no cloud would hear it.
+    pub(super) fn unheard(&mut self, count: u64, oldest: (u64, u64, u32)) {
+        let Some(part) = self.boots.last() else { return };
+        self.unheard = count > 0;
+        let name = (part.boot, self.lsn - part.base, self.ordinal);
+        self.fresh.push((self.lsn, crate::alert::unheard(name, self.clock_ms, count, oldest)));
+    }
+
     /// An alert was made: its alarm takes it in, then it goes its ways.
     pub(super) fn tell(&mut self, mut alert: AlertBody, leaves: bool) {
-        self.alarms.alert(self.config.alarms.as_ref(), self.clock_ms, leaves, &mut alert);
+        let design = if alert.state == 0 { design::of(self, &alert) } else { None };
+        if let Some((reason, _)) = &design {
+            alert.message = format!("{}; not shown: {reason}", alert.message);
+        }
+        self.alarms.alert_by(self.config.alarms.as_ref(), self.clock_ms, leaves, design.is_some(), &mut alert);
+        if let Some((reason, until_ms)) = design {
+            self.suppress(&alert, reason, until_ms);
+        }
         self.fresh.push((self.lsn, alert.clone()));
         if let Some(part) = self.boots.last_mut()
             && leaves
@@ -67,7 +83,7 @@ impl Fold {
         }
     }
 
-    fn done(&mut self, act: Act) {
+    pub(super) fn done(&mut self, act: Act) {
         self.alarms.board.join(self.clock_ms, &act);
         let leaves = self.alarms.board.get(&act.series, &act.kind).is_some_and(|alarm| alarm.leaves);
         if let Some(part) = self.boots.last_mut()
@@ -86,6 +102,7 @@ impl Fold {
 
     /// Behind each record: what the clock ends, and what is to be said about all of them.
     pub(super) fn settle_alarms(&mut self) {
+        self.release();
         self.alarms.advance(self.config.alarms.as_ref(), self.clock_ms);
         for summary in self.alarms.take_summaries() {
             self.summarize(summary);

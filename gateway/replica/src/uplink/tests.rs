@@ -103,13 +103,15 @@ impl Pair {
             deadband: 0.0,
             on_delay_ms: 0,
             off_delay_ms: 0,
+            above_usual: None,
+            below_usual: None,
         };
         let config = FoldConfig {
             fold_version: FOLD_VERSION,
             sizes_ms: vec![SIZE_MS],
             grace_ms: 0,
             offers: true,
-            detection: detect::Settings { limits: vec![rule] },
+            detection: detect::Settings { limits: vec![rule], ..Default::default() },
             ..FoldConfig::default()
         };
         let config = schemas::cbor::to_vec(&config);

@@ -95,11 +95,13 @@ impl World {
             deadband: 0.0,
             on_delay_ms: 0,
             off_delay_ms: 0,
+            above_usual: None,
+            below_usual: None,
         };
         let config = FoldConfig {
             fold_version: FOLD_VERSION,
             sizes_ms: vec![10_000],
-            detection: Settings { limits: vec![limit] },
+            detection: Settings { limits: vec![limit], ..Default::default() },
             alarms: Some(AlarmSettings { flood: 2, ..AlarmSettings::default() }),
             ..FoldConfig::default()
         };
