@@ -549,7 +549,6 @@ impl Fold {
             return;
         }
         let Some(part) = self.boots.last() else { return };
-        let in_shadow = self.config.detection.shadows.iter().any(|shadow| shadow.is_about(&series, finding.kind));
         let alert = AlertBody {
             boot: part.boot,
             seq: self.lsn - part.base,
@@ -569,10 +568,7 @@ impl Fold {
             contributors: finding.contributors,
         };
         self.ordinal += 1;
-        match in_shadow {
-            true => self.shadow(alert),
-            false => self.tell(alert, leaves),
-        }
+        self.tell(alert, leaves);
     }
 
     /// Makes the dues anew from the state: at a boot, and after a snapshot.

@@ -8,6 +8,7 @@ mod tests;
 use super::Fold;
 use crate::limits::ACTS_HELD_MAX;
 use crate::outbox::Before;
+use detect::Kind;
 use detect::alarm::annunciator::SERIES;
 use detect::alarm::{Request, Summary};
 use schemas::message::{Act, AlertBody, Command};
@@ -52,6 +53,10 @@ impl Fold {
 
     /// An alert was made: its alarm takes it in, then it goes its ways.
     pub(super) fn tell(&mut self, mut alert: AlertBody, leaves: bool) {
+        let kind = Kind::named(&alert.kind);
+        if self.config.detection.shadows.iter().any(|shadow| kind.is_some_and(|kind| shadow.is_about(&alert.series, kind))) {
+            return self.shadow(alert);
+        }
         let design = if alert.state == 0 { design::of(self, &alert) } else { None };
         if let Some((reason, _)) = &design {
             alert.message = format!("{}; not shown: {reason}", alert.message);
