@@ -144,6 +144,12 @@ pub const GATEWAYS_MAX: usize = 100_000;
 /// Boots of all gateways; kept for good, some 300 bytes each. An interval of one more is not taken.
 pub const SOURCES_MAX: usize = 1 << 22;
 
+/// Marks of one boot of versions beyond `applied`, some 100 bytes each. `applied` follows the marks
+/// of a gateway that keeps the protocol; of one that does not, no more are taken for so long, in ms.
+pub const MARKS_HELD_MAX: usize = 1 << 18;
+/// See [`MARKS_HELD_MAX`].
+pub const MARKS_WAIT_MS: u64 = 60_000;
+
 /// Series of one gateway, as one interval may define; entries of more are counted, not merged.
 pub const GATEWAY_SERIES_MAX: usize = schemas::limits::DEFINITIONS_MAX;
 

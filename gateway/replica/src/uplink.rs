@@ -390,7 +390,9 @@ impl Uplink {
         let mut done = Done::default();
         if let Some(flight) = flight {
             let believed = (flight.cloud_boot == 0 || flight.cloud_boot == ack.cloud_boot) && !ack.need_defs;
-            let taken = believed && ack.applied >= flight.to;
+            // One that is turned down may say nothing beyond `applied`, marks alone: that it was
+            // joined, only `ahead` tells.
+            let taken = believed && ack.ahead && ack.applied >= flight.to;
             if ack.applied == flight.to {
                 readings = flight.readings;
             }

@@ -4,7 +4,7 @@ use super::series::{UNPLACED, valid_name};
 use super::store::StoreError;
 use super::window::Held;
 use super::{Bridge, Effects, WindowKey};
-use crate::limits::{ALERTS_AHEAD_MAX, BLOCK_ENTRIES_MAX, GATEWAY_SERIES_MAX, WINDOW_ENTRIES_MAX};
+use crate::limits::{ALERTS_AHEAD_MAX, BLOCK_ENTRIES_MAX, GATEWAY_SERIES_MAX, MARKS_HELD_MAX, MARKS_WAIT_MS, WINDOW_ENTRIES_MAX};
 use schemas::DecodeError;
 use schemas::message::{Ack, AlertBody, Delta, FORMAT, READS, Receipt};
 use std::collections::HashSet;
@@ -53,6 +53,10 @@ impl Bridge {
         let applied = self.part(gateway, delta.boot).map_or(0, |p| p.applied);
         if delta.from > applied || (delta.cloud_boot != 0 && delta.cloud_boot != self.boot) {
             return Err(self.ack(gateway, delta, false, false));
+        }
+        let marks = self.part(gateway, delta.boot).map_or(0, |p| p.marks.len());
+        if !delta.marks.is_empty() && marks + delta.marks.len() > MARKS_HELD_MAX {
+            return Err(self.busy(gateway, delta, MARKS_WAIT_MS));
         }
         Ok(())
     }

@@ -255,6 +255,23 @@ fn a_shed_entry_counts_what_the_cloud_does_not_hold_of_it_once() {
     assert_eq!(w.bridge.gateways["a"].totals.shed, 19);
 }
 
+/// A stranger's marks of versions that never come take a bounded place.
+#[test]
+fn marks_without_end_are_not_taken() {
+    let mut w = World::new(None);
+    let mut flood = delta(1, 0, 0, 0, &[]);
+    let mark = |born| ShedMark { series: 4, size_ms: 10_000, start_ms: START_MS, born, shed_seq: 20, version: u64::MAX, count: 1 };
+    let mut taken = 0;
+    for round in 0..6u64 {
+        flood.marks = (0..50_000).map(|n| mark(round * 50_000 + n + 1)).collect();
+        let ack = w.send("a", &flood).ack.map(|a| a.1).unwrap();
+        assert_eq!(ack.ahead, ack.retry_after_ms.is_none());
+        taken += u64::from(ack.ahead) * 50_000;
+        assert_eq!(ack.shed, taken);
+    }
+    assert_eq!(taken, 250_000);
+}
+
 #[test]
 fn an_alert_shows_once_however_it_comes() {
     let mut w = World::new(None);
