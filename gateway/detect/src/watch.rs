@@ -209,7 +209,7 @@ impl Watch {
             self.calm = self.spike.deviation();
         }
         // What a series does while it starts is no range to go by, nor while it may be elsewhere.
-        if !young && !(hold && self.shift.is_out()) {
+        if !(young || hold && self.shift.is_out()) {
             self.regime.learn(value);
         }
         if let Some(season) = &mut self.season {
