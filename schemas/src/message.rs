@@ -206,6 +206,9 @@ pub struct Delta {
     /// Alerts, marks and names of alerts, packed ([`more`]); decoding puts them where they belong.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "cbor::bytes")]
     pub more: Vec<u8>,
+    /// The boot is not the living one, and this is not its end: what it told once is told again.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub past: bool,
     /// Alerts with a seq in `(from, to]` that the cloud has receipted: seq and ordinal. They go
     /// only where it `packs`.
     #[serde(skip)]

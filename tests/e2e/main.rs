@@ -13,6 +13,7 @@ mod foreign;
 mod front;
 mod gateway;
 mod group;
+mod healing;
 mod ingest;
 mod journey;
 mod link;

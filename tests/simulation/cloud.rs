@@ -3,6 +3,7 @@
 
 use crate::device::{Ctx, EPOCH_MS};
 use crate::mutation::Mutation;
+use crate::oracle::Told;
 use replica::join::{Bridge, Effects};
 use replica::record::Record;
 use schemas::message::{AlertUp, Delta, Hello};
@@ -32,7 +33,8 @@ pub struct Process {
 pub struct Cloud {
     /// Durable frames.
     pub log: Vec<Logged>,
-    pub backup: Option<Vec<Logged>>,
+    /// With what the world was told by then.
+    pub backup: Option<(Vec<Logged>, Told)>,
     pub process: Option<Process>,
 }
 
@@ -108,7 +110,7 @@ impl Cloud {
             round_ms: 0,
             bridge: Rc::new(bridge),
         };
-        let boot = ctx.rng.next() | 1;
+        let boot = ctx.draw(1);
         let parent = (process.bridge.boot != 0).then_some((process.bridge.boot, self.end()));
         process.log(ctx, &Record::Boot { boot, parent, config: &[] });
         for (lsn, effects) in unpublished {

@@ -33,6 +33,8 @@ pub const EPOCH_MS: i64 = 1_700_000_000_000;
 const FUTURE_MS_MAX: i64 = 5 * 60_000;
 /// Entries of a page: few, so that pages are many.
 const PAGE_ENTRIES: usize = 3;
+/// Frames that are folded for the second time in one round: few, so that it lags.
+const HEALED_FRAMES: usize = 2;
 /// Series names that sensors use; all gateways share them.
 pub const SERIES: [&str; 4] = ["line/a", "line/b", "line/c", "line/d"];
 
@@ -62,9 +64,22 @@ pub struct Ctx {
     pub publishes: bool,
     /// Whether to tell what happens.
     pub traced: bool,
+    /// Boots are counted for each side instead of drawn: the same whatever came before.
+    pub counted: Option<[u64; 2]>,
 }
 
 impl Ctx {
+    /// A boot's name; `side` 0 for a gateway's, 1 for the cloud's.
+    pub fn draw(&mut self, side: usize) -> u64 {
+        match &mut self.counted {
+            Some(counts) => {
+                counts[side] += 1;
+                (1 + side as u64) << 32 | counts[side] << 16
+            }
+            None => self.rng.next() | 1,
+        }
+    }
+
     /// For a person who replays a seed.
     pub fn trace(&self, what: impl FnOnce() -> String) {
         if self.traced {
@@ -146,7 +161,7 @@ impl Device {
         ctx.oracle.recovered(&self.name, &self.disk, &fold)?;
         let boot = match (ctx.mutation, fold.current()) {
             (Mutation::BootReused, Some(part)) => part.boot,
-            _ => ctx.rng.next() | 1,
+            _ => ctx.draw(0),
         };
         let parent = fold.current().map(|p| (p.boot, p.end));
         let wall_ms = self.wall_ms(ctx);
@@ -236,15 +251,16 @@ impl Device {
 
     /// All that decides what this device does next, as a hash.
     pub fn digest(&self, hasher: &mut impl Hasher) {
-        for frame in &self.disk.frames {
-            frame.records.hash(hasher);
-        }
+        self.disk.end.hash(hasher);
         self.sensors.iter().for_each(|s| s.unacknowledged.iter().for_each(|m| m.id.hash(hasher)));
-        self.link.digest(hasher);
         let Some(process) = &self.process else { return };
+        // A number says which answer belongs to which interval, and nothing else.
+        let (uplink, numbers) = timeless(&format!("{:?}", process.uplink));
+        self.link.digest(hasher, &|number| numbers.iter().position(|n| *n == number));
         process.batch.records.hash(hasher);
-        process.pending.len().hash(hasher);
-        format!("{:?}", process.uplink).hash(hasher);
+        process.pending.iter().for_each(|frame| frame.records.hash(hasher));
+        uplink.hash(hasher);
+        process.fold.save().hash(hasher);
         for part in &process.fold.boots {
             (part.boot, part.applied, part.readings_applied, part.alerts.len(), part.shed_to, part.marks.len()).hash(hasher);
             part.entries.young().for_each(|(name, sealed)| (name, sealed.version).hash(hasher));
@@ -310,21 +326,89 @@ impl Device {
         }
     }
 
+    /// What the cloud lost is told again, from the log as far as it is kept: what `edge::healing` does.
+    fn heal(&mut self, ctx: &Ctx) -> Result<(), String> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        if let Some(lsn) = process.fold.heals_from() {
+            if ctx.mutation == Mutation::NotHealed {
+                process.fold.heal(None);
+                return Ok(());
+            }
+            let lsn = if ctx.mutation == Mutation::HealedFromNewest { u64::MAX } else { lsn };
+            let whole = self.disk.frames.first().is_none_or(|frame| frame.first == 1);
+            let before = self.disk.snapshots.iter().rev().find(|s| s.lsn <= lsn);
+            let mut state = match before.or(self.disk.snapshots.first().filter(|_| !whole)) {
+                Some(saved) => Fold::restore(&saved.state).map_err(|error| format!("a snapshot is not read back: {error}"))?,
+                None => Fold::default(),
+            };
+            state.shelf.set_page_entries(PAGE_ENTRIES);
+            state.shelf.keep_in(Arc::new(self.disk.pages.clone()));
+            process.fold.heal(Some(state));
+        }
+        for _ in 0..HEALED_FRAMES {
+            let Some(next) = process.fold.heals_with() else { break };
+            let Some(frame) = self.disk.frames.iter().find(|frame| frame.last() >= next) else { break };
+            process.fold.heal_frame(frame.first, frame.marks, frame.records()).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The log is cut behind a snapshot, unless it is being told again.
+    pub fn trim(&mut self, ctx: &mut Ctx, keep: usize) -> Result<(), String> {
+        if self.process.as_ref().is_some_and(|p| p.fold.is_healing()) {
+            return Ok(());
+        }
+        self.disk.trim(keep);
+        if self.disk.frames.first().is_none_or(|frame| frame.first > 1)
+            && let Some(oldest) = self.disk.snapshots.first()
+        {
+            let state = Fold::restore(&oldest.state).map_err(|error| format!("a snapshot is not read back: {error}"))?;
+            ctx.oracle.cut(&self.name, &state);
+        }
+        Ok(())
+    }
+
     /// Whether a crash could lose something.
     pub fn waits(&self) -> bool {
         self.process.as_ref().is_some_and(|p| !p.batch.records.is_empty())
     }
 
-    /// Whether nothing waits here any more.
-    pub fn quiet(&self) -> bool {
+    /// Whether nothing waits here any more, and the cloud of that boot is known to have all of it.
+    pub fn quiet(&self, cloud_boot: u64) -> bool {
         let Some(process) = &self.process else { return false };
         process.pending.is_empty()
+            && !process.fold.is_healing()
             && process.fold.boots.iter().all(|p| {
                 p.entries.is_empty()
                     && p.marks.is_empty()
                     && p.alerts.is_empty()
                     && p.readings_applied == p.readings
                     && (!p.ended || p.applied == p.end)
+                    && p.cloud_boot == cloud_boot
             })
     }
+}
+
+/// An uplink's state as it tells it, without what only measures time and amounts, and the
+/// numbers of the intervals under way.
+fn timeless(text: &str) -> (String, Vec<u64>) {
+    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
+    let numbers = text.split("Flight { number: ").skip(1).filter_map(|rest| digits(rest).parse().ok()).collect();
+    let mut out = text.to_owned();
+    for name in ["meter: Meter {", "rtt: Rtt {", "share: Share {"] {
+        while let Some(at) = out.find(name) {
+            let mut depth = 0;
+            let end = out[at..].char_indices().find_map(|(i, c)| {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                (c == '}' && depth == 0).then_some(at + i + 1)
+            });
+            out.replace_range(at..end.unwrap_or(out.len()), "");
+        }
+    }
+    for name in ["number: ", "sent_ms: ", "deadline_ms: ", "heard_ms: ", "entry_bytes: ", "chance: ", "bytes: "] {
+        let parts: Vec<&str> = out.split(name).collect();
+        let rest = parts[1..].iter().map(|part| part.trim_start_matches(|c: char| c == '-' || c.is_ascii_digit()));
+        out = std::iter::once(parts[0]).chain(rest).collect();
+    }
+    (out, numbers)
 }

@@ -185,7 +185,7 @@ pub fn search(mutation: Mutation, readings: usize) -> Result<usize, String> {
         weather: Weather::CALM,
         steps: Vec::new(),
     };
-    let mut world = World::new(&plan, mutation, false)?;
+    let mut world = World::counted(&plan, mutation)?;
     let device = 0;
     for step in [Step::CloudSync, Step::CloudThink, Step::Sync { device }, Step::Think { device }, Step::Connect { device }] {
         world.step(step)?;

@@ -22,6 +22,8 @@ use mutation::Mutation;
 use plan::Plan;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Seeds of a plain `cargo test`.
@@ -59,27 +61,44 @@ fn schedules() -> Result<u64, String> {
         SEEDS
     });
     let (start, first) = (Instant::now(), first.unwrap_or(1));
-    let mut done = 0;
-    while done < count && soak.is_none_or(|limit| start.elapsed() < limit) {
-        let plan = Plan::of(first.wrapping_add(done));
-        if let Err(why) = run(&plan, Mutation::None, false) {
-            let (short, why_short) = shrink::shrink(&plan, Mutation::None, why.clone());
-            if setting("TIDEGATE_TRACE").is_some() {
-                drop(run(&short, Mutation::None, true));
+    // Plans know nothing of each other: a thread for each core.
+    let (next, failed) = (AtomicU64::new(0), Mutex::new(None::<(u64, String)>));
+    let work = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count || soak.is_some_and(|limit| start.elapsed() >= limit) || failed.lock().is_ok_and(|f| f.is_some()) {
+                return at;
             }
-            return Err(format!(
-                "seed {} fails: {why}\nshortened to {} of {} steps: {why_short}\n{}\nreplay with TIDEGATE_SEED={} cargo test --release --test simulation",
-                plan.seed,
-                short.steps.len(),
-                plan.steps.len(),
-                short.story(),
-                plan.seed
-            ));
+            if let Err(why) = run(&Plan::of(first.wrapping_add(at)), Mutation::None, false)
+                && let Ok(mut failed) = failed.lock()
+                && failed.as_ref().is_none_or(|(other, _)| *other > at)
+            {
+                *failed = Some((at, why));
+            }
         }
-        done += 1;
+    };
+    let threads = if count == 1 { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let done = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running.into_iter().filter_map(|thread| thread.join().ok()).min().unwrap_or(0)
+    });
+    if let Ok(Some((at, why))) = failed.into_inner() {
+        let plan = Plan::of(first.wrapping_add(at));
+        let (short, why_short) = shrink::shrink(&plan, Mutation::None, why.clone());
+        if setting("TIDEGATE_TRACE").is_some() {
+            drop(run(&short, Mutation::None, true));
+        }
+        return Err(format!(
+            "seed {} fails: {why}\nshortened to {} of {} steps: {why_short}\n{}\nreplay with TIDEGATE_SEED={} cargo test --release --test simulation",
+            plan.seed,
+            short.steps.len(),
+            plan.steps.len(),
+            short.story(),
+            plan.seed
+        ));
     }
     let s = start.elapsed().as_secs_f64();
-    println!("{done} schedules in {s:.1} s, {:.0} a second", done as f64 / s);
+    println!("{done} schedules in {s:.1} s, {:.0} a second, on {threads} threads", done as f64 / s);
     Ok(done)
 }
 

@@ -44,10 +44,14 @@ pub enum Mutation {
     MarksPassed,
     /// A snapshot names pages that are gone.
     PagesMissing,
+    /// What a cloud lost is not looked for in the log.
+    NotHealed,
+    /// What a cloud lost is folded again from the newest state.
+    HealedFromNewest,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::SensorAckBeforeCommit,
         Self::CloudAckBeforeCommit,
         Self::SendsUncommitted,
@@ -67,5 +71,7 @@ impl Mutation {
         Self::AheadApplied,
         Self::MarksPassed,
         Self::PagesMissing,
+        Self::NotHealed,
+        Self::HealedFromNewest,
     ];
 }

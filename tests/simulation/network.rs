@@ -3,6 +3,7 @@
 
 use crate::rng::Rng;
 use replica::uplink::Lane;
+use schemas::message::{Ack, Delta};
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
@@ -117,9 +118,9 @@ impl Link {
     }
 
     /// What is under way, in no order.
-    pub fn digest(&self, hasher: &mut impl Hasher) {
+    pub fn digest(&self, hasher: &mut impl Hasher, place: &dyn Fn(u64) -> Option<usize>) {
         for lane in [&self.up, &self.down] {
-            let mut packets: Vec<_> = lane.iter().map(|p| (p.what, &p.bytes)).collect();
+            let mut packets: Vec<_> = lane.iter().map(|p| unnumbered(p, place)).collect();
             packets.sort_unstable();
             packets.hash(hasher);
         }
@@ -131,6 +132,24 @@ impl Link {
         self.up.clear();
         self.down.clear();
     }
+}
+
+/// A packet with its number apart: as its place among the intervals under way.
+fn unnumbered(packet: &Packet, place: &dyn Fn(u64) -> Option<usize>) -> (&'static str, Option<usize>, Vec<u8>) {
+    match packet.what {
+        "delta" => {
+            if let Ok(delta) = Delta::decode(&packet.bytes) {
+                return ("delta", place(delta.number), Delta { number: 0, ..delta }.encode());
+            }
+        }
+        "ack" => {
+            if let Ok(ack) = Ack::decode(&packet.bytes) {
+                return ("ack", place(ack.number), Ack { number: 0, ..ack }.encode());
+            }
+        }
+        _ => {}
+    }
+    (packet.what, None, packet.bytes.clone())
 }
 
 fn push(lane: &mut VecDeque<Packet>, packet: Packet) {

@@ -46,6 +46,14 @@ struct Wanted {
     lost: u64,
 }
 
+/// What is known from the cloud. A cloud that lost its disk, or got an older one, tells it again.
+#[derive(Clone, Default)]
+pub struct Told {
+    alerted: BTreeSet<AlertId>,
+    applied: BTreeMap<Boot, u64>,
+    published: HashMap<Window, Merged>,
+}
+
 #[derive(Clone, Default)]
 pub struct Oracle {
     sizes_ms: Vec<i64>,
@@ -55,9 +63,10 @@ pub struct Oracle {
     /// Messages acknowledged, and whether they were timed.
     acknowledged: BTreeMap<u64, bool>,
     raised: BTreeMap<AlertId, AlertBody>,
-    alerted: BTreeSet<AlertId>,
-    applied: BTreeMap<Boot, u64>,
-    published: HashMap<Window, Merged>,
+    /// What the cloud told the world.
+    pub told: Told,
+    /// What no log and no snapshot behind it reaches back to any more.
+    cut: BTreeMap<Boot, u64>,
     /// A gateway's disk was lost or replaced: sensors may have sent again what it held.
     pub disks_lost: bool,
     pub damaged: bool,
@@ -163,6 +172,10 @@ impl Oracle {
 
     /// An interval arrives at the cloud.
     pub fn interval(&self, gateway: &str, delta: &Delta) -> Result<(), String> {
+        // That only asks how far the cloud is.
+        if delta.from == u64::MAX {
+            return Ok(());
+        }
         let end = self.parts.get(&(number(gateway), delta.boot)).map_or(0, |p| p.end);
         ensure(delta.to <= end, || format!("{gateway} sends up to {} of boot {:x}; {end} are durable", delta.to, delta.boot))
     }
@@ -171,7 +184,7 @@ impl Oracle {
     pub fn alerted(&mut self, gateway: &str, alert: &AlertBody, again: bool) -> Result<(), String> {
         let id = id_of(gateway, alert);
         ensure(self.raised.get(&id) == Some(alert), || format!("the cloud tells of alert {id:?}, which {gateway} did not raise so"))?;
-        let fresh = self.alerted.insert(id);
+        let fresh = self.told.alerted.insert(id);
         ensure(fresh || again, || format!("alert {id:?} took effect twice"))
     }
 
@@ -182,9 +195,9 @@ impl Oracle {
             let known = self.durable.get(&(number(gateway), key)).copied().unwrap_or(0);
             ensure(*count <= known, || format!("window {key:?} has {count} readings of {gateway}, {known} are durable"))?;
         }
-        let before = self.published.get(&key).map_or(0, |m| m.revision);
+        let before = self.told.published.get(&key).map_or(0, |m| m.revision);
         ensure(merged.revision >= before, || format!("window {key:?} went from revision {before} to {}", merged.revision))?;
-        self.published.insert(key, merged.clone());
+        self.told.published.insert(key, merged.clone());
         Ok(())
     }
 
@@ -193,7 +206,7 @@ impl Oracle {
         for (gateway, known) in &bridge.gateways {
             for (boot, p) in &known.boots {
                 let name = (number(gateway), *boot);
-                let before = self.applied.insert(name, p.applied).unwrap_or(0);
+                let before = self.told.applied.insert(name, p.applied).unwrap_or(0);
                 ensure(p.applied >= before, || format!("applied of {gateway}'s boot {boot:x} went back from {before} to {}", p.applied))?;
                 let Some(part) = self.parts.get(&name).filter(|part| p.applied <= part.end) else {
                     return Err(format!("the cloud applied {} of {gateway}'s boot {boot:x}, which is not durable", p.applied));
@@ -207,15 +220,18 @@ impl Oracle {
         Ok(())
     }
 
-    /// The cloud lost its disk, or got an older one: what it says may go back.
-    pub fn cloud_rewound(&mut self) {
-        self.applied.clear();
-        self.alerted.clear();
-        self.published.clear();
+    /// A gateway's log is cut, and this is the oldest state that is kept.
+    pub fn cut(&mut self, gateway: &str, oldest: &Fold) {
+        for part in &oldest.boots {
+            let cut = self.cut.entry((number(gateway), part.boot)).or_default();
+            *cut = part.complete_from.max(*cut);
+        }
     }
 
     /// All is quiet: the cloud is the sum of all logs, bit for bit.
-    pub fn quiet(&self, devices: &[Device], shed: &BTreeMap<String, u64>) -> Result<(), String> {
+    pub fn quiet(&self, devices: &[Device], bridge: &Bridge) -> Result<(), String> {
+        let gaps = self.gaps(bridge)?;
+        let is_gap = |boot: &Boot, seq: u64| gaps.get(boot).is_some_and(|list| list.iter().any(|(from, to)| seq > *from && seq <= *to));
         let kept = |gateway: u8, boot: u64, seq: u64| {
             devices.iter().any(|d| number(&d.name) == gateway && d.disk.lineage.get(&boot).is_some_and(|end| *end >= seq))
         };
@@ -223,7 +239,7 @@ impl Oracle {
         let mut wanted: BTreeMap<Window, Wanted> = BTreeMap::new();
         for ((gateway, _), part) in &self.parts {
             for fact in part.facts.iter().filter(|f| f.leaves) {
-                let certain = kept(*gateway, fact.boot, fact.seq);
+                let certain = kept(*gateway, fact.boot, fact.seq) && !is_gap(&(*gateway, fact.boot), fact.seq);
                 for &size in &self.sizes_ms {
                     let key = (fact.series as u8, size, window::start_of(fact.time_ms, size));
                     let Wanted { sum, gateways, lost } = wanted.entry(key).or_default();
@@ -245,7 +261,7 @@ impl Oracle {
             let logged = sum.as_ref().map_or(0, Aggregate::count);
             let given_up = self.given_up_of(*key);
             let least = logged.saturating_sub(given_up);
-            let found = self.published.get(key);
+            let found = self.told.published.get(key);
             let count = found.map_or(0, |f| f.aggregate.count());
             let counts: BTreeMap<u8, u64> = found.iter().flat_map(|f| &f.gateways).map(|(name, n)| (number(name), *n)).collect();
             if base_ms == Some(key.1) {
@@ -269,18 +285,37 @@ impl Oracle {
         }
         if !self.cloned && !self.disks_lost && !self.damaged {
             for (gateway, missing) in &missing {
-                let counted = shed.get(&format!("g{gateway}")).copied().unwrap_or(0);
-                ensure(*missing == counted, || format!("{missing} readings of g{gateway} are in no window, {counted} are counted shed"))?;
+                let counted = bridge.gateways.get(&format!("g{gateway}")).map_or(0, |g| g.totals.shed);
+                // Of a gap it is not known which of its readings the cloud has with others.
+                let holds = if gaps.keys().any(|boot| boot.0 == *gateway) { *missing <= counted } else { *missing == counted };
+                ensure(holds, || format!("{missing} readings of g{gateway} are in no window, {counted} are counted shed"))?;
             }
         }
-        for key in self.published.keys() {
+        for key in self.told.published.keys() {
             ensure(wanted.contains_key(key), || format!("window {key:?} was published, no log holds it"))?;
         }
-        for (id, alert) in self.raised.iter().filter(|(id, a)| ![LOCAL, LINK_SERIES].contains(&a.series.as_str()) && kept(id.0, id.1, id.2))
-        {
-            ensure(self.alerted.contains(id), || format!("alert {id:?} never reached the cloud: {alert:?}"))?;
+        let leaves = |a: &AlertBody| ![LOCAL, LINK_SERIES].contains(&a.series.as_str());
+        let owed = |id: &AlertId| kept(id.0, id.1, id.2) && !is_gap(&(id.0, id.1), id.2);
+        for (id, alert) in self.raised.iter().filter(|(id, a)| leaves(a) && owed(id)) {
+            ensure(self.told.alerted.contains(id), || format!("alert {id:?} never reached the cloud: {alert:?}"))?;
         }
         Ok(())
+    }
+
+    /// What gateways told the cloud to be gone for good: never what a log still reaches back to.
+    fn gaps(&self, bridge: &Bridge) -> Result<BTreeMap<Boot, Vec<(u64, u64)>>, String> {
+        let mut gaps: BTreeMap<Boot, Vec<(u64, u64)>> = BTreeMap::new();
+        for (gateway, known) in &bridge.gateways {
+            for (boot, part) in known.boots.iter().filter(|(_, part)| !part.gaps.is_empty()) {
+                let name = (number(gateway), *boot);
+                let cut = self.cut.get(&name).copied().unwrap_or(0);
+                for (from, to, _) in &part.gaps {
+                    ensure(*to <= cut, || format!("({from}, {to}] of {gateway}'s boot {boot:x} is told as gone, and kept beyond {cut}"))?;
+                    gaps.entry(name).or_default().push((*from, *to));
+                }
+            }
+        }
+        Ok(gaps)
     }
 
     /// Readings of a window that gateways gave up, at most: larger windows are sums of those kept.

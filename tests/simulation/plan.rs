@@ -134,7 +134,7 @@ pub enum Step {
     CloudLoseDisk,
 }
 
-const CHARACTERS: [Faults; 8] = {
+const CHARACTERS: [Faults; 10] = {
     let none = Faults {
         crashes: true,
         clones: false,
@@ -155,6 +155,8 @@ const CHARACTERS: [Faults; 8] = {
         Faults { clocks: true, full: true, trims: true, shed: true, ..none },
         Faults { clones: true, disks: true, clocks: true, trims: true, full: true, shed: true, ..none },
         Faults { clones: true, ..none },
+        Faults { cloud_disks: true, trims: true, ..none },
+        Faults { cloud_disks: true, clones: true, disks: true, trims: true, shed: true, ..none },
     ]
 };
 
@@ -245,6 +247,11 @@ impl Plan {
 
     fn fault(&mut self, faults: Faults, device: u8, rng: &mut Rng) {
         let salt = rng.next();
+        if faults.cloud_disks && rng.percent(40) {
+            let step = rng.pick(&[Step::CloudBackup, Step::CloudRestore, Step::CloudRestore, Step::CloudLoseDisk, Step::Save { device }]);
+            self.steps.push(step);
+            return;
+        }
         let step = match rng.below(15) {
             0..3 if faults.crashes => {
                 self.steps.push(Step::Crash { device, kept: rng.percent(50) });
@@ -263,7 +270,6 @@ impl Plan {
             11 if faults.damage => Step::Damage { device, salt },
             12 if faults.disks => Step::Restore { device },
             14 if faults.shed => Step::Shed { device, salt },
-            13 if faults.cloud_disks => rng.pick(&[Step::CloudBackup, Step::CloudRestore, Step::CloudRestore, Step::CloudLoseDisk]),
             _ => Step::Sense { device, salt },
         };
         self.steps.push(step);

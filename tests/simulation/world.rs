@@ -4,7 +4,7 @@ use crate::cloud::{Cloud, Down};
 use crate::device::{Ctx, Device};
 use crate::mutation::Mutation;
 use crate::network::{Packet, Weather};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, Told};
 use crate::plan::{Plan, Step};
 use crate::rng::Rng;
 use detect::Settings;
@@ -29,6 +29,15 @@ pub struct World {
 
 impl World {
     pub fn new(plan: &Plan, mutation: Mutation, traced: bool) -> Result<Self, String> {
+        Self::begin(plan, mutation, traced, None)
+    }
+
+    /// One in which boots are counted.
+    pub fn counted(plan: &Plan, mutation: Mutation) -> Result<Self, String> {
+        Self::begin(plan, mutation, false, Some([0, 0]))
+    }
+
+    fn begin(plan: &Plan, mutation: Mutation, traced: bool, counted: Option<[u64; 2]>) -> Result<Self, String> {
         let rule = LimitRule {
             series: Pattern::new("line/**"),
             high_high: Some(85.0),
@@ -71,6 +80,7 @@ impl World {
                 messages: 0,
                 publishes: true,
                 traced,
+                counted,
             },
             weather: plan.weather,
             devices,
@@ -120,7 +130,7 @@ impl World {
             Step::CloudCrash { kept, salt } => self.cloud_crash(kept, salt),
             Step::CloudStart => self.cloud.start(ctx)?,
             Step::Save { device } => self.devices[at(device)].save(),
-            Step::Trim { device, keep } => self.devices[at(device)].disk.trim(usize::from(keep)),
+            Step::Trim { device, keep } => self.devices[at(device)].trim(ctx, usize::from(keep))?,
             Step::Full { device } => self.devices[at(device)].disk.full = true,
             Step::Room { device } => self.devices[at(device)].disk.full = false,
             Step::Jump { device, ms } => self.devices[at(device)].offset_ms += ms,
@@ -163,19 +173,18 @@ impl World {
                 }
             }
             Step::Shed { device, salt } => self.devices[at(device)].shed(salt % 600),
-            Step::CloudBackup => self.cloud.backup = Some(self.cloud.log.clone()),
+            Step::CloudBackup => self.cloud.backup = Some((self.cloud.log.clone(), ctx.oracle.told.clone())),
             Step::CloudRestore => {
-                if let Some(backup) = self.cloud.backup.clone() {
+                if let Some((log, told)) = self.cloud.backup.clone() {
                     self.cloud_crash(false, 0);
-                    self.cloud.log = backup;
-                    self.ctx.oracle.cloud_rewound();
+                    (self.cloud.log, self.ctx.oracle.told) = (log, told);
                     self.cloud.start(&mut self.ctx)?;
                 }
             }
             Step::CloudLoseDisk => {
                 self.cloud_crash(false, 0);
                 self.cloud.log.clear();
-                self.ctx.oracle.cloud_rewound();
+                self.ctx.oracle.told = Told::default();
                 self.cloud.start(&mut self.ctx)?;
             }
         }
@@ -246,11 +255,11 @@ impl World {
         }
         let mut rng = Rng::new(0);
         for round in 0..ROUNDS_MAX {
-            let quiet = self.devices.iter().all(|d| d.quiet() && d.link.under_way() == 0) && self.cloud.quiet();
-            if quiet {
-                let shed =
-                    self.cloud.process.as_ref().map(|p| p.bridge.gateways.iter().map(|(name, g)| (name.clone(), g.totals.shed)).collect());
-                return self.ctx.oracle.quiet(&self.devices, &shed.unwrap_or_default());
+            if let Some(process) = self.cloud.process.as_ref().filter(|_| self.cloud.quiet()) {
+                let boot = process.bridge.boot;
+                if self.devices.iter().all(|d| d.quiet(boot) && d.link.under_way() == 0) {
+                    return self.ctx.oracle.quiet(&self.devices, &process.bridge);
+                }
             }
             // Windows of sensors whose clocks are ahead take minutes to be sealed.
             self.ctx.now_ms += if round < 20 { 1_000 } else { 20_000 };
@@ -276,15 +285,18 @@ impl World {
 
     fn restless(&self) -> String {
         let mut out = format!("cloud quiet: {}", self.cloud.quiet());
-        for device in self.devices.iter().filter(|d| !d.quiet()) {
+        let boot = self.cloud.process.as_ref().map_or(0, |p| p.bridge.boot);
+        for device in self.devices.iter().filter(|d| !d.quiet(boot)) {
             let Some(process) = &device.process else { continue };
             for p in &process.fold.boots {
                 out += &format!(
-                    "; {} boot {:x}: applied {} of {}, readings {} of {}, {} entries, {} alerts, ended {}",
+                    "; {} (healing {:?}) boot {:x}: applied {} of {}, let go of up to {}, readings {} of {}, {} entries, {} alerts, ended {}",
                     device.name,
+                    process.fold.healed_to(),
                     p.boot,
                     p.applied,
                     p.end,
+                    p.complete_from,
                     p.readings_applied,
                     p.readings,
                     p.entries.len(),

@@ -8,6 +8,7 @@ use crate::alarms::{Alarms, Ask, told};
 use crate::clock::{Watch, wall_ms};
 use crate::crossing::Crossing;
 use crate::crossing::link::CrossEvent;
+use crate::healing::Healing;
 use crate::intake::Intake;
 use crate::link::{Link, LinkEvent};
 use crate::status::Status;
@@ -61,6 +62,8 @@ pub struct Core {
     pub uplink: Option<(Uplink, Link)>,
     /// When its state is saved.
     pub snapshots: Snapshots,
+    /// What a cloud lost, told again.
+    pub healing: Healing,
     /// Ordinary messages, where a bridge carries any.
     pub crossing: Option<Crossing>,
     /// How good the wall clock is.
@@ -87,8 +90,9 @@ impl Core {
     pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &tokio::runtime::Handle) -> Result<(), replica::Error> {
         self.show();
         self.cross();
+        let mut heals = false;
         loop {
-            let wait = self.next_wait();
+            let wait = if heals { Duration::ZERO } else { self.next_wait() };
             let event = runtime.block_on(async { tokio::time::timeout(wait, events.recv()).await });
             match event {
                 Ok(None | Some(Event::Stop)) => break,
@@ -107,6 +111,7 @@ impl Core {
             }
             self.look();
             self.tick();
+            heals = self.uplink.is_some() && self.healing.go_on(&mut self.fold);
             self.speak();
             self.rate.look(self.journal.stats().bytes_written, self.began.elapsed());
             self.snapshots.settle(&mut self.fold);
@@ -267,7 +272,7 @@ impl Core {
                     error!(
                         boot = format!("{boot:016x}"),
                         applied,
-                        "the cloud holds less than it acknowledged: it was restored or lost its disk; what is no longer held here is told it as a gap"
+                        "the cloud holds less than it acknowledged: it was restored or lost its disk; it is told again what the log still holds"
                     );
                 }
                 if let Some((boot, cloud_boot, pages)) = outcome.told {
@@ -355,6 +360,11 @@ impl Core {
             }
         }
         for page in uplink.unreadable() {
+            if self.fold.is_healing() {
+                error!(page, "windows that the cloud lost are damaged on disk, and lost to it");
+                self.fold.heal_lost(page);
+                continue;
+            }
             error!(page, "windows held for the cloud are damaged on disk; their readings are counted shed");
             if let Err(refused) = self.intake.log(&Record::Lost { page }) {
                 warn!(%refused, "damage is not logged yet");

@@ -6,6 +6,7 @@
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`intake`] | PUBLISH → record; the acknowledgement waits for its commit |
 //! | [`core`] | committed record → fold → alerts, intervals |
+//! | [`healing`] | what a restored cloud lost, told again |
 //! | [`store`] | the fold's pages that have left its memory |
 //! | [`crossing`] | ordinary messages that bridges carry, both ways |
 //! | [`ingest`] | readings from the plant's existing brokers |
@@ -19,6 +20,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod crossing;
+pub mod healing;
 pub mod http;
 pub mod ingest;
 pub mod intake;

@@ -34,6 +34,10 @@ pub const SNAPSHOT_PAUSE: Duration = Duration::from_secs(2);
 /// The same while the log is near its limit: what a snapshot frees is needed.
 pub const SNAPSHOT_PAUSE_PRESSED: Duration = Duration::from_millis(200);
 
+/// How long the log is folded again in one go for a cloud that lost what it had: an alert waits no
+/// longer for it.
+pub const HEALING_SLICE: Duration = Duration::from_millis(3);
+
 /// Segments for which the log keeps room beside what is held for the cloud: the one that is
 /// written, the next, and what comes while a snapshot is made.
 pub const ROOM_SEGMENTS: u64 = 4;

@@ -6,6 +6,7 @@ use crate::config::{Config, Delivery};
 use crate::core::{Core, Event, fold_frame};
 use crate::crossing::Crossing;
 use crate::crossing::rules::Rules;
+use crate::healing::Healing;
 use crate::http;
 use crate::ingest;
 use crate::intake::Intake;
@@ -179,6 +180,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         gateway: config.gateway.clone(),
         uplink,
         snapshots: Snapshots::new(journal.clone(), saved_lsn),
+        healing: Healing::new(journal.clone()),
         crossing,
         clock: Watch::default(),
         began: Instant::now(),

@@ -1,11 +1,13 @@
 //! The open batch: where records enter, under one short lock.
 
 use crate::Lsn;
+use crate::disk::Disk;
 use crate::format::{FRAME_HEADER, Frame, put_record};
 use crate::limits::{FRAME_BYTES_MAX, PAGE_BYTES, RECORD_BYTES_MAX};
 use crate::parts::Parts;
 use crate::snapshot::{Desk, Saved, State};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -150,6 +152,12 @@ pub(crate) struct Shared {
     pub snapshots_changed: AtomicBool,
     pub segment_bytes: u64,
     pub parts: Arc<Parts>,
+    pub disk: Arc<dyn Disk>,
+    /// Of segments and snapshots.
+    pub dir: PathBuf,
+    /// A reader of the past needs the records from here on, and the state as of this one.
+    pub held: AtomicU64,
+    pub held_state: AtomicU64,
 }
 
 /// Ends the threads when the last handle goes.

@@ -17,6 +17,7 @@
 //! | [`recovery`] | what is found at start: torn tail cut, damage set aside |
 //! | [`opened`] | a log that is found: replay it, start it |
 //! | [`reader`] | reading beside a running process |
+//! | [`history`] | an earlier state, and the log from there on, of a running log |
 //! | [`snapshot`] | the owner's state as of a record, atomically |
 //! | [`parts`] | pages of that state that never change, each written once |
 //! | [`lock`] | one owner of a data dir |
@@ -26,6 +27,7 @@ pub mod append;
 pub mod disk;
 pub mod error;
 pub mod format;
+pub mod history;
 pub mod limits;
 pub mod lock;
 pub mod opened;
@@ -42,6 +44,7 @@ pub mod writer;
 pub use append::{Append, Horizon, Journal, Refused, RunState, Stats};
 pub use error::Error;
 pub use format::Frame;
+pub use history::{Beginning, History};
 pub use opened::{Opened, Options, Tuning, open, open_on};
 pub use parts::Parts;
 pub use reader::Reader;

@@ -5,6 +5,7 @@ use crate::append::{Batch, Counters, Horizon, Journal, Owner, RunState, Shared};
 use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, at};
 use crate::format::Frame;
+use crate::history::NOTHING;
 use crate::limits::{QUEUE_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN, SEGMENTS_MIN};
 use crate::pace::Pace;
 use crate::parts::Parts;
@@ -16,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -177,6 +178,10 @@ impl Opened {
             snapshots_changed: AtomicBool::new(false),
             segment_bytes: tuning.segment_bytes,
             parts: parts.clone(),
+            disk: disk.clone(),
+            dir: dir.clone(),
+            held: AtomicU64::new(NOTHING),
+            held_state: AtomicU64::new(NOTHING),
         });
         let writer = Writer {
             shared: shared.clone(),

@@ -10,10 +10,11 @@ use std::time::Duration;
 /// Whether the oldest segment may go. `next` is the first record of the one behind it.
 ///
 /// Age alone frees only what lies behind the second newest snapshot, so that the newest may
-/// turn out unreadable and nothing is lost; when room runs out, the newest must do.
-pub fn may_free(next: Lsn, age: Duration, snapshots: &[Saved], retain: Duration, over_limit: bool) -> bool {
+/// turn out unreadable and nothing is lost; when room runs out, the newest must do. Nor does age
+/// free records from `held` on, which somebody reads.
+pub fn may_free(next: Lsn, age: Duration, snapshots: &[Saved], retain: Duration, over_limit: bool, held: Lsn) -> bool {
     let behind = |snapshot: Option<&Saved>| snapshot.is_some_and(|saved| next <= saved.at + 1);
-    (over_limit && behind(snapshots.first())) || (age > retain && behind(snapshots.get(1)))
+    (over_limit && behind(snapshots.first())) || (age > retain && next <= held && behind(snapshots.get(1)))
 }
 
 /// Bytes of the segments that could go if room ran out.
@@ -27,13 +28,13 @@ pub fn freeable(segments: &[Segment], newest: Option<&Saved>) -> u64 {
 ///
 /// Never the newest two, and never the oldest from which the kept log can be folded on without
 /// a hole: it heals a restored cloud as far back as the log reaches. Of those between, the one
-/// whose neighbours are closest goes first.
-pub fn superfluous(kept: &[Saved], first: Lsn, limit_bytes: u64) -> Vec<Lsn> {
+/// whose neighbours are closest goes first. The one as of `held` is being read, and stays.
+pub fn superfluous(kept: &[Saved], first: Lsn, limit_bytes: u64, held: Lsn) -> Vec<Lsn> {
     let mut stay: Vec<&Saved> = kept.iter().collect();
     let mut gone = Vec::new();
     let needed = kept.iter().map(|saved| saved.at).filter(|at| at + 1 >= first).min();
     stay.retain(|saved| {
-        let newest = kept.iter().take(2).any(|new| new.at == saved.at);
+        let newest = saved.at == held || kept.iter().take(2).any(|new| new.at == saved.at);
         let usable = saved.at + 1 >= first;
         if !newest && !usable {
             gone.push(saved.at);
@@ -41,7 +42,7 @@ pub fn superfluous(kept: &[Saved], first: Lsn, limit_bytes: u64) -> Vec<Lsn> {
         newest || usable
     });
     loop {
-        let between: Vec<usize> = (2..stay.len()).filter(|i| Some(stay[*i].at) != needed).collect();
+        let between: Vec<usize> = (2..stay.len()).filter(|i| Some(stay[*i].at) != needed && stay[*i].at != held).collect();
         let bytes: u64 = between.iter().map(|i| stay[*i].bytes).sum();
         if stay.len() <= SNAPSHOTS_MAX && bytes <= limit_bytes / SNAPSHOT_SHARE {
             return gone;
@@ -66,12 +67,14 @@ mod tests {
     #[test]
     fn nothing_goes_that_no_snapshot_covers() {
         let (young, old, retain) = (Duration::ZERO, Duration::from_secs(9), Duration::from_secs(5));
-        assert!(!may_free(11, old, &[], retain, true));
-        assert!(!may_free(12, old, &saved(&[10]), retain, true));
-        assert!(may_free(11, young, &saved(&[10]), retain, true));
-        assert!(!may_free(11, young, &saved(&[20, 10]), retain, false));
-        assert!(!may_free(12, old, &saved(&[20, 10]), retain, false));
-        assert!(may_free(11, old, &saved(&[20, 10]), retain, false));
+        assert!(!may_free(11, old, &[], retain, true, 99));
+        assert!(!may_free(12, old, &saved(&[10]), retain, true, 99));
+        assert!(may_free(11, young, &saved(&[10]), retain, true, 99));
+        assert!(!may_free(11, young, &saved(&[20, 10]), retain, false, 99));
+        assert!(!may_free(12, old, &saved(&[20, 10]), retain, false, 99));
+        assert!(may_free(11, old, &saved(&[20, 10]), retain, false, 99));
+        assert!(!may_free(11, old, &saved(&[20, 10]), retain, false, 10), "somebody reads it");
+        assert!(may_free(11, old, &saved(&[20, 10]), retain, true, 10), "room comes first");
     }
 
     proptest! {
@@ -80,14 +83,17 @@ mod tests {
             at in proptest::collection::btree_set(1u64..1_000, 1..30),
             first in 1u64..1_000,
             limit in 0u64..1_000,
+            held in 0usize..40,
         ) {
             let kept = saved(&at.iter().rev().copied().collect::<Vec<_>>());
-            let gone = superfluous(&kept, first, limit);
+            let held = kept.get(held).map_or(Lsn::MAX, |saved| saved.at);
+            let gone = superfluous(&kept, first, limit, held);
+            prop_assert!(!gone.contains(&held));
             prop_assert!(kept.iter().take(2).all(|s| !gone.contains(&s.at)));
             if let Some(needed) = at.iter().find(|at| **at + 1 >= first) {
                 prop_assert!(!gone.contains(needed));
             }
-            prop_assert!(kept.len() - gone.len() <= SNAPSHOTS_MAX);
+            prop_assert!(kept.len() - gone.len() <= SNAPSHOTS_MAX + 1);
         }
     }
 }

@@ -167,6 +167,11 @@ impl<'a> Frames<'a> {
         Some(frames)
     }
 
+    /// The same from behind a frame that was met before; `offset` 0 stands for the beginning.
+    pub fn from(self, offset: usize, next: Lsn) -> Self {
+        if offset == 0 { self } else { Self { offset, next, ..self } }
+    }
+
     fn plausible(&self, offset: usize, id: Option<u64>) -> Option<Head> {
         let bytes = self.bytes.get(offset..)?;
         // The checksum last: what only looks like a frame must not cost more than a look.

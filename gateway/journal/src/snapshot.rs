@@ -243,7 +243,8 @@ fn tidy(disk: &dyn Disk, dir: &Path, parts: &Parts, shared: &Shared, saved: Opti
     }
     let first = shared.counters.first.load(Ordering::Relaxed);
     let mut removed = false;
-    for old in retention::superfluous(&kept, first, shared.limit_bytes) {
+    let held = shared.held_state.load(Ordering::Acquire);
+    for old in retention::superfluous(&kept, first, shared.limit_bytes, held) {
         match disk.remove(&path_of(dir, old)) {
             Ok(()) => {
                 kept.retain(|saved| saved.at != old);

@@ -279,7 +279,8 @@ impl Writer {
             let over_limit = self.used_bytes() + self.segment_bytes > self.shared.limit_bytes;
             let age = self.disk.age(&oldest.path).unwrap_or_default();
             let snapshots = self.shared.snapshots.lock().clone();
-            if !retention::may_free(next.first, age, &snapshots, self.retain, over_limit) {
+            let held = self.shared.held.load(Ordering::Acquire);
+            if !retention::may_free(next.first, age, &snapshots, self.retain, over_limit, held) {
                 break;
             }
             match self.recycle(&oldest.clone()) {

@@ -10,6 +10,7 @@
 
 pub mod alarms;
 mod ends;
+pub mod healing;
 mod open;
 mod undated;
 
@@ -151,6 +152,12 @@ pub struct Fold {
     pub fresh_acts: Vec<Act>,
     /// Ordinary messages that bridges carry.
     pub crossing: Crossing,
+    /// What the cloud lost, on its way to it. Not part of the state.
+    pub(crate) healing: Option<Box<healing::Healing>>,
+    /// Boots, with what of them is let go of, whose past is not kept.
+    pub(crate) unhealed: Vec<(u64, u64)>,
+    /// It folds a log for the second time, for a cloud that lost what it had.
+    pub(crate) again: bool,
     pub(crate) dues: BinaryHeap<Reverse<Due>>,
     /// Births of open entries: how many, and where the log stood before.
     pub(crate) births: BTreeMap<u64, (u32, Before)>,
@@ -201,6 +208,7 @@ impl Fold {
         }
         self.crossing.expire(clock_ms);
         match record {
+            record if self.passes_over(&record) => {}
             Record::Message { flags, session, packet_id, readings } => {
                 self.message(flags, session, packet_id, readings).map_err(|source| Error::Record { kind, source })?;
             }
@@ -226,11 +234,13 @@ impl Fold {
                 }
             }
             Record::Session { number, event } => self.sessions.apply(clock_ms, number, event),
-            Record::Acked { boot, applied, shed, readings, .. } => {
+            Record::Acked { boot, applied, cloud_boot, shed, readings } => {
                 if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
+                    part.cloud_boot = cloud_boot;
                     part.acknowledged(applied, readings, shed);
                     part.acknowledgement_logged(&mut self.shelf);
                 }
+                self.catch_up();
             }
             Record::Crossed { lane, ttl_ms, message, session, packet_id } => {
                 if packet_id != 0 {

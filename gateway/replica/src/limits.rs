@@ -49,6 +49,14 @@ pub const RETELL_MS: i64 = 10_000;
 /// each. Those beyond are sent once more.
 pub const HELD_NAMES_MAX: usize = 1 << 16;
 
+/// Entries that a second fold has ready for a cloud that lost them, some 15 bytes each in a page:
+/// beyond, it waits until they are taken. More than one interval carries, so that none waits for it.
+pub const HEALING_ENTRIES_MAX: u64 = 1 << 16;
+
+/// While a cloud heals, the next interval is looked for after this time, in ms: what was sent
+/// may have let the second fold go on.
+pub const HEALING_PAUSE_MS: i64 = 50;
+
 /// Alerts in one interval; the rest follows with the next.
 pub const INTERVAL_ALERTS_MAX: usize = 512;
 

@@ -72,6 +72,8 @@ pub struct Acknowledged {
     pub readings: u64,
     /// Given up for good at or below `applied`, as the cloud counts.
     pub shed: u64,
+    /// The boot of the cloud that said so.
+    pub cloud_boot: u64,
 }
 
 /// One boot's part of the log.
@@ -119,6 +121,8 @@ pub struct BootPart {
     pub sizes_ms: Vec<i64>,
     /// Its grace, in ms.
     pub grace_ms: i64,
+    /// The boot of the cloud that acknowledged last; 0 for none.
+    pub cloud_boot: u64,
     /// What the log says of `applied`: an ack counts at once, and is in the log a moment later.
     /// What is let go of, and so what pages hold, depends on this alone.
     pub logged: Acknowledged,
@@ -208,7 +212,7 @@ impl BootPart {
 
     /// Folds the record of an acknowledgement: what it covers is let go of.
     pub(crate) fn acknowledgement_logged(&mut self, shelf: &mut Shelf) {
-        self.logged = Acknowledged { applied: self.applied, readings: self.readings_applied, shed: self.shed };
+        self.logged = Acknowledged { applied: self.applied, readings: self.readings_applied, shed: self.shed, cloud_boot: self.cloud_boot };
         if self.applied > self.complete_from {
             (self.complete_from, self.readings_from) = (self.applied, self.readings_applied);
         }

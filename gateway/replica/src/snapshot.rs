@@ -5,6 +5,9 @@
 //! is bit-identical to one that never stopped. Pages are named in it, not repeated: so what a
 //! snapshot takes does not grow with what is held.
 
+#[cfg(test)]
+mod tests;
+
 use crate::crossing::Crossing;
 use crate::error::Error;
 use crate::fold::{Fold, FoldConfig, Open, Series, Undated};
@@ -143,6 +146,7 @@ struct BootView<'a> {
     offered: u64,
     sizes_ms: &'a [i64],
     grace_ms: i64,
+    cloud_boot: u64,
 }
 
 #[derive(Deserialize)]
@@ -184,6 +188,8 @@ struct SavedBoot {
     sizes_ms: Option<Vec<i64>>,
     #[serde(default)]
     grace_ms: i64,
+    #[serde(default)]
+    cloud_boot: u64,
 }
 
 fn anything() -> u64 {
@@ -314,6 +320,7 @@ fn view_boot(p: &BootPart) -> BootView<'_> {
         offered: p.offered,
         sizes_ms: &p.sizes_ms,
         grace_ms: p.grace_ms,
+        cloud_boot: p.logged.cloud_boot,
     }
 }
 
@@ -382,7 +389,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             // The first programs said nothing of it, and had let go of all that was applied.
             readings_from: if b.complete_from < b.applied { b.readings_applied } else { b.readings_from },
             group: b.group,
-            logged: Acknowledged { applied: b.applied, readings: b.readings_applied, shed: b.shed },
+            logged: Acknowledged { applied: b.applied, readings: b.readings_applied, shed: b.shed, cloud_boot: b.cloud_boot },
             entries: Entries::of_pages(b.pages),
             damage: b.damage,
             shed_to: b.shed_to,
@@ -392,6 +399,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             offered: b.offered,
             grace_ms: if b.sizes_ms.is_some() { b.grace_ms } else { fold.config.grace_ms },
             sizes_ms: b.sizes_ms.unwrap_or_else(|| fold.config.sizes_ms.clone()),
+            cloud_boot: b.cloud_boot,
         };
         let shelf = &mut fold.shelf;
         b.entries.restore(|name, version, before, _, _, aggregate| {

@@ -358,8 +358,9 @@ impl Uplink {
             return Acknowledged::default();
         }
         let known = fold.boots.iter().find(|p| p.boot == ack.boot);
-        if known.is_none_or(|p| ack.cloud_boot == self.cloud_boot && ack.applied < p.applied) {
-            // A boot of the cloud never goes back: this ack was overtaken by a later one.
+        if ack.cloud_boot == 0 || known.is_none_or(|p| ack.cloud_boot == p.cloud_boot && ack.applied < p.applied) {
+            // A boot of the cloud never goes back: this ack was overtaken by a later one. One that
+            // has no boot yet has not read its own log.
             return Acknowledged::default();
         }
         self.heard_ms = self.heard_ms.max(now_ms);
@@ -388,7 +389,8 @@ impl Uplink {
         let mut result = Acknowledged::default();
         let mut readings = if ack.applied == part.applied { part.readings_applied } else { ack.readings };
         let mut done = Done::default();
-        if let Some(flight) = flight {
+        let mut held = Vec::new();
+        if let Some(flight) = flight.filter(|f| !f.asks) {
             let believed = (flight.cloud_boot == 0 || flight.cloud_boot == ack.cloud_boot) && !ack.need_defs;
             // One that is turned down may say nothing beyond `applied`, marks alone: that it was
             // joined, only `ahead` tells.
@@ -399,8 +401,7 @@ impl Uplink {
             if taken {
                 done.windows += flight.names.len() as u64;
                 // Those that grew beyond `to` are not covered by it.
-                let beyond = flight.names.into_iter().filter(|(_, version)| *version > ack.applied);
-                part.entries.hold(ack.cloud_boot, beyond);
+                held.extend(flight.names.into_iter().filter(|(_, version)| *version > ack.applied));
                 part.marks.count(ack.cloud_boot, &flight.mark_pages);
                 result.told = (!flight.mark_pages.is_empty()).then_some((ack.boot, ack.cloud_boot, flight.mark_pages));
                 self.defined.entry(ack.boot).or_default().extend(flight.definitions);
@@ -417,9 +418,10 @@ impl Uplink {
             }
             if believed && ack.ahead {
                 done.windows += flight.ahead.len() as u64;
-                part.entries.hold(ack.cloud_boot, flight.ahead);
+                held.extend(flight.ahead);
             }
         }
+        part.entries.hold(ack.cloud_boot, held.iter().copied());
         if now_ms >= self.retell_ms {
             // What the log would not take is offered to it once more.
             self.retell_ms = now_ms.saturating_add(RETELL_MS);
@@ -435,9 +437,18 @@ impl Uplink {
         if ack.applied < part.applied {
             result.went_back = Some((ack.boot, ack.applied));
         }
-        if ack.applied != part.applied || ack.shed != part.shed {
+        // Of a boot that is over it is logged which cloud has it, so that it is asked once.
+        part.cloud_boot = ack.cloud_boot;
+        let is_new = part.ended && part.logged.cloud_boot != ack.cloud_boot;
+        if ack.applied != part.applied || ack.shed != part.shed || is_new {
             result.record =
                 Some(Record::Acked { boot: ack.boot, applied: ack.applied, cloud_boot: ack.cloud_boot, shed: ack.shed, readings });
+        }
+        if let Some(second) = fold.second(ack.boot) {
+            second.entries.hold(ack.cloud_boot, held);
+            if let Some((_, cloud_boot, pages)) = &result.told {
+                second.marks.told(*cloud_boot, pages);
+            }
         }
         result
     }

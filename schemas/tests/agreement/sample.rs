@@ -272,3 +272,8 @@ pub fn delta_timed() -> Delta {
 pub fn delta_lost() -> Delta {
     Delta { lost: 17, readings_from: 3_001, ..delta_timed() }
 }
+
+/// The same of a boot that is told again to a cloud that lost it.
+pub fn delta_past() -> Delta {
+    Delta { past: true, ..delta_lost() }
+}

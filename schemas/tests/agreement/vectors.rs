@@ -53,6 +53,7 @@ fn every_message_is_written_as_it_was() {
     same!("ack-timed", sample::ack_timed(), Ack);
     same!("delta-timed", sample::delta_timed(), Delta);
     same!("delta-lost", sample::delta_lost(), Delta);
+    same!("delta-past", sample::delta_past(), Delta);
     same!("alert", sample::alert_up(), AlertUp);
     same!("receipt", sample::receipt(), Receipt);
     same!("bye", sample::bye(), Bye);

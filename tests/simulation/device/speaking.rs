@@ -38,6 +38,7 @@ impl Device {
         }
         self.tell_marks(ctx);
         self.show(ctx)?;
+        self.heal(ctx)?;
         let Some(process) = &mut self.process else { return Ok(()) };
         let now_ms = process.clock.read(wall_ms, ctx.now_ms);
         let due = process.fold.next_due_ms().filter(|at| *at <= now_ms && *at != process.ticked_ms);
@@ -53,6 +54,10 @@ impl Device {
                     return Err(format!("{} has nothing to do, and a timer for it: it would never rest", self.name));
                 }
                 for page in process.uplink.unreadable() {
+                    if process.fold.is_healing() {
+                        process.fold.heal_lost(page);
+                        continue;
+                    }
                     process.push(&Record::Lost { page });
                 }
                 return ctx.oracle.gateway(&self.name, &self.disk, &process.fold);

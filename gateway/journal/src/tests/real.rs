@@ -75,3 +75,52 @@ fn a_reader_says_where_the_damage_is() {
     assert_eq!(seen.records, 4);
     assert!(seen.damage.iter().any(|d| d.contains("at byte 32") && d.contains("records 1 to 1")), "{:?}", seen.damage);
 }
+
+#[test]
+fn the_past_of_a_running_log_is_gone_through_from_a_state_and_stays_while_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing is kept for its age: what stays is held, or needed.
+    let options = Options { retain: Duration::ZERO, limit_bytes: 4 << 20 };
+    let tuning = Tuning { segment_bytes: 16 << 10, ..Tuning::default() };
+    let log = Log::start(open_on(Arc::new(crate::disk::RealDisk), dir.path(), options, tuning).unwrap());
+    let save = |lsn: Lsn| {
+        log.journal.snapshot(lsn, state(lsn));
+        let begun = Instant::now();
+        while log.journal.snapshots().first() != Some(&lsn) {
+            assert!(begun.elapsed() < SAFETY);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let mut history = log.journal.history();
+    (1..=40).for_each(|lsn| assert_eq!(log.write_soon(), lsn));
+    assert_eq!(history.begin(7), Some(crate::Beginning::Log), "nothing was cut yet");
+    save(20);
+    save(30);
+    assert_eq!(history.begin(25), Some(crate::Beginning::State(20, state(20))));
+    let read = |history: &mut crate::History, from: Lsn| {
+        let (mut next, mut seen) = (from, Vec::new());
+        while let Some(frame) = history.frame(next) {
+            seen.extend(frame.records().map(|(lsn, ..)| lsn).filter(|lsn| *lsn >= next));
+            next = frame.last() + 1;
+        }
+        seen
+    };
+    assert_eq!(read(&mut history, 21), (21..=40).collect::<Vec<_>>());
+    // It follows the writer, over the segments' ends, and the state that it began with stays.
+    for round in 0..30 {
+        (0..100).for_each(|_| assert!(log.write_soon() > 40));
+        save(log.journal.stats().durable - round % 3);
+    }
+    let durable = log.journal.stats().durable;
+    assert!(read(&mut history, 41).into_iter().eq(41..=durable));
+    assert!(log.journal.stats().segments > 10, "what is read stays, whatever its age");
+    assert!(log.journal.snapshots().contains(&20));
+    drop(history);
+    // Nobody reads it any more: the next that is saved lets it go.
+    for _ in 0..12 {
+        log.write_soon();
+        save(log.journal.stats().durable);
+    }
+    assert!(!log.journal.snapshots().contains(&20));
+    log.journal.stop();
+}

@@ -154,7 +154,7 @@ impl Bridge {
             self.alarms.join(self.clock_ms, gateway, act);
         }
         if let Some(known) = self.gateways.get_mut(gateway) {
-            if !delta.ended {
+            if !delta.ended && !delta.past {
                 known.boot = delta.boot;
             }
             // An interval that comes late tells old counts.
@@ -202,7 +202,7 @@ impl Bridge {
         let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
         let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
         let oldest_ms = self.config.retain_ms.map_or(i64::MIN, |retain| self.clock_ms.saturating_sub(retain));
-        let mut touched = HashSet::new();
+        let (mut touched, mut found) = (HashSet::new(), 0u64);
         for (i, e) in entries.into_iter().enumerate() {
             let series = part.series.get(&e.series).copied().unwrap_or(UNPLACED);
             if e.version <= part.applied {
@@ -221,15 +221,25 @@ impl Bridge {
             }
             let key = (series, e.size_ms, e.start_ms);
             let held = Held { source: part.number, born: e.born, version: e.version, aggregate: e.aggregate };
-            let mut is_full = false;
+            let (name, count) = ((e.series, e.size_ms, e.start_ms, e.born), held.aggregate.count());
+            let (mut is_full, mut more) = (false, 0);
             let is_new = self.windows.change(key, self.clock_ms, |w| {
-                is_full = w.entries.len() >= WINDOW_ENTRIES_MAX && w.entry(held.source, held.born).is_none();
+                let known = w.entry(held.source, held.born);
+                is_full = w.entries.len() >= WINDOW_ENTRIES_MAX && known.is_none();
+                more = count.saturating_sub(known.map_or(0, |e| e.aggregate.count()));
                 !is_full && w.join(held)
             })?;
+            // Given up by one who had no room, and told by one who had kept it: it is here after all.
+            if is_new && part.marks.contains_key(&name) && part.kept.iter().min() == Some(&e.size_ms) {
+                found = found.saturating_add(more);
+            }
             known.refused += u64::from(is_full && i < covered);
             if is_new {
                 touched.insert(key);
             }
+        }
+        if found > 0 {
+            known.change(delta.boot, |p| p.shed = p.shed.saturating_sub(found));
         }
         let number = known.number;
         let mut touched: Vec<WindowKey> = touched.into_iter().collect();

@@ -74,6 +74,11 @@ impl Entries {
         (young + paged.sum::<u64>()).saturating_sub(held)
     }
 
+    /// The same, less those that any boot of the cloud is known to hold.
+    pub fn unheld(&self, floor: u64) -> u64 {
+        self.waiting(floor, self.held.0)
+    }
+
     /// Bytes of its pages.
     pub fn bytes(&self) -> u64 {
         self.pages.iter().map(|p| u64::from(p.bytes)).sum()

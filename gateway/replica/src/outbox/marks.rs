@@ -251,6 +251,11 @@ impl Marks {
         }
     }
 
+    /// None of them is known to be counted.
+    pub(crate) fn recount(&mut self) {
+        self.pages.iter_mut().for_each(|page| page.told = 0);
+    }
+
     /// Lets go of those that the cloud counted, once `applied` has passed all versions in them:
     /// from there on it ignores them, whatever becomes of it.
     pub(crate) fn trim(&mut self, applied: u64, shelf: &mut Shelf) {

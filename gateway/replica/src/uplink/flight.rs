@@ -13,6 +13,8 @@ pub(super) struct Flight {
     pub(super) number: u64,
     pub(super) boot: u64,
     pub(super) cloud_boot: u64,
+    /// It only asks how far the cloud is.
+    pub(super) asks: bool,
     pub(super) from: u64,
     pub(super) to: u64,
     /// Readings at or below `to`.
@@ -107,8 +109,13 @@ impl Flights {
 
     /// How far a boot is told, with what is under way; and readings up to there.
     pub(super) fn told(&self, boot: u64, applied: (u64, u64)) -> (u64, u64) {
-        let told = self.list.iter().filter(|f| f.boot == boot).map(|f| (f.to, f.readings)).max_by_key(|(to, _)| *to);
+        let told = self.list.iter().filter(|f| f.boot == boot && !f.asks).map(|f| (f.to, f.readings)).max_by_key(|(to, _)| *to);
         told.filter(|(to, _)| *to > applied.0).unwrap_or(applied)
+    }
+
+    /// Whether the cloud is being asked how far it is in a boot.
+    pub(super) fn asks(&self, boot: u64) -> bool {
+        self.list.iter().any(|f| f.asks && f.boot == boot)
     }
 
     /// Whether an entry is under way at that version.
@@ -124,7 +131,7 @@ impl Flights {
     /// Whether a page of marks, the first of them born at `born`, is under way so that what goes
     /// on from there is not taken without it.
     pub(super) fn marks_go_before(&self, boot: u64, page: u64, born: u64, applied: u64) -> bool {
-        self.list.iter().any(|f| f.boot == boot && f.to > applied && f.to >= born && f.mark_pages.contains(&page))
+        self.list.iter().any(|f| f.boot == boot && !f.asks && f.to > applied && f.to >= born && f.mark_pages.contains(&page))
     }
 
     /// Entries of a boot under way whose version lies beyond `told`.

@@ -5,7 +5,7 @@ use super::{Out, Uplink};
 use crate::fold::Fold;
 use crate::interval::{self, Content, Unreadable};
 use crate::lane;
-use crate::limits::{ENTRY_BYTES_GUESS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX, OFFER_RECORDS};
+use crate::limits::{ENTRY_BYTES_GUESS, HEALING_PAUSE_MS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX, OFFER_RECORDS};
 use crate::outbox::page::name_of;
 use crate::outbox::{Before, BootPart, EntryName, Fate, MarkPage};
 use crate::record::Refusal;
@@ -14,6 +14,7 @@ use telemetry::block;
 use telemetry::entry::Entry;
 
 /// What an interval is to say.
+#[derive(Default)]
 struct Plan {
     from: u64,
     to: u64,
@@ -39,29 +40,39 @@ impl Plan {
 
 impl Uplink {
     /// The next interval, when there is something to say, or what must be offered before.
-    pub(super) fn interval(&mut self, now_ms: i64, fold: &Fold) -> Option<Out> {
+    pub(super) fn interval(&mut self, now_ms: i64, living: &Fold) -> Option<Out> {
         let most = self.entries_max();
-        let part = fold.boots.iter().find(|p| self.worth(fold, p));
+        let every_ms = if living.is_healing() { self.settings.every_ms.min(HEALING_PAUSE_MS) } else { self.settings.every_ms };
+        let Some(fold) = living.outbox() else {
+            self.next_ms = now_ms.saturating_add(every_ms);
+            return None;
+        };
+        let part = fold.boots.iter().find(|p| self.worth(living, fold, p));
         let waiting: usize = fold.boots.iter().map(|p| p.entries.len()).sum();
-        if waiting > most
+        if (waiting > most || living.is_healing())
             && self.look_ms <= now_ms
             && self.share.is_newest_next()
-            && let Some(out) = self.newest(now_ms, fold, most)
+            && let Some(out) = self.newest(now_ms, living, most)
         {
             return Some(out);
         }
         let Some(part) = part else {
-            self.next_ms = now_ms.saturating_add(self.settings.every_ms);
+            if let Some(part) = living.boots.iter().find(|p| self.asks(p)) {
+                return Some(Out::Delta(self.ask(now_ms, living, part)));
+            }
+            self.next_ms = now_ms.saturating_add(every_ms);
             return None;
         };
-        if let Some(offer) = self.offer(part) {
+        // What the living state knows to be offered: the second one lags.
+        let offered = living.boots.iter().find(|p| p.boot == part.boot).unwrap_or(part);
+        if let Some(offer) = self.offer(offered) {
             return Some(offer);
         }
         let plan = match self.covering(fold, part, most) {
             Ok(plan) => plan,
             Err(Unreadable(pages)) => {
                 self.unreadable = pages;
-                self.next_ms = now_ms.saturating_add(self.settings.every_ms);
+                self.next_ms = now_ms.saturating_add(every_ms);
                 return None;
             }
         };
@@ -72,8 +83,8 @@ impl Uplink {
             return None;
         }
         self.share.went(false, plan.entries.len() + plan.ahead.len());
-        self.next_ms = if plan.is_cut || part.ended { now_ms } else { now_ms.saturating_add(self.settings.every_ms) };
-        Some(Out::Delta(self.send(now_ms, fold, part, plan)))
+        self.next_ms = if plan.is_cut || part.ended { now_ms } else { now_ms.saturating_add(every_ms) };
+        Some(Out::Delta(self.send(now_ms, living, fold, part, plan)))
     }
 
     /// What must be in the log before anything of a boot goes: what goes may arrive, and the
@@ -87,6 +98,19 @@ impl Uplink {
         Some(Out::Offer(part.boot, born))
     }
 
+    /// Whether it is not known if the present cloud has all of a boot that is over: nothing else
+    /// would ever be said of it.
+    fn asks(&self, part: &BootPart) -> bool {
+        part.ended && self.cloud_boot != 0 && part.cloud_boot != self.cloud_boot && !self.flights.asks(part.boot)
+    }
+
+    /// An interval that begins beyond everything changes nothing, and is answered with `applied`.
+    fn ask(&mut self, now_ms: i64, living: &Fold, part: &BootPart) -> Delta {
+        let before = Before { readings: part.readings, clock_ms: part.clock_ms };
+        let plan = Plan { from: u64::MAX, to: u64::MAX, before, is_cut: true, ..Plan::default() };
+        self.send(now_ms, living, living, part, plan)
+    }
+
     /// Entries that one interval carries, by what the connection bore so far and by the budget.
     fn entries_max(&self) -> usize {
         let by_budget = self.budget.slice().saturating_mul(16) / self.entry_bytes.max(16);
@@ -94,13 +118,15 @@ impl Uplink {
     }
 
     /// Whether an interval about `part` would tell the cloud anything that is not under way.
-    fn worth(&self, fold: &Fold, part: &BootPart) -> bool {
+    fn worth(&self, living: &Fold, fold: &Fold, part: &BootPart) -> bool {
         let (told, readings) = self.flights.told(part.boot, (part.applied, part.readings_applied));
         if part.ended {
             return told < part.end || self.has_marks(part, part.end);
         }
         let (to, before) = fold.complete_to(part);
-        if self.has_marks(part, to) {
+        // What is let go of here, the cloud must come to have.
+        let let_go = living.boots.iter().find(|p| p.boot == part.boot).filter(|_| living.is_healing()).map_or(0, |p| p.complete_from);
+        if self.has_marks(part, to) || told < let_go.min(to) {
             return true;
         }
         self.has_entries(fold, part, told)
@@ -157,20 +183,8 @@ impl Uplink {
         self.share.went(true, ahead.len());
         // It claims nothing: whatever becomes of what is under way, it is taken.
         let (from, before) = (part.applied, Before { readings: part.readings_applied, clock_ms: 0 });
-        let plan = Plan {
-            from,
-            to: from,
-            before,
-            entries: Vec::new(),
-            ahead,
-            alerts: Vec::new(),
-            named: Vec::new(),
-            acts: Vec::new(),
-            marks: Vec::new(),
-            mark_pages: Vec::new(),
-            is_cut: true,
-        };
-        Some(Out::Delta(self.send(now_ms, fold, part, plan)))
+        let plan = Plan { from, to: from, before, ahead, is_cut: true, ..Plan::default() };
+        Some(Out::Delta(self.send(now_ms, fold, fold, part, plan)))
     }
 
     /// The interval that goes on from what is told.
@@ -232,7 +246,7 @@ impl Uplink {
         Ok(Plan { from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, is_cut })
     }
 
-    fn send(&mut self, now_ms: i64, fold: &Fold, part: &BootPart, plan: Plan) -> Delta {
+    fn send(&mut self, now_ms: i64, living: &Fold, fold: &Fold, part: &BootPart, plan: Plan) -> Delta {
         let Plan { from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, .. } = plan;
         let known = self.defined.get(&part.boot);
         let is_new = |s: &u32| known.is_none_or(|k| !k.contains(s)) && !self.flights.defines(part.boot, *s);
@@ -241,6 +255,7 @@ impl Uplink {
         definitions.sort_unstable();
         definitions.dedup();
         self.number = self.number.wrapping_add(1);
+        let (complete_from, readings_from) = living.gap_to(part.boot);
         let defs = definitions.iter().filter_map(|n| {
             let series = fold.series.get(*n as usize)?;
             Some(Definition { number: *n, name: series.name.clone(), unit: series.unit.clone() })
@@ -257,7 +272,7 @@ impl Uplink {
             readings_to: before.readings,
             accepted: part.readings,
             local: part.local,
-            complete_from: part.complete_from,
+            complete_from,
             defs: defs.collect(),
             entries: block::encode(&entries),
             ahead: block::encode(&ahead),
@@ -271,9 +286,10 @@ impl Uplink {
             sent_ms: 0,
             clock: 0,
             // One that ended may speak for another disk's counts by now.
-            tally: (!part.ended).then(|| tally(fold)).flatten(),
+            tally: (!part.ended).then(|| tally(living)).flatten(),
             lost: part.lost_to(to),
-            readings_from: part.readings_from,
+            readings_from,
+            past: !part.ended && living.current().is_some_and(|p| p.boot != part.boot),
             more: Vec::new(),
             named,
             packs: self.reads & READS != 0,
@@ -282,6 +298,7 @@ impl Uplink {
             number: self.number,
             boot: part.boot,
             cloud_boot: self.cloud_boot,
+            asks: from == u64::MAX,
             from,
             to,
             readings: before.readings,
