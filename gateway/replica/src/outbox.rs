@@ -142,12 +142,6 @@ impl BootPart {
         self.readings_applied = readings.min(self.readings);
         self.shed = shed;
         self.entries.covered(applied);
-        while self.alerts.front().is_some_and(|(a, _)| a.seq <= applied) {
-            self.alerts.pop_front();
-        }
-        while self.acts.front().is_some_and(|(seq, ..)| *seq <= applied) {
-            self.acts.pop_front();
-        }
     }
 }
 
@@ -216,6 +210,13 @@ impl BootPart {
         if self.applied > self.complete_from {
             (self.complete_from, self.readings_from) = (self.applied, self.readings_applied);
         }
+        // What a snapshot holds depends on the log alone: alerts and acts go with the record too.
+        while self.alerts.front().is_some_and(|(a, _)| a.seq <= self.applied) {
+            self.alerts.pop_front();
+        }
+        while self.acts.front().is_some_and(|(seq, ..)| *seq <= self.applied) {
+            self.acts.pop_front();
+        }
         self.entries.trim(self.applied.max(self.shed_to), shelf);
         self.marks.trim(self.applied, shelf);
     }
@@ -223,7 +224,7 @@ impl BootPart {
     /// Whether an alert of this boot is still to be told: it may leave, and `applied` does not cover it.
     pub fn owes(&self, alert: &AlertBody) -> bool {
         let id = (alert.seq, alert.ordinal);
-        self.boot == alert.boot && self.alerts.iter().rev().any(|(a, _)| (a.seq, a.ordinal) == id)
+        self.boot == alert.boot && alert.seq > self.applied && self.alerts.iter().rev().any(|(a, _)| (a.seq, a.ordinal) == id)
     }
 }
 

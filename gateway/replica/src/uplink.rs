@@ -254,7 +254,11 @@ impl Uplink {
             self.urgent.told = fold.unheard;
             // What the list of alarms holds back goes up with its interval.
             let shown = |a: &AlertBody| a.alarm.as_ref().is_none_or(|note| note.held == detect::alarm::SHOWN);
-            let alerts = fold.boots.iter().flat_map(|p| &p.alerts).filter(|(alert, _)| shown(alert));
+            let alerts = fold
+                .boots
+                .iter()
+                .flat_map(|p| p.alerts.iter().filter(|(alert, _)| alert.seq > p.applied))
+                .filter(|(alert, _)| shown(alert));
             alerts.for_each(|(alert, _)| self.urgent.add(now_ms, alert));
         }
         if self.is_due(Timer::DeafIntervals, now_ms) {

@@ -53,12 +53,14 @@ fn config() -> Vec<u8> {
         deadband: 1.0,
         on_delay_ms: 2_000,
         off_delay_ms: 5_000,
+        above_usual: None,
+        below_usual: None,
     };
     schemas::cbor::to_vec(&FoldConfig {
         fold_version: FOLD_VERSION,
         sizes_ms: vec![10_000, 15_000, 60_000],
         grace_ms: 2_000,
-        detection: detect::Settings { limits: vec![rule] },
+        detection: detect::Settings { limits: vec![rule], ..detect::Settings::default() },
         alarms: Some(detect::alarm::Settings { flood: 3, ..detect::alarm::Settings::default() }),
         ..FoldConfig::default()
     })

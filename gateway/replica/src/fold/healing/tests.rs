@@ -63,12 +63,14 @@ fn config() -> Vec<u8> {
         deadband: 0.0,
         on_delay_ms: 0,
         off_delay_ms: 0,
+        above_usual: None,
+        below_usual: None,
     };
     schemas::cbor::to_vec(&FoldConfig {
         fold_version: FOLD_VERSION,
         sizes_ms: vec![1_000, 1_500],
         grace_ms: 500,
-        detection: detect::Settings { limits: vec![rule] },
+        detection: detect::Settings { limits: vec![rule], ..detect::Settings::default() },
         ..FoldConfig::default()
     })
 }
