@@ -16,7 +16,7 @@ use crate::codec::{reason, write};
 use crate::error::Violation;
 use crate::limits::{
     ANSWER_WAIT, BUSY_RETRY, BUSY_WAIT, DRAIN_WAIT, LAST_BYTES_MAX, LINGER, OUTPUT_BYTES_MAX, OUTPUT_FILL_BYTES, PENDING_BYTES_MAX,
-    PENDING_MAX, READ_BYTES_MAX, READ_BYTES_MIN, WRITE_STALL,
+    PENDING_MAX, READ_BYTES_MAX, READ_BYTES_MIN, SETTLE_WAIT, WRITE_STALL,
 };
 use crate::message::{Delivery, Message};
 use crate::registry::Hold;
@@ -118,6 +118,9 @@ struct Connection {
     unanswered: Option<Instant>,
     /// Since when nothing is read although the client takes its answers, and nothing moved.
     held_back: Option<Instant>,
+    /// Set once the broker stops: nothing more is delivered, and until when acknowledgements of
+    /// what was are waited for.
+    settling: Option<Instant>,
     /// Set once nothing is read any more: how it ends, and when at the latest.
     closing: Option<(End, Instant)>,
 }
@@ -140,6 +143,8 @@ enum Due {
     Ask,
     /// The client takes no bytes.
     Stalled,
+    /// The client has not acknowledged all that it was sent before the stop.
+    Settled,
     /// What was taken is still not durable.
     Drained,
 }
@@ -173,7 +178,12 @@ impl Connection {
             }
             match *stop.borrow_and_update() {
                 Stop::Running => {}
-                Stop::Draining => self.close_afterwards(End::Close(reason::SERVER_SHUTTING_DOWN)),
+                Stop::Draining => {
+                    let until = *self.settling.get_or_insert(Instant::now() + SETTLE_WAIT);
+                    if self.session.inflight.len() <= self.again.len() || until <= Instant::now() {
+                        self.close_afterwards(End::Close(reason::SERVER_SHUTTING_DOWN));
+                    }
+                }
                 Stop::Now => return End::Close(reason::SERVER_SHUTTING_DOWN),
             }
             if self.pending.is_empty()
@@ -244,7 +254,7 @@ impl Connection {
                         Some((_, Due::Stalled)) => return End::Lost,
                         Some((_, Due::Drained)) => return self.closing.take().map_or(End::Lost, |(end, _)| end),
                         Some((_, Due::Ask)) => self.ask_again(),
-                        None => {}
+                        Some((_, Due::Settled)) | None => {}
                     }
                     // Fired and spent; the next turn sets it for what is due then.
                     armed = now;
@@ -268,7 +278,7 @@ impl Connection {
             self.release();
         }
         more &= !self.is_full(0);
-        if self.closing.is_none() {
+        if self.closing.is_none() && self.settling.is_none() {
             more |= self.fill();
         }
         Ok(more)
@@ -299,11 +309,12 @@ impl Connection {
         let silent = self.keep_alive.filter(|_| reading).map(|k| (heard + k * 3 / 2, Due::Silent));
         let stalled = (!self.output.is_empty()).then(|| (wrote + WRITE_STALL, Due::Stalled));
         let drained = self.closing.as_ref().map(|(_, at)| (*at, Due::Drained));
+        let settled = self.settling.filter(|_| self.closing.is_none()).map(|at| (at, Due::Settled));
         let patience = self.keep_alive.map_or(BUSY_WAIT, |k| k / 2);
         let refuse = self.held_back.map(|since| (since + patience, Due::Refuse));
         let unanswered = self.unanswered.map(|since| (since + ANSWER_WAIT, Due::Refuse));
         let ask = self.busy.as_ref().map(|b| (b.asked + BUSY_RETRY, Due::Ask));
-        [silent, stalled, drained, refuse, unanswered, ask].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [silent, stalled, settled, drained, refuse, unanswered, ask].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Another connection wants the session. What this client had sent by then still counts, its

@@ -76,6 +76,9 @@ pub const LAST_BYTES_MAX: usize = 1 << 20;
 pub const TAKEOVER_WAIT: Duration = Duration::from_secs(5);
 /// How long a closing connection waits for what it was given to become durable.
 pub const DRAIN_WAIT: Duration = Duration::from_secs(5);
+/// How long a stop waits for clients to acknowledge what they were sent: it would come again after the
+/// next start.
+pub const SETTLE_WAIT: Duration = Duration::from_secs(1);
 /// How long a client may leave our bytes unread before it counts as lost.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
 /// How long the peer is listened to after the last byte is written, so that a reset does not

@@ -143,6 +143,7 @@ async fn welcome(inner: &Arc<Inner>, connect: Connect, input: BytesMut) -> Resul
         released: false,
         unanswered: None,
         held_back: None,
+        settling: None,
         closing: None,
         inner: inner.clone(),
     };

@@ -54,6 +54,33 @@ fn a_stop_does_not_wait_for_ever() {
 }
 
 #[test]
+fn a_stop_waits_for_what_subscribers_are_about_to_acknowledge() {
+    let door = Door::open();
+    let mut slow = Wire::clean(door.at, V5, "slow");
+    slow.subscribe(&[("t", 1)]);
+    let given: Vec<_> = (0..2).map(|n| door.broker.publish_watched("t", format!("{n}").into(), 1, false)).collect();
+    let ids = [slow.message().id, slow.message().id];
+    let client = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        ids.into_iter().for_each(|id| slow.acknowledge(id));
+        slow.expect_end(0x8b);
+    });
+    let took = door.shutdown(Duration::from_secs(3));
+    assert!((Duration::from_millis(200)..Duration::from_millis(900)).contains(&took), "the stop took {took:?}");
+    assert!(given.iter().all(broker::Watched::is_done), "what was acknowledged is known to be");
+    client.join().unwrap();
+
+    // Who never acknowledges holds it up for a second.
+    let door = Door::open();
+    let (mut mute, _) = Wire::durable(door.at, V3, "mute");
+    mute.subscribe(&[("t", 1)]);
+    let given = door.broker.publish_watched("t", "x".into(), 1, false);
+    mute.message();
+    let took = door.shutdown(Duration::from_secs(3));
+    assert!(took < Duration::from_secs(2) && !given.is_done(), "the stop took {took:?}");
+}
+
+#[test]
 fn a_client_that_takes_no_bytes_holds_no_stop_up() {
     let door = Door::open();
     let mut deaf = Wire::clean(door.at, V5, "deaf");
