@@ -9,18 +9,20 @@
 //! - an entry is changed only by readings of its own boot, and never once sealed.
 
 pub mod alarms;
+mod dues;
 mod ends;
 pub mod healing;
 mod open;
 mod undated;
 
+pub(crate) use dues::Due;
 pub(crate) use open::Open;
 pub(crate) use undated::Undated;
 
 use crate::crossing::{Crossing, Incoming, NEVER_MS, Outgoing};
 use crate::error::Error;
 use crate::machine::Machines;
-use crate::outbox::{Before, BootPart, EntryName, Ledger, Shelf};
+use crate::outbox::{Before, BootPart, Ledger, Shelf};
 use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record, Refusal};
 use crate::session::Sessions;
 use detect::alarm::{self, Annunciator};
@@ -94,17 +96,6 @@ pub struct Series {
     pub last: Option<(i64, f64)>,
     /// Which maintenance it may be in, by the present settings.
     pub(crate) maintained: u64,
-}
-
-/// What falls due: a series' watch, or one of its windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Due {
-    at_ms: i64,
-    series: u32,
-    /// 0: the watch; else the window's size and start.
-    size_ms: i64,
-    start_ms: i64,
-    born: u64,
 }
 
 /// The working state of a gateway as of one record.
@@ -385,14 +376,6 @@ impl Fold {
         Ledger::of(self.boots.iter())
     }
 
-    /// When the next window, detector, alarm or ordinary message falls due: a tick must then be logged, if nothing else is.
-    pub fn next_due_ms(&self) -> Option<i64> {
-        let due = self.dues.peek().map(|Reverse(due)| due.at_ms);
-        let alarms = self.alarms.due_ms(self.config.alarms.as_ref());
-        let release = self.release_due_ms();
-        due.into_iter().chain(alarms).chain(release).chain(self.ends.next_ms(self.clock_ms)).chain(self.crossing.next_expiry_ms()).min()
-    }
-
     fn cross(&mut self, lane: u8, ttl_ms: u64, message: Plain<'_>) {
         let Some(part) = self.boots.last() else { return };
         let crossed = Crossed {
@@ -498,50 +481,6 @@ impl Fold {
         }
     }
 
-    /// Seals and raises what is due at the clock, in order of its due time.
-    fn run_dues(&mut self) {
-        while let Some(Reverse(due)) = self.dues.peek().copied().filter(|Reverse(d)| d.at_ms <= self.clock_ms) {
-            self.dues.pop();
-            let Some(series) = self.series.get_mut(due.series as usize) else { continue };
-            if due.size_ms == 0 {
-                if series.watch_at != due.at_ms {
-                    continue;
-                }
-                if series.watch.due().is_some_and(|at| at <= due.at_ms) {
-                    series.watch.tick(self.clock_ms, &mut self.findings);
-                }
-                series.watch_at = i64::MAX;
-                if let Some(at_ms) = series.watch.due() {
-                    // A detector that is still due at this clock waits for the next record.
-                    let at_ms = at_ms.max(due.at_ms.saturating_add(1));
-                    series.watch_at = at_ms;
-                    self.dues.push(Reverse(Due { at_ms, ..due }));
-                }
-                if !self.findings.is_empty() {
-                    self.raise(due.series);
-                }
-                continue;
-            }
-            let found = series
-                .open
-                .iter()
-                .position(|o| o.name.born == due.born && o.name.size_ms == due.size_ms && o.name.start_ms == due.start_ms);
-            let Some(index) = found else { continue };
-            let at_ms = series.open[index].due(self.config.grace_ms);
-            if at_ms > due.at_ms {
-                self.dues.push(Reverse(Due { at_ms, ..due }));
-                continue;
-            }
-            let open = series.open.swap_remove(index);
-            open::born_less(&mut self.births, due.born);
-            if let Some(part) = self.boots.last_mut() {
-                let FoldConfig { sizes_ms, grace_ms, .. } = &self.config;
-                self.ends.sealed(sizes_ms, &self.kept_ms, due.size_ms, due.start_ms, *grace_ms);
-                part.entries.insert(open.name, open.sealed(), &mut self.shelf);
-            }
-        }
-    }
-
     fn raise(&mut self, number: u32) {
         let series = &self.series[number as usize];
         let (name, unit, leaves) = (series.name.clone(), series.unit.clone(), series.leaves);
@@ -579,26 +518,6 @@ impl Fold {
         };
         self.ordinal += 1;
         self.tell(alert, leaves);
-    }
-
-    /// Makes the dues anew from the state: at a boot, and after a snapshot.
-    pub(crate) fn schedule_all(&mut self) {
-        self.dues.clear();
-        self.births.clear();
-        for (number, series) in self.series.iter_mut().enumerate() {
-            series.watch_at = i64::MAX;
-            if let Some(at_ms) = series.watch.due() {
-                series.watch_at = at_ms;
-                self.dues.push(Reverse(Due { at_ms, series: number as u32, size_ms: 0, start_ms: 0, born: 0 }));
-            }
-            for open in &series.open {
-                let EntryName { born, size_ms, start_ms, .. } = open.name;
-                let at_ms = open.due(self.config.grace_ms);
-                self.dues.push(Reverse(Due { at_ms, series: number as u32, size_ms, start_ms, born }));
-                self.births.entry(born).or_insert((0, open.before)).0 += 1;
-            }
-        }
-        self.undated_births();
     }
 
     /// Names to numbers, for the intake.

@@ -137,8 +137,11 @@ fn new_fold() -> Fold {
     fold
 }
 
+/// Pages by number, as far as they can be read.
+type Shelved = BTreeMap<u64, Option<Arc<[u8]>>>;
+
 /// All that a fold holds, pages included.
-fn whole(fold: &Fold) -> (Vec<u8>, BTreeMap<u64, Option<Arc<[u8]>>>) {
+fn whole(fold: &Fold) -> (Vec<u8>, Shelved) {
     (fold.save(), fold.pages().into_iter().map(|id| (id, fold.shelf.get(id))).collect())
 }
 

@@ -81,8 +81,11 @@ fn encoded(record: &Record<'_>, advance: u64) -> (u8, Vec<u8>) {
     (record.kind(), payload)
 }
 
+/// Entries, and the seq and ordinal of alerts.
+type Owed = (Vec<Entry>, Vec<(u64, u32)>);
+
 /// What is to be told of each boot beyond `applied`.
-fn owed(fold: &Fold, applied: &BTreeMap<u64, u64>) -> BTreeMap<u64, (Vec<Entry>, Vec<(u64, u32)>)> {
+fn owed(fold: &Fold, applied: &BTreeMap<u64, u64>) -> BTreeMap<u64, Owed> {
     let of = |part: &crate::outbox::BootPart| {
         let applied = applied.get(&part.boot).copied().unwrap_or(0);
         let batch = part.entries.oldest(&fold.shelf, applied.max(part.floor()), 0, usize::MAX);
