@@ -60,13 +60,14 @@ impl Role {
         Err(io::Error::other(format!("{} is not ready after 60 s", self.role)))
     }
 
-    /// The first figure of that name in its status.
+    /// A figure of its ledger.
     pub fn figure(&self, name: &str) -> io::Result<u64> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.http))?;
         socket.write_all(b"GET /api/v1/status HTTP/1.0\r\n\r\n")?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
-        let count = answer.split_once(&format!("\"{name}\":")).and_then(|(_, rest)| rest.split([',', '}']).next()?.parse().ok());
+        let status = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<serde_json::Value>(body).ok());
+        let count = status.and_then(|status| status["ledger"][name].as_u64());
         count.ok_or_else(|| io::Error::other(format!("no {name} in {answer}")))
     }
 }
