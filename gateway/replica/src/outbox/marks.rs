@@ -137,7 +137,9 @@ fn encode(id: u64, made: Made, marks: &[Mark], steps: &BTreeMap<u64, Before>) ->
     let mut plain = Vec::new();
     wire::put_varint(&mut plain, marks.len() as u64);
     columns.iter().for_each(|column| plain.extend_from_slice(column));
-    put_steps(&mut plain, steps.range(page.born.0..=page.born.1).map(|(born, before)| (*born, *before)));
+    // Entries that are not given up have steps among these, and a page has room for one a mark.
+    let within = steps.range(page.born.0..=page.born.1).take(marks.len());
+    put_steps(&mut plain, within.map(|(born, before)| (*born, *before)));
     let bytes = pack::compress(&plain);
     page.bytes = bytes.len() as u32;
     (page, bytes)
@@ -316,6 +318,17 @@ impl Marks {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn steps_of_entries_that_stay_spoil_no_page() {
+        let mark = |born| Mark { name: EntryName { born, series: 1, size_ms: 10, start_ms: 0 }, version: born, count: 2 };
+        let steps: BTreeMap<u64, Before> = (1..=100).map(|born| (born, Before { readings: born, clock_ms: 5 })).collect();
+        let (mut all, mut shelf) = (Marks::default(), Shelf::default());
+        all.add(Made { shed_seq: 101, applied: 0, base_ms: 10 }, &[mark(3), mark(90)], &steps, &mut shelf);
+        let batch = all.oldest(&shelf, u64::MAX, usize::MAX, |_| Fate::Goes);
+        assert_eq!((batch.marks.len(), batch.unreadable.len()), (2, 0));
+        assert!(batch.steps.iter().all(|step| steps.get(step.0) == Some(step.1)));
+    }
 
     proptest! {
         #[test]
