@@ -103,8 +103,6 @@ pub struct Process {
     /// Record, sensor, message.
     awaiting: VecDeque<(u64, usize, u64)>,
     ticked_ms: i64,
-    /// The last page of marks that the oracle was told of.
-    marks_told: u64,
 }
 
 #[derive(Clone)]
@@ -186,7 +184,6 @@ impl Device {
             memories: fold.sessions.by_number.iter().map(|(n, s)| (*n, s.memory.clone())).collect(),
             awaiting: VecDeque::new(),
             ticked_ms: 0,
-            marks_told: 0,
             fold,
         };
         process.clock.read(wall_ms, ctx.now_ms);
@@ -220,7 +217,7 @@ impl Device {
         Ok(())
     }
 
-    fn recover(&self, ctx: &Ctx) -> Result<Fold, String> {
+    fn recover(&self, ctx: &mut Ctx) -> Result<Fold, String> {
         let snapshot = self.disk.snapshots.last().filter(|_| ctx.mutation != Mutation::SnapshotMissing);
         let mut fold = match snapshot {
             Some(saved) => Fold::restore(&saved.state).map_err(|error| format!("a snapshot is not read back: {error}"))?,
@@ -234,7 +231,7 @@ impl Device {
         }
         let from = fold.lsn;
         for frame in self.disk.frames.iter().filter(|frame| frame.last() > from) {
-            fold.frame(frame.first, frame.marks, frame.records()).map_err(|error| format!("the log is not folded: {error}"))?;
+            speaking::fold_frame(&self.name, &mut fold, frame, ctx)?;
         }
         Ok(fold)
     }

@@ -167,7 +167,9 @@ impl Oracle {
     /// A gateway gives an entry up.
     pub fn given_up(&mut self, gateway: &str, boot: u64, series: &str, m: &ShedMark) {
         let window = (series_number(series), m.size_ms, m.start_ms);
-        self.given_up.insert((number(gateway), boot, window, m.born), m.count);
+        // A clone may give up less of an entry than the original does.
+        let count = self.given_up.entry((number(gateway), boot, window, m.born)).or_default();
+        *count = m.count.max(*count);
     }
 
     /// An interval arrives at the cloud.

@@ -1,6 +1,7 @@
 //! What a device makes of what is durable, and says and hears: what `edge::core` does.
 
 use super::{Ctx, Device, EPOCH_MS, LANES, OUTS_MAX};
+use crate::disk::Frame;
 use crate::mutation::Mutation;
 use crate::network::State;
 use replica::fold::Fold;
@@ -22,6 +23,30 @@ fn told(delta: &Delta) -> String {
     format!("{number:x} of {boot:x} ({from}, {to}]{ended} to {cloud_boot:x}:{entries}; ahead{ahead}; {} alerts", alerts.len())
 }
 
+/// Folds a frame; what it gives up is told to the oracle, window for window, before a later record
+/// takes the names away.
+pub(super) fn fold_frame(name: &str, fold: &mut Fold, frame: &Frame, ctx: &mut Ctx) -> Result<(), String> {
+    let said = |error: replica::Error| format!("the log is not folded: {error}");
+    if frame.first > fold.lsn + 1 {
+        return fold.frame(frame.first, frame.marks, frame.records()).map_err(said);
+    }
+    let shed = (Record::Shed { boot: 0, version: 0 }).kind();
+    for record in frame.records() {
+        fold.frame(record.0, frame.marks, std::iter::once(record)).map_err(said)?;
+        if record.1 != shed {
+            continue;
+        }
+        for part in &fold.boots {
+            let batch = part.marks.oldest(&fold.shelf, u64::MAX, usize::MAX, |_| Fate::Goes);
+            for mark in &batch.marks {
+                let series = fold.series.get(mark.series as usize).map_or("", |series| &series.name);
+                ctx.oracle.given_up(name, part.boot, series, mark);
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Device {
     /// Folds what is durable, ticks, speaks: a round of `edge::core`.
     pub fn think(&mut self, ctx: &mut Ctx) -> Result<(), String> {
@@ -34,9 +59,8 @@ impl Device {
             }
         }
         while let Some(frame) = process.pending.pop_front() {
-            process.fold.frame(frame.first, frame.marks, frame.records()).map_err(|e| e.to_string())?;
+            fold_frame(&self.name, &mut process.fold, &frame, ctx)?;
         }
-        self.tell_marks(ctx);
         self.show(ctx)?;
         self.heal(ctx)?;
         let Some(process) = &mut self.process else { return Ok(()) };
@@ -95,23 +119,6 @@ impl Device {
             self.link.send_up(lane, what, bytes);
         }
         Err(format!("{} has always something to say", self.name))
-    }
-
-    /// What is given up is told, window for window.
-    pub(super) fn tell_marks(&mut self, ctx: &mut Ctx) {
-        let Some(process) = &mut self.process else { return };
-        let fold = &process.fold;
-        let newest = fold.boots.iter().flat_map(|p| p.marks.pages()).map(|page| page.id).max().unwrap_or(0);
-        if newest > process.marks_told {
-            process.marks_told = newest;
-            for part in &fold.boots {
-                let batch = part.marks.oldest(&fold.shelf, u64::MAX, usize::MAX, |_| Fate::Goes);
-                for mark in &batch.marks {
-                    let name = fold.series.get(mark.series as usize).map_or("", |series| &series.name);
-                    ctx.oracle.given_up(&self.name, part.boot, name, mark);
-                }
-            }
-        }
     }
 
     pub(super) fn show(&mut self, ctx: &mut Ctx) -> Result<(), String> {
