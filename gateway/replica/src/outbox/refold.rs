@@ -1,7 +1,7 @@
 //! Folded again from any snapshot, with its pages read back from where they were kept, the
 //! state is the same, bit for bit, pages included.
 
-use super::*;
+use super::shelf::Kept;
 use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
 use crate::record::{FLAG_LEAVES, Numbers, Readings, Record, put_reading};
 use proptest::prelude::*;
@@ -37,15 +37,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Boot),
         2 => Just(Step::Restart),
     ]
-}
-
-#[derive(Clone, Default)]
-struct Kept(BTreeMap<u64, Arc<[u8]>>);
-
-impl Pages for Kept {
-    fn read(&self, id: u64) -> Option<Arc<[u8]>> {
-        self.0.get(&id).cloned()
-    }
 }
 
 fn new_fold() -> Fold {

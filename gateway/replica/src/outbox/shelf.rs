@@ -80,3 +80,15 @@ impl Shelf {
         self.memory_bytes
     }
 }
+
+/// Pages kept in memory, for tests.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Kept(pub BTreeMap<u64, Arc<[u8]>>);
+
+#[cfg(test)]
+impl Pages for Kept {
+    fn read(&self, id: u64) -> Option<Arc<[u8]>> {
+        self.0.get(&id).cloned()
+    }
+}

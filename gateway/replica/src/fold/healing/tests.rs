@@ -2,7 +2,7 @@
 //! ever acknowledged anything to: same names, same entries, same alerts.
 
 use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
-use crate::outbox::Pages;
+use crate::outbox::shelf::Kept;
 use crate::record::{FLAG_LEAVES, Readings, Record, put_reading};
 use detect::pattern::Pattern;
 use detect::settings::LimitRule;
@@ -36,15 +36,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Boot),
         2 => Just(Step::Save),
     ]
-}
-
-#[derive(Clone, Default)]
-struct Kept(BTreeMap<u64, Arc<[u8]>>);
-
-impl Pages for Kept {
-    fn read(&self, id: u64) -> Option<Arc<[u8]>> {
-        self.0.get(&id).cloned()
-    }
 }
 
 fn new_fold() -> Fold {
