@@ -38,18 +38,7 @@ impl World {
     }
 
     fn begin(plan: &Plan, mutation: Mutation, traced: bool, counted: Option<[u64; 2]>) -> Result<Self, String> {
-        let rule = LimitRule {
-            series: Pattern::new("line/**"),
-            high_high: Some(85.0),
-            high: None,
-            low: None,
-            low_low: None,
-            deadband: 0.0,
-            on_delay_ms: 0,
-            off_delay_ms: 0,
-            above_usual: None,
-            below_usual: None,
-        };
+        let rule = LimitRule { series: Pattern::new("line/**"), high_high: Some(85.0), ..LimitRule::default() };
         let config = FoldConfig {
             fold_version: FOLD_VERSION,
             sizes_ms: plan.sizes_ms.clone(),

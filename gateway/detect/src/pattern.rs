@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A pattern of levels, as text in configs and in snapshots.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A pattern of levels, as text in configs and in snapshots; the default one matches nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(String);
 

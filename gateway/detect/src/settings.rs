@@ -7,8 +7,9 @@ use crate::suppress::{GroupRule, Shadow, Suppression};
 use crate::watch::Watch;
 use serde::{Deserialize, Serialize};
 
-/// One `[[limit]]`; values in the series' unit, delays in ms (contract §2).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One `[[limit]]`; values in the series' unit, delays in ms (contract §2). The default one has
+/// no limits, and no series.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LimitRule {
     /// Which series.
     pub series: Pattern,
@@ -160,18 +161,7 @@ mod tests {
     use super::*;
 
     fn rule(low_low: Option<f64>, low: Option<f64>, high: Option<f64>) -> LimitRule {
-        LimitRule {
-            series: Pattern::new("line1/**"),
-            high_high: None,
-            high,
-            low,
-            low_low,
-            deadband: 1.0,
-            on_delay_ms: 0,
-            off_delay_ms: 0,
-            above_usual: None,
-            below_usual: None,
-        }
+        LimitRule { series: Pattern::new("line1/**"), high, low, low_low, deadband: 1.0, ..LimitRule::default() }
     }
 
     #[test]

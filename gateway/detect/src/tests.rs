@@ -282,12 +282,9 @@ fn rule() -> LimitRule {
         high_high: Some(95.0),
         high: Some(85.0),
         low: Some(10.0),
-        low_low: None,
         deadband: 1.0,
-        on_delay_ms: 0,
         off_delay_ms: 2_000,
-        above_usual: None,
-        below_usual: None,
+        ..LimitRule::default()
     }
 }
 
@@ -481,8 +478,7 @@ fn limits() -> impl Strategy<Value = Settings> {
             deadband,
             on_delay_ms,
             off_delay_ms,
-            above_usual: None,
-            below_usual: None,
+            ..LimitRule::default()
         },
     );
     prop::collection::vec(rule, 0..2).prop_map(|limits| Settings { limits, ..Settings::default() })

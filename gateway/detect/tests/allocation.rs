@@ -34,12 +34,10 @@ fn a_reading_that_raises_nothing_allocates_nothing() {
         high_high: Some(95.0),
         high: Some(85.0),
         low: Some(5.0),
-        low_low: None,
         deadband: 1.0,
         on_delay_ms: 1_000,
         off_delay_ms: 1_000,
-        above_usual: None,
-        below_usual: None,
+        ..LimitRule::default()
     };
     let settings = Settings { limits: vec![rule], ..Settings::default() };
     let mut watch = settings.watch("line1/press3/temperature", Some("°C"));

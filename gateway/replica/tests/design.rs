@@ -12,18 +12,7 @@ fn config(detection: Settings) -> FoldConfig {
 }
 
 fn limit(high: f64) -> LimitRule {
-    LimitRule {
-        series: Pattern::new("**"),
-        high_high: None,
-        high: Some(high),
-        low: Some(-100.0),
-        low_low: None,
-        deadband: 0.0,
-        on_delay_ms: 0,
-        off_delay_ms: 0,
-        above_usual: None,
-        below_usual: None,
-    }
+    LimitRule { series: Pattern::new("**"), high: Some(high), low: Some(-100.0), ..LimitRule::default() }
 }
 
 fn standing(fold: &Fold, series: &str, kind: &str) -> Option<Standing> {

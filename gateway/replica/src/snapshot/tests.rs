@@ -48,13 +48,10 @@ fn config() -> Vec<u8> {
         series: Pattern::new("press/*"),
         high_high: Some(150.0),
         high: Some(130.0),
-        low: None,
-        low_low: None,
         deadband: 1.0,
         on_delay_ms: 2_000,
         off_delay_ms: 5_000,
-        above_usual: None,
-        below_usual: None,
+        ..LimitRule::default()
     };
     schemas::cbor::to_vec(&FoldConfig {
         fold_version: FOLD_VERSION,

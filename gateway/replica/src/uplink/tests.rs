@@ -94,18 +94,7 @@ impl Pair {
             cost_us: 0,
             busy_us: 0,
         };
-        let rule = LimitRule {
-            series: Pattern::new("**"),
-            high_high: Some(100.0),
-            high: Some(90.0),
-            low: None,
-            low_low: None,
-            deadband: 0.0,
-            on_delay_ms: 0,
-            off_delay_ms: 0,
-            above_usual: None,
-            below_usual: None,
-        };
+        let rule = LimitRule { series: Pattern::new("**"), high_high: Some(100.0), high: Some(90.0), ..LimitRule::default() };
         let config = FoldConfig {
             fold_version: FOLD_VERSION,
             sizes_ms: vec![SIZE_MS],

@@ -86,18 +86,7 @@ impl World {
     }
 
     fn begin(&mut self) {
-        let limit = LimitRule {
-            series: Pattern::new("m/*"),
-            high_high: Some(95.0),
-            high: None,
-            low: None,
-            low_low: None,
-            deadband: 0.0,
-            on_delay_ms: 0,
-            off_delay_ms: 0,
-            above_usual: None,
-            below_usual: None,
-        };
+        let limit = LimitRule { series: Pattern::new("m/*"), high_high: Some(95.0), ..LimitRule::default() };
         let config = FoldConfig {
             fold_version: FOLD_VERSION,
             sizes_ms: vec![10_000],

@@ -45,18 +45,7 @@ fn new_fold() -> Fold {
 }
 
 fn config() -> Vec<u8> {
-    let rule = LimitRule {
-        series: Pattern::new("**"),
-        high_high: Some(8.0),
-        high: None,
-        low: None,
-        low_low: None,
-        deadband: 0.0,
-        on_delay_ms: 0,
-        off_delay_ms: 0,
-        above_usual: None,
-        below_usual: None,
-    };
+    let rule = LimitRule { series: Pattern::new("**"), high_high: Some(8.0), ..LimitRule::default() };
     schemas::cbor::to_vec(&FoldConfig {
         fold_version: FOLD_VERSION,
         sizes_ms: vec![1_000, 1_500],
