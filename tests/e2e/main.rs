@@ -1,6 +1,7 @@
 //! The built binary as processes, on free loopback ports: what was sent is compared with what came out.
 
 mod alarms;
+mod audience;
 mod backlog;
 mod bridge;
 mod bytes;
@@ -23,6 +24,7 @@ mod presence;
 mod recording;
 mod shed;
 mod skew;
+mod soak;
 mod truth;
 mod uplink;
 mod why;

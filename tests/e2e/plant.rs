@@ -119,11 +119,14 @@ pub fn publish_all_as(client: &'static str, port: u16, messages: Vec<(String, St
             }
             client
         });
-        let mut acked = 0;
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let (mut acked, patience) = (0, Duration::from_secs(60));
+        let mut deadline = Instant::now() + patience;
         while acked < total && Instant::now() < deadline {
             match connection.recv_timeout(Duration::from_secs(1)) {
-                Ok(Ok(Event::Incoming(Packet::PubAck(_)))) => acked += 1,
+                Ok(Ok(Event::Incoming(Packet::PubAck(_)))) => {
+                    acked += 1;
+                    deadline = Instant::now() + patience;
+                }
                 Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) => break,
                 Ok(Ok(_)) | Err(_) => {}
                 Ok(Err(_)) => std::thread::sleep(Duration::from_millis(50)),

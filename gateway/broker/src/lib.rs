@@ -18,11 +18,13 @@
 //! | `session.rs` | one client's QoS state, no sockets |
 //! | `router.rs` | the trie of subscriptions: who gets a message |
 //! | `subscriber.rs` | one session's bounded queue |
+//! | `audience.rs` | subscriptions that end with their connections |
 //! | `retained.rs`, `will.rs`, `message.rs` | retained messages, last wills, what a message is |
 //! | `server.rs` | the handle, the orderly stop |
 //! | [`limits`], [`error`], `stats.rs` | bounds with reasons, breaches of the protocol, figures |
 
 pub mod application;
+mod audience;
 pub mod codec;
 mod connection;
 pub mod descriptors;

@@ -1,6 +1,7 @@
 //! The handle on the front door, what its tasks share, and the orderly stop.
 
 use crate::application::Application;
+use crate::audience::Audience;
 use crate::limits::LAG_WAIT;
 use crate::listener;
 use crate::message::Message;
@@ -10,6 +11,7 @@ use crate::router::Router;
 use crate::session::StoredSession;
 use crate::stats::{Counters, Stats, count, read};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -46,6 +48,7 @@ pub(crate) struct Inner {
     pub router: Router,
     pub retained: Retained,
     pub sessions: Sessions,
+    pub audience: Arc<Audience>,
     pub counters: Arc<Counters>,
     pub next_connection: AtomicU64,
     pub next_subscriber: AtomicU64,
@@ -88,6 +91,7 @@ impl Broker {
             router: Router::default(),
             retained: Retained::default(),
             sessions: Sessions::default(),
+            audience: Arc::default(),
             counters: Arc::default(),
             next_connection: AtomicU64::new(1),
             next_subscriber: AtomicU64::new(1),
@@ -139,6 +143,12 @@ impl Broker {
     /// ([`LAG_WAIT`](crate::limits::LAG_WAIT)).
     pub fn is_behind(&self) -> bool {
         self.inner.counters.laggards.lock().values().any(|since| since.elapsed() < LAG_WAIT)
+    }
+
+    /// Filters with subscriptions that end with their connections, and how many each has; `None`
+    /// once the broker stops, as it is the broker then that ends them.
+    pub fn audience(&self) -> Option<BTreeMap<String, usize>> {
+        (*self.inner.stop.borrow() == Stop::Running).then(|| self.inner.audience.all())
     }
 
     /// The broker's figures.

@@ -1,6 +1,7 @@
 //! What outlives a connection: one client's QoS state, without sockets.
 
 use crate::application::{Ticket, Version};
+use crate::audience::Seat;
 use crate::message::Delivery;
 use std::collections::{BTreeMap, HashMap};
 
@@ -35,6 +36,8 @@ pub(crate) struct Session {
     pub received: BTreeMap<u16, Ticket>,
     /// QoS 1 messages sent and not acknowledged.
     pub inflight: Inflight,
+    /// Its subscriptions as they are counted, when it ends with its connection.
+    pub seats: BTreeMap<String, Seat>,
 }
 
 impl From<StoredSession> for Session {
@@ -45,6 +48,7 @@ impl From<StoredSession> for Session {
             subscriptions: stored.subscriptions.into_iter().map(|(f, o, i)| (f, (o, i))).collect(),
             received: stored.received.into_iter().map(|id| (id, 0)).collect(),
             inflight: Inflight::default(),
+            seats: BTreeMap::new(),
         }
     }
 }

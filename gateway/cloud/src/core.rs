@@ -2,6 +2,7 @@
 //! is durable; only then is it acknowledged and published.
 
 use crate::alarms::{self, Alarms, Ask, Known};
+use crate::audience::Audience;
 use crate::inbound::{Door, wall_ms};
 use crate::limits::{
     CROSS_WAIT_MS, DECODED_ENTRIES_MAX, OVERLOAD_MS, RETRY_FULL_MS, RETRY_ROOM_MS, ROOM_WAIT, ROUND_MS, STATUS_MS, UNWRITTEN_WINDOWS_MAX,
@@ -18,7 +19,7 @@ use replica::alert::topic_and_json;
 use replica::join::{Bridge, Effects, Interval};
 use replica::record::{Plain, Record};
 use schemas::DecodeError;
-use schemas::message::{Ack, AlertUp, Beat, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, FORMAT, Hello};
+use schemas::message::{Ack, AlertBody, AlertUp, Beat, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, FORMAT, Hello};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -123,6 +124,10 @@ pub struct Core {
     pub alarms: Alarms,
     /// Alarms that the door knows.
     pub known: Arc<Known>,
+    /// Who listens.
+    pub audience: Audience,
+    /// What is published once those who are waited for are back.
+    pub withheld: Vec<(u64, Effects)>,
 }
 
 impl Core {
@@ -132,7 +137,8 @@ impl Core {
     /// For a record that cannot be folded, and for a store that cannot go on.
     pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &Runtime) -> Result<(), CoreError> {
         loop {
-            let wait = if self.bridge.is_dirty() || !self.changed.is_empty() { 50 } else { 1_000 };
+            let is_soon = self.bridge.is_dirty() || !self.changed.is_empty() || self.audience.is_awaited();
+            let wait = if is_soon { 50 } else { 1_000 };
             let event = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(wait), events.recv()).await });
             self.presence.look(Instant::now());
             match event {
@@ -154,6 +160,14 @@ impl Core {
                 }
                 Err(_) => {}
             }
+            if self.audience.is_back() {
+                let withheld = std::mem::take(&mut self.withheld);
+                for (lsn, effects) in withheld {
+                    self.publish(lsn, effects);
+                    self.taken.0 = lsn;
+                }
+            }
+            self.audience.note();
             self.carry();
             self.round();
             self.watch(events.is_empty());
@@ -421,34 +435,61 @@ impl Core {
     }
 
     /// What follows from a durable record.
-    pub fn effects(&mut self, lsn: u64, effects: Effects) {
+    pub fn effects(&mut self, lsn: u64, mut effects: Effects) {
         let publishes = effects.publishes();
         let urgent = &self.door.urgent;
-        if let Some((gateway, receipt)) = effects.receipt.filter(|_| !urgent.has_logged(lsn)) {
+        if let Some((gateway, receipt)) = effects.receipt.take().filter(|_| !urgent.has_logged(lsn)) {
             self.out.answer(receipt_topic(&gateway), receipt.encode());
         }
-        for (gateway, body) in effects.alerts.iter().filter(|(gateway, body)| urgent.claim(lsn, gateway, body, &self.out)) {
-            let (topic, json) = topic_and_json(gateway, body);
-            self.out.publish_urgent(lsn, topic, json);
-        }
+        let is_claimed = |(gateway, body): &(String, AlertBody)| urgent.claim(lsn, gateway, body, &self.out);
+        let shown = if self.audience.is_awaited() {
+            // At once to those who are there, and again when all are.
+            effects.alerts.iter().filter(|alert| is_claimed(alert)).cloned().collect()
+        } else {
+            effects.alerts.retain(is_claimed);
+            std::mem::take(&mut effects.alerts)
+        };
+        self.alert_all(lsn, &shown);
         if let Some((name, gateway)) = effects.gateway.as_ref().and_then(|name| self.bridge.gateways.get_key_value(name)) {
             urgent.folded(name, gateway);
         }
-        for message in effects.crossed {
-            self.out.forward(lsn, message);
-        }
-        if let Some((gateway, ack)) = effects.cross_ack {
+        if let Some((gateway, ack)) = effects.cross_ack.take() {
             self.out.answer(format!("bridge/v1/{gateway}/down/cross-ack"), ack.encode());
         }
-        if let Some((gateway, ack)) = effects.ack {
+        if let Some((gateway, ack)) = effects.ack.take() {
             self.ack(&gateway, ack);
         }
-        if let Some((gateway, command)) = effects.command {
+        if let Some((gateway, command)) = effects.command.take() {
             self.out.answer(format!("bridge/v1/{gateway}/down/command"), command.encode());
         }
         self.alarms.changed(lsn, &effects.alarms, &self.bridge, &self.known, &self.out);
-        if let Some(gateway) = effects.gateway {
+        if let Some(gateway) = effects.gateway.take() {
             self.changed.entry(gateway).or_insert_with(wall_ms);
+        }
+        if self.audience.is_awaited() {
+            if publishes {
+                self.withheld.push((lsn, effects));
+            }
+            return;
+        }
+        self.publish(lsn, effects);
+        if publishes {
+            self.taken.0 = lsn;
+        }
+    }
+
+    fn alert_all(&self, lsn: u64, alerts: &[(String, AlertBody)]) {
+        for (gateway, body) in alerts {
+            let (topic, json) = topic_and_json(gateway, body);
+            self.out.publish_urgent(lsn, topic, json);
+        }
+    }
+
+    /// What a record makes that a broker must take.
+    fn publish(&self, lsn: u64, effects: Effects) {
+        self.alert_all(lsn, &effects.alerts);
+        for message in effects.crossed {
+            self.out.forward(lsn, message);
         }
         for merged in &effects.merged {
             let (topic, json) = publish::merged(merged);
@@ -456,9 +497,6 @@ impl Core {
         }
         for (series, size_ms) in &effects.cleared {
             self.out.publish(lsn, publish::merged_topic(series, *size_ms), String::new(), true);
-        }
-        if publishes {
-            self.taken.0 = lsn;
         }
     }
 
@@ -469,7 +507,7 @@ impl Core {
             return;
         }
         self.round_ms = now_ms;
-        if self.bridge.round_due(now_ms) && !self.out.is_behind() {
+        if self.bridge.round_due(now_ms) && !self.out.is_behind() && !self.audience.is_awaited() {
             self.round_logged = self.door.log(&Record::Round).is_ok();
         }
         // What comes off the shelf does so by the logged clock.
@@ -482,6 +520,9 @@ impl Core {
 
     /// Logs up to where messages were taken, when that moved.
     fn cursor(&mut self, last: bool) {
+        if self.audience.is_awaited() {
+            return;
+        }
         let taken = self.out.settle(self.taken.0);
         if taken > self.taken.1 {
             match self.door.log(&Record::Cursor { lsn: taken }) {

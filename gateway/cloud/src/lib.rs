@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | [`alarms`] | what people ask for, and what is shown of alarms; commands passed on |
+//! | [`audience`] | consumers that are waited for after a restart |
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`inbound`] | intervals and alerts arrive; clients' sessions are logged |
 //! | [`core`] | accepted → log → join → ack, rounds, publishing |
@@ -18,6 +19,7 @@
 //! | [`http`] | health, figures, status |
 //! | [`limits`] | bounds with their reasons |
 pub mod alarms;
+pub mod audience;
 pub mod config;
 pub mod core;
 pub mod existing;

@@ -109,3 +109,12 @@ pub const GIVEN_WAIT: Duration = Duration::from_secs(60);
 
 /// Messages that the cursor waits for at most: some 100 bytes each.
 pub const GIVEN_MAX: usize = 1 << 17;
+
+/// How long a bridge that starts waits for consumers that were subscribed before, and would miss
+/// what is published without them: clients try again after a second or a few.
+pub const AUDIENCE_WAIT: Duration = Duration::from_secs(10);
+/// How often who listens is looked at; one that came and is lost with the process within this time
+/// is not waited for.
+pub const AUDIENCE_NOTE: Duration = Duration::from_millis(500);
+/// Filters that are noted; whoever has others is not waited for.
+pub const AUDIENCE_FILTERS_MAX: usize = 1_000;

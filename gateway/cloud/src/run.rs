@@ -1,6 +1,7 @@
 //! Start, stop, and what connects the rooms.
 
 use crate::alarms::{self, Alarms, Known};
+use crate::audience::Audience;
 use crate::config::{Config, Mqtt};
 use crate::core::{Core, CoreError, Event};
 use crate::existing;
@@ -172,6 +173,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         began: Instant::now(),
         alarms: Alarms::default(),
         known,
+        audience: Audience::of(&config.data_dir, embedded.clone()),
+        withheld: Vec::new(),
     };
     core.want();
     let runtime = tokio::runtime::Handle::current();

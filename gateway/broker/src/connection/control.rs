@@ -96,6 +96,9 @@ impl Connection {
         let event = SessionEvent::Subscribed { filter, options, identifier };
         let ticket = self.inner.log(self.client.session, event).map_err(|refusal| refusal.code())?;
         self.session.subscriptions.insert(filter.to_owned(), (options, identifier));
+        if self.client.session == 0 && new {
+            self.session.seats.insert(filter.to_owned(), self.inner.audience.join(filter));
+        }
         self.inner.router.subscribe(&self.subscriber, filter, options, identifier);
         // Retain handling: 0 always, 1 only for a new subscription, 2 never.
         if options >> 4 == 0 || (options >> 4 == 1 && new) {
@@ -125,6 +128,7 @@ impl Connection {
                     Ok(ticket) => {
                         last = last.max(ticket);
                         self.session.subscriptions.remove(*filter);
+                        self.session.seats.remove(*filter);
                         self.inner.router.unsubscribe(self.subscriber.id, filter);
                         reason::SUCCESS
                     }
