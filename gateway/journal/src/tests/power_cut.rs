@@ -53,11 +53,15 @@ fn the_power_may_go_at_every_step() {
     let freed = segments(&whole)[0].first > 1;
     assert!(freed, "the run must be long enough to recycle segments");
     let steps = whole.steps();
-    for step in 1..=steps {
+    let cuts: u64 = match std::env::var("TIDEGATE_CUTS").ok().filter(|text| !text.is_empty()) {
+        Some(text) => text.parse().unwrap_or_else(|_| panic!("TIDEGATE_CUTS={text} is no number")),
+        None => 3 * steps,
+    };
+    for step in 1..=steps.min(cuts) {
         let disk = LyingDisk::default();
         disk.die_at(step);
         let acknowledged = work(&disk, COUNT);
-        for seed in 0..3 {
+        for seed in 0..cuts / steps + u64::from(step <= cuts % steps) {
             let context = format!("power cut at step {step} of {steps}, seed {seed}");
             let cut = disk.cut(step * 1_000 + seed);
             // Again, while it recovers and goes on.
@@ -71,6 +75,7 @@ fn the_power_may_go_at_every_step() {
             check(&again, end + 1, &context);
         }
     }
+    println!("{cuts} power cuts, each with another during recovery, over {steps} steps");
 }
 
 #[test]
