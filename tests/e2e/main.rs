@@ -18,6 +18,7 @@ mod healing;
 mod ingest;
 mod journey;
 mod link;
+mod namespace;
 mod outage;
 mod plant;
 mod presence;
