@@ -2,7 +2,7 @@
 //! what people do about them.
 
 use crate::outcome::{Failure, print};
-use crate::web::{host_of, request};
+use crate::web::{encoded, host_of, request};
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -114,18 +114,6 @@ fn done(host: &str, act: &Act, as_json: bool) -> Result<(), Failure> {
         true => print(&serde_json::to_string_pretty(&alarm).map_err(anyhow::Error::from)?),
         false => print(line(&alarm).trim_end()),
     }
-}
-
-/// Percent-encoded but for what a path may hold (RFC 3986, 3.3).
-fn encoded(path: &str) -> String {
-    path.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
 
 fn moment(ms: &Value) -> String {

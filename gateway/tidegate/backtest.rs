@@ -212,7 +212,7 @@ fn report(as_json: bool, old: Vec<AlertBody>, new: Vec<AlertBody>, shadow: Vec<A
     }
     for (sign, alerts) in [('-', &gone), ('+', &added), ('~', &shadow.iter().collect())] {
         for alert in alerts {
-            let time = crate::explain::moment(alert.time_ms);
+            let time = crate::words::moment(alert.time_ms);
             print(&format!("{sign} {time}  {} {}: {}", alert.series, alert.kind, alert.message))?;
         }
     }

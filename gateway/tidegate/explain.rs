@@ -1,26 +1,35 @@
 //! `tidegate explain`: why an alert was raised: what was seen, what was expected, since when,
 //! which detector said so with which parameters, and what changed the day before.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `remote.rs` | the same of a running role, by its list of alarms |
+//! | `text.rs` | an explanation for a person |
 
 mod remote;
+mod text;
 
 use crate::history::{self, History};
 use crate::outcome::{Failure, print};
+use crate::words::{self, moment};
 use anyhow::anyhow;
 use detect::LimitRule;
-use replica::alert::{AlertBody, severity, topic_and_json};
+use replica::alert::{AlertBody, topic_and_json};
 use replica::fold::FoldConfig;
+use replica::machine::is_of;
 use serde_json::{Value, json};
 use settings::nearest::nearest;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How far back something may have been a cause.
 const BEFORE_MS: i64 = 86_400_000;
-/// Alerts of the day before that are named; the rest is counted.
+/// Alerts, and starts, of the day before that are named; the rest is counted.
 const NAMED_MAX: usize = 20;
 
 /// `SERIES [TIME] --data-dir DIR | --url URL [--json]`
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("place").required(true))]
 pub struct Arguments {
     /// The series, or a machine: the prefix of its series.
     #[arg(value_name = "SERIES")]
@@ -30,12 +39,12 @@ pub struct Arguments {
     #[arg(value_name = "TIME")]
     time: Option<String>,
 
-    /// The gateway's data dir; it may be running.
-    #[arg(long, value_name = "DIR", required_unless_present = "url", conflicts_with = "url")]
+    /// The gateway's data dir; it may be running. It knows every alert that the log reaches back to.
+    #[arg(long, value_name = "DIR", group = "place")]
     data_dir: Option<PathBuf>,
 
-    /// A running gateway or bridge instead: what its list of alarms knows.
-    #[arg(long, value_name = "URL")]
+    /// A running gateway or bridge instead: it knows the newest alert of each alarm.
+    #[arg(long, value_name = "http://HOST:PORT", group = "place")]
     url: Option<String>,
 
     /// Print one JSON object instead.
@@ -48,7 +57,7 @@ struct Explanation<'a> {
     alert: &'a AlertBody,
     ended: Option<&'a AlertBody>,
     rule: Option<&'a LimitRule>,
-    /// Other alerts of the day before, latest first.
+    /// Other alerts of its machine in the day before, latest first.
     before: Vec<&'a AlertBody>,
     /// Starts of the gateway in that day, with what is different from the start before.
     changes: Vec<(i64, u64, Vec<String>)>,
@@ -65,22 +74,35 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         return remote::run(arguments.url.as_deref().unwrap_or_default(), &arguments.series, until_ms, arguments.json);
     };
     let history = history::read(data_dir)?;
-    let gateway = "gateway";
     let Some(explanation) = explain(&history, &arguments.series, until_ms) else {
         return nothing(arguments, &history);
     };
-    match arguments.json {
-        true => print(&as_json(&explanation, gateway).to_string()),
-        false => print(text(&explanation).trim_end()),
+    show(&as_json(&explanation, gateway(data_dir).as_deref()), arguments.json)
+}
+
+fn show(explanation: &Value, as_json: bool) -> Result<(), Failure> {
+    match as_json {
+        true => print(&explanation.to_string()),
+        false => print(text::text(explanation).trim_end()),
     }
+}
+
+/// The name of the gateway that a data dir is of, while it runs: the log does not hold it.
+fn gateway(data_dir: &Path) -> Option<String> {
+    let run: Value = serde_json::from_slice(&std::fs::read(data_dir.join("run.json")).ok()?).ok()?;
+    run["gateway"].as_str().map(str::to_owned)
+}
+
+/// The machine that an alert is about; a series that stands alone is one.
+fn machine_of<'a>(series: &'a str, kind: &str) -> &'a str {
+    detect::alarm::machine(series, kind).unwrap_or(series)
 }
 
 /// No alert: says what is known of the series.
 fn nothing(arguments: &Arguments, history: &History) -> Result<(), Failure> {
     let series = &arguments.series;
     let known = history.fold.series.iter().find(|one| one.name == *series);
-    let machine = history.fold.machines.named(series);
-    if known.is_none() && machine.is_none() {
+    if !history.fold.series.iter().any(|one| is_of(&one.name, series)) {
         let names = history.fold.series.iter().map(|one| one.name.as_str());
         let hint = nearest(series, names).map_or(String::new(), |near| format!("; did you mean {near:?}?"));
         return Err(Failure::Usage(anyhow!("the log has no series {series:?}{hint}")));
@@ -91,19 +113,24 @@ fn nothing(arguments: &Arguments, history: &History) -> Result<(), Failure> {
         let last = last.map(|(time, value)| json!({"time": time, "value": value}));
         return print(&json!({"series": series, "alert": null, "last": last, "cut": history.is_cut}).to_string());
     }
-    let last = last.map_or(String::new(), |(time, value)| format!("; its last reading is {value}, of {time}"));
-    print(&format!("{series}: no alert was raised{cut}{last}"))
+    let last = last.map_or(String::new(), |(time, value)| format!("; its last reading is {}, of {time}", words::number(value)));
+    let until = arguments.time.as_ref().map_or(String::new(), |time| format!(" up to {time}"));
+    print(&format!("{series}: no alert was raised{until}{cut}{last}"))
 }
 
 fn explain<'a>(history: &'a History, series: &str, until_ms: Option<i64>) -> Option<Explanation<'a>> {
     let in_time = |alert: &AlertBody| until_ms.is_none_or(|until| alert.time_ms <= until);
     let concerns = |alert: &AlertBody| alert.series == series || alert.contributors.iter().any(|one| one.series == series);
-    let mut active = history.alerts.iter().enumerate().filter(|(_, alert)| alert.state == 0 && concerns(alert) && in_time(alert));
-    let (at, alert) = active.next_back()?;
+    let raised = || history.alerts.iter().enumerate().filter(|(_, alert)| alert.state == 0 && in_time(alert));
+    // A machine has alerts of its own; without, those of its series are meant.
+    let own = raised().filter(|(_, alert)| concerns(alert)).next_back();
+    let (at, alert) = own.or_else(|| raised().filter(|(_, alert)| is_of(&alert.series, series)).next_back())?;
     let same = |other: &&AlertBody| other.series == alert.series && other.kind == alert.kind;
     let ended = history.alerts[at + 1..].iter().find(same).filter(|other| other.state == 1);
     let (from_ms, to_ms) = (alert.time_ms.saturating_sub(BEFORE_MS), alert.time_ms);
-    let before = history.alerts[..at].iter().rev().filter(|other| (from_ms..=to_ms).contains(&other.time_ms) && other.state == 0);
+    let machine = machine_of(&alert.series, &alert.kind);
+    let related = |other: &&AlertBody| other.state == 0 && (from_ms..=to_ms).contains(&other.time_ms) && is_of(&other.series, machine);
+    let before = history.alerts[..at].iter().rev().filter(related);
     // An alert of a recording's own time is far from the boots' clock: then all boots count.
     let own_boot = history.boots.iter().position(|(_, boot, _)| *boot == alert.boot).unwrap_or(0);
     let changes = history.boots.iter().enumerate().take(own_boot + 1).filter(|(_, (clock_ms, ..))| *clock_ms >= from_ms);
@@ -159,77 +186,36 @@ fn detector(explanation: &Explanation<'_>) -> Option<String> {
     }
 }
 
-fn as_json(explanation: &Explanation<'_>, gateway: &str) -> Value {
-    let alert = |alert: &AlertBody| serde_json::from_str::<Value>(&topic_and_json(gateway, alert).1).unwrap_or_default();
-    let mut subject = alert(explanation.alert);
-    subject["id"] = json!(id(explanation.alert));
+fn as_json(explanation: &Explanation<'_>, gateway: Option<&str>) -> Value {
+    // Without its name an alert's is not whole: what is not known is left out.
+    let alert = |alert: &AlertBody| {
+        let mut json = serde_json::from_str::<Value>(&topic_and_json(gateway.unwrap_or_default(), alert).1).unwrap_or_default();
+        if gateway.is_none()
+            && let Some(fields) = json.as_object_mut()
+        {
+            fields.remove("gateway");
+            fields.insert("id".to_owned(), json!(format!("{:016x}/{}/{}", alert.boot, alert.seq, alert.ordinal)));
+        }
+        json
+    };
+    let starts_more = explanation.changes.len().saturating_sub(NAMED_MAX);
     json!({
-        "alert": subject,
+        "alert": alert(explanation.alert),
         "since": moment(explanation.alert.time_ms),
         "until": explanation.ended.map(|ended| moment(ended.time_ms)),
+        "until_message": explanation.ended.map(|ended| ended.message.as_str()),
         "detector": detector(explanation),
-        "before": explanation.before.iter().map(|other| alert(other)).collect::<Vec<_>>(),
-        "starts": explanation.changes.iter().map(|(clock_ms, boot, changed)| {
+        "machine": machine_of(&explanation.alert.series, &explanation.alert.kind),
+        "before": explanation.before.iter().take(NAMED_MAX).map(|other| alert(other)).collect::<Vec<_>>(),
+        "before_more": explanation.before.len().saturating_sub(NAMED_MAX),
+        "starts": explanation.changes.iter().skip(starts_more).map(|(clock_ms, boot, changed)| {
             json!({"time": moment(*clock_ms), "boot": format!("{boot:016x}"), "changed": changed})
         }).collect::<Vec<_>>(),
+        "starts_more": starts_more,
     })
-}
-
-fn id(alert: &AlertBody) -> String {
-    format!("{:016x}/{}/{}", alert.boot, alert.seq, alert.ordinal)
-}
-
-fn text(explanation: &Explanation<'_>) -> String {
-    let alert = explanation.alert;
-    let severity = severity(alert);
-    let unit = alert.unit.as_deref().map_or(String::new(), |unit| format!(" {unit}"));
-    let mut out = format!("{}: {} ({severity})\n", alert.series, alert.kind);
-    let mut line = |name: &str, value: String| writeln!(out, "  {name:10}{value}").unwrap_or_default();
-    line("why", alert.message.clone());
-    line("since", moment(alert.time_ms));
-    match explanation.ended {
-        Some(ended) => line("until", format!("{}: {}", moment(ended.time_ms), ended.message)),
-        None => line("until", "now: it is not over".to_owned()),
-    }
-    line("seen", format!("{}{unit}", alert.value));
-    if let Some(baseline) = alert.baseline {
-        line("expected", format!("{baseline}{}", if alert.kind == "silence" { " s between readings" } else { &unit }));
-    }
-    if let Some(limit) = alert.limit {
-        line("limit", format!("{limit}{unit}"));
-    }
-    if let Some(score) = alert.score {
-        line("score", format!("{score:.2}"));
-    }
-    for one in &alert.contributors {
-        line("by", format!("{}: {} (usual {:.6} ± {:.6})", one.series, one.value, one.usual, one.sigma));
-    }
-    if let Some(detector) = detector(explanation) {
-        line("detector", detector);
-    }
-    line("id", format!("…/{}", id(alert)));
-    out.push_str("the day before:\n");
-    for (clock_ms, boot, changed) in &explanation.changes {
-        let changed = if changed.is_empty() { "nothing that detection depends on was changed".to_owned() } else { changed.join("; ") };
-        writeln!(out, "  {}  the gateway started (boot {boot:016x}): {changed}", moment(*clock_ms)).unwrap_or_default();
-    }
-    for other in explanation.before.iter().take(NAMED_MAX) {
-        writeln!(out, "  {}  {} {}: {}", moment(other.time_ms), other.series, other.kind, other.message).unwrap_or_default();
-    }
-    match explanation.before.len() {
-        0 => out.push_str("  no other alert\n"),
-        count if count > NAMED_MAX => writeln!(out, "  and {} alerts before these", count - NAMED_MAX).unwrap_or_default(),
-        _ => {}
-    }
-    out
 }
 
 fn moment_ms(text: &str) -> Result<i64, Failure> {
     crate::replay::moment::parse(text)
         .ok_or_else(|| Failure::Usage(anyhow!("{text:?} is no time; write it as 2026-01-31T12:00:00Z, or milliseconds since 1970")))
-}
-
-/// A time for a person.
-pub fn moment(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
 }

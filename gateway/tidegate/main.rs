@@ -15,6 +15,7 @@
 //! | `explain.rs` | `tidegate explain`: why an alert was raised |
 //! | `history.rs` | a gateway's log through the fold, for those who ask |
 //! | `score.rs`, `score/` | `tidegate score`: the detectors over public benchmarks, with their official metrics |
+//! | `words.rs` | numbers and times as a person reads them |
 //! | `role.rs` | what the roles share: runtime, signals, the time a stop may take |
 //! | `outcome.rs` | how a command ends |
 //!
@@ -35,6 +36,7 @@ mod role;
 mod score;
 mod status;
 mod web;
+mod words;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use outcome::Failure;
@@ -53,7 +55,6 @@ use tracing_subscriber::filter::LevelFilter;
 #[command(name = "tidegate", version, max_term_width = 100)]
 struct Arguments {
     /// How to log to standard error, json or text; RUST_LOG sets the level (error, warn, info, debug, trace).
-    /// With `backtest` a data dir may stand here: what to run over.
     #[arg(long, global = true, value_name = "json|text", default_value = "text")]
     log: Log,
 
@@ -107,7 +108,7 @@ enum Command {
     Log(log::Command),
     /// Say why an alert was raised: what was seen, what was expected, what changed the day before.
     Explain(explain::Arguments),
-    /// Run a changed configuration over recorded data and print the difference in alerts.
+    /// Run a changed configuration over recorded data (--log DATA_DIR or --csv FILE), print the difference in alerts.
     Backtest(backtest::Arguments),
     /// Run the detectors over a public benchmark and print its official metrics.
     #[command(subcommand)]

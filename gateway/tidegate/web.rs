@@ -1,6 +1,7 @@
 //! One request over a plain socket: an HTTP client crate would be the largest dependency of the program.
 
 use anyhow::{Context as _, anyhow, bail};
+use std::fmt::Write as _;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
@@ -33,6 +34,18 @@ pub fn host_of(url: &str) -> anyhow::Result<String> {
     }
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     Ok(if has_port { host.to_owned() } else { format!("{host}:80") })
+}
+
+/// Percent-encoded but for what a path may hold (RFC 3986, 3.3).
+pub fn encoded(path: &str) -> String {
+    path.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
 }
 
 /// Asks a role at `host:port`; an empty body is none.

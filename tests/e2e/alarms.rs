@@ -171,8 +171,13 @@ fn what_is_done_at_both_ends_during_an_outage_comes_to_the_same() {
         assert_eq!((topic, &shown["state"], &shown["acknowledged_by"]), (format!("alarms/{first}"), &json!("shelved"), &json!("ann")));
     }
 
-    // Back in peace and off the shelf, it is shown no more.
+    // Back in peace and off the shelf, it is shown no more; what happened is still to be read.
     plant.heat(SERIES, 20.0);
+    until("the end is known at both ends", || {
+        let ends = [alarm(&plant.edge, &first), alarm(&plant.cloud, &first)];
+        let told = |end: &Value| end["message"] == "97 is above 95" && end["value"] == 97.0 && end["cleared_value"] == 20.0;
+        if ends.iter().all(told) { Ok(()) } else { Err(json!(ends)) }
+    });
     let encoded = format!("plant-a/{}/high-high", SERIES.replace('/', "%2F"));
     assert_eq!(post(plant.edge.http, &encoded, "unshelve", json!({ "by": "bob" })).0, 200);
     for role in [&plant.edge, &plant.cloud] {
@@ -225,6 +230,7 @@ fn wrong_requests_are_told_why() {
             (&path, "destroy", r#"{"by":"ann"}"#, 404, "ack|shelve"),
             (&path, "ack", "ann", 400, "no JSON"),
             (&path, "ack", "{}", 422, "\"by\" says who"),
+            (&path, "ack", "[]", 422, "no JSON object; write {\"by\""),
             (&path, "ack", r#"{"by":7}"#, 422, "invalid type"),
             (&path, "ack", r#"{"by":"ann","why":"x"}"#, 422, "unknown field"),
             (&path, "ack", r#"{"by":"ann","for":"3s"}"#, 422, "for shelve alone"),
@@ -237,6 +243,10 @@ fn wrong_requests_are_told_why() {
         }
         let code = |query: &str| http(role.http, "GET", &format!("/api/v1/alarms?{query}"), "").0;
         assert_eq!([code("state=all"), code("priority=critical"), code("state=odd"), code("sate=all")], [200, 200, 400, 400]);
+        for (query, why) in [("sate=all", "unknown field `sate`"), ("state=odd", "not one of all")] {
+            let answer = http(role.http, "GET", &format!("/api/v1/alarms?{query}"), "").1;
+            assert!(answer["error"].as_str().is_some_and(|error| error.contains(why)), "{query}: {answer}");
+        }
         let list = |query: &str| http(role.http, "GET", &format!("/api/v1/alarms?{query}"), "").1.as_array().unwrap().len();
         assert_eq!(
             [list(""), list("priority=critical"), list("priority=info"), list("state=shelved"), list("series=line1/")],

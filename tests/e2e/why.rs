@@ -83,10 +83,24 @@ fn an_alert_is_explained_another_configuration_is_tried_and_a_score_is_what_the_
     assert_eq!(why["alert"]["kind"], "group");
     assert_eq!(why["alert"]["contributors"][0]["series"], "hall/pump/flow", "{why}");
     let human = output(&["explain", "hall/pump/flow", "--data-dir", &data]);
-    assert!(human.contains("detector") && human.contains("the day before:"), "{human}");
+    assert!(human.contains("detector") && human.contains("the day before, of hall/pump"), "{human}");
     let stranger = tidegate(&["explain", "hall/pump/flwo", "--data-dir", &data]);
     assert_eq!(stranger.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&stranger.stderr).contains("did you mean \"hall/pump/flow\"?"));
+
+    // Of the running gateway: the same alert by what raised it, with its name, and the same exit codes.
+    let http = format!("http://127.0.0.1:{}", gateway.role.http);
+    let told: Value = serde_json::from_str(&output(&["explain", "hall/pump", "--url", &http, "--json"])).unwrap();
+    assert_eq!(why["alert"]["gateway"], "plant-a");
+    for key in ["id", "message", "value", "kind", "contributors"] {
+        assert_eq!(told["alert"][key], why["alert"][key], "{key}: {told}");
+    }
+    assert!(told["until"].is_string() && told["until"] == why["until"], "{told}");
+    assert_eq!(tidegate(&["explain", "hall/pump/flwo", "--url", &http]).status.code(), Some(2));
+    let nowhere = tidegate(&["explain", "hall/pump"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+    assert!(said.contains("--data-dir") && said.contains("--url"), "{said}");
 
     // The same configuration changes nothing; a limit adds its alerts, over the log and over the file alike.
     let same = output(&["backtest", "--log", &data, "--config", &text(&gateway.config)]);

@@ -37,6 +37,8 @@ pub enum Ask {
     One(String, oneshot::Sender<Option<Value>>),
     /// The figures of all gateways.
     Kpi(oneshot::Sender<Vec<Value>>),
+    /// Whether there is a series of this name, or one of a machine of this name.
+    Series(String, oneshot::Sender<bool>),
     /// Something is to be done; answered with the alarm once that is durable.
     Do(String, Body, Reply),
 }
@@ -126,6 +128,7 @@ impl Alarms {
                 let list = figures(bridge).map(|(gateway, figures)| alarm::kpi_json(gateway, &figures));
                 drop(reply.send(list.collect()));
             }
+            Ask::Series(name, reply) => drop(reply.send(bridge.has_series(&name))),
             Ask::Do(path, body, reply) => match self.log(&path, &body, bridge, door) {
                 Ok((lsn, path)) => self.waiting.push_back((lsn, path, reply)),
                 Err(refused) => drop(reply.send(Err(refused))),

@@ -35,11 +35,11 @@ mod tests;
 pub use act::{Acts, Verb};
 pub use annunciator::{Annunciator, Latch, Settings, Summary};
 pub use board::{Board, Name, Request};
-pub use group::AlertId;
+pub use group::{AlertId, machine};
 pub use kpi::Figures;
 
 use kpi::Hours;
-use schemas::message::{Act, AlarmNote, AlertBody, AlertKey};
+use schemas::message::{Act, AlarmNote, AlertBody, AlertKey, Contributor};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -149,6 +149,15 @@ pub struct Told {
     pub message: String,
     /// What the gateway's alarm list made of it; all zero from a gateway without one.
     pub note: AlarmNote,
+    /// How unusual, where the detector said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// What was expected, where the detector said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
+    /// Series that contributed most, where several were watched together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contributors: Vec<Contributor>,
 }
 
 impl Told {
@@ -169,6 +178,9 @@ impl Told {
             unit: alert.unit.clone(),
             message: alert.message.clone(),
             note,
+            score: alert.score,
+            baseline: alert.baseline,
+            contributors: alert.contributors.clone(),
         }
     }
 }
@@ -196,6 +208,10 @@ pub struct Alarm {
     recent: (i64, i64),
     /// At the gateway: it may be told to the cloud.
     pub leaves: bool,
+    /// Its newest raise that followed no other alarm: what followed that names it, also when this
+    /// alarm was raised anew since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    led: Option<AlertId>,
 }
 
 impl Alarm {
@@ -222,6 +238,18 @@ impl Alarm {
         Cow::Owned(acts)
     }
 
+    /// The alert by which alarms that followed this one name it.
+    pub fn leads_as(&self) -> Option<AlertId> {
+        self.led.or_else(|| self.raised.as_ref().map(Told::id))
+    }
+
+    /// The alert that came first in its group; none for the alarm that came first, whether or not
+    /// it was raised anew since.
+    pub fn follows(&self) -> Option<AlertId> {
+        let first = self.raised.as_ref()?.note.group?;
+        (Some(first) != self.led).then_some(first)
+    }
+
     /// Logged clock of the raise before its last: with one now, they are three.
     pub(crate) fn raise_before_last(&self) -> Option<i64> {
         (self.recent.1 > 0).then_some(self.recent.1)
@@ -236,6 +264,13 @@ impl Alarm {
         let acts = self.acts();
         let seen = acts.acknowledged.as_ref().map(|act| act.seen);
         self.raised.as_ref().is_none_or(|raised| seen >= Some(raised.key))
+    }
+
+    /// Whether it is over and was not acknowledged since, and has to be.
+    pub(crate) fn is_latched(&self) -> bool {
+        let seen = self.acts().acknowledged.as_ref().map(|act| act.seen);
+        let latches = self.raised.as_ref().is_some_and(|raised| raised.note.flags & LATCHES != 0);
+        latches && !self.is_active() && seen < self.cleared.as_ref().map(|told| told.key)
     }
 
     /// Where it stands at a time, ms since the Unix epoch.
@@ -256,11 +291,8 @@ impl Alarm {
             (true, false) => Standing::Unacknowledged,
             (true, true) => Standing::Acknowledged,
             (false, false) => Standing::Returned,
-            (false, true) => {
-                let latches = raised.note.flags & LATCHES != 0;
-                let cleared = self.cleared.as_ref().map(|told| told.key);
-                if latches && seen < cleared { Standing::Latched } else { Standing::Normal }
-            }
+            (false, true) if self.is_latched() => Standing::Latched,
+            (false, true) => Standing::Normal,
         }
     }
 

@@ -12,6 +12,7 @@ use replica::fold::Fold;
 use replica::fold::alarms::Judged;
 use replica::join::alarms::{TOO_LATE, UNKNOWN};
 use replica::limits::INTERVAL_ACTS_MAX;
+use replica::machine::is_of;
 use replica::record::Record;
 use schemas::message::{Act, Answer, Command, CommandUp, FORMAT};
 use serde_json::Value;
@@ -75,6 +76,8 @@ pub enum Ask {
     One(Name, oneshot::Sender<Option<Value>>),
     /// The figures.
     Kpi(oneshot::Sender<Figures>),
+    /// Whether there is a series of this name, or one of a machine of this name.
+    Series(String, oneshot::Sender<bool>),
     /// Something is to be done; answered with the alarm once that is durable.
     Do(String, Body, Reply),
 }
@@ -150,6 +153,7 @@ impl Alarms {
             }
             Ask::One(name, reply) => drop(reply.send(self.one(fold, &name))),
             Ask::Kpi(reply) => drop(reply.send(self.figures(fold))),
+            Ask::Series(name, reply) => drop(reply.send(fold.series.iter().any(|series| is_of(&series.name, &name)))),
             Ask::Do(path, body, reply) => match self.log(&path, &body, intake) {
                 Ok((lsn, name)) => self.waiting.push_back((lsn, name, reply)),
                 Err(refused) => drop(reply.send(Err(refused))),

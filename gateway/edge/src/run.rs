@@ -206,7 +206,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         .collect();
     write_run_json(
         &run_json,
-        &format!("{{\"role\":\"edge\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\"}}\n", std::process::id()),
+        &format!(
+            "{{\"role\":\"edge\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\",\"gateway\":\"{}\"}}\n",
+            std::process::id(),
+            config.gateway
+        ),
     )?;
     info!(gateway = config.gateway, mqtt = %mqtt_at, http = %http_at, boot = format!("{boot:016x}"), "ready");
 

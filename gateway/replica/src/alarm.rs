@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::alert::number;
+use crate::alert::{contributors, number};
 pub use detect::alarm::board::PENDING_MAX;
 use detect::alarm::board::SHELF_MS_MAX;
 use detect::alarm::{Alarm, Board, CHATTERS, HELD, LATCHES, Request, Standing, Verb};
@@ -46,9 +46,12 @@ pub fn json(gateway: &str, board: &Board, name: &Name, alarm: &Alarm, clock_ms: 
     });
     let mut put = |key: &str, value: Value| body[key] = value;
     let id = |(boot, seq, ordinal): (u64, u64, u32)| Value::from(format!("{gateway}/{boot:016x}/{seq}/{ordinal}"));
+    // What happened stays to be read once it is over: an end says that all is well again.
+    if let Some(told) = alarm.raised.as_ref().or(alarm.cleared.as_ref()) {
+        put("value", number(told.value).into());
+        put("message", told.message.clone().into());
+    }
     if let Some(newest) = alarm.newest() {
-        put("value", number(newest.value).into());
-        put("message", newest.message.clone().into());
         put("chattering", (newest.note.flags & CHATTERS != 0).into());
         put("latches", (newest.note.flags & LATCHES != 0).into());
         put("count", newest.note.count.into());
@@ -57,21 +60,32 @@ pub fn json(gateway: &str, board: &Board, name: &Name, alarm: &Alarm, clock_ms: 
         put("priority", PRIORITIES[usize::from(raised.severity.min(2))].into());
         put("raised", raised.time_ms.into());
         put("id", id(raised.id()));
-        if let Some(limit) = raised.limit.filter(|limit| !limit.is_nan()) {
-            put("limit", number(limit).into());
+        for (key, told) in [("limit", raised.limit), ("score", raised.score), ("baseline", raised.baseline)] {
+            if let Some(told) = told.filter(|told| !told.is_nan()) {
+                put(key, number(told).into());
+            }
+        }
+        if let Some(contributors) = contributors(&raised.contributors) {
+            put("contributors", contributors);
         }
         if let Some(unit) = &raised.unit {
             put("unit", unit.clone().into());
         }
         let consequences = board.consequences(name).count();
-        if let Some(first) = raised.note.group.or((consequences > 0).then(|| raised.id())) {
+        let first = alarm.follows().or_else(|| alarm.leads_as().filter(|_| consequences > 0));
+        if let Some(first) = first {
             put("group", id(first));
-            put("first", (first == raised.id()).into());
+            put("first", alarm.follows().is_none().into());
             put("consequences", consequences.into());
+            if let Some((series, kind)) = alarm.follows().and_then(|first| board.leader(&name.0, &name.1, first)) {
+                put("follows", format!("{series}/{kind}").into());
+            }
         }
     }
     if let Some(cleared) = alarm.cleared.as_ref().filter(|_| !alarm.is_active()) {
         put("cleared", cleared.time_ms.into());
+        put("cleared_value", number(cleared.value).into());
+        put("cleared_message", cleared.message.clone().into());
     }
     let mut tell = |what: &str, act: Option<&Act>| {
         if let Some(act) = act {
@@ -244,11 +258,14 @@ pub struct Body {
     pub for_ms: i64,
 }
 
+/// How a body is written.
+const HOW: &str = r#"{"by":"name","for":"30m","reason":"…"}"#;
+
 /// What is wrong with a body; each says how to write it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// It is no JSON.
-    #[error("the body is no JSON: {0}; write {{\"by\":\"name\",\"for\":\"30m\",\"reason\":\"…\"}}")]
+    #[error("the body is no JSON: {0}; write {HOW}")]
     Malformed(String),
     /// It says something else than it should.
     #[error("{0}")]
@@ -308,6 +325,9 @@ impl Body {
     pub fn parse(verb: Verb, bytes: &[u8], duration: impl Fn(&str) -> Result<i64, String>) -> Result<Self, BodyError> {
         let value: Value = serde_json::from_slice(bytes).map_err(|error| BodyError::Malformed(error.to_string()))?;
         let wrong = |text: String| Err(BodyError::Wrong(text));
+        if !value.is_object() {
+            return wrong(format!("the body is no JSON object; write {HOW}"));
+        }
         let raw: Raw = serde_json::from_value(value).map_err(|error| BodyError::Wrong(error.to_string()))?;
         let by = raw.by.unwrap_or_default();
         if by.trim().is_empty() || by.len() > WHO_BYTES_MAX {

@@ -32,12 +32,17 @@ pub fn topic_and_json(gateway: &str, a: &AlertBody) -> (String, String) {
             body[key] = value;
         }
     }
-    if !a.contributors.is_empty() {
-        let one =
-            |c: &Contributor| json!({"series": c.series, "value": number(c.value), "usual": number(c.usual), "sigma": number(c.sigma)});
-        body["contributors"] = a.contributors.iter().filter(|c| ![c.value, c.usual, c.sigma].iter().any(|v| v.is_nan())).map(one).collect();
+    if let Some(contributors) = contributors(&a.contributors) {
+        body["contributors"] = contributors;
     }
     (format!("alerts/{severity}/{gateway}/{}", a.series), body.to_string())
+}
+
+/// Who contributes to an alert; none where nobody is named.
+pub(crate) fn contributors(all: &[Contributor]) -> Option<Value> {
+    let one = |c: &Contributor| json!({"series": c.series, "value": number(c.value), "usual": number(c.usual), "sigma": number(c.sigma)});
+    let sayable = all.iter().filter(|c| ![c.value, c.usual, c.sigma].iter().any(|v| v.is_nan()));
+    (!all.is_empty()).then(|| sayable.map(one).collect())
 }
 
 /// The series under which a gateway tells about its own link.

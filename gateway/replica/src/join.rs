@@ -36,6 +36,7 @@ pub mod window;
 
 use crate::error::Error;
 use crate::limits::{CACHED_WINDOWS_MAX, CHANGED_WINDOWS_MAX, GATEWAYS_MAX, SOURCES_MAX, WINDOW_IDLE_MS};
+use crate::machine::is_of;
 use crate::record::Record;
 use crate::session::Sessions;
 pub use alarms::Alarms;
@@ -351,6 +352,11 @@ impl Bridge {
     /// Series known.
     pub fn series(&self) -> usize {
         self.series.list().len()
+    }
+
+    /// Whether there is a series of this name, or one of a machine of this name.
+    pub fn has_series(&self, name: &str) -> bool {
+        self.series.list().iter().any(|series| is_of(&series.name, name))
     }
 
     /// Once a day, windows that ended too long ago leave the store.

@@ -33,6 +33,11 @@ pub struct Machine {
     list: bool,
 }
 
+/// Whether a series is the named one, or one of the machine of that name.
+pub fn is_of(series: &str, name: &str) -> bool {
+    series.strip_prefix(name).is_some_and(|rest| rest.is_empty() || (rest.starts_with('/') && !name.is_empty()))
+}
+
 /// All machines of a gateway.
 #[derive(Debug, Clone, Default)]
 pub struct Machines {

@@ -1,16 +1,13 @@
 //! `tidegate explain SERIES --url URL`: the same of a running role, from its list of alarms. It keeps
-//! the newest alert of each alarm, so a past one is explained from the log alone.
+//! the newest alert of each alarm, so an earlier one is explained from the log alone.
 
+use super::{BEFORE_MS, NAMED_MAX, machine_of, show};
 use crate::outcome::{Failure, print};
-use crate::web;
+use crate::{web, words};
 use anyhow::{Context as _, anyhow};
+use replica::machine::is_of;
 use serde_json::{Value, json};
-use std::fmt::Write as _;
-
-/// How far back another alarm may have been a cause.
-const BEFORE_MS: i64 = 86_400_000;
-/// Alarms of the day before that are named.
-const NAMED_MAX: usize = 20;
+use settings::nearest::nearest;
 
 /// Explains the newest alert of a series that a role knows.
 pub(super) fn run(url: &str, series: &str, until_ms: Option<i64>, as_json: bool) -> Result<(), Failure> {
@@ -20,58 +17,95 @@ pub(super) fn run(url: &str, series: &str, until_ms: Option<i64>, as_json: bool)
         return Err(Failure::Running(anyhow!("{url} answers {}", answer.code)));
     }
     let list: Vec<Value> = serde_json::from_slice(&answer.body).with_context(|| format!("{url} answers no list of alarms"))?;
-    let raised = |alarm: &Value| alarm["raised"].as_i64();
-    let in_time = |alarm: &&Value| raised(alarm).is_some_and(|at| until_ms.is_none_or(|until| at <= until));
-    let Some(alarm) = list.iter().filter(|alarm| alarm["series"] == series).filter(in_time).max_by_key(|alarm| raised(alarm)) else {
-        return match as_json {
-            true => print(&json!({"series": series, "alert": null}).to_string()),
-            false => print(&format!("{series}: {url} knows no alarm of it; explain --data-dir reads the whole log")),
-        };
-    };
-    let at_ms = raised(alarm).unwrap_or_default();
-    let detector = alarm["kind"].as_str().and_then(detect::about::detector);
-    let of_the_day =
-        |other: &&Value| *other != alarm && raised(other).is_some_and(|at| (at_ms.saturating_sub(BEFORE_MS)..=at_ms).contains(&at));
-    let mut before = list.iter().filter(of_the_day).collect::<Vec<_>>();
-    before.sort_by_key(|other| std::cmp::Reverse(raised(other)));
-    match as_json {
-        true => print(&json!({"alert": alarm, "since": super::moment(at_ms), "detector": detector, "before": before}).to_string()),
-        false => print(text(alarm, detector, &before).trim_end()),
+    match explain(&list, series, until_ms) {
+        Some(explanation) => show(&explanation, as_json),
+        None => nothing(url, &host, &list, series, as_json),
     }
 }
 
-fn text(alarm: &Value, detector: Option<String>, before: &[&Value]) -> String {
-    let word = |of: &Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
-    let at = |of: &Value, key: &str| of[key].as_i64().map(super::moment);
-    let unit = alarm["unit"].as_str().map_or(String::new(), |unit| format!(" {unit}"));
-    let mut out = format!("{}: {} ({})\n", word(alarm, "series"), word(alarm, "kind"), word(alarm, "priority"));
-    let mut line = |name: &str, value: String| writeln!(out, "  {name:10}{value}").unwrap_or_default();
-    line("why", word(alarm, "message"));
-    line("since", at(alarm, "raised").unwrap_or_default());
-    line("until", at(alarm, "cleared").unwrap_or_else(|| "now: it is not over".to_owned()));
-    line("seen", format!("{}{unit}", alarm["value"]));
-    if !alarm["limit"].is_null() {
-        line("limit", format!("{}{unit}", alarm["limit"]));
-    }
-    if let Some(detector) = detector {
-        line("detector", detector);
-    }
-    line("state", word(alarm, "state"));
-    for verb in ["acknowledged", "shelved", "out_of_service", "suppressed"] {
-        if let Some(by) = alarm[format!("{verb}_by")].as_str() {
-            line("", format!("{verb} by {by}: {}", word(alarm, &format!("{verb}_reason"))));
+fn name(alarm: &Value) -> &str {
+    alarm["series"].as_str().unwrap_or_default()
+}
+
+fn explain(list: &[Value], series: &str, until_ms: Option<i64>) -> Option<Value> {
+    let raised = |alarm: &Value| alarm["raised"].as_i64();
+    let in_time = |alarm: &&Value| raised(alarm).is_some_and(|at| until_ms.is_none_or(|until| at <= until));
+    let by = |alarm: &Value| alarm["contributors"].as_array().is_some_and(|all| all.iter().any(|one| one["series"] == series));
+    let known = || list.iter().filter(in_time);
+    let own = known().filter(|alarm| name(alarm) == series || by(alarm)).max_by_key(|alarm| raised(alarm));
+    // A machine has alarms of its own; without, those of its series are meant.
+    let alarm = own.or_else(|| known().filter(|alarm| is_of(name(alarm), series)).max_by_key(|alarm| raised(alarm)))?;
+    let (at_ms, kind) = (raised(alarm)?, alarm["kind"].as_str().unwrap_or_default());
+    let machine = machine_of(name(alarm), kind);
+    let related = |other: &&Value| {
+        *other != alarm
+            && other["gateway"] == alarm["gateway"]
+            && is_of(name(other), machine)
+            && raised(other).is_some_and(|at| (at_ms.saturating_sub(BEFORE_MS)..=at_ms).contains(&at))
+    };
+    let mut before = list.iter().filter(related).collect::<Vec<_>>();
+    before.sort_by_key(|other| std::cmp::Reverse(raised(other)));
+    Some(json!({
+        "alert": alarm, "since": words::moment(at_ms), "until": alarm["cleared"].as_i64().map(words::moment),
+        "until_message": alarm["cleared_message"], "detector": detect::about::detector(kind), "machine": machine,
+        "before": before.iter().take(NAMED_MAX).collect::<Vec<_>>(), "before_more": before.len().saturating_sub(NAMED_MAX),
+    }))
+}
+
+/// No alarm: says whether there is such a series at all.
+fn nothing(url: &str, host: &str, list: &[Value], series: &str, as_json: bool) -> Result<(), Failure> {
+    let path = format!("/api/v1/series/{}", web::encoded(series));
+    let answer = web::request(host, "GET", &path, "").with_context(|| format!("{url} does not answer"))?;
+    match answer.code {
+        404 => {
+            let hint = nearest(series, list.iter().map(name)).map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            Err(Failure::Usage(anyhow!("{url} has no series {series:?}{hint}")))
         }
+        200 if as_json => print(&json!({"series": series, "alert": null}).to_string()),
+        200 => print(&format!("{series}: {url} knows no alarm of it; explain --data-dir reads the whole log")),
+        code => Err(Failure::Running(anyhow!("{url} answers {code}"))),
     }
-    line("raised", format!("{} times, {} of them in the last day", alarm["count"], alarm["count_day"]));
-    out.push_str("the day before:\n");
-    for other in before.iter().take(NAMED_MAX) {
-        let time = at(other, "raised").unwrap_or_default();
-        writeln!(out, "  {time}  {} {}: {}", word(other, "series"), word(other, "kind"), word(other, "message")).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alarm(series: &str, raised: i64, rest: Value) -> Value {
+        let mut alarm = json!({"gateway": "plant-a", "series": series, "kind": "spike", "priority": "warning", "state": "returned",
+            "id": "plant-a/9f3c2b7a11d04e58/7/0", "raised": raised, "value": 29.16142843472617, "message": "29.1614 is far from the usual 12"});
+        if let (Value::Object(all), Value::Object(rest)) = (&mut alarm, rest) {
+            all.extend(rest);
+        }
+        alarm
     }
-    match before.len() {
-        0 => out.push_str("  no other alarm\n"),
-        count if count > NAMED_MAX => writeln!(out, "  and {} before these", count - NAMED_MAX).unwrap_or_default(),
-        _ => {}
+
+    #[test]
+    fn what_is_over_is_explained_by_what_raised_it_and_by_its_own_machine() {
+        let over =
+            json!({"baseline": 12.0, "score": 40.5, "cleared": 1_700_000_009_000i64, "cleared_message": "12.1 is near the usual again"});
+        let list = [
+            alarm("line1/zz/temperature", 1_700_000_000_000, over),
+            alarm("line1/zz/flow", 1_699_999_000_000, json!({})),
+            alarm("line2/a/flow", 1_699_999_000_001, json!({})),
+            alarm("line1/zz/flow", 1_600_000_000_000, json!({})),
+        ];
+        // By its machine, too.
+        for series in ["line1/zz/temperature", "line1/zz"] {
+            let text = super::super::text::text(&explain(&list, series, None).unwrap());
+            for part in [
+                "why       29.1614 is far from the usual 12",
+                "until     2023-11-14T22:13:29Z: 12.1 is near the usual again",
+                "seen      29.1614\n",
+                "expected  12\n",
+                "score     40.50",
+                "line1/zz/flow spike",
+                "id        plant-a/9f3c2b7a11d04e58/7/0",
+            ] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+            assert!(!text.contains("line2") && text.matches("line1/zz/flow").count() == 1, "{text}");
+        }
+        assert!(explain(&list, "line1/z", None).is_none() && explain(&list, "line1/zz", Some(1)).is_none());
     }
-    out
 }

@@ -6,21 +6,23 @@ use crate::core::Event;
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use replica::alarm::{self, Filter};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use web::refusal;
 
-/// The routes below `/api/v1/alarms`.
+/// The routes below `/api/v1/alarms`, and that of series.
 pub fn routes() -> Router<State> {
     Router::new()
         .route("/api/v1/alarms", get(list))
         .route("/api/v1/alarms/kpi", get(kpi))
         .route("/api/v1/alarms/{*target}", get(one).post(act))
+        .route("/api/v1/series/{*series}", get(series))
 }
 
 async fn ask<T>(state: &State, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Response> {
@@ -30,7 +32,8 @@ async fn ask<T>(state: &State, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> R
     answer.await.map_err(|_| closing())
 }
 
-async fn list(Shared(state): Shared<State>, Query(filter): Query<Filter>) -> Result<Json<Vec<Value>>, Response> {
+async fn list(Shared(state): Shared<State>, filter: Result<Query<Filter>, QueryRejection>) -> Result<Json<Vec<Value>>, Response> {
+    let Query(filter) = filter.map_err(|why| refusal(why.status(), why.body_text()))?;
     filter.check().map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
     ask(&state, |reply| Ask::List(filter, reply)).await.map(Json)
 }
@@ -38,6 +41,15 @@ async fn list(Shared(state): Shared<State>, Query(filter): Query<Filter>) -> Res
 /// One for each gateway that ever had an alarm.
 async fn kpi(Shared(state): Shared<State>) -> Result<Json<Vec<Value>>, Response> {
     ask(&state, Ask::Kpi).await.map(Json)
+}
+
+/// Whether there is such a series, or such a machine: for who asks about one that had no alarm.
+async fn series(Shared(state): Shared<State>, Path(name): Path<String>) -> Result<Json<Value>, Response> {
+    let named = name.clone();
+    match ask(&state, |reply| Ask::Series(named, reply)).await? {
+        true => Ok(Json(json!({ "series": name }))),
+        false => Err(refusal(StatusCode::NOT_FOUND, format!("there is no series {name}"))),
+    }
 }
 
 fn unknown(path: &str) -> Response {

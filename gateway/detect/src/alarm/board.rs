@@ -1,7 +1,7 @@
 //! The alarms of one gateway, at either end of the link.
 
 use super::act::{Acts, Verb};
-use super::group;
+use super::group::{self, AlertId};
 use super::kpi::Kpi;
 use super::{Alarm, FLEETING, SHOWN, Standing, Told};
 use schemas::message::{Act, AlertBody, AlertKey};
@@ -115,8 +115,7 @@ impl Board {
         self.kpi.alert(&told, alert);
         if let Some(group) = told.note.group {
             // What came first is shown with its consequences.
-            let first = self.machine(&alert.series, &alert.kind).find(|(_, alarm)| alarm.raised.as_ref().map(Told::id) == Some(group));
-            let first = first.map(|(name, _)| name.clone());
+            let first = self.leader(&alert.series, &alert.kind, group).cloned();
             self.changed.extend(first);
         }
         let Some(alarm) = self.place(clock_ms, &(alert.series.clone(), alert.kind.clone())) else { return };
@@ -131,15 +130,22 @@ impl Board {
             &mut alarm.cleared
         };
         if place.as_ref().is_none_or(|old| told.key > old.key) {
+            if alert.state == 0 && told.note.group.is_none() {
+                alarm.led = Some(told.id());
+            }
             *place = Some(told);
         }
     }
 
-    /// Alarms of the same machine whose newest raise followed that of this one.
+    /// Alarms of the same machine whose newest raise followed this one.
     pub fn consequences<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Name> {
-        let id = self.alarms.get(name).and_then(|alarm| alarm.raised.as_ref()).map(Told::id);
-        let follows = move |alarm: &Alarm| id.is_some() && alarm.raised.as_ref().and_then(|told| told.note.group) == id;
-        self.machine(&name.0, &name.1).filter(move |(_, alarm)| follows(alarm)).map(|(name, _)| name)
+        let id = self.alarms.get(name).and_then(Alarm::leads_as);
+        self.machine(&name.0, &name.1).filter(move |(_, alarm)| id.is_some() && alarm.follows() == id).map(|(name, _)| name)
+    }
+
+    /// The alarm of a machine that came first in a group.
+    pub fn leader(&self, series: &str, kind: &str, group: AlertId) -> Option<&Name> {
+        self.machine(series, kind).find(|(_, alarm)| alarm.leads_as() == Some(group)).map(|(name, _)| name)
     }
 
     /// Alarms of the machine that an alarm belongs to.
@@ -163,7 +169,7 @@ impl Board {
             by: request.by.to_owned(),
             reason: request.reason.to_owned(),
             until_ms: if request.verb == Verb::Shelve { clock_ms.saturating_add(request.for_ms) } else { 0 },
-            seen: alarm.newest().map_or(AlertKey::default(), |told| told.key),
+            seen: seen(alarm, request.verb),
         })
     }
 
@@ -243,6 +249,17 @@ impl Board {
     /// Acts that wait for the gateway, oldest first.
     pub fn pending(&self) -> impl Iterator<Item = &Act> {
         self.alarms.values().flat_map(|alarm| &alarm.pending)
+    }
+}
+
+/// Which alert of an alarm somebody had seen who does something to it. Of two who acknowledge the
+/// same raise the first counts, also when it ended in between: the second saw no other.
+fn seen(alarm: &Alarm, verb: Verb) -> AlertKey {
+    let acts = alarm.acts();
+    let earlier = acts.acknowledged.as_ref().filter(|_| verb == Verb::Acknowledge && alarm.is_acknowledged());
+    match earlier.filter(|_| !alarm.is_latched()) {
+        Some(earlier) => earlier.seen,
+        None => alarm.newest().map_or(AlertKey::default(), |told| told.key),
     }
 }
 

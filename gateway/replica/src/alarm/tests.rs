@@ -55,6 +55,21 @@ fn what_is_shown_is_what_the_schemas_say() {
     let figures = Figures::of(&all.board, START_MS);
     known_by(include_str!("../../../../schemas/json/alarm-kpi.schema.json"), &kpi_json("plant-a", &figures));
     assert_eq!(metrics([&figures, &figures].into_iter()).iter().find(|m| m.0 == "alarms_raised_total").unwrap().3, 6.0);
+    // Over: what happened stays to be read, what ended it stands beside. The first of two who acknowledge counts.
+    let (mut end, name) = (alert(8, 1, "m/c"), ("m/c".to_owned(), "high".to_owned()));
+    (end.message, end.value) = ("fine again".to_owned(), 0.1);
+    all.alert(Some(&settings), START_MS, true, &mut end);
+    for (id, by) in [(20, "ann"), (21, "bob")] {
+        let shown = json("plant-a", &all.board, &name, all.board.get("m/c", "high").unwrap(), START_MS);
+        known_by(include_str!("../../../../schemas/json/alarm.schema.json"), &shown);
+        assert_eq!((&shown["message"], &shown["value"], &shown["limit"]), (&json!("too much"), &json!(f64::MAX), &json!(0.5)));
+        assert_eq!((&shown["cleared_message"], &shown["cleared_value"]), (&json!("fine again"), &json!(0.1)));
+        let request = Request { id, verb: Verb::Acknowledge, series: "m/c", kind: "high", by, reason: "", for_ms: 0 };
+        let act = all.board.resolve(START_MS + id as i64, &request).unwrap();
+        all.board.join(START_MS, &act);
+    }
+    let shown = json("plant-a", &all.board, &name, all.board.get("m/c", "high").unwrap(), START_MS);
+    assert_eq!((&shown["acknowledged_by"], &shown["acknowledged_at"]), (&json!("ann"), &json!(START_MS + 20)));
     // Over and acknowledged: nothing is retained.
     let name = ("m/b".to_owned(), "high".to_owned());
     assert!(!retained("plant-a", &all.board, &name, START_MS).is_empty());
@@ -92,6 +107,7 @@ fn arbitrary_bodies_are_refused_without_harm() {
     assert_eq!(parse(Verb::Shelve, r#"{"by":"jo","for":"60s"}"#), Ok(Body { by: "jo".into(), reason: String::new(), for_ms: 60_000 }));
     assert!(matches!(parse(Verb::Acknowledge, "\u{0}"), Err(BodyError::Malformed(_))));
     let long = format!(r#"{{"by":"{}"}}"#, "x".repeat(WHO_BYTES_MAX + 1));
+    assert_eq!(parse(Verb::Acknowledge, "[]").unwrap_err().to_string(), format!("the body is no JSON object; write {HOW}"));
     for wrong in [
         "null",
         "[]",
