@@ -88,6 +88,12 @@ impl Chart {
         self.active > 0
     }
 
+    /// Whether an event goes on, or the last size was of one.
+    #[inline]
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.active > 0 || self.above > 0
+    }
+
     /// Whether an event goes on that was told.
     #[inline]
     pub(crate) fn is_told(&self) -> bool {
@@ -106,21 +112,29 @@ impl Chart {
         (rule.times * self.record).max(rule.least)
     }
 
-    /// Judges a size (0 or more), then learns from it.
+    /// Judges a size (0 or more), then learns from it. Says nothing while it is warming up.
     #[inline]
     pub(crate) fn observe(&mut self, rule: &Rule, size: f64, tell: Tell) -> Verdict {
+        self.observe_young(rule, size, tell, None)
+    }
+
+    /// The same; while it is warming up, what is so many times beyond the least that may be unusual is
+    /// it too. Its record does not count there: what creeps would take it along.
+    #[inline]
+    pub(crate) fn observe_young(&mut self, rule: &Rule, size: f64, tell: Tell, times: Option<f64>) -> Verdict {
         let size = size.min(SCORE_MAX);
         self.seen = self.seen.saturating_add(1);
-        if self.seen <= rule.warm {
-            if self.seen > rule.fit {
-                self.record = self.record.max(size);
-            }
-            return Verdict::Usual;
-        }
         if self.active > 0 {
             return self.follow(rule, size, tell);
         }
-        if size <= self.limit(rule) {
+        if self.seen <= rule.warm && times.is_none_or(|times| size <= times * rule.least) {
+            if self.seen > rule.fit {
+                self.record = self.record.max(size);
+            }
+            self.above = 0;
+            return Verdict::Usual;
+        }
+        if self.seen > rule.warm && size <= self.limit(rule) {
             self.above = 0;
             self.record += rule.grow * (size - self.record).max(0.0);
             self.record *= KEEP;
@@ -132,6 +146,10 @@ impl Chart {
         self.above = self.above.saturating_add(1);
         if self.above < rule.enter {
             return Verdict::Usual;
+        }
+        if self.seen <= rule.warm {
+            // What crept there is not what was usual.
+            self.record = self.record.min(rule.least / rule.times);
         }
         (self.active, self.below, self.above, self.worst) = (1, 0, 0, size);
         (self.told, self.hushed) = (tell == Tell::Now, tell == Tell::Never);
@@ -160,6 +178,13 @@ impl Chart {
             (true, true) => Verdict::Ends,
             (true, false) => Verdict::Lasts,
         }
+    }
+
+    /// An event of this size has begun, and was told.
+    #[cold]
+    pub(crate) fn begin(&mut self, size: f64) {
+        (self.active, self.below, self.above, self.worst) = (1, 0, 0, size.min(SCORE_MAX));
+        (self.told, self.hushed) = (true, false);
     }
 
     /// The series goes on elsewhere: an event under way is over. Whether it was told.

@@ -21,6 +21,15 @@ pub(crate) struct Pace {
     pub(crate) rule: Rule,
 }
 
+/// What a distance is judged by before it has shown what is usual.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Young {
+    /// Usual deviation of a single reading.
+    pub(crate) deviation: f64,
+    /// Times the limit that is asked.
+    pub(crate) times: f64,
+}
+
 /// State of one distance.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Departure {
@@ -40,8 +49,9 @@ impl Departure {
     }
 
     /// Judges one value, then learns from it; `quantum` is the usual size of a step other than 0.
+    /// While it is warming up, it judges by `early`, if at all.
     #[inline]
-    pub(crate) fn observe(&mut self, pace: &Pace, value: f64, quantum: f64, tell: Tell) -> Verdict {
+    pub(crate) fn observe(&mut self, pace: &Pace, value: f64, quantum: f64, tell: Tell, early: Option<Young>) -> Verdict {
         let value = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
         if self.seen == 0 {
             (self.few, self.mean) = (value, value);
@@ -51,7 +61,13 @@ impl Departure {
         self.few += pace.few.max(young) * (value - self.few);
         let far = self.few - self.mean;
         let sigma = self.sigma(quantum);
-        let verdict = self.chart.observe(&pace.rule, far.abs() / sigma, tell);
+        let verdict = match early.filter(|_| self.seen <= pace.rule.warm && !self.chart.is_out()) {
+            Some(Young { deviation, times }) => {
+                let sigma = sigma.max(DEVIATION_PART * deviation);
+                self.chart.observe_young(&pace.rule, far.abs() / sigma, tell, Some(times))
+            }
+            None => self.chart.observe(&pace.rule, far.abs() / sigma, tell),
+        };
         if matches!(verdict, Verdict::Lasts | Verdict::Stays) {
             self.mean = self.few;
             return verdict;
@@ -75,6 +91,12 @@ impl Departure {
         verdict
     }
 
+    /// Whether it is still warming up.
+    #[inline]
+    pub(crate) fn is_warming(&self, pace: &Pace) -> bool {
+        self.seen < pace.rule.warm
+    }
+
     /// Whether an event goes on.
     pub(crate) fn is_out(&self) -> bool {
         self.chart.is_out()
@@ -85,6 +107,11 @@ impl Departure {
         (self.seen >= USUAL_READINGS).then_some(self.mean)
     }
 
+    /// Whether an event goes on, or may be about to begin.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.chart.is_suspect()
+    }
+
     /// Whether an event goes on that was told.
     pub(crate) fn is_told(&self) -> bool {
         self.chart.is_told()
@@ -93,6 +120,19 @@ impl Departure {
     /// Readings since the event under way began; 0: there is none.
     pub(crate) fn out_for(&self) -> u16 {
         self.chart.out_for()
+    }
+
+    /// The series went from a level to another, and that was told.
+    #[cold]
+    pub(crate) fn begin(&mut self, from: f64, to: f64, quantum: f64) {
+        let bound = |value: f64| value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
+        (self.mean, self.few) = (bound(from), bound(to));
+        self.chart.begin((self.few - self.mean).abs() / self.sigma(quantum));
+    }
+
+    /// Whether a value is much nearer to where the series usually is than to where it was of late.
+    pub(crate) fn returns(&self, value: f64) -> bool {
+        (value - self.mean).abs() < NEAR_PART * (self.few - self.mean).abs()
     }
 
     /// The series is elsewhere from now on. Whether an event that was told is over with it.
@@ -113,3 +153,7 @@ impl Departure {
 const YOUNG: f64 = 2.0;
 /// Part of a quantised sensor's step below which no deviation is believed.
 const QUANTUM_PART: f64 = 0.1;
+/// Part of a single reading's deviation that the distance's is at least, while it is young.
+const DEVIATION_PART: f64 = 0.4;
+/// Part of the way away from the usual level at which a value is back there.
+const NEAR_PART: f64 = 0.25;

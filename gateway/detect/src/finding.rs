@@ -199,6 +199,20 @@ pub(crate) fn with_unit(number: &str, unit: Option<&str>) -> String {
     }
 }
 
+/// A number of which no more digits matter than its deviation has, with its unit.
+pub(crate) fn roughly(value: f64, deviation: f64, unit: Option<&str>) -> String {
+    // Below, and above, the six digits of any number are few enough.
+    if !(1e-6..1.0).contains(&deviation) {
+        return amount(value, unit);
+    }
+    let mut steps = 1.0;
+    while steps * deviation < 1.0 {
+        steps *= 10.0;
+    }
+    let rounded = (value * steps).round() / steps;
+    amount(if rounded.is_finite() { rounded } else { value }, unit)
+}
+
 /// A number with its unit.
 pub(crate) fn amount(value: f64, unit: Option<&str>) -> String {
     with_unit(&number(value), unit)
@@ -222,6 +236,12 @@ pub(crate) fn duration(ms: i64) -> String {
     }
 }
 
+/// The time of day (UTC) of a moment, for a sentence.
+pub(crate) fn time_of_day(ms: i64) -> String {
+    let second = ms.rem_euclid(86_400_000) / 1_000;
+    format!("{:02}:{:02}:{:02} UTC", second / 3_600, second / 60 % 60, second % 60)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +254,7 @@ mod tests {
         assert_eq!(texts, expected);
         assert_eq!(compared(95.000_000_1, 95.0), ("95.0000001".into(), "95".into()));
         assert_eq!(amount(97.2, Some("°C")), "97.2 °C");
+        assert_eq!([0.3, 1.0, 0.03, 5.0].map(|deviation| roughly(21.5172, deviation, None)), ["21.5", "21.5172", "21.52", "21.5172"]);
     }
 
     #[test]
@@ -243,5 +264,6 @@ mod tests {
         let expected = ["0 ms", "250 ms", "1 s", "1.5 s", "61.2 s", "5 min", "2.5 h", "10 days"];
         assert_eq!(texts, expected);
         assert!(!duration(i64::MAX).is_empty());
+        assert_eq!([0, 1_700_000_000_000, -1].map(time_of_day), ["00:00:00 UTC", "22:13:20 UTC", "23:59:59 UTC"]);
     }
 }

@@ -8,6 +8,9 @@ use crate::limits::{DEPARTURE_VALUE_MAX, SCALE_MIN, SCORE_MAX};
 use serde::{Deserialize, Serialize};
 
 const RULE: Rule = Rule { fit: 200, warm: 1_800, least: 2.0, times: 1.4, grow: 2e-3, enter: 10, calm: 60, lasts: 3_600 };
+/// Steps before it speaks at all, and at which twice as much is asked as later.
+const YOUNG_MIN: u32 = 120;
+const YOUNG: f64 = 120.0;
 /// Weight of a step now, and usually.
 const NOW: f64 = 2.0 / 61.0;
 const USUAL: f64 = 5e-4;
@@ -53,7 +56,8 @@ impl Noise {
             self.now = 0.0;
         }
         let tell = if mute { Tell::Never } else { Tell::Now };
-        let verdict = self.chart.observe(&RULE, self.now.sqrt() / usual, tell);
+        let times = (self.seen > YOUNG_MIN).then(|| 1.0 + YOUNG / f64::from(self.seen));
+        let verdict = self.chart.observe_young(&RULE, self.now.sqrt() / usual, tell, times);
         let lasts = matches!(verdict, Verdict::Lasts | Verdict::Stays);
         if !self.chart.is_out() || lasts {
             let square = square.min(self.usual * 16.0).max(if self.seen > RULE.fit { 0.0 } else { square });
@@ -74,6 +78,12 @@ impl Noise {
     #[inline]
     pub(crate) fn is_out(&self) -> bool {
         self.chart.is_out()
+    }
+
+    /// Whether one goes on that was told.
+    #[inline]
+    pub(crate) fn is_told(&self) -> bool {
+        self.chart.is_told()
     }
 
     /// The series is elsewhere: the step that led there is none of its noise.

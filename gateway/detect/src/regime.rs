@@ -21,9 +21,6 @@ const PART: f64 = 0.25;
 const YOUNG_PART: f64 = 2.8;
 /// Changes of level after which they are known.
 const MOVES_KNOWN: u8 = 10;
-/// How far the first other state is at least, in usual deviations and in times the range.
-const STATE_DEVIATIONS: f64 = 12.0;
-const STATE_RANGES: f64 = 3.0;
 /// Readings after which a change of level is forgotten: 6 days at 1 Hz.
 const MOVE_READINGS: u32 = 1 << 19;
 
@@ -74,14 +71,10 @@ impl Regime {
         self.moves > 0 && self.is_within(PART, value, deviation)
     }
 
-    /// Whether a value away from the present level may be at another one: of those that have
-    /// changed, the range goes on; of one that never has, only what is far beyond all it ever
-    /// did is no fault but another state.
-    pub(crate) fn may_be_next(&self, value: f64, away: f64, deviation: f64) -> bool {
-        if self.moves == 0 {
-            return away.abs() > (STATE_DEVIATIONS * deviation).max(STATE_RANGES * (self.high - self.low));
-        }
-        self.is_within(YOUNG_PART, value, deviation)
+    /// Whether a value away from the present level may be at the next one of a series that has
+    /// changed its level before: the range goes on.
+    pub(crate) fn may_be_next(&self, value: f64, deviation: f64) -> bool {
+        self.moves > 0 && self.is_within(YOUNG_PART, value, deviation)
     }
 
     #[inline]

@@ -3,15 +3,16 @@
 //! [`crate::spike`] sees in single readings, and lasting.
 
 use crate::chart::{Rule, Tell, Verdict};
-use crate::departure::{Departure, Pace};
-use crate::finding::{Finding, Kind, Severity, State, amount, number};
+use crate::departure::{Departure, Pace, Young};
+use crate::finding::{Finding, Kind, Severity, State, amount, duration, number, roughly, time_of_day};
 use crate::limits::SCORE_MAX;
+use crate::spike::Spike;
 
 /// A mean of ten against one of a thousand readings; half an hour at 1 Hz is the new level.
 const SHIFT: Pace = Pace {
     few: 2.0 / 11.0,
     usual: 1e-3,
-    rule: Rule { fit: 100, warm: 1_800, least: 6.0, times: 1.5, grow: 5e-3, enter: 5, calm: 30, lasts: 1_800 },
+    rule: Rule { fit: 50, warm: 1_800, least: 6.0, times: 1.5, grow: 5e-3, enter: 5, calm: 30, lasts: 1_800 },
 };
 
 /// A mean of two hundred against one of five thousand readings: slow enough that what creeps is
@@ -21,6 +22,13 @@ const DRIFT: Pace = Pace {
     usual: 2e-4,
     rule: Rule { fit: 600, warm: 5_400, least: 6.0, times: 1.5, grow: 5e-4, enter: 30, calm: 60, lasts: 3_600 },
 };
+
+/// Independent readings at which twice the limit is asked of a young series.
+const YOUNG: f64 = 15.0;
+/// Times the limit that is asked at least: the first hours of a day are steeper than its average.
+const YOUNG_TIMES: f64 = 1.25;
+/// Readings before it speaks at all.
+const YOUNG_MIN: u32 = 60;
 
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,14 +83,74 @@ pub(crate) fn observe(
     quantum: f64,
     unit: Option<&str>,
     tell: Tell,
+    young: Option<Young>,
     findings: &mut Vec<Finding>,
 ) -> bool {
     let usual = of.mean;
-    let verdict = of.observe(span.pace(), value, quantum, tell);
+    let verdict = of.observe(span.pace(), value, quantum, tell, young);
     if !matches!(verdict, Verdict::Usual | Verdict::Goes | Verdict::Stays) {
         findings.push(finding(span, of, verdict, time_ms, value, usual, quantum, unit));
     }
     matches!(verdict, Verdict::Lasts | Verdict::Stays)
+}
+
+/// What a shift is judged by before half an hour has shown what is usual: single readings'
+/// deviation, of so many that do not depend on each other.
+#[inline]
+pub(crate) fn young(of: &Departure, by: &Spike, deviation: f64) -> Option<Young> {
+    let young = of.is_warming(&SHIFT) && by.seen() >= YOUNG_MIN;
+    young.then(|| Young { deviation, times: YOUNG_TIMES + YOUNG / by.independent().max(1.0) })
+}
+
+/// A change of level that single readings showed.
+pub(crate) struct Jump {
+    /// The level before, and how long the series was there, in ms.
+    pub(crate) from: f64,
+    pub(crate) stayed_ms: i64,
+    /// Event time of the first reading away.
+    pub(crate) began_ms: i64,
+    /// In usual deviations of a reading.
+    pub(crate) times: f64,
+}
+
+/// A change of level that single readings showed is told, instead of one under way.
+#[cold]
+pub(crate) fn begin(
+    of: &mut Departure,
+    jump: &Jump,
+    time_ms: i64,
+    value: f64,
+    quantum: f64,
+    unit: Option<&str>,
+    findings: &mut Vec<Finding>,
+) {
+    restart(Span::Short, of, time_ms, value, quantum, unit, findings);
+    of.begin(jump.from, value, quantum);
+    let deviation = (value - jump.from).abs() / jump.times.max(1.0);
+    let (from, to, stayed) = (roughly(jump.from, deviation, unit), amount(value, unit), duration(jump.stayed_ms));
+    let score = jump.times.min(SCORE_MAX);
+    let (since, times) = (time_of_day(jump.began_ms), number((score * 10.0).round() / 10.0));
+    findings.push(Finding {
+        kind: Kind::Shift,
+        severity: Severity::Warning,
+        state: State::Active,
+        time_ms: jump.began_ms,
+        value,
+        limit: None,
+        score: Some(score),
+        baseline: Some(jump.from),
+        message: format!("was {from} for {stayed}, now {to} since {since}: {times} times the usual deviation away"),
+        contributors: Vec::new(),
+    });
+}
+
+/// The series is back where it was before the shift that was told.
+#[cold]
+pub(crate) fn end(of: &mut Departure, time_ms: i64, value: f64, quantum: f64, unit: Option<&str>, findings: &mut Vec<Finding>) {
+    let usual = of.mean;
+    if of.restart(value) {
+        findings.push(finding(Span::Short, of, Verdict::Ends, time_ms, value, usual, quantum, unit));
+    }
 }
 
 /// The series is elsewhere from now on.
@@ -114,7 +182,8 @@ fn finding(
     quantum: f64,
     unit: Option<&str>,
 ) -> Finding {
-    let (now, level, sigma) = (amount(of.few, unit), amount(usual, unit), of.sigma(quantum));
+    let sigma = of.sigma(quantum);
+    let (now, level) = (roughly(of.few, sigma, unit), roughly(usual, sigma, unit));
     let away = number(((of.few - usual).abs() / sigma * 10.0).round() / 10.0);
     let message = match (verdict, span) {
         (Verdict::Begins, Span::Short) => format!("shifted from the usual {level} to {now}, {away} times as far as it usually strays"),

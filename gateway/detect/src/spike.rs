@@ -28,7 +28,7 @@ const FREE: u32 = 15;
 /// Robust standard deviations from the level that raise, at least.
 const LEVEL: f64 = 5.6;
 /// Readings at which twice as much is asked: a scale of few readings is believed less.
-const YOUNG: f64 = 25.0;
+const YOUNG: f64 = 15.0;
 /// And times the largest of ordinary values; more where that is beyond what chance gives so
 /// many normal ones: a fat tail goes on.
 const RECORD_TIMES: f64 = 1.2;
@@ -45,11 +45,20 @@ const STEP_PART: f64 = 0.5;
 /// Weight of a deviation in their scale, once warm: the last 250 count, so that chance moves
 /// the scale by few percent only.
 const SCALE_WEIGHT: f64 = 0.004;
-/// Distance at which values are back.
+/// Distance at which values are back; of an event that is held, this part of the way at most.
 const CLEAR: f64 = 4.0;
+const BACK_PART: f64 = 0.5;
+/// Times the usual step that steps of a level come to rest are at most, where that is more than a
+/// part of the way there.
+const CALM_STEPS: f64 = 4.0;
 /// Readings away after which the level has moved.
 const STAY: u8 = 10;
-/// The same for a series on its first days: until then nothing is told of it, as it may be a
+/// The same for a series that was at one level so far: sooner there, so that what stays is told as
+/// what it is. Of slow series fewer, once so much time has passed, in ms.
+const STAY_ONE: u8 = 5;
+const STAY_ONE_SLOW: u8 = 3;
+const SLOW_MS: i64 = 60_000;
+/// And for one that was at several on its first day: until then nothing is told of it, as it may be a
 /// machine that starts, stops or gets its next set point.
 pub(crate) const STAY_YOUNG: u16 = 25;
 /// Part of the way to another state that a step there is at most, and what of the largest is
@@ -62,6 +71,8 @@ const REST: u16 = 8;
 /// Least distance of two neighbours on one side, each, that raises; and times its record.
 const BOTH: f64 = 4.5;
 const BOTH_TIMES: f64 = 1.5;
+/// Readings that are counted by how little they depend on each other.
+const COUNTED: u32 = 1_800;
 /// Readings over which a fat tail must be expected to go on: two weeks at 1 Hz, as a logarithm.
 const LN_HORIZON: f64 = 13.8;
 
@@ -74,7 +85,7 @@ pub(crate) fn about() -> String {
 }
 
 /// What a value was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Verdict {
     /// Nothing unusual.
     Usual,
@@ -84,14 +95,27 @@ pub(crate) enum Verdict {
     Moved,
     /// The same, to another state of a machine whose states are not known yet: nothing was told.
     Settled,
+    /// The same, away from all that is known, and to be told: from the level before, in
+    /// `times` its usual deviations, since `began_ms`.
+    Shifted { from: f64, times: f64, began_ms: i64 },
+}
+
+/// How long nothing is told of an event, so that what it is can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// Not at all.
+    No,
+    /// Some readings: the series was at one level so far, and goes to another or comes back.
+    Brief,
+    /// Longer: the series' states are not known yet, only that there are several.
+    Long,
 }
 
 /// What may be told of an event, and when.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manner {
     pub(crate) tell: Tell,
-    /// Only once it has ended: the series' states are not known yet.
-    pub(crate) hold: bool,
+    pub(crate) hold: Hold,
     /// The value may be at another state of the machine, where it stays.
     pub(crate) next: bool,
 }
@@ -151,6 +175,12 @@ pub(crate) struct Spike {
     /// Ordinary readings, whatever the level.
     #[serde(default)]
     lived: u32,
+    /// The held event is decided soon.
+    #[serde(default)]
+    brief: bool,
+    /// Readings that do not depend on each other, of the first [`COUNTED`].
+    #[serde(default)]
+    independent: f64,
 }
 
 impl Spike {
@@ -180,7 +210,7 @@ impl Spike {
     /// A climb that is another detector's on a series whose states are known: held as an event.
     #[cold]
     pub(crate) fn hold(&mut self, time_ms: i64) {
-        (self.out, self.held, self.told, self.counts) = (1, true, false, true);
+        (self.out, self.held, self.brief, self.told, self.counts) = (1, true, false, false, true);
         (self.peak, self.began_ms, self.farthest, self.beyond) = ((self.last - self.level).abs(), time_ms, self.last, true);
     }
 
@@ -198,6 +228,26 @@ impl Spike {
     #[inline]
     pub(crate) fn deviation(&self) -> f64 {
         self.deviation.sigma().max(STEP_PART * self.step.sigma())
+    }
+
+    /// Readings at the present level, counted as those that do not depend on each other: neighbours
+    /// that are alike, by their steps against their distances, say less.
+    pub(crate) fn independent(&self) -> f64 {
+        self.independent
+    }
+
+    /// The series goes on at another level: all is learnt anew there.
+    #[cold]
+    pub(crate) fn relearn(&mut self, level: f64) {
+        (self.out, self.told, self.held) = (0, false, false);
+        (self.seen, self.level) = (1, level);
+        (self.deviation, self.step, self.behind, self.pending, self.independent) = Default::default();
+    }
+
+    /// Ordinary readings at the present level.
+    #[inline]
+    pub(crate) fn seen(&self) -> u32 {
+        self.seen
     }
 
     /// Whether what is usual is being learnt.
@@ -243,8 +293,9 @@ impl Spike {
         if leaps && (far.abs() > young * scale * self.limit(record) || both > young * self.limit_of_both()) {
             let news = self.habit.is_news(size);
             (self.out, self.peak, self.pending) = (1, size, 0.0);
-            (self.told, self.counts) = (news && tell == Tell::Now && !hold, tell != Tell::Never);
-            (self.held, self.began_ms, self.farthest, self.beyond) = (hold && self.counts, time_ms, value, tell == Tell::Now);
+            (self.told, self.counts) = (news && tell == Tell::Now && hold == Hold::No, tell != Tell::Never);
+            (self.held, self.brief, self.rough) = (hold != Hold::No && self.counts, hold == Hold::Brief, 0.0);
+            (self.began_ms, self.farthest, self.beyond) = (time_ms, value, tell == Tell::Now);
             if self.told {
                 findings.push(self.finding(State::Active, time_ms, value, size / scale, unit));
             }
@@ -285,8 +336,17 @@ impl Spike {
         if size > self.peak {
             (self.peak, self.farthest) = (size, value);
         }
+        let clear = if self.held { CLEAR.min(BACK_PART * self.peak / scale) } else { CLEAR };
+        let back = size < clear * scale;
+        let rests = !back && self.rests(size);
+        let (from, times) = (self.level, size / scale);
+        let slow = self.out >= STAY_ONE_SLOW && time_ms.saturating_sub(self.began_ms) >= SLOW_MS;
+        if self.held && self.brief && self.beyond && (self.out >= STAY_ONE || slow) && rests {
+            self.habit.learn(self.peak);
+            self.relearn(self.last);
+            return Verdict::Shifted { from, times, began_ms: self.began_ms };
+        }
         let stay = if self.held { STAY_YOUNG as u8 } else { STAY };
-        let back = size < CLEAR * scale;
         if !self.told && !self.held && self.counts && !back && self.out <= stay && tell == Tell::Now && self.habit.is_news(size) {
             // It went on to where it may be told.
             self.told = true;
@@ -295,8 +355,9 @@ impl Spike {
         if !back && self.out <= stay {
             return Verdict::Out;
         }
-        let state = self.held && !back && manner.next && self.rests(size);
-        if self.held && !state && self.beyond && self.habit.is_news(self.peak) {
+        let state = self.held && !self.brief && manner.next && rests && self.came_to_rest(size);
+        let shifted = self.held && !state && self.beyond && rests;
+        if self.held && !state && !shifted && self.beyond && self.habit.is_news(self.peak) {
             self.told = true;
             findings.push(self.finding(State::Active, self.began_ms, self.farthest, self.peak / scale, unit));
         }
@@ -306,18 +367,26 @@ impl Spike {
         if self.counts && !state {
             self.habit.learn(self.peak);
         }
-        (self.out, self.told, self.held) = (0, false, false);
         if back {
+            (self.out, self.told, self.held) = (0, false, false);
             return Verdict::Usual;
         }
         // The machine may run differently now: scales are learnt anew too.
-        (self.seen, self.level) = (1, self.last);
-        (self.deviation, self.step, self.behind) = Default::default();
-        if state { Verdict::Settled } else { Verdict::Moved }
+        self.relearn(self.last);
+        match (state, shifted) {
+            (true, _) => Verdict::Settled,
+            (_, true) => Verdict::Shifted { from, times, began_ms: self.began_ms },
+            _ => Verdict::Moved,
+        }
     }
 
-    /// Whether a held event has come to rest, so far from where it began.
+    /// Whether an event is calm where it is, so far from where it began.
     fn rests(&self, size: f64) -> bool {
+        self.rough <= (CALM_PART * size).max(CALM_STEPS * self.step.sigma())
+    }
+
+    /// Whether it also has been there for some readings.
+    fn came_to_rest(&self, size: f64) -> bool {
         self.rough <= CALM_PART * size && (self.last - self.mark).abs() <= REST_PART * size
     }
 
@@ -344,6 +413,12 @@ impl Spike {
         self.deviation.learn_slowly(distance.abs(), scale, SCALE_WEIGHT);
         if step > 0.0 {
             self.step.learn(step, 0.0);
+        }
+        if self.seen <= COUNTED {
+            let moved = f64::from(self.step.seen()) / f64::from(self.seen);
+            let alike = self.step.sigma() * moved / self.deviation().max(SCALE_MIN);
+            let part = (0.5 * alike * alike).min(1.0);
+            self.independent = if self.seen <= WARM_UP { f64::from(self.seen) * part } else { self.independent + part };
         }
     }
 

@@ -20,9 +20,9 @@ use crate::regime::Regime;
 use crate::saturation::Saturation;
 use crate::season::Season;
 use crate::settings::Settings;
-use crate::shift::{self, Span};
+use crate::shift::{self, Jump, Span};
 use crate::silence::Silence;
-use crate::spike::{Manner, STAY_YOUNG, Spike, Verdict};
+use crate::spike::{Hold, Manner, STAY_YOUNG, Spike, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// One series' detectors and their state: below [`crate::limits::STATE_BYTES_MAX`] bytes,
@@ -64,11 +64,21 @@ pub struct Watch {
     /// Logged clock of the last reading of a held event.
     #[serde(default)]
     held_ms: i64,
+    /// Event time of the first reading at the present level.
+    #[serde(default)]
+    level_ms: Option<i64>,
+    /// Readings in a row near the level before a shift.
+    #[serde(default)]
+    returned: u8,
 }
 
 /// So long nobody can know whether a series has one state or several, in ms: what a day did not
 /// show is news.
 const LEARN_MS: i64 = 86_400_000;
+/// Deviations within which a reading is calm.
+const CALM: f64 = 4.0;
+/// Readings in a row near the level before that end a shift.
+const RETURNED: u8 = 5;
 /// So long readings that would decide about a held event are waited for at least, in ms.
 const RELEASE_MS: i64 = 10_000;
 
@@ -103,32 +113,56 @@ impl Watch {
             limits.observe(clock_ms, time_ms, value, unit, out);
             limited = limits.any_beyond();
         }
-        // At levels known before nothing that departs is told; beyond them it still is.
+        // At levels known before nothing that departs is told; beyond them it still is. Nor is it
+        // while readings are told to jump about.
         let deviation = self.spike.deviation();
         let expected = self.season.as_ref().is_some_and(|season| season.expects(time_ms, value, deviation));
         let known = expected || self.regime.is_known(value, deviation);
         let tell = if limited {
             Tell::Never
-        } else if known {
+        } else if known || self.noise.is_told() {
             Tell::Later
         } else {
             Tell::Now
         };
         let first_ms = *self.first_ms.get_or_insert(time_ms);
-        let hold = self.regime.is_young() && time_ms.saturating_sub(first_ms) < LEARN_MS;
+        let level_ms = *self.level_ms.get_or_insert(time_ms);
+        let young = self.regime.is_young() && time_ms.saturating_sub(first_ms) < LEARN_MS;
+        let hold = match self.regime.changes() {
+            false => Hold::Brief,
+            true if young => Hold::Long,
+            true => Hold::No,
+        };
         self.held_ms = clock_ms;
-        let next = hold && self.spike.is_held() && self.regime.may_be_next(value, self.spike.away(), self.calm);
+        let next = hold == Hold::Long && self.spike.is_held() && self.regime.may_be_next(value, self.calm);
         let manner = Manner { tell, hold, next };
         match self.spike.observe(time_ms, value, unit, manner, out) {
-            Verdict::Usual => self.judge(time_ms, value, manner, out),
-            Verdict::Out => self.noise.skip(value),
+            Verdict::Usual => self.judge(time_ms, value, manner, young, out),
+            Verdict::Out => {
+                self.noise.skip(value);
+                let near = self.shift.is_told() && self.shift.returns(value);
+                self.returned = if near { self.returned.saturating_add(1) } else { 0 };
+                if self.returned >= RETURNED {
+                    self.returned = 0;
+                    self.regime.moved();
+                    let quantum = self.spike.quantum();
+                    shift::end(&mut self.shift, time_ms, value, quantum, unit, out);
+                    self.restart(time_ms, value, out);
+                    self.spike.relearn(value);
+                }
+            }
+            Verdict::Shifted { from, times, began_ms } => {
+                let quantum = self.spike.quantum();
+                let jump = Jump { from, times, began_ms, stayed_ms: began_ms.saturating_sub(level_ms) };
+                shift::begin(&mut self.shift, &jump, time_ms, value, quantum, unit, out);
+                self.restart(time_ms, value, out);
+                self.regime.settled(from, value);
+            }
             verdict => {
                 let usual = self.drift.mean;
                 let quantum = self.spike.quantum();
-                self.rate.relearn();
                 shift::restart(Span::Short, &mut self.shift, time_ms, value, quantum, unit, out);
-                shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, unit, out);
-                self.noise.skip(value);
+                self.restart(time_ms, value, out);
                 match verdict {
                     Verdict::Settled => self.regime.settled(usual, value),
                     _ => self.regime.moved(),
@@ -139,7 +173,7 @@ impl Watch {
         self.saturation.observe(time_ms, value, unit, limited, out);
         self.flatline.observe(time_ms, value, unit, out);
         let mute = limited || self.is_told();
-        self.novel.observe(time_ms, value, unit, hold, mute, out);
+        self.novel.observe(time_ms, value, unit, young, mute, out);
     }
 
     /// One reading while people work on the machine: fixed limits look at it, and nothing is
@@ -163,14 +197,24 @@ impl Watch {
         }
     }
 
+    /// The series is at another level: what lies between is no rate, drift or noise.
+    #[cold]
+    fn restart(&mut self, time_ms: i64, value: f64, out: &mut Vec<Finding>) {
+        self.level_ms = Some(time_ms);
+        self.rate.relearn();
+        let quantum = self.spike.quantum();
+        shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, self.unit.as_deref(), out);
+        self.noise.skip(value);
+    }
+
     /// A value that is no spike, through what looks at several.
     #[inline]
-    fn judge(&mut self, time_ms: i64, value: f64, manner: Manner, out: &mut Vec<Finding>) {
+    fn judge(&mut self, time_ms: i64, value: f64, manner: Manner, young: bool, out: &mut Vec<Finding>) {
         let Manner { tell, hold, .. } = manner;
         let unit = self.unit.as_deref();
         let quantum = self.spike.quantum();
         let climbed = self.rate.is_active();
-        let climbs = self.rate.observe(time_ms, value, unit, tell != Tell::Now, hold, out);
+        let climbs = self.rate.observe(time_ms, value, unit, tell != Tell::Now, hold == Hold::Long, out);
         if climbs {
             self.spike.hold(time_ms);
             return;
@@ -179,16 +223,22 @@ impl Watch {
             self.regime.moved();
         }
         // One event, one alert: who sees it first tells it, and a new level is none by itself.
-        let young = self.spike.is_young();
-        let tell = if young || self.rate.is_active() { Tell::Never } else { tell };
-        let waits = hold
-            && (self.shift.out_for() < STAY_YOUNG || self.regime.may_be_next(self.shift.few, self.shift.few - self.shift.mean, self.calm));
+        let starts = self.spike.is_young();
+        let tell = if starts || self.rate.is_active() { Tell::Never } else { tell };
+        let waits = hold == Hold::Long && (self.shift.out_for() < STAY_YOUNG || self.regime.may_be_next(self.shift.few, self.calm));
         let told = if waits && tell == Tell::Now { Tell::Later } else { tell };
         let usual = self.drift.mean;
-        let mut moved = shift::observe(Span::Short, &mut self.shift, time_ms, value, quantum, unit, told, out);
+        let early = if waits { None } else { shift::young(&self.shift, &self.spike, self.calm) };
+        let was_told = self.shift.is_told();
+        let mut moved = shift::observe(Span::Short, &mut self.shift, time_ms, value, quantum, unit, told, early, out);
+        if self.shift.is_told() != was_told && hold != Hold::No && !moved {
+            // It was told at once, or is back: single readings go by the level where it is.
+            self.spike.relearn(self.shift.few);
+            self.level_ms = Some(time_ms);
+        }
         // What creeps is no change of state, unless a shift that may be one led there.
         let told = match tell {
-            Tell::Now if self.shift.is_told() || self.shift.is_out() && !hold => Tell::Never,
+            Tell::Now if self.shift.is_told() || self.shift.is_out() && !young => Tell::Never,
             Tell::Now if self.shift.is_out() => Tell::Later,
             tell => tell,
         };
@@ -196,20 +246,26 @@ impl Watch {
             // What the one calls its level the other does not call away.
             shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, unit, out);
         } else {
-            moved = shift::observe(Span::Long, &mut self.drift, time_ms, value, quantum, unit, told, out);
+            moved = shift::observe(Span::Long, &mut self.drift, time_ms, value, quantum, unit, told, None, out);
         }
         let tell = if self.shift.is_out() { Tell::Never } else { tell };
         self.noise.observe(time_ms, value, quantum, unit, tell != Tell::Now, out);
-        if moved && hold {
+        if moved {
+            self.level_ms = Some(time_ms);
+        }
+        if moved && young {
             self.regime.settled(usual, value);
         } else if moved {
             self.regime.moved();
         }
-        if !self.shift.is_out() && !self.drift.is_out() {
-            self.calm = self.spike.deviation();
+        // Nor does what may be the beginning of something tell how far readings usually stray.
+        let deviation = self.spike.deviation();
+        let within = if starts { f64::MAX } else { CALM * self.calm };
+        if !self.shift.is_suspect() && !self.drift.is_out() && self.spike.away().abs() <= within {
+            self.calm = deviation;
         }
         // What a series does while it starts is no range to go by, nor while it may be elsewhere.
-        if !(young || hold && self.shift.is_out()) {
+        if !(starts || young && self.shift.is_out()) {
             self.regime.learn(value);
         }
         if let Some(season) = &mut self.season {
@@ -284,7 +340,7 @@ impl Watch {
         if self.late < LATE_READINGS_MAX {
             return false;
         }
-        self.first_ms = None;
+        (self.first_ms, self.level_ms) = (None, None);
         self.leap.rewound(clock_ms, time_ms, value, out);
         self.cadence.restart(time_ms);
         self.rate.restart();
