@@ -59,7 +59,7 @@ impl Fold {
         }
         let design = if alert.state == 0 { design::of(self, &alert) } else { None };
         if let Some((reason, _)) = &design {
-            alert.message = format!("{}; not shown: {reason}", alert.message);
+            alert.message += &design::not_shown(reason);
         }
         self.alarms.alert_by(self.config.alarms.as_ref(), self.clock_ms, leaves, design.is_some(), &mut alert);
         if let Some((reason, until_ms)) = design {

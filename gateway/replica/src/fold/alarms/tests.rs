@@ -7,7 +7,7 @@ use crate::join::Bridge;
 use crate::join::alarms::{TOO_LATE, UNKNOWN};
 use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Record, put_message_head, put_reading};
 use detect::alarm::{Request, Settings as AlarmSettings, Verb};
-use detect::{LimitRule, Pattern, Settings};
+use detect::{Kind, LimitRule, Pattern, Settings, Suppression};
 use proptest::prelude::*;
 use schemas::message::{Act, AlertUp, Answer, Command, CommandUp, FORMAT};
 use schemas::wire;
@@ -87,10 +87,12 @@ impl World {
 
     fn begin(&mut self) {
         let limit = LimitRule { series: Pattern::new("m/*"), high_high: Some(95.0), ..LimitRule::default() };
+        // What is suppressed by the other is told when that is over.
+        let by = Suppression { by: "m/b".to_owned(), by_kind: Kind::HighHigh, series: Pattern::new("m/a"), kinds: vec![] };
         let config = FoldConfig {
             fold_version: FOLD_VERSION,
             sizes_ms: vec![10_000],
-            detection: Settings { limits: vec![limit], ..Default::default() },
+            detection: Settings { limits: vec![limit], suppressions: vec![by], ..Default::default() },
             alarms: Some(AlarmSettings { flood: 2, ..AlarmSettings::default() }),
             ..FoldConfig::default()
         };
