@@ -63,8 +63,8 @@ impl Fault {
     /// Whether an alert that began at `at_ms` on `series` finds this fault.
     pub fn is_found_by(&self, series: &str, kind: &str, at_ms: i64) -> bool {
         let slack_ms = if self.shape == Shape::Silent { SILENCE_SLACK_MS } else { SLACK_MS };
-        // A climb whose first steps leave all that the series ever did is told as a spike: one event, one alert.
-        let fits = self.kind == kind || (self.kind == "rate" && kind == "spike");
+        // A climb whose first steps leave all that the series ever did is told as a shift: one event, one alert.
+        let fits = self.kind == kind || (self.kind == "rate" && kind == "shift");
         self.series == series && fits && (self.from_ms..=self.to_ms + slack_ms).contains(&at_ms)
     }
 }
