@@ -17,16 +17,13 @@ const OUTAGE_S: u64 = 3_600;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Prints the figures.
-pub fn run() -> Result<(), Box<dyn std::error::Error>> {
+pub fn run(lost: Option<u32>) -> Result<(), Box<dyn std::error::Error>> {
     println!("{SERIES} series x 1 Hz x {OUTAGE_S} s held back, windows of 10 s and 1 min, then drained");
     println!(
         "{:>6} {:>10} {:>9} {:>11} {:>9} {:>8} {:>10} {:>13} {:>12}",
         "lost", "readings", "drained s", "readings/s", "up MB", "down MB", "bytes/rdg", "gateway MiB", "bridge MiB"
     );
-    for lost in [0, 5, 20] {
-        measure(lost)?;
-    }
-    Ok(())
+    lost.map_or(vec![0, 5, 20], |lost| vec![lost]).into_iter().try_for_each(measure)
 }
 
 fn measure(lost: u32) -> Result<(), Box<dyn std::error::Error>> {

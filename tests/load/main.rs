@@ -5,7 +5,7 @@
 //! `cargo bench --bench load -- --flash`: what is written for readings that arrive one by one.
 //! `cargo bench --bench load -- --alerts`: how soon a critical alert is at the cloud, idle and while backlogs drain.
 //! `cargo bench --bench load -- --gateways 2000 [--seconds 30]`: a bridge with so many gateways, then flooded by them.
-//! `cargo bench --bench load -- --drain`: an hour's outage drained, at 0, 5 and 20 % loss of messages.
+//! `cargo bench --bench load -- --drain [--lost 5]`: an hour's outage drained, at 0, 5 and 20 % loss of messages.
 //!
 //! For each shape (connections × in flight) it runs, one after the other on loopback with the
 //! load generator on the same cores: the gateway as a process of its own; a bare listener that
@@ -38,11 +38,21 @@ struct Options {
     alerts: bool,
     gateways: Option<u64>,
     drain: bool,
+    lost: Option<u32>,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options =
-        Options { seconds: 5, shapes: Vec::new(), durable: false, plant: false, flash: false, alerts: false, gateways: None, drain: false };
+    let mut options = Options {
+        seconds: 5,
+        shapes: Vec::new(),
+        durable: false,
+        plant: false,
+        flash: false,
+        alerts: false,
+        gateways: None,
+        drain: false,
+        lost: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -54,12 +64,13 @@ fn options() -> Result<Options, String> {
             "--flash" => options.flash = true,
             "--alerts" => options.alerts = true,
             "--drain" => options.drain = true,
+            "--lost" => options.lost = Some(value()?.parse().map_err(|_| "--lost takes a whole number of percent".to_owned())?),
             "--gateways" => options.gateways = Some(value()?.parse().map_err(|_| "--gateways takes a whole number".to_owned())?),
             // Cargo says so to every bench.
             "--bench" => {}
             other => {
                 return Err(format!(
-                    "{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash, --alerts, --gateways N, --drain"
+                    "{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash, --alerts, --gateways N, --drain, --lost N"
                 ));
             }
         }
@@ -86,7 +97,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return gateways::run(gateways, options.seconds);
     }
     if options.drain {
-        return drain::run();
+        return drain::run(options.lost);
     }
     if options.alerts {
         return alerts::run();

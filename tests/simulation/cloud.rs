@@ -137,7 +137,7 @@ impl Cloud {
                 if ctx.mutation == Mutation::BootForgotten
                     && let Some(known) = process.bridge_of(&self.log)?.gateways.get_mut(gateway)
                 {
-                    known.boots.retain(|boot, _| *boot == hello.boot);
+                    std::sync::Arc::make_mut(known).boots.retain(|boot, _| *boot == hello.boot);
                 }
                 process.log(ctx, &Record::Hello { gateway, bytes });
             }

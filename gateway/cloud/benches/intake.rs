@@ -120,6 +120,7 @@ fn main() {
             },
         )
     });
+    handle.resume(save);
     let base_ms = cloud::inbound::wall_ms().div_euclid(60_000) * 60_000 - seconds * 1_000;
     door.log(&Record::Boot { boot: 1, parent: None, config: &BridgeConfig::default().encode() }).expect("room");
 
@@ -174,9 +175,6 @@ fn main() {
                 }
                 if bridge.is_full() || handle.is_full(bridge.lsn) {
                     bridge.flush().expect("the store goes on");
-                    if handle.is_full(bridge.lsn) {
-                        handle.roll(bridge.lsn, bridge.save(), save.clone()).expect("the store goes on");
-                    }
                     account(&mut since, &mut spent.store);
                 }
             }

@@ -11,7 +11,7 @@ use crate::outbound::Outbound;
 use crate::presence::Presence;
 use crate::publish;
 use crate::status::Status;
-use crate::store::{Handle, Save};
+use crate::store::Handle;
 use crate::urgent::receipt_topic;
 use journal::room::Rate;
 use journal::{Frame, Journal, Refused};
@@ -90,14 +90,14 @@ pub struct Core {
     pub out: Outbound,
     /// The merge store, which rolls over from time to time.
     pub store: Handle,
-    /// Takes snapshots to the log.
-    pub save: Save,
     /// Who is online.
     pub presence: Presence,
     /// Statuses to be published again, and when the last was.
     pub changed: BTreeMap<String, i64>,
-    /// What the log was given that is not durable yet.
+    /// What the log was given that is not durable yet; what it does not hold is decoded again.
     pub decoded: VecDeque<(u64, Interval)>,
+    /// Entries in those.
+    pub decoded_entries: usize,
     /// A round is logged and not yet folded.
     pub round_logged: bool,
     /// Clock of the last round.
@@ -284,7 +284,10 @@ impl Core {
         match self.bridge.admit(gateway, &interval.delta) {
             Err(ack) => self.ack(gateway, ack),
             Ok(()) => match self.log(&Record::Interval { gateway, bytes }, runtime) {
-                Some(lsn) if interval.len() <= DECODED_ENTRIES_MAX => self.decoded.push_back((lsn, interval)),
+                Some(lsn) if self.decoded_entries + interval.len() <= DECODED_ENTRIES_MAX => {
+                    self.decoded_entries += interval.len();
+                    self.decoded.push_back((lsn, interval));
+                }
                 Some(_) => {}
                 None => self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_ROOM_MS)),
             },
@@ -407,11 +410,13 @@ impl Core {
                 self.round_logged = false;
             }
             says_hello |= kind == HELLO;
-            while self.decoded.front().is_some_and(|(at, _)| *at < lsn) {
-                self.decoded.pop_front();
+            let mut decoded = None;
+            while self.decoded.front().is_some_and(|(at, _)| *at <= lsn)
+                && let Some((at, interval)) = self.decoded.pop_front()
+            {
+                self.decoded_entries -= interval.len();
+                decoded = (at == lsn).then_some(interval);
             }
-            let ready = self.decoded.front().is_some_and(|(at, _)| *at == lsn);
-            let decoded = if ready { self.decoded.pop_front().map(|(_, interval)| interval) } else { None };
             let effects = self.bridge.apply_decoded(lsn, kind, payload, decoded)?;
             self.effects(lsn, effects);
         }
@@ -423,13 +428,10 @@ impl Core {
             let Some((_, generation, publish)) = self.unacknowledged.pop_front() else { break };
             self.out.acknowledge(generation, &publish);
         }
-        if self.bridge.is_full() && self.store.has_room() {
-            self.bridge.flush()?;
-        }
-        if self.store.is_full(self.bridge.lsn) && self.store.has_room() {
-            self.bridge.flush()?;
-            let rolled = self.store.roll(self.bridge.lsn, self.bridge.save(), self.save.clone());
-            rolled.map_err(|error| CoreError::Store(error.to_string()))?;
+        self.bridge.settle()?;
+        // The store rolls over behind a write.
+        if (self.bridge.is_full() || self.store.is_full(self.bridge.lsn)) && self.store.has_room() {
+            self.bridge.begin_flush()?;
         }
         Ok(())
     }
@@ -562,7 +564,7 @@ impl Core {
             self.changed.remove(&name);
             let Some(gateway) = self.bridge.gateways.get(&name) else { continue };
             let (online, seen_ms) = self.presence.of(&name);
-            let mut status = publish::status(&name, gateway, self.bridge.crossings.get(&name), online, seen_ms);
+            let mut status = publish::status(&name, gateway, self.bridge.crossings.get(&name).map(Arc::as_ref), online, seen_ms);
             publish::clock(&mut status, self.clocks.get(&name).copied());
             let json = status.to_string();
             self.out.publish(self.bridge.lsn, publish::status_topic(&name), json, true);

@@ -62,7 +62,8 @@ pub const OUTBOX_URGENT_MAX: usize = 50;
 /// Reconnecting to an existing broker waits at least and at most this long, in ms.
 pub const BACKOFF_MS: (u64, u64) = (250, 15_000);
 
-/// Entries of an interval that is kept decoded until its record is durable; a longer one is decoded again.
+/// Entries of intervals that are kept decoded until their records are durable, some 350 bytes each; others
+/// are decoded again.
 pub const DECODED_ENTRIES_MAX: usize = 16_384;
 
 /// The largest payload of an ordinary message that goes to a gateway: with its topic it must fit in one packet.

@@ -35,7 +35,8 @@ pub fn recover(data_dir: &Path, opened: &Opened, kernel: &str) -> Result<Recover
             for (lsn, kind, payload) in frame.records().filter(|(lsn, _, _)| *lsn > from) {
                 bridge.apply(lsn, kind, payload)?;
             }
-            if bridge.is_full() && store.has_room() { bridge.flush() } else { Ok(()) }
+            bridge.settle()?;
+            if bridge.is_full() && store.has_room() { bridge.begin_flush() } else { Ok(()) }
         };
         match fold() {
             Ok(()) => ControlFlow::Continue(()),

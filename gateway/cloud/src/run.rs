@@ -106,8 +106,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let parent = (bridge.boot != 0).then_some((bridge.boot, end));
     let settled = BridgeConfig { retain_ms: config.merged.retain_ms }.encode();
     door.log(&Record::Boot { boot, parent, config: &settled })?;
-    let save = save(&journal);
-    store.resume(save.clone());
+    store.resume(save(&journal));
 
     let web = TcpListener::bind(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
     let http_at = web.local_addr().map_err(io("[http] listen"))?;
@@ -142,7 +141,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         for (name, gateway) in &bridge.gateways {
             broker.retain(
                 &publish::status_topic(name),
-                publish::status(name, gateway, bridge.crossings.get(name), false, 0).to_string().into(),
+                publish::status(name, gateway, bridge.crossings.get(name).map(Arc::as_ref), false, 0).to_string().into(),
             );
         }
         alarms::all(&bridge, &known, |topic, payload| broker.retain(&topic, payload.into()));
@@ -157,10 +156,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         journal: journal.clone(),
         out: out.clone(),
         store: store.clone(),
-        save,
         presence: Presence::default(),
         changed,
         decoded: VecDeque::new(),
+        decoded_entries: 0,
         round_logged: false,
         round_ms: 0,
         looked_ms: 0,

@@ -6,6 +6,7 @@ use crate::publish;
 use crate::store::Figures;
 use replica::join::Crossing;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// How the bridge stands.
 pub struct Status {
@@ -21,7 +22,7 @@ impl Core {
         let mut sums = [0u64; 7];
         let gateways = self.bridge.gateways.iter().map(|(name, g)| {
             let (online, seen_ms) = self.presence.of(name);
-            let mut status = publish::status(name, g, self.bridge.crossings.get(name), online, seen_ms);
+            let mut status = publish::status(name, g, self.bridge.crossings.get(name).map(Arc::as_ref), online, seen_ms);
             publish::clock(&mut status, self.clocks.get(name).copied());
             status["ledger"] = publish::ledger(g);
             for (sum, key) in sums.iter_mut().zip(["accepted", "delivered", "held", "shed", "local", "expired", "refused"]) {
@@ -46,7 +47,7 @@ impl Core {
             "broker_connected": self.out.is_connected(), "records_unpublished": behind,
         });
         let online = self.presence.online();
-        let crossed = |of: fn(&Crossing) -> u64| self.bridge.crossings.values().map(of).sum::<u64>() as f64;
+        let crossed = |of: fn(&Crossing) -> u64| self.bridge.crossings.values().map(|c| of(c)).sum::<u64>() as f64;
         let figures = vec![
             ("gateways", "gauge", "Gateways known.", self.bridge.gateways.len() as f64),
             ("gateways_online", "gauge", "Gateways that are online.", online as f64),

@@ -18,6 +18,7 @@
 //! | [`store`] | where windows are kept, the cache before it |
 //! | [`crossing`] | ordinary messages, both ways |
 //! | [`rounds`] | what is to be published when |
+//! | [`small`] | a map of a few keys |
 //! | [`saved`] | all but the windows ↔ bytes |
 
 pub mod alarms;
@@ -28,6 +29,7 @@ pub mod publishing;
 pub mod rounds;
 pub mod saved;
 pub mod series;
+pub mod small;
 pub mod store;
 pub mod taking;
 #[cfg(test)]
@@ -35,7 +37,7 @@ mod tests;
 pub mod window;
 
 use crate::error::Error;
-use crate::limits::{CACHED_WINDOWS_MAX, CHANGED_WINDOWS_MAX, GATEWAYS_MAX, SOURCES_MAX, WINDOW_IDLE_MS};
+use crate::limits::{CHANGED_WINDOWS_MAX, GATEWAYS_MAX, SOURCES_MAX};
 use crate::machine::is_of;
 use crate::record::Record;
 use crate::session::Sessions;
@@ -51,6 +53,7 @@ use schemas::message::{Ack, AlertBody, AlertUp, Command, CommandUp, CrossAck, Cr
 use serde::{Deserialize, Serialize};
 use series::{Catalogue, valid_gateway, valid_name};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use store::{Store, StoreError, Windows};
 pub use taking::Interval;
 pub use window::{Window, WindowKey};
@@ -131,7 +134,7 @@ pub struct Bridge {
     /// What the present boot's records mean.
     pub config: BridgeConfig,
     /// By name.
-    pub gateways: BTreeMap<String, Gateway>,
+    pub gateways: BTreeMap<String, Arc<Gateway>>,
     /// Durable MQTT sessions of the embedded broker.
     pub sessions: Sessions,
     /// Alarms.
@@ -159,7 +162,7 @@ pub struct Bridge {
     /// Boots by number: the gateway's number and the boot.
     sources: Vec<(u32, u64)>,
     /// Ordinary messages, by gateway.
-    pub crossings: BTreeMap<String, Crossing>,
+    pub crossings: BTreeMap<String, Arc<Crossing>>,
     /// The day for which windows were last let go.
     swept: i64,
 }
@@ -268,7 +271,7 @@ impl Bridge {
             }
             Record::CrossDone { gateway, boot, seq } => {
                 if let Some(crossing) = self.crossings.get_mut(gateway) {
-                    crossing.done(boot, seq);
+                    Arc::make_mut(crossing).done(boot, seq);
                 }
             }
             Record::Round => effects.merged = self.round().map_err(store_error)?,
@@ -294,8 +297,9 @@ impl Bridge {
             self.names.push(gateway.to_owned());
             self.complete_ms.push(i64::MAX);
             self.groups.push(None);
-            Gateway::new(number)
+            Arc::new(Gateway::new(number))
         });
+        let known = Arc::make_mut(known);
         let (number, source) = (known.number, self.sources.len() as u32);
         known.boots.entry(boot).or_insert_with(|| {
             self.sources.push((number, boot));
@@ -310,7 +314,7 @@ impl Bridge {
             self.spoilt += 1;
             return Ok(());
         }
-        let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+        let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) else { return Ok(()) };
         known.boot = hello.boot;
         known.change(hello.boot, |p| {
             p.set_windows(&hello.sizes, hello.grace_ms);
@@ -324,7 +328,8 @@ impl Bridge {
         }
         effects.gateway = Some(gateway.to_owned());
         if !hello.wanted.is_empty() || self.crossings.contains_key(gateway) {
-            self.crossings.entry(gateway.to_owned()).or_default().wanted.clone_from(&hello.wanted);
+            let crossing = self.crossings.entry(gateway.to_owned()).or_default();
+            Arc::make_mut(crossing).wanted.clone_from(&hello.wanted);
         }
         self.recheck(gateway)
     }
@@ -368,13 +373,13 @@ impl Bridge {
         }
         let oldest_ms = self.clock_ms.saturating_sub(retain_ms);
         let mut largest_ms = 0;
-        for series in self.series.list_mut() {
+        for series in self.series.list_mut().iter_mut().map(Arc::make_mut) {
             largest_ms = largest_ms.max(series.sizes.last().copied().unwrap_or(0));
             let name = &series.name;
             series.newest.retain(|size, start| {
-                let stays = start.saturating_add(*size) >= oldest_ms;
+                let stays = start.saturating_add(size) >= oldest_ms;
                 if !stays {
-                    effects.cleared.push((name.clone(), *size));
+                    effects.cleared.push((name.to_string(), size));
                 }
                 stays
             });
@@ -384,20 +389,43 @@ impl Bridge {
         self.windows.forget(oldest_ms.saturating_sub(largest_ms));
     }
 
-    /// Whether so much is in memory that [`Bridge::flush`] is due.
+    /// Whether so much has changed that [`Bridge::begin_flush`] is due.
     pub fn is_full(&self) -> bool {
-        self.windows.changed() >= CHANGED_WINDOWS_MAX || self.windows.cached() >= CACHED_WINDOWS_MAX
+        self.windows.changed() >= CHANGED_WINDOWS_MAX
     }
 
-    /// Writes the windows and all else, as of the last record, to the store.
+    /// Begins to write the windows that changed and all else, as of the last record, to the store. While
+    /// the write before is under way it does nothing, unless that holds up too much: then it waits for it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn begin_flush(&mut self) -> Result<(), Error> {
+        let holds_up = self.windows.changed() >= 2 * CHANGED_WINDOWS_MAX;
+        if self.windows.settle(holds_up).map_err(store_error)? {
+            let state = self.state();
+            self.windows.write(self.lsn, Box::new(move || state.encode())).map_err(store_error)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether a write has ended: then what it holds in memory can go.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        self.windows.settle(false).map(drop).map_err(store_error)
+    }
+
+    /// Writes the windows and all else, as of the last record, to the store, and waits for it.
     ///
     /// # Errors
     /// The store's.
     pub fn flush(&mut self) -> Result<(), Error> {
-        let mut windows = std::mem::take(&mut self.windows);
-        let idle_ms = self.clock_ms.saturating_sub(WINDOW_IDLE_MS);
-        let written = windows.flush(self.lsn, &|| self.save(), idle_ms, CACHED_WINDOWS_MAX / 2);
-        self.windows = windows;
-        written.map_err(store_error)
+        let state = self.state();
+        self.windows
+            .write(self.lsn, Box::new(move || state.encode()))
+            .and_then(|()| self.windows.settle(true))
+            .map(drop)
+            .map_err(store_error)
     }
 }

@@ -174,16 +174,16 @@ pub const BLOCK_ENTRIES_MAX: usize = 1 << 16;
 /// Windows in one round of publishing; the rest follows with the next.
 pub const ROUND_WINDOWS_MAX: usize = 4_096;
 
-/// Windows changed in memory before they are written, all at once: alerts and acknowledgements
-/// wait meanwhile, some 5 to 20 µs for each window.
+/// Windows changed in memory before they are written, some 450 bytes each. As many again may be under
+/// way to the store, and as many change meanwhile; beyond, records wait.
 pub const CHANGED_WINDOWS_MAX: usize = 1 << 14;
 
-/// Windows in memory in all; beyond, those that did not change are read again.
-pub const CACHED_WINDOWS_MAX: usize = 1 << 20;
+/// Windows in memory that the store has as they are, some 450 bytes each: those that were written or
+/// asked for last. Beyond, they are read again.
+pub const CLEAN_WINDOWS_MAX: usize = 1 << 16;
 
-/// Windows that nobody asked for so long leave the memory with the next write, in ms: longer
-/// than the windows of a minute take to be added up.
-pub const WINDOW_IDLE_MS: i64 = 120_000;
+/// So many of those leave the memory together.
+pub const GENERATION_WINDOWS: usize = CLEAN_WINDOWS_MAX / 8;
 
 /// Bytes of ordinary messages in one message of the link; a longer one goes alone.
 pub const CROSS_BATCH_BYTES: u64 = 256 * 1024;

@@ -1,12 +1,13 @@
 //! What the store promises through crashes, power cuts and rolling over.
 
 use super::*;
+use replica::join::store::Batch;
 use replica::join::window::{Held, Published};
-use replica::join::{Bridge, BridgeConfig, Merged};
+use replica::join::{Bridge, BridgeConfig, Merged, Window, WindowKey};
 use replica::record::Record;
 use schemas::message::{Definition, Delta, FORMAT};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use telemetry::aggregate::Aggregate;
 use telemetry::block;
 use telemetry::entry::Entry;
@@ -22,9 +23,9 @@ fn window(i: i64) -> Window {
 }
 
 fn put(keeper: &mut Keeper, lsn: u64, keys: &[WindowKey]) {
-    let windows: Vec<(WindowKey, Window)> = keys.iter().map(|k| (*k, window(k.2))).collect();
-    let borrowed: Vec<_> = windows.iter().map(|(k, w)| (*k, w)).collect();
-    keeper.write(lsn, &|| format!("state {lsn}").into_bytes(), &borrowed).unwrap();
+    let windows = keys.iter().map(|k| (*k, window(k.2))).collect();
+    keeper.write(Arc::new(Batch { lsn, windows, state: Box::new(move || format!("state {lsn}").into_bytes()) })).unwrap();
+    assert!(keeper.written(true).unwrap());
 }
 
 /// sled gives its lock back a moment after it is dropped.
@@ -99,6 +100,36 @@ fn damage_costs_a_fold_and_never_a_start() {
         }
         let (mut keeper, _, found) = reopened(dir.path(), "k", 9, 0);
         assert_eq!((found, keeper.get((0, 10_000, 0)).unwrap()), (None, None), "damage {damage}");
+    }
+}
+
+/// A crash in the midst of a write: sled has some of what changed, and the file has it all; or it has not.
+#[test]
+fn a_write_that_was_cut_short_is_made_again_or_was_never_begun() {
+    let keys: Vec<WindowKey> = (0..3_000).map(|i| (i % 7, 10_000, i64::from(i) * 10_000)).collect();
+    for (cut, expected) in [("changed-00000000000000000012", 12), ("changed-00000000000000000012.tmp", 9)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut keeper, handle, _) = reopened(dir.path(), "k", 0, 0);
+        put(&mut keeper, 9, &keys[..100]);
+        drop((keeper, handle));
+        let live = lives(&dir.path().join("windows")).unwrap().remove(0).1;
+        let windows: Vec<(WindowKey, Window)> = keys.iter().map(|k| (*k, window(k.2 + 1))).collect();
+        let mut sorted: Vec<(WindowKey, &Window)> = windows.iter().map(|(k, w)| (*k, w)).collect();
+        sorted.sort_unstable_by_key(|(k, _)| *k);
+        live::keep_whole(&live.join("changed-00000000000000000012"), &sorted).unwrap();
+        fs::rename(live.join("changed-00000000000000000012"), live.join(cut)).unwrap();
+        fs::write(live.join("state-00000000000000000012"), [&crc32c::crc32c(b"state 12").to_le_bytes()[..], b"state 12"].concat()).unwrap();
+        let (mut keeper, handle, found) = reopened(dir.path(), "k", 12, 0);
+        assert_eq!(found, Some((expected, format!("state {expected}"))));
+        for (key, changed) in &windows {
+            let kept = if keys[..100].contains(key) { Some(window(key.2)) } else { None };
+            assert_eq!(keeper.get(*key).unwrap(), if expected == 12 { Some(changed.clone()) } else { kept });
+        }
+        put(&mut keeper, 15, &keys[..1]);
+        drop((keeper, handle));
+        let names = fs::read_dir(&live).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
+        let left: Vec<String> = names.filter(|n| n.starts_with("changed") || n.starts_with("state")).collect();
+        assert_eq!(left, ["state-00000000000000000015"]);
     }
 }
 
@@ -233,8 +264,9 @@ fn through_all_that_happens_to_it_the_bridge_is_the_same() {
             let until = (done + 20 + (turn as usize * 7) % 60).min(records.len());
             for (lsn, (kind, payload)) in (1u64..).zip(&records).skip(bridge.lsn as usize).take(until - bridge.lsn as usize) {
                 bridge.apply(lsn, *kind, payload).unwrap();
+                bridge.settle().unwrap();
                 if (lsn + turn).is_multiple_of(17) {
-                    bridge.flush().unwrap();
+                    bridge.begin_flush().unwrap();
                 }
                 if (lsn + turn).is_multiple_of(31) && handle.shared.frozen.lock().is_none() {
                     bridge.flush().unwrap();
@@ -242,9 +274,9 @@ fn through_all_that_happens_to_it_the_bridge_is_the_same() {
                 }
             }
             done = until;
-            // What writes runs ends with its process; here it ends by itself, and holds `save` until then.
+            // What writes runs ends with its process; here it ends by itself, and holds `save` until then, as the store does.
             let deadline = Instant::now() + Duration::from_secs(60);
-            while Arc::strong_count(&save) > 1 {
+            while Arc::strong_count(&save) > 2 {
                 assert!(Instant::now() < deadline, "runs are not written");
                 std::thread::yield_now();
             }

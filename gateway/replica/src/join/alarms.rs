@@ -10,6 +10,7 @@ use detect::alarm::{Board, Name, Request, SHOWN};
 use schemas::message::{Act, AlertBody, Answer, Command, FORMAT};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Alarms of all gateways. One more is counted as refused; its alerts are shown all the same.
 const ALARMS_MAX: usize = 1 << 18;
@@ -25,7 +26,7 @@ const UNANSWERED_MS: i64 = 86_400_000;
 /// Alarms by gateway.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Alarms {
-    boards: BTreeMap<String, Board>,
+    boards: BTreeMap<String, Arc<Board>>,
     #[serde(skip)]
     changed: Vec<(String, Name)>,
     /// Gateways that may have something to take.
@@ -40,12 +41,12 @@ pub struct Alarms {
 impl Alarms {
     /// A gateway's alarms.
     pub fn board(&self, gateway: &str) -> Option<&Board> {
-        self.boards.get(gateway)
+        self.boards.get(gateway).map(Arc::as_ref)
     }
 
     /// All gateways that ever had one.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Board)> {
-        self.boards.iter()
+        self.boards.iter().map(|(name, board)| (name, &**board))
     }
 
     /// Alarms that changed since this was last asked.
@@ -56,8 +57,8 @@ impl Alarms {
     /// The board for an alarm, unless it is new and there is no room.
     fn place(&mut self, gateway: &str, series: &str, kind: &str) -> Option<&mut Board> {
         let is_known = self.boards.get(gateway).is_some_and(|board| board.get(series, kind).is_some());
-        let is_full = !is_known && self.boards.values().map(Board::len).sum::<usize>() >= ALARMS_MAX;
-        let board = self.boards.entry(gateway.to_owned()).or_default();
+        let is_full = !is_known && self.boards.values().map(|board| board.len()).sum::<usize>() >= ALARMS_MAX;
+        let board = Arc::make_mut(self.boards.entry(gateway.to_owned()).or_default());
         if is_full {
             board.refused += 1;
             return None;
@@ -66,7 +67,7 @@ impl Alarms {
     }
 
     fn collect(&mut self, gateway: &str) {
-        if let Some(board) = self.boards.get_mut(gateway) {
+        if let Some(board) = self.boards.get_mut(gateway).map(Arc::make_mut) {
             self.due_ms = self.due_ms.min(board.due_ms().unwrap_or(i64::MAX));
             self.changed.extend(board.take_changed().into_iter().map(|name| (gateway.to_owned(), name)));
         }
@@ -94,7 +95,7 @@ impl Alarms {
 
     /// Somebody asked for something here: what is to be passed on.
     pub fn asked(&mut self, clock_ms: i64, gateway: &str, request: &Request<'_>) -> Option<Command> {
-        let board = self.boards.get_mut(gateway)?;
+        let board = self.boards.get_mut(gateway).map(Arc::make_mut)?;
         let act = board.resolve(clock_ms, request)?;
         let is_taken = board.pend(clock_ms, act.clone());
         self.waiting.insert(gateway.to_owned());
@@ -104,7 +105,7 @@ impl Alarms {
 
     /// The gateway did not take a command.
     pub fn answered(&mut self, clock_ms: i64, gateway: &str, answer: &Answer) {
-        let Some(board) = self.boards.get_mut(gateway) else { return };
+        let Some(board) = self.boards.get_mut(gateway).map(Arc::make_mut) else { return };
         let found = board.pending().find(|act| act.id == answer.id).map(|act| (act.series.clone(), act.kind.clone()));
         let Some(name) = found else { return };
         match answer.outcome {
@@ -122,7 +123,7 @@ impl Alarms {
 
     /// What a gateway is still to be told.
     pub fn commands(&mut self, gateway: &str) -> Vec<Command> {
-        let pending = self.boards.get(gateway).into_iter().flat_map(Board::pending);
+        let pending = self.boards.get(gateway).into_iter().flat_map(|board| board.pending());
         let commands: Vec<Command> = pending.take(COMMANDS_MAX).cloned().map(command).collect();
         if commands.is_empty() {
             self.waiting.remove(gateway);
@@ -146,6 +147,7 @@ impl Alarms {
         }
         self.due_ms = i64::MAX;
         for (gateway, board) in &mut self.boards {
+            let board = Arc::make_mut(board);
             board.advance(clock_ms);
             if sweeps {
                 let void = board.pending().filter(|act| not_after_ms(act).saturating_add(UNANSWERED_MS) < clock_ms);

@@ -11,6 +11,7 @@ use schemas::limits::CROSSED_MAX;
 use schemas::message::{CrossAck, CrossUp, Crossed, FORMAT, LANES, Wanted};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use telemetry::source::matches;
 
 /// What crosses between the cloud and one gateway.
@@ -123,7 +124,7 @@ impl Bridge {
             self.spoilt += 1;
             return;
         }
-        let crossing = self.crossings.entry(gateway.to_owned()).or_default();
+        let crossing = Arc::make_mut(self.crossings.entry(gateway.to_owned()).or_default());
         crossing.lost_there = (up.given_up, up.expired);
         effects.crossed = crossing.fresh(up.lane, up.messages);
         let applied = crossing.applied(boot, up.lane).max(last);
@@ -140,7 +141,7 @@ impl Bridge {
     pub(super) fn offer(&mut self, from: Option<&str>, message: &Crossed) {
         let clock_ms = self.clock_ms;
         for (_, crossing) in self.crossings.iter_mut().filter(|(name, _)| from != Some(name.as_str())) {
-            crossing.offer(clock_ms, message);
+            Arc::make_mut(crossing).offer(clock_ms, message);
         }
     }
 }

@@ -5,8 +5,9 @@ use super::store::StoreError;
 use super::window::Published;
 use super::{Bridge, DAY_MS, Effects, Pending, WindowKey, store_error};
 use crate::error::Error;
-use crate::limits::{CACHED_WINDOWS_MAX, ROUND_WINDOWS_MAX};
+use crate::limits::ROUND_WINDOWS_MAX;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use telemetry::aggregate::Aggregate;
 use telemetry::window as tumbling;
 
@@ -43,18 +44,18 @@ pub struct Merged {
 impl Bridge {
     /// A base window changed: so did every published window that it is part of.
     pub(super) fn touch(&mut self, gateway: u32, sizes: &[i64], (number, base_ms, start_ms): WindowKey) -> Result<(), StoreError> {
-        let Some(series) = self.series.list_mut().get_mut(number as usize) else { return Ok(()) };
+        let Some(series) = self.series.list_mut().get_mut(number as usize).map(Arc::make_mut) else { return Ok(()) };
         series.had(gateway, start_ms.saturating_add(base_ms), sizes);
         for &size in &series.sizes {
             if !tumbling::divides(base_ms, size) {
                 continue;
             }
             let start = tumbling::start_of(start_ms, size);
-            let newest = series.newest.entry(size).or_insert(start);
+            let newest = series.newest.entry(size, start);
             *newest = (*newest).max(start);
             let key = (number, size, start);
             if !self.rounds.holds(key) {
-                let published = self.windows.load(key, self.clock_ms)?.published;
+                let published = self.windows.load(key)?.published;
                 self.rounds.add(key, due_ms(published));
             }
         }
@@ -73,7 +74,7 @@ impl Bridge {
             match self.blocker(key)? {
                 Some(other) => self.rounds.wait(other, key.2.saturating_add(key.1), key),
                 None => {
-                    let published = self.windows.load(key, self.clock_ms)?.published;
+                    let published = self.windows.load(key)?.published;
                     if !published.complete {
                         self.rounds.add(key, due_ms(published));
                     }
@@ -90,7 +91,7 @@ impl Bridge {
         let end = start.saturating_add(size);
         let Some(series) = self.series.list().get(number as usize) else { return Ok(None) };
         let is_past = |gateway: u32| self.complete_ms.get(gateway as usize).is_some_and(|until| *until >= end);
-        let had = series.gateways.iter().filter(|(_, last)| **last >= end.saturating_sub(HAD_MS)).map(|(gateway, _)| *gateway);
+        let had = series.gateways.iter().filter(|(_, last)| *last >= end.saturating_sub(HAD_MS)).map(|(gateway, _)| gateway);
         let grouped = |gateway: u32| self.groups.get(gateway as usize).is_some_and(Option::is_some);
         let mut members: Vec<u32> = Vec::new();
         for gateway in had {
@@ -129,7 +130,7 @@ impl Bridge {
             let blocker = self.blocker(key)?;
             let at_ms = self.clock_ms;
             let mut complete = blocker.is_none();
-            self.windows.change(key, at_ms, |w| {
+            self.windows.change(key, |w| {
                 complete |= w.published.complete;
                 w.published = Published { revision: w.published.revision + 1, at_ms, complete };
                 true
@@ -142,6 +143,7 @@ impl Bridge {
             if self.lsn > self.quiet {
                 out.extend(self.build(key)?);
             }
+            self.windows.trim();
         }
         Ok(out)
     }
@@ -156,7 +158,7 @@ impl Bridge {
 
     fn build(&mut self, key: WindowKey) -> Result<Option<Merged>, StoreError> {
         let (number, size_ms, start_ms) = key;
-        let published = self.windows.load(key, self.clock_ms)?.published;
+        let published = self.windows.load(key)?.published;
         if published.revision == 0 {
             return Ok(None);
         }
@@ -165,8 +167,8 @@ impl Bridge {
         let Some(sum) = group::sum(&mut pieces, &self.members(key)) else { return Ok(None) };
         let Some(series) = self.series.list().get(number as usize) else { return Ok(None) };
         Ok(Some(Merged {
-            series: series.name.clone(),
-            unit: series.unit.clone(),
+            series: series.name.to_string(),
+            unit: series.unit.as_deref().map(str::to_owned),
             size_ms,
             start_ms,
             aggregate: sum.aggregate,
@@ -174,7 +176,7 @@ impl Bridge {
             agree: sum.agree,
             revision: published.revision,
             complete: published.complete,
-            newest: series.newest.get(&size_ms).is_some_and(|newest| start_ms >= *newest),
+            newest: series.newest.get(size_ms).is_some_and(|newest| start_ms >= newest),
         }))
     }
 
@@ -188,7 +190,7 @@ impl Bridge {
     /// Brings those into memory.
     fn load(&mut self, key: WindowKey) -> Result<(), StoreError> {
         let bases: Vec<WindowKey> = self.bases(key).collect();
-        bases.into_iter().try_for_each(|base| self.windows.load(base, self.clock_ms).map(drop))
+        bases.into_iter().try_for_each(|base| self.windows.load(base).map(drop))
     }
 
     /// What gateways gave to a published window, of what is in memory.
@@ -217,8 +219,8 @@ impl Bridge {
     fn members(&self, (number, size_ms, start_ms): WindowKey) -> Vec<(&str, &str)> {
         let Some(series) = self.series.list().get(number as usize) else { return Vec::new() };
         let since_ms = start_ms.saturating_add(size_ms).saturating_sub(HAD_MS);
-        let had = series.gateways.iter().filter(|(_, last)| **last >= since_ms);
-        had.filter_map(|(g, _)| Some((self.groups.get(*g as usize)?.as_deref()?, self.names.get(*g as usize)?.as_str()))).collect()
+        let had = series.gateways.iter().filter(|(_, last)| *last >= since_ms);
+        had.filter_map(|(g, _)| Some((self.groups.get(g as usize)?.as_deref()?, self.names.get(g as usize)?.as_str()))).collect()
     }
 
     /// The newest published window of each series and size: what is retained. One that changed
@@ -228,7 +230,7 @@ impl Bridge {
     /// The store's.
     pub fn newest(&mut self, mut each: impl FnMut(Merged)) -> Result<(), Error> {
         for number in 0..self.series.list().len() as u32 {
-            let newest: Vec<(i64, i64)> = self.series.list()[number as usize].newest.iter().map(|(size, start)| (*size, *start)).collect();
+            let newest: Vec<(i64, i64)> = self.series.list()[number as usize].newest.iter().collect();
             for (size, start) in newest {
                 let key = (number, size, start);
                 if !self.rounds.holds(key)
@@ -237,7 +239,7 @@ impl Bridge {
                     each(merged);
                 }
             }
-            self.windows.trim(CACHED_WINDOWS_MAX / 4);
+            self.windows.trim();
         }
         Ok(())
     }

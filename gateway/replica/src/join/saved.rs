@@ -12,33 +12,43 @@ use crate::session::Sessions;
 use schemas::{DecodeError, cbor, pack};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 const FORMAT: u32 = 1;
 
 // CBOR's keys are the positions of the fields: both structs have them in the same order.
 
+/// All but the windows as of a record. Taking it copies little: gateways, series and alarms are shared
+/// with the bridge until these change.
 #[derive(Serialize)]
-struct View<'a> {
+pub struct State {
     format: u32,
     boot: u64,
     lsn: u64,
     clock_ms: i64,
-    config: &'a BridgeConfig,
-    gateways: &'a BTreeMap<String, Gateway>,
-    sessions: &'a Sessions,
+    config: BridgeConfig,
+    gateways: BTreeMap<String, Arc<Gateway>>,
+    sessions: Sessions,
     cursor: u64,
     spoilt: u64,
     rounds_windows: u64,
-    series: &'a [Series],
+    series: Vec<Arc<Series>>,
     due: Vec<Due>,
     waiting: Vec<Waiting>,
-    names: &'a [String],
-    sources: &'a [(u32, u64)],
+    names: Vec<String>,
+    sources: Vec<(u32, u64)>,
     swept: i64,
-    pending: &'a VecDeque<(u64, Pending)>,
-    alarms: &'a Alarms,
+    pending: VecDeque<(u64, Pending)>,
+    alarms: Alarms,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    crossings: &'a BTreeMap<String, Crossing>,
+    crossings: BTreeMap<String, Arc<Crossing>>,
+}
+
+impl State {
+    /// As bytes, for [`Bridge::restore`].
+    pub fn encode(&self) -> Vec<u8> {
+        pack::compress(&cbor::to_vec(self))
+    }
 }
 
 #[derive(Deserialize)]
@@ -48,12 +58,12 @@ struct Saved {
     lsn: u64,
     clock_ms: i64,
     config: BridgeConfig,
-    gateways: BTreeMap<String, Gateway>,
+    gateways: BTreeMap<String, Arc<Gateway>>,
     sessions: Sessions,
     cursor: u64,
     spoilt: u64,
     rounds_windows: u64,
-    series: Vec<Series>,
+    series: Vec<Arc<Series>>,
     due: Vec<Due>,
     waiting: Vec<Waiting>,
     names: Vec<String>,
@@ -63,35 +73,39 @@ struct Saved {
     #[serde(default)]
     alarms: Alarms,
     #[serde(default)]
-    crossings: BTreeMap<String, Crossing>,
+    crossings: BTreeMap<String, Arc<Crossing>>,
 }
 
 impl Bridge {
     /// All but the windows, as bytes.
     pub fn save(&self) -> Vec<u8> {
+        self.state().encode()
+    }
+
+    /// All but the windows as of the last record.
+    pub fn state(&self) -> State {
         let (due, waiting) = self.rounds.parts();
-        let view = View {
+        State {
             format: FORMAT,
             boot: self.boot,
             lsn: self.lsn,
             clock_ms: self.clock_ms,
-            config: &self.config,
-            gateways: &self.gateways,
-            sessions: &self.sessions,
+            config: self.config.clone(),
+            gateways: self.gateways.clone(),
+            sessions: self.sessions.clone(),
             cursor: self.cursor,
             spoilt: self.spoilt,
             rounds_windows: self.rounds_windows,
-            series: self.series.list(),
+            series: self.series.list().to_vec(),
             due,
             waiting,
-            names: &self.names,
-            sources: &self.sources,
+            names: self.names.clone(),
+            sources: self.sources.clone(),
             swept: self.swept,
-            pending: &self.pending,
-            alarms: &self.alarms,
-            crossings: &self.crossings,
-        };
-        pack::compress(&cbor::to_vec(&view))
+            pending: self.pending.clone(),
+            alarms: self.alarms.clone(),
+            crossings: self.crossings.clone(),
+        }
     }
 
     /// The bridge of [`Bridge::save`], over the store that has its windows as of the same record.

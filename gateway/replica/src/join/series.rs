@@ -1,8 +1,10 @@
 //! The cloud's series: their numbers, units, sizes, and the gateways that have them. Names
 //! come from strangers, and become topics: what cannot be one gets no number.
 
+use super::small::Small;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::sync::Arc;
 use telemetry::source::valid_series;
 
 /// Number of what has none: its entries are counted, not merged.
@@ -17,38 +19,38 @@ const SIZES_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// The unit that owns it.
-    pub unit: Option<String>,
+    pub unit: Option<Arc<str>>,
     /// Gateway's number → end of its newest window.
-    pub gateways: BTreeMap<u32, i64>,
+    pub gateways: Small<u32, i64>,
     /// Published size → newest start.
-    pub newest: BTreeMap<i64, i64>,
-    /// Sizes that its gateways have.
-    pub sizes: BTreeSet<i64>,
+    pub newest: Small<i64, i64>,
+    /// Sizes that its gateways have, the smallest first.
+    pub sizes: Vec<i64>,
 }
 
 /// All series, by number and by name.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    list: Vec<Series>,
-    by_name: HashMap<String, u32>,
+    list: Vec<Arc<Series>>,
+    by_name: HashMap<Arc<str>, u32>,
 }
 
 impl Catalogue {
     /// Series in the order of their numbers.
-    pub fn new(list: Vec<Series>) -> Self {
+    pub fn new(list: Vec<Arc<Series>>) -> Self {
         let by_name = list.iter().zip(0..).map(|(s, n)| (s.name.clone(), n)).collect();
         Self { list, by_name }
     }
 
     /// In the order of their numbers.
-    pub fn list(&self) -> &[Series] {
+    pub fn list(&self) -> &[Arc<Series>] {
         &self.list
     }
 
     /// The same, to be changed; never a name.
-    pub fn list_mut(&mut self) -> &mut [Series] {
+    pub fn list_mut(&mut self) -> &mut [Arc<Series>] {
         &mut self.list
     }
 
@@ -58,10 +60,10 @@ impl Catalogue {
         let unit = unit.filter(|u| !u.is_empty());
         if let Some(&number) = self.by_name.get(name) {
             let series = &mut self.list[number as usize];
-            return match (&series.unit, unit) {
+            return match (series.unit.as_deref(), unit) {
                 (Some(owner), Some(unit)) if owner != unit => self.define_apart(&format!("{name}@{unit}"), unit),
                 (None, Some(unit)) => {
-                    series.unit = Some(unit.to_owned());
+                    Arc::make_mut(series).unit = Some(unit.into());
                     number
                 }
                 _ => number,
@@ -85,9 +87,10 @@ impl Catalogue {
             return UNPLACED;
         }
         let number = self.list.len() as u32;
-        let (name, unit) = (name.to_owned(), unit.map(str::to_owned));
+        let (name, unit) = (Arc::<str>::from(name), unit.map(Arc::from));
         self.by_name.insert(name.clone(), number);
-        self.list.push(Series { name, unit, gateways: BTreeMap::new(), newest: BTreeMap::new(), sizes: BTreeSet::new() });
+        let series = Series { name, unit, gateways: Small::default(), newest: Small::default(), sizes: Vec::new() };
+        self.list.push(Arc::new(series));
         number
     }
 }
@@ -95,11 +98,14 @@ impl Catalogue {
 impl Series {
     /// A gateway has a window that ends at `end_ms`, and publishes these sizes.
     pub fn had(&mut self, gateway: u32, end_ms: i64, sizes: &[i64]) {
-        let last = self.gateways.entry(gateway).or_insert(end_ms);
+        let last = self.gateways.entry(gateway, end_ms);
         *last = (*last).max(end_ms);
         for size in sizes {
-            if !self.sizes.contains(size) && self.sizes.len() < SIZES_MAX {
-                self.sizes.insert(*size);
+            if let Err(at) = self.sizes.binary_search(size)
+                && self.sizes.len() < SIZES_MAX
+            {
+                self.sizes.reserve_exact(1);
+                self.sizes.insert(at, *size);
             }
         }
     }
@@ -130,7 +136,7 @@ mod tests {
         let mut c = Catalogue::default();
         assert_eq!((c.define("a", None), c.define("a", Some("°C")), c.define("a", Some("°C"))), (0, 0, 0));
         assert_eq!((c.define("a", Some("K")), c.define("a@K", Some("bar")), c.define("a", Some("K"))), (1, 2, 1));
-        assert_eq!(c.list()[2].name, "a@K@bar");
+        assert_eq!(&*c.list()[2].name, "a@K@bar");
         for name in ["", "a/#", "+", "x\0", &"n".repeat(300)] {
             assert_eq!(c.define(name, None), UNPLACED, "{name:?}");
         }

@@ -1,31 +1,65 @@
-//! Where merged windows are kept: the trait, one in memory, and the write-back cache before it.
+//! Where merged windows are kept: the trait, one in memory, and the layers before it.
 //!
-//! A store is working state as of a record, never the truth: what [`Windows`] writes, it
-//! writes whole, all that changed up to one record, so that what is found again is exactly
-//! the fold as of that record.
+//! A store is working state as of a record, never the truth: what [`Windows`] gives it, it
+//! keeps whole, all that changed up to one record, so that what is found again is exactly
+//! the fold as of that record. It does so beside the work: what is being written is read where it
+//! lies meanwhile, and what changes then is part of the next write.
+//!
+//! Layers, the newest first: windows that changed since the last write began; those that are being
+//! written; generations of those that the store has as they are. A window is what the first
+//! layer that has it says, else what the store says.
 
 use super::window::{Window, WindowKey};
+use crate::limits::{CLEAN_WINDOWS_MAX, GENERATION_WINDOWS};
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// What a store says when it cannot go on; the process then ends and folds again.
 pub type StoreError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Makes bytes of what was taken off the bridge: beside the work, as it may take long.
+pub type Save = Box<dyn Fn() -> Vec<u8> + Send + Sync>;
+
+/// All that changed up to a record, and the bridge's other state then: found again together or
+/// not at all.
+pub struct Batch {
+    /// The record.
+    pub lsn: u64,
+    /// Windows that changed, as they are.
+    pub windows: HashMap<WindowKey, Window>,
+    /// All else, as bytes.
+    pub state: Save,
+}
+
+impl Batch {
+    /// The windows in the order of their keys.
+    pub fn sorted(&self) -> Vec<(WindowKey, &Window)> {
+        let mut sorted: Vec<(WindowKey, &Window)> = self.windows.iter().map(|(key, window)| (*key, window)).collect();
+        sorted.sort_unstable_by_key(|(key, _)| *key);
+        sorted
+    }
+}
+
 /// A keeper of windows.
 pub trait Store: Send {
-    /// A window as it was written last.
+    /// A window as it was written last; not asked for those of a batch that is being written.
     ///
     /// # Errors
     /// The store's.
     fn get(&mut self, key: WindowKey) -> Result<Option<Window>, StoreError>;
 
-    /// Keeps windows, sorted by key, and the bridge's other state, all as of record `lsn`:
-    /// found again together or not at all.
+    /// Begins to keep a batch; the one before is [`Store::written`].
     ///
     /// # Errors
     /// The store's.
-    fn write(&mut self, lsn: u64, state: &dyn Fn() -> Vec<u8>, changed: &[(WindowKey, &Window)]) -> Result<(), StoreError>;
+    fn write(&mut self, batch: Arc<Batch>) -> Result<(), StoreError>;
+
+    /// Whether the last batch is kept; with `wait` it is, once this returns.
+    ///
+    /// # Errors
+    /// The store's.
+    fn written(&mut self, wait: bool) -> Result<bool, StoreError>;
 
     /// Windows that ended before this time are not asked for again and may go.
     fn forget(&mut self, before_ms: i64);
@@ -45,10 +79,14 @@ impl Store for Memory {
         Ok(self.windows.get(&key).cloned())
     }
 
-    fn write(&mut self, lsn: u64, state: &dyn Fn() -> Vec<u8>, changed: &[(WindowKey, &Window)]) -> Result<(), StoreError> {
-        self.windows.extend(changed.iter().map(|(key, window)| (*key, (*window).clone())));
-        self.state = Some((lsn, state()));
+    fn write(&mut self, batch: Arc<Batch>) -> Result<(), StoreError> {
+        self.windows.extend(batch.windows.iter().map(|(key, window)| (*key, window.clone())));
+        self.state = Some((batch.lsn, (batch.state)()));
         Ok(())
+    }
+
+    fn written(&mut self, _wait: bool) -> Result<bool, StoreError> {
+        Ok(true)
     }
 
     fn forget(&mut self, before_ms: i64) {
@@ -56,19 +94,14 @@ impl Store for Memory {
     }
 }
 
-#[derive(Default)]
-struct Cached {
-    window: Window,
-    changed: bool,
-    /// Logged clock when it was last asked for.
-    used_ms: i64,
-}
-
-/// Windows with a write-back cache before their store.
+/// Windows, in the layers before their store and in it.
 pub struct Windows {
     store: Box<dyn Store>,
-    cache: HashMap<WindowKey, Cached>,
-    changed: usize,
+    /// Changed since the last write began.
+    young: HashMap<WindowKey, Window>,
+    writing: Option<Arc<Batch>>,
+    /// The newest first. What was nowhere is there as empty.
+    clean: VecDeque<HashMap<WindowKey, Window>>,
 }
 
 impl Default for Windows {
@@ -80,93 +113,117 @@ impl Default for Windows {
 impl Windows {
     /// Windows of a store.
     pub fn new(store: Box<dyn Store>) -> Self {
-        Self { store, cache: HashMap::new(), changed: 0 }
+        Self { store, young: HashMap::new(), writing: None, clean: VecDeque::new() }
     }
 
-    /// Windows in memory that the store does not have as they are.
+    /// Windows in memory that no write has begun for.
     pub fn changed(&self) -> usize {
-        self.changed
+        self.young.len()
     }
 
     /// Windows in memory.
     pub fn cached(&self) -> usize {
-        self.cache.len()
+        let writing = self.writing.as_ref().map_or(0, |batch| batch.windows.len());
+        self.young.len() + writing + self.clean.iter().map(HashMap::len).sum::<usize>()
     }
 
-    /// Brings a window into memory, where it stays until the next [`Windows::flush`].
+    /// Brings a window into memory, where it stays until the next [`Windows::trim`] or write.
     ///
     /// # Errors
     /// The store's.
-    pub fn load(&mut self, key: WindowKey, now_ms: i64) -> Result<&Window, StoreError> {
-        Ok(&self.slot(key, now_ms)?.window)
-    }
-
-    fn slot(&mut self, key: WindowKey, now_ms: i64) -> Result<&mut Cached, StoreError> {
-        let slot = match self.cache.entry(key) {
-            Entry::Occupied(found) => found.into_mut(),
-            Entry::Vacant(place) => {
-                // What is nowhere is remembered as empty, and never written unless it changes.
-                place.insert(Cached { window: self.store.get(key)?.unwrap_or_default(), changed: false, used_ms: 0 })
-            }
-        };
-        slot.used_ms = now_ms;
-        Ok(slot)
+    pub fn load(&mut self, key: WindowKey) -> Result<&Window, StoreError> {
+        if self.peek(key).is_none() {
+            let window = self.store.get(key)?.unwrap_or_default();
+            self.keep(key, window);
+        }
+        self.peek(key).ok_or_else(|| "a window that was loaded is not there".into())
     }
 
     /// A window that is in memory.
     pub fn peek(&self, key: WindowKey) -> Option<&Window> {
-        self.cache.get(&key).map(|c| &c.window)
+        let writing = || self.writing.as_ref().and_then(|batch| batch.windows.get(&key));
+        let clean = || self.clean.iter().find_map(|generation| generation.get(&key));
+        self.young.get(&key).or_else(writing).or_else(clean)
+    }
+
+    /// Keeps a window that the store has, or will have, as it is.
+    fn keep(&mut self, key: WindowKey, window: Window) {
+        match self.clean.front_mut() {
+            Some(newest) if newest.len() < GENERATION_WINDOWS => drop(newest.insert(key, window)),
+            _ => self.clean.push_front(HashMap::from([(key, window)])),
+        }
     }
 
     /// Changes a window, unless `change` says that it did not.
     ///
     /// # Errors
     /// The store's.
-    pub fn change(&mut self, key: WindowKey, now_ms: i64, change: impl FnOnce(&mut Window) -> bool) -> Result<bool, StoreError> {
-        let slot = self.slot(key, now_ms)?;
-        let is_new = change(&mut slot.window);
-        if is_new && !std::mem::replace(&mut slot.changed, true) {
-            self.changed += 1;
+    pub fn change(&mut self, key: WindowKey, change: impl FnOnce(&mut Window) -> bool) -> Result<bool, StoreError> {
+        if let Some(window) = self.young.get_mut(&key) {
+            return Ok(change(window));
+        }
+        let written = self.writing.as_ref().and_then(|batch| batch.windows.get(&key)).cloned();
+        let known = written.or_else(|| self.clean.iter_mut().find_map(|generation| generation.remove(&key)));
+        let mut window = match known {
+            Some(window) => window,
+            None => self.store.get(key)?.unwrap_or_default(),
+        };
+        let is_new = change(&mut window);
+        if is_new {
+            self.young.insert(key, window);
+        } else {
+            self.keep(key, window);
         }
         Ok(is_new)
     }
 
-    /// Writes what changed, as of `lsn`, and lets go of what nobody asked for since `idle_ms`.
+    /// Begins to write what changed, as of a record. Waits for the write before.
     ///
     /// # Errors
-    /// The store's; nothing is let go of then.
-    pub fn flush(&mut self, lsn: u64, state: &dyn Fn() -> Vec<u8>, idle_ms: i64, keep_max: usize) -> Result<(), StoreError> {
-        let mut changed: Vec<(WindowKey, &Window)> = self.cache.iter().filter(|(_, c)| c.changed).map(|(k, c)| (*k, &c.window)).collect();
-        changed.sort_unstable_by_key(|(key, _)| *key);
-        self.store.write(lsn, state, &changed)?;
-        self.changed = 0;
-        self.cache.retain(|_, c| {
-            c.changed = false;
-            c.used_ms >= idle_ms
-        });
-        if self.cache.len() > keep_max {
-            self.cache = HashMap::new();
-        }
-        self.cache.shrink_to(self.cache.len() * 2);
-        Ok(())
+    /// The store's.
+    pub fn write(&mut self, lsn: u64, state: Save) -> Result<(), StoreError> {
+        self.settle(true)?;
+        let batch = Arc::new(Batch { lsn, windows: std::mem::take(&mut self.young), state });
+        self.writing = Some(batch.clone());
+        self.store.write(batch)
     }
 
-    /// Lets go of what the store has anyway, once more than `keep_max` windows are in memory.
-    pub fn trim(&mut self, keep_max: usize) {
-        if self.cache.len() > keep_max.max(self.changed * 2) {
-            self.cache.retain(|_, c| c.changed);
+    /// Looks whether a write has ended, or waits for it. Whether none is under way.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn settle(&mut self, wait: bool) -> Result<bool, StoreError> {
+        if self.writing.is_some() && self.store.written(wait)? {
+            // What was written is the newest of what the store has.
+            if let Some(batch) = self.writing.take().and_then(Arc::into_inner) {
+                self.clean.push_front(batch.windows);
+                self.trim();
+            }
         }
+        Ok(self.writing.is_none())
+    }
+
+    /// Lets go of what the store has anyway, beyond a bound.
+    pub fn trim(&mut self) {
+        let mut clean: usize = self.clean.iter().map(HashMap::len).sum();
+        while clean > CLEAN_WINDOWS_MAX
+            && let Some(oldest) = self.clean.pop_back()
+        {
+            clean -= oldest.len();
+        }
+    }
+
+    /// As if others had been asked for meanwhile.
+    #[cfg(test)]
+    pub fn forget_clean(&mut self) {
+        self.clean.clear();
     }
 
     /// Windows that ended before this time are not asked for again.
     pub fn forget(&mut self, before_ms: i64) {
-        let mut gone = 0;
-        self.cache.retain(|(_, size, start), c| {
-            let stays = start.saturating_add(*size) >= before_ms;
-            gone += usize::from(!stays && c.changed);
-            stays
-        });
-        self.changed -= gone;
+        let stays = |key: &WindowKey| key.2.saturating_add(key.1) >= before_ms;
+        self.young.retain(|key, _| stays(key));
+        self.clean.iter_mut().for_each(|generation| generation.retain(|key, _| stays(key)));
         self.store.forget(before_ms);
     }
 }

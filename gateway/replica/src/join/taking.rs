@@ -8,6 +8,7 @@ use crate::limits::{ALERTS_AHEAD_MAX, BLOCK_ENTRIES_MAX, GATEWAY_SERIES_MAX, MAR
 use schemas::DecodeError;
 use schemas::message::{Ack, AlertBody, Delta, FORMAT, READS, Receipt};
 use std::collections::HashSet;
+use std::sync::Arc;
 use telemetry::block;
 use telemetry::entry::Entry;
 
@@ -102,7 +103,7 @@ impl Bridge {
 
     /// Remembers an alert's id, and shows it if that is new.
     fn first_time(&mut self, gateway: &str, alert: AlertBody, effects: &mut Effects) {
-        let part = self.gateways.get_mut(gateway).and_then(|g| g.boots.get_mut(&alert.boot));
+        let part = self.gateways.get_mut(gateway).and_then(|g| Arc::make_mut(g).boots.get_mut(&alert.boot));
         let is_new = part.is_some_and(|p| alert.seq > p.applied && p.alerts.insert((alert.seq, alert.ordinal)));
         if is_new && self.alarms.alert(self.clock_ms, gateway, &alert) {
             effects.alerts.push((gateway.to_owned(), alert));
@@ -121,7 +122,7 @@ impl Bridge {
         }
         effects.gateway = Some(gateway.to_owned());
         self.define(gateway, &delta);
-        let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+        let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) else { return Ok(()) };
         let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
         let unknown = |series: u32| !part.series.contains_key(&series);
         let unheard = |(seq, ordinal): &(u64, u32)| *seq > part.applied && !part.alerts.contains(&(*seq, *ordinal));
@@ -146,14 +147,14 @@ impl Bridge {
         for alert in delta.alerts.iter() {
             if publishable(alert) && alert.boot == delta.boot {
                 self.first_time(gateway, alert.clone(), effects);
-            } else if let Some(known) = self.gateways.get_mut(gateway) {
+            } else if let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) {
                 known.refused += 1;
             }
         }
         for act in delta.acts.iter().filter(|act| valid_name(&act.series)) {
             self.alarms.join(self.clock_ms, gateway, act);
         }
-        if let Some(known) = self.gateways.get_mut(gateway) {
+        if let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) {
             if !delta.ended && !delta.past {
                 known.boot = delta.boot;
             }
@@ -186,7 +187,7 @@ impl Bridge {
     fn define(&mut self, gateway: &str, delta: &Delta) {
         for definition in &delta.defs {
             let number = self.series.define(&definition.name, definition.unit.as_deref());
-            let Some(known) = self.gateways.get_mut(gateway) else { return };
+            let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) else { return };
             let Some(part) = known.boots.get_mut(&delta.boot) else { return };
             let full = part.series.len() >= GATEWAY_SERIES_MAX && !part.series.contains_key(&definition.number);
             if number == UNPLACED && part.series.get(&definition.number) != Some(&UNPLACED) {
@@ -199,7 +200,7 @@ impl Bridge {
     }
 
     fn join(&mut self, gateway: &str, delta: &Delta, entries: Vec<Entry>, covered: usize) -> Result<(), StoreError> {
-        let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+        let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) else { return Ok(()) };
         let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
         let oldest_ms = self.config.retain_ms.map_or(i64::MIN, |retain| self.clock_ms.saturating_sub(retain));
         let (mut touched, mut found) = (HashSet::new(), 0u64);
@@ -223,7 +224,7 @@ impl Bridge {
             let held = Held { source: part.number, born: e.born, version: e.version, aggregate: e.aggregate };
             let (name, count) = ((e.series, e.size_ms, e.start_ms, e.born), held.aggregate.count());
             let (mut is_full, mut more) = (false, 0);
-            let is_new = self.windows.change(key, self.clock_ms, |w| {
+            let is_new = self.windows.change(key, |w| {
                 let known = w.entry(held.source, held.born);
                 is_full = w.entries.len() >= WINDOW_ENTRIES_MAX && known.is_none();
                 more = count.saturating_sub(known.map_or(0, |e| e.aggregate.count()));
@@ -250,7 +251,7 @@ impl Bridge {
     /// Entries that the gateway gave up: what of them is not here, is shed.
     fn give_up(&mut self, gateway: &str, delta: &Delta) -> Result<(), StoreError> {
         for mark in &delta.marks {
-            let Some(known) = self.gateways.get_mut(gateway) else { return Ok(()) };
+            let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) else { return Ok(()) };
             let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
             let name = (mark.series, mark.size_ms, mark.start_ms, mark.born);
             if mark.version <= part.applied || part.marks.contains_key(&name) {
@@ -259,7 +260,7 @@ impl Bridge {
             let held = match part.series.get(&mark.series) {
                 // Nothing is looked for that never came: marks are many, and the store is slow.
                 Some(&series) if series != UNPLACED && part.may_hold(mark.born) => {
-                    let window = self.windows.load((series, mark.size_ms, mark.start_ms), self.clock_ms)?;
+                    let window = self.windows.load((series, mark.size_ms, mark.start_ms))?;
                     window.entry(part.number, mark.born).map_or(0, |e| e.aggregate.count())
                 }
                 _ => 0,

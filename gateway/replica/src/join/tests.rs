@@ -1,6 +1,6 @@
 //! The promises of the cloud's fold, record by record.
 
-use super::store::{Memory, Store, StoreError};
+use super::store::{Batch, Memory, Store, StoreError};
 use super::*;
 use crate::limits::BLOCK_ENTRIES_MAX;
 use crate::record::{Record, SessionEvent};
@@ -11,17 +11,38 @@ use telemetry::aggregate::Aggregate;
 use telemetry::block;
 use telemetry::entry::Entry;
 
-/// A store whose contents outlive the bridge, as a disk's do.
+/// A store whose contents outlive the bridge, as a disk's do, and that takes its time.
 #[derive(Clone, Default)]
-struct Disk(Arc<Mutex<Memory>>);
+struct Disk(Arc<Mutex<Memory>>, Arc<Mutex<Option<(u8, Arc<Batch>)>>>);
+
+impl Disk {
+    /// As a new process finds it: what was not written is gone.
+    fn again(&self) -> Self {
+        Self(self.0.clone(), Arc::default())
+    }
+}
 
 impl Store for Disk {
     fn get(&mut self, key: WindowKey) -> Result<Option<Window>, StoreError> {
+        assert!(self.1.lock().unwrap().as_ref().is_none_or(|(_, batch)| !batch.windows.contains_key(&key)), "{key:?} is on its way");
         self.0.lock().unwrap().get(key)
     }
 
-    fn write(&mut self, lsn: u64, state: &dyn Fn() -> Vec<u8>, changed: &[(WindowKey, &Window)]) -> Result<(), StoreError> {
-        self.0.lock().unwrap().write(lsn, state, changed)
+    fn write(&mut self, batch: Arc<Batch>) -> Result<(), StoreError> {
+        assert!(self.1.lock().unwrap().replace((0, batch)).is_none(), "one batch at a time");
+        Ok(())
+    }
+
+    fn written(&mut self, wait: bool) -> Result<bool, StoreError> {
+        let mut on_its_way = self.1.lock().unwrap();
+        if let Some((asked, batch)) = on_its_way.take() {
+            if asked < 3 && !wait {
+                *on_its_way = Some((asked + 1, batch));
+                return Ok(false);
+            }
+            self.0.lock().unwrap().write(batch)?;
+        }
+        Ok(true)
     }
 
     fn forget(&mut self, before_ms: i64) {
@@ -385,6 +406,10 @@ enum Step {
     Round(u64),
     Restart,
     Session,
+    /// What changed begins to be written, and little stays in memory.
+    Flush,
+    /// As a restart, but as of what was written by chance.
+    Crash,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -394,6 +419,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0u64..1_500).prop_map(Step::Round),
         1 => Just(Step::Restart),
         1 => Just(Step::Session),
+        2 => Just(Step::Flush),
+        1 => Just(Step::Crash),
     ]
 }
 
@@ -403,7 +430,7 @@ proptest! {
     #[test]
     fn a_bridge_restored_as_of_any_record_goes_on_exactly(steps in prop::collection::vec(step(), 1..60)) {
         let mut w = World::new(Some(40_000));
-        let disk = Disk::default();
+        let mut disk = Disk::default();
         let mut other = Bridge::new(Box::new(disk.clone()));
         let mut applied = 0;
         for step in steps {
@@ -430,6 +457,18 @@ proptest! {
                     other = Bridge::restore(&state.1, Box::new(disk.clone())).unwrap();
                     continue;
                 }
+                Step::Flush => {
+                    other.begin_flush().unwrap();
+                    other.windows.forget_clean();
+                    continue;
+                }
+                Step::Crash => {
+                    disk = disk.again();
+                    let (lsn, state) = disk.0.lock().unwrap().state.clone().unwrap_or_else(|| (0, Bridge::default().save()));
+                    other = Bridge::restore(&state, Box::new(disk.clone())).unwrap();
+                    applied = lsn as usize;
+                    continue;
+                }
             };
             // The other one folds the log from where it stands.
             let mut last = Effects::default();
@@ -437,6 +476,7 @@ proptest! {
                 let (kind, payload) = &w.log[applied];
                 applied += 1;
                 last = other.apply(applied as u64, *kind, payload).unwrap();
+                other.settle().unwrap();
             }
             prop_assert_eq!(&last.merged, &effects.merged);
             prop_assert_eq!(last.ack, effects.ack);

@@ -61,6 +61,8 @@ impl Window {
                 true
             }
             Err(at) => {
+                // Most windows have one entry for good: room for more would be most of what they take.
+                self.entries.reserve_exact(usize::from(self.entries.is_empty()));
                 self.entries.insert(at, new);
                 true
             }
