@@ -1,6 +1,7 @@
 //! `[[bridge]]`: what is checked of each, and of all together.
 
-use super::{Delivery, Direction, PlainBridge, Priority, RETAIN_MS};
+use super::read::RETAIN_MS;
+use super::{Delivery, Direction, PlainBridge, Priority};
 use crate::limits::CROSS_PACKET_BYTES_MAX;
 use schemas::limits::WANTED_MAX;
 use settings::{Table, address};

@@ -1,7 +1,8 @@
 //! `[[maintenance]]`, `[[suppress]]`, `[[shadow]]` and `[[group]]`: what is not shown by design,
 //! what is tried, and what is watched together.
 
-use super::{DAY_MS, pattern};
+use super::DAY_MS;
+use super::limit::pattern;
 use detect::settings::MAINTENANCE_MAX;
 use detect::{GroupRule, Kind, Maintenance, Pattern, Shadow, Suppression};
 use settings::Table;
