@@ -120,7 +120,7 @@ fn main() {
             },
         )
     });
-    handle.resume(save);
+    handle.resume(save.clone());
     let base_ms = cloud::inbound::wall_ms().div_euclid(60_000) * 60_000 - seconds * 1_000;
     door.log(&Record::Boot { boot: 1, parent: None, config: &BridgeConfig::default().encode() }).expect("room");
 
