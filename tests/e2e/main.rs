@@ -23,6 +23,7 @@ mod outage;
 mod plant;
 mod presence;
 mod recording;
+mod series;
 mod shed;
 mod skew;
 mod soak;

@@ -51,7 +51,7 @@ enum Answer {
     /// Nothing: QoS 0.
     None,
     /// PUBACK, PUBREC or PUBCOMP.
-    Ack { head: u8, packet_id: u16, code: u8 },
+    Ack { head: u8, packet_id: u16, code: u8, why: &'static str },
     /// CONNACK, SUBACK or UNSUBACK. Deliveries wait behind them, so that the client hears the
     /// answer first.
     Packet(Box<[u8]>),
@@ -108,6 +108,8 @@ struct Connection {
     again: VecDeque<(u16, Delivery)>,
     inflight_max: usize,
     packet_max: u32,
+    /// Whether it is told why something is not taken.
+    explains: bool,
     keep_alive: Option<Duration>,
     busy: Option<Busy>,
     /// Something was taken or answered since this was looked at.

@@ -5,8 +5,10 @@ use crate::codec::reason;
 /// Why the application does not take something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// A limit is reached or the disk is full.
+    /// A limit is reached.
     QuotaExceeded,
+    /// The log has no room, or its disk none.
+    NoRoom,
     /// The payload is not of the form that its topic asks for.
     PayloadFormatInvalid,
     /// This client may not do that.
@@ -24,11 +26,24 @@ impl Refusal {
     /// The reason code in PUBACK, PUBREC, SUBACK and DISCONNECT of MQTT 5.
     pub const fn code(self) -> u8 {
         match self {
-            Self::QuotaExceeded | Self::Busy => reason::QUOTA_EXCEEDED,
+            Self::QuotaExceeded | Self::NoRoom | Self::Busy => reason::QUOTA_EXCEEDED,
             Self::PayloadFormatInvalid => reason::PAYLOAD_FORMAT_INVALID,
             Self::NotAuthorized => reason::NOT_AUTHORIZED,
             Self::TopicNameInvalid => reason::TOPIC_NAME_INVALID,
             Self::Unavailable => reason::IMPLEMENTATION_SPECIFIC,
+        }
+    }
+
+    /// The reason string in PUBACK and PUBREC of MQTT 5.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::QuotaExceeded => "a limit of this gateway is reached",
+            Self::NoRoom => "the log has no room",
+            Self::PayloadFormatInvalid => "the payload is not of the form that its topic asks for",
+            Self::NotAuthorized => "this client may not do that",
+            Self::TopicNameInvalid => "the topic cannot be used",
+            Self::Busy => "not now",
+            Self::Unavailable => "closing",
         }
     }
 

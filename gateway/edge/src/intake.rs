@@ -3,15 +3,22 @@
 //! Payloads are parsed on the client's own task; only naming, stamping and appending happen
 //! under the one lock that gives the log its order.
 
+mod naming;
+mod redelivery;
+#[cfg(test)]
+mod tests;
+
 use crate::alarms::{Desk, Refused};
 use crate::clock::{self, LoggedClock, wall_ms};
 use crate::crossing::rules::{Out, Rules};
 use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
 use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
 use detect::{Critical, Settings};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use journal::{Append, Journal};
+use naming::Route;
 use parking_lot::Mutex;
+use redelivery::Memory;
 use replica::alarm::{Body, Target};
 use replica::fold::Fold;
 use replica::limits::FUTURE_MS_MAX;
@@ -19,7 +26,6 @@ use replica::record::{
     self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Plain, Record, Refusal,
     SessionEvent as Logged,
 };
-use replica::session::Redelivery;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use telemetry::payload::{self, Sample};
@@ -57,53 +63,12 @@ struct State {
     quarantined: u64,
 }
 
-/// What a session sent lately, and which of it may come again without a DUP flag.
-#[derive(Default)]
-struct Memory {
-    recent: Redelivery,
-    /// Packet ids that the client may hold unacknowledged since it came back, until it uses
-    /// each again. Clients exist that resend what was in flight without DUP (rumqttc 0.25), and
-    /// at QoS 2 publish anew what they had released already (paho 2.x, when the first attempt
-    /// to come back fails).
-    in_doubt: HashSet<u16>,
-}
-
-impl Memory {
-    /// The client is back: an acknowledgement that we sent may not have reached it.
-    fn resumed(&mut self) {
-        self.in_doubt = self.recent.packet_ids().collect();
-    }
-
-    /// Whether a timed message is a redelivery (contract §3): one with DUP whose readings
-    /// are all known, or the first use of a packet id in doubt for the very readings that came
-    /// under it before.
-    fn is_redelivery(&mut self, publish: &Publish<'_>, readings: &[(u32, i64, f64)]) -> bool {
-        let in_doubt = !self.in_doubt.is_empty() && self.in_doubt.remove(&publish.packet_id);
-        (publish.dup && readings.iter().all(|(s, t, v)| self.recent.knows(*s, *t, *v)))
-            || (in_doubt && readings.iter().all(|(s, t, v)| self.recent.knows_under(publish.packet_id, *s, *t, *v)))
-    }
-
-    fn remember(&mut self, packet_id: u16, readings: &[(u32, i64, f64)]) {
-        for (series, time_ms, value) in readings {
-            self.recent.remember(packet_id, *series, *time_ms, *value);
-        }
-    }
-}
-
 impl State {
     /// Appends a record at the clock as last read.
     fn push(&mut self, append: &mut Append<'_>, record: &Record<'_>) -> Ticket {
         let advance = self.clock.stamp();
         append.push(record.kind(), |out| record.encode(advance, out))
     }
-}
-
-/// What a client's topic means, remembered on its connection.
-struct Route {
-    source: usize,
-    series: Box<str>,
-    /// Number and owner of the plain series, once known.
-    plain: Option<(u32, Option<Arc<str>>)>,
 }
 
 /// What the intake remembers of a connection.
@@ -114,8 +79,9 @@ struct Connection {
     routes: Vec<Option<Route>>,
     /// What it sent, when it has no durable session that would remember it.
     memory: Memory,
-    /// Room for the readings of one message, kept for the next.
+    /// Room for the readings of one message and their series, kept for the next.
     readings: Vec<(u32, i64, f64)>,
+    numbers: Vec<u32>,
 }
 
 impl Connection {
@@ -168,12 +134,7 @@ impl Intake {
             critical: fold.series.iter().map(|s| detection.critical(&s.name)).collect(),
             units: fold.series.iter().map(|s| s.unit.as_deref().map(Arc::from)).collect(),
             sessions_last: fold.sessions.last,
-            memories: fold
-                .sessions
-                .by_number
-                .iter()
-                .map(|(n, s)| (*n, Memory { recent: s.memory.clone(), in_doubt: HashSet::new() }))
-                .collect(),
+            memories: fold.sessions.by_number.iter().map(|(n, s)| (*n, Memory::of(s.memory.clone()))).collect(),
             quarantined: fold.quarantined,
         };
         Self {
@@ -209,19 +170,21 @@ impl Intake {
         Ok(state.push(&mut append, record))
     }
 
-    /// Logs that the wall clock is set, once it is: what waits for its date gets it.
-    ///
-    /// # Errors
-    /// The journal's refusal; it is to be tried again.
-    pub fn set_clock(&self) -> Result<(), journal::Refused> {
+    /// The logged clock now, as [`Intake::now_ms`]; once the wall clock is set, that is logged: what waits
+    /// for its date gets it. What refused that record comes with the clock, and it is to be tried again.
+    pub fn look(&self) -> (i64, Option<journal::Refused>) {
         let mut state = self.state.lock();
-        if !state.clock.is_unset() || !clock::is_set(wall_ms()) {
-            return Ok(());
+        let mut refused = None;
+        if state.clock.is_unset() && clock::is_set(wall_ms()) {
+            match self.journal.append_bookkeeping() {
+                Ok(mut append) => {
+                    let behind_ms = state.clock.set();
+                    state.push(&mut append, &Record::ClockSet { behind_ms });
+                }
+                Err(why) => refused = Some(why),
+            }
         }
-        let mut append = self.journal.append_bookkeeping()?;
-        let behind_ms = state.clock.set();
-        state.push(&mut append, &Record::ClockSet { behind_ms });
-        Ok(())
+        (state.clock.read(), refused)
     }
 
     /// Begins this process's boot: its record, and the marks that frames carry from here on.
@@ -262,7 +225,8 @@ impl Intake {
         Verdict::Refuse(match reason {
             Refusal::Payload => broker::Refusal::PayloadFormatInvalid,
             Refusal::Series => broker::Refusal::TopicNameInvalid,
-            Refusal::Quota | Refusal::Room => broker::Refusal::QuotaExceeded,
+            Refusal::Quota => broker::Refusal::QuotaExceeded,
+            Refusal::Room => broker::Refusal::NoRoom,
         })
     }
 
@@ -434,14 +398,15 @@ impl Intake {
         p: &Parsed<'_>,
         samples: &[Sample<'_>],
     ) -> Result<Verdict, Refusal> {
-        let Connection { routes, memory: own, readings, .. } = connection;
+        let Connection { routes, memory: own, readings, numbers, .. } = connection;
         let Some(route) = &mut routes[p.route] else { return Ok(Verdict::Route) };
         let publish = p.publish;
         readings.clear();
+        numbers.clear();
+        self.numbers(state, append, route, samples, numbers)?;
         let undated = state.clock.is_unset();
         let mut timed = true;
-        for sample in samples {
-            let number = self.number(state, append, route, sample)?;
+        for (sample, &number) in samples.iter().zip(&*numbers) {
             let time_ms = match sample.time_ms {
                 // A clock that was never set cannot say what is in the future: the fold decides, once it is.
                 Some(t) if t > now_ms + FUTURE_MS_MAX && !undated => {
@@ -489,63 +454,6 @@ impl Intake {
         });
         append.marks()[usize::from(!leaves)] += readings.len() as u64;
         Ok(Verdict::After { ticket, route: true })
-    }
-
-    /// The number of a sample's series, defined in the log if it is new.
-    fn number(&self, state: &mut State, append: &mut Append<'_>, route: &mut Route, sample: &Sample<'_>) -> Result<u32, Refusal> {
-        let unit = sample.unit.as_deref();
-        if sample.suffix.is_none()
-            && let Some((number, owner)) = &route.plain
-            && (unit.is_none() || owner.as_deref() == unit)
-        {
-            return Ok(*number);
-        }
-        let base: std::borrow::Cow<'_, str> = match &sample.suffix {
-            None => (&*route.series).into(),
-            Some(suffix) => {
-                let name = format!("{}/{suffix}", route.series);
-                if !valid_series(&name) {
-                    return Err(Refusal::Series);
-                }
-                name.into()
-            }
-        };
-        let number = self.find_or_define(state, append, &base, unit)?;
-        match (unit, state.units[number as usize].as_deref()) {
-            (Some(unit), None) => {
-                state.push(append, &Record::Unit { number, unit });
-                state.units[number as usize] = Some(unit.into());
-            }
-            (Some(unit), Some(owner)) if unit != owner => {
-                self.misfits.fetch_add(1, Ordering::Relaxed);
-                let name = format!("{base}@{unit}");
-                if !valid_series(&name) {
-                    return Err(Refusal::Series);
-                }
-                return self.find_or_define(state, append, &name, Some(unit));
-            }
-            _ => {}
-        }
-        if sample.suffix.is_none() {
-            route.plain = Some((number, state.units[number as usize].clone()));
-        }
-        Ok(number)
-    }
-
-    fn find_or_define(&self, state: &mut State, append: &mut Append<'_>, name: &str, unit: Option<&str>) -> Result<u32, Refusal> {
-        if let Some(number) = state.numbers.get(name) {
-            return Ok(*number);
-        }
-        if state.numbers.len() >= self.series_max {
-            return Err(Refusal::Quota);
-        }
-        let number = u32::try_from(state.units.len()).map_err(|_| Refusal::Quota)?;
-        let record = Record::Series { number, name, unit };
-        state.push(append, &record);
-        state.numbers.insert(name.to_owned(), number);
-        state.units.push(unit.map(Arc::from));
-        state.critical.push(self.detection.critical(name));
-        Ok(number)
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Connect {
     pub receive_max: u16,
     /// Largest packet that the client takes, in bytes.
     pub packet_max: u32,
+    /// Whether it wants to be told why something is not taken.
+    pub explains: bool,
     /// Its will.
     pub will: Option<Will>,
 }
@@ -97,6 +99,7 @@ pub fn read(body: &[u8]) -> Result<Connect, Violation> {
         expiry_s: if v3 && !clean { u32::MAX } else { 0 },
         receive_max: u16::MAX,
         packet_max: u32::MAX,
+        explains: true,
         will: None,
     };
     if !v3 {
@@ -130,6 +133,7 @@ fn connect_properties(c: &mut Cursor<'_>, connect: &mut Connect) -> Result<(), V
             properties::SESSION_EXPIRY => connect.expiry_s = p.number,
             properties::RECEIVE_MAXIMUM => connect.receive_max = u16::try_from(p.number).unwrap_or(u16::MAX),
             properties::MAXIMUM_PACKET_SIZE => connect.packet_max = p.number,
+            properties::REQUEST_PROBLEM => connect.explains = p.number != 0,
             properties::AUTH_METHOD | properties::AUTH_DATA => {
                 return Err(Violation { code: reason::BAD_AUTHENTICATION_METHOD, why: "no authentication method is offered" });
             }

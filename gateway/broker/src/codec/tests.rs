@@ -270,6 +270,11 @@ proptest! {
         write::ack(&mut out, V5, write::PUBACK, id, code);
         prop_assert_eq!(read5(&out), v5::Packet::PubAck(v5::PubAck { pkid: id, reason, properties: None }));
         out.clear();
+        write::refusal(&mut out, write::PUBACK, id, 0x97, "why");
+        let told = v5::PubAckProperties { reason_string: Some("why".into()), user_properties: vec![] };
+        let refused = v5::PubAck { pkid: id, reason: v5::PubAckReason::QuotaExceeded, properties: Some(told) };
+        prop_assert_eq!(read5(&out), v5::Packet::PubAck(refused));
+        out.clear();
         write::ack(&mut out, V3, write::PUBACK, id, code);
         prop_assert_eq!(read4(&out), v4::Packet::PubAck(v4::PubAck::new(id)));
         out.clear();

@@ -100,6 +100,18 @@ pub fn ack(out: &mut Vec<u8>, version: Version, head: u8, packet_id: u16, code: 
     }
 }
 
+/// Bytes of the longest PUBACK or PUBREC that says why.
+pub const REFUSAL_BYTES_MAX: usize = 128;
+
+/// PUBACK or PUBREC of MQTT 5 with a reason that is not success, in words too; they are short.
+pub fn refusal(out: &mut Vec<u8>, head: u8, packet_id: u16, code: u8, why: &str) {
+    let [high, low] = packet_id.to_be_bytes();
+    let text = why.get(..why.len().min(REFUSAL_BYTES_MAX - 9)).unwrap_or_default();
+    let length = text.len() as u8;
+    out.extend_from_slice(&[head, length + 7, high, low, code, length + 3, properties::REASON_STRING, 0, length]);
+    out.extend_from_slice(text.as_bytes());
+}
+
 /// SUBACK or UNSUBACK, one code for each filter (UNSUBACK of MQTT 3.1.1 has none).
 pub fn suback(out: &mut Vec<u8>, version: Version, head: u8, packet_id: u16, codes: &[u8]) {
     let v5 = version == Version::V5;

@@ -46,7 +46,7 @@ impl Connection {
             code = reason::SUCCESS;
             self.session.received.remove(&packet_id);
         }
-        let answer = Answer::Ack { head: write::PUBCOMP, packet_id, code };
+        let answer = Answer::Ack { head: write::PUBCOMP, packet_id, code, why: "" };
         self.pending.push_back(Pending { ticket, answer, message: None });
         Ok(())
     }

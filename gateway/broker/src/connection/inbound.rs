@@ -57,6 +57,9 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// The reason of what was taken, which needs no words.
+const TAKEN: (u8, &str) = (reason::SUCCESS, "");
+
 impl Connection {
     /// Takes the packets that are there; true where a bound left some for the next turn.
     pub(super) fn packets(&mut self) -> Result<bool, End> {
@@ -194,15 +197,15 @@ impl Connection {
 
     /// Queues a PUBLISH's answer; no verdict is a QoS 2 message that was received before.
     fn judge(&mut self, p: &PublishIn<'_>, verdict: Option<Verdict>) -> Result<(), End> {
-        let (ticket, code, route) = match verdict {
+        let (ticket, (code, why), route) = match verdict {
             // Its first copy may still be on its way to the disk.
-            None => (self.session.received.get(&p.packet_id).copied().unwrap_or(0), reason::SUCCESS, false),
-            Some(Verdict::Accept) => (0, reason::SUCCESS, false),
+            None => (self.session.received.get(&p.packet_id).copied().unwrap_or(0), TAKEN, false),
+            Some(Verdict::Accept) => (0, TAKEN, false),
             Some(Verdict::Route) => match self.received_ordinary(p) {
-                Ok(ticket) => (ticket, reason::SUCCESS, true),
+                Ok(ticket) => (ticket, TAKEN, true),
                 Err(refusal) => (0, self.refused(p, refusal)?, false),
             },
-            Some(Verdict::After { ticket, route }) => (ticket, reason::SUCCESS, route),
+            Some(Verdict::After { ticket, route }) => (ticket, TAKEN, route),
             Some(Verdict::Refuse(refusal)) => (0, self.refused(p, refusal)?, false),
         };
         let message = if route { self.message(p) } else { None };
@@ -211,14 +214,14 @@ impl Connection {
             0 => Answer::None,
             1 => {
                 self.unacked += 1;
-                Answer::Ack { head: write::PUBACK, packet_id: p.packet_id, code }
+                Answer::Ack { head: write::PUBACK, packet_id: p.packet_id, code, why }
             }
             _ => {
                 if code == reason::SUCCESS {
                     self.session.received.insert(p.packet_id, ticket);
                     self.incomplete.insert(p.packet_id);
                 }
-                Answer::Ack { head: write::PUBREC, packet_id: p.packet_id, code }
+                Answer::Ack { head: write::PUBREC, packet_id: p.packet_id, code, why }
             }
         };
         self.pending_bytes += message.as_ref().map_or(0, |m| m.bytes());
@@ -235,13 +238,13 @@ impl Connection {
     }
 
     /// What a refused PUBLISH is answered with; MQTT 3.1.1 has no such answer and closes.
-    fn refused(&self, p: &PublishIn<'_>, refusal: Refusal) -> Result<u8, End> {
+    fn refused(&self, p: &PublishIn<'_>, refusal: Refusal) -> Result<(u8, &'static str), End> {
         count(&self.inner.counters.refused, 1);
         tracing::debug!(client = self.client.client_id, topic = p.topic, ?refusal, "a PUBLISH is refused");
         if p.qos > 0 && self.client.version == Version::V3 {
             return Err(End::CloseAfterwards(refusal.code()));
         }
-        Ok(refusal.code())
+        Ok((refusal.code(), if self.explains { refusal.why() } else { "" }))
     }
 
     /// A copy for its subscribers; none where nobody gets it.

@@ -29,7 +29,7 @@ impl Connection {
             (self.moved, self.released) = (true, true);
             match p.answer {
                 Answer::None => {}
-                Answer::Ack { head, packet_id, code } => {
+                Answer::Ack { head, packet_id, code, why } => {
                     match head {
                         write::PUBACK => self.unacked -= 1,
                         write::PUBREC if code == reason::SUCCESS => {}
@@ -37,7 +37,10 @@ impl Connection {
                             self.incomplete.remove(&packet_id);
                         }
                     }
-                    write::ack(&mut self.output, self.client.version, head, packet_id, code);
+                    match why {
+                        "" => write::ack(&mut self.output, self.client.version, head, packet_id, code),
+                        why => write::refusal(&mut self.output, head, packet_id, code, why),
+                    }
                 }
                 Answer::Packet(packet) => {
                     self.held -= 1;

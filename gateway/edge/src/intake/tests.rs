@@ -1,0 +1,126 @@
+//! The bound of series, without sockets.
+
+use super::*;
+use journal::Options;
+use std::time::{Duration, Instant};
+
+/// A door of a gateway that takes so many series.
+fn door(dir: &std::path::Path, series_max: usize) -> (Journal, Intake) {
+    let opened = journal::open(dir, Options { retain: Duration::MAX, limit_bytes: 1 << 30 }).unwrap();
+    let journal = opened.start(Box::new(drop)).unwrap();
+    let sources = Sources::new("plant-a", vec![telemetry::source::Source::default()]).unwrap();
+    let (_, horizon) = watch::channel(broker::Horizon::default());
+    let (desk, rules) = (Arc::new(Desk::new("plant-a")), Arc::new(Rules::new("plant-a", &[])));
+    let intake = Intake::new(journal.clone(), &Fold::default(), sources, true, Settings::default(), rules, series_max, horizon, desk);
+    (journal, intake)
+}
+
+fn client(version: Version) -> Client {
+    Client { client_id: "c".into(), session: 0, version, connection: 1, memory: parking_lot::Mutex::default() }
+}
+
+/// What becomes of one message; while the log is behind it is offered again, as the broker does.
+fn say(intake: &Intake, client: &Client, topic: &str, payload: &str) -> Verdict {
+    let publish = Publish { topic, payload: payload.as_bytes(), qos: 1, retain: false, dup: false, packet_id: 1, will: false };
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut verdicts = Vec::new();
+        intake.take(client, &[publish], &mut verdicts);
+        if verdicts != [Verdict::Refuse(broker::Refusal::Busy)] {
+            return verdicts[0];
+        }
+        assert!(Instant::now() < until, "the log does not go on");
+        std::thread::yield_now();
+    }
+}
+
+fn is_taken(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::After { .. })
+}
+
+const QUOTA: Verdict = Verdict::Refuse(broker::Refusal::QuotaExceeded);
+
+/// As many as the config's default and its upper bound allow, and as many again: each of those is
+/// refused, nothing is remembered of it, and those that are known go on.
+#[test]
+fn a_hundred_thousand_series_are_taken_and_as_many_more_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_journal, intake) = door(dir.path(), 100_000);
+    let five = client(Version::V5);
+    for n in 0..100_000 {
+        assert!(is_taken(say(&intake, &five, &format!("sensors/line{}/s{n}", n % 7), "1.5")), "{n}");
+    }
+    for n in 0..100_000 {
+        assert_eq!(say(&intake, &five, &format!("sensors/more/s{n}"), "1.5"), QUOTA);
+        if n % 1_000 == 0 {
+            assert!(is_taken(say(&intake, &five, &format!("sensors/line{}/s{n}", n % 7), "2.5")));
+        }
+    }
+    let refused: Vec<(Refusal, u64)> = intake.refused_unlogged().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(refused, [(Refusal::Quota, 100_000)]);
+    let state = intake.state.lock();
+    assert_eq!((state.numbers.len(), state.units.len(), state.critical.len()), (100_000, 100_000, 100_000));
+    drop(state);
+    let memory = five.memory.lock();
+    let remembered = memory.as_ref().and_then(|m| m.downcast_ref::<Connection>()).unwrap();
+    assert!(remembered.topics.len() <= TOPICS_CACHED_MAX && remembered.routes.len() <= TOPICS_CACHED_MAX);
+}
+
+#[test]
+fn a_message_is_taken_whole_or_defines_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_journal, intake) = door(dir.path(), 5);
+    let (five, three) = (client(Version::V5), client(Version::V3));
+    let defined = || intake.state.lock().numbers.len();
+    assert!(is_taken(say(&intake, &five, "sensors/a", "{\"x\":1,\"y\":2}")));
+    // One of them is known, three are new, and there is room for three.
+    let fits = "[{\"x\":1},{\"p\":1},{\"q\":1},{\"r\":1}]";
+    let long = "[{\"x\":1},{\"p\":1},{\"q\":1},{\"r\":1},{\"s\":1}]";
+    for client in [&five, &three] {
+        assert_eq!(say(&intake, client, "sensors/a", long), QUOTA);
+    }
+    // A name that no series can have, behind one that could be.
+    let field = "x".repeat(257);
+    assert_eq!(
+        say(&intake, &five, "sensors/a", &format!("[{{\"p\":1}},{{\"{field}\":1}}]")),
+        Verdict::Refuse(broker::Refusal::TopicNameInvalid)
+    );
+    // Units count too: the first owns the series, each other one needs a series of its own.
+    assert_eq!(
+        say(
+            &intake,
+            &five,
+            "sensors/b",
+            "[{\"v\":1,\"unit\":\"K\"},{\"v\":2,\"unit\":\"C\"},{\"v\":3,\"unit\":\"F\"},{\"v\":4,\"unit\":\"R\"}]"
+        ),
+        QUOTA
+    );
+    assert_eq!(defined(), 2, "what is refused defines nothing");
+    assert!(is_taken(say(&intake, &five, "sensors/a", fits)));
+    assert_eq!(defined(), 5);
+    // Full: what is known goes on, also in a unit of its own once that is known; all else is refused.
+    for known in ["{\"x\":7}", fits, "[{\"p\":1},{\"p\":2}]"] {
+        assert!(is_taken(say(&intake, &three, "sensors/a", known)), "{known}");
+    }
+    assert_eq!(say(&intake, &five, "sensors/a", "{\"s\":1}"), QUOTA);
+    assert_eq!(say(&intake, &five, "sensors/b", "1"), QUOTA);
+    assert_eq!(defined(), 5);
+    let counted = intake.refused_unlogged().map(|(_, count)| count).collect::<Vec<_>>();
+    assert_eq!(counted, [0, 1, 5, 0]);
+}
+
+#[test]
+fn units_are_given_and_told_apart_within_one_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_journal, intake) = door(dir.path(), 3);
+    let five = client(Version::V5);
+    assert!(is_taken(say(&intake, &five, "sensors/b", "1")));
+    // The series is known without a unit: the first here owns it from now on.
+    let units = "[{\"v\":1,\"unit\":\"K\"},{\"v\":2,\"unit\":\"C\"},{\"v\":3,\"unit\":\"K\"},{\"v\":4,\"unit\":\"C\"}]";
+    assert!(is_taken(say(&intake, &five, "sensors/b", units)));
+    let state = intake.state.lock();
+    let mut names: Vec<&str> = state.numbers.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!((names, state.units[0].as_deref(), state.units[1].as_deref()), (vec!["b", "b@C"], Some("K"), Some("C")));
+    assert_eq!(intake.misfits.load(Ordering::Relaxed), 2);
+}
