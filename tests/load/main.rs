@@ -6,6 +6,7 @@
 //! `cargo bench --bench load -- --alerts`: how soon a critical alert is at the cloud, idle and while backlogs drain.
 //! `cargo bench --bench load -- --gateways 2000 [--seconds 30]`: a bridge with so many gateways, then flooded by them.
 //! `cargo bench --bench load -- --drain [--lost 5]`: an hour's outage drained, at 0, 5 and 20 % loss of messages.
+//! `cargo bench --bench load -- --bytes`: what readings cost on the uplink, against the same readings raw.
 //!
 //! For each shape (connections × in flight) it runs, one after the other on loopback with the
 //! load generator on the same cores: the gateway as a process of its own; a bare listener that
@@ -15,6 +16,7 @@
 
 mod alerts;
 mod bare;
+mod bytes;
 mod client;
 mod drain;
 mod flash;
@@ -38,6 +40,7 @@ struct Options {
     alerts: bool,
     gateways: Option<u64>,
     drain: bool,
+    bytes: bool,
     lost: Option<u32>,
 }
 
@@ -64,13 +67,14 @@ fn options() -> Result<Options, String> {
             "--flash" => options.flash = true,
             "--alerts" => options.alerts = true,
             "--drain" => options.drain = true,
+            "--bytes" => options.bytes = true,
             "--lost" => options.lost = Some(value()?.parse().map_err(|_| "--lost takes a whole number of percent".to_owned())?),
             "--gateways" => options.gateways = Some(value()?.parse().map_err(|_| "--gateways takes a whole number".to_owned())?),
             // Cargo says so to every bench.
             "--bench" => {}
             other => {
                 return Err(format!(
-                    "{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash, --alerts, --gateways N, --drain, --lost N"
+                    "{other} is not known: --seconds N, --shape CONNECTIONSxINFLIGHT, --durable, --plant, --flash, --alerts, --gateways N, --drain, --lost N, --bytes"
                 ));
             }
         }
@@ -95,6 +99,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let Some(gateways) = options.gateways {
         return gateways::run(gateways, options.seconds);
+    }
+    if options.bytes {
+        return bytes::run();
     }
     if options.drain {
         return drain::run(options.lost);
