@@ -2,12 +2,11 @@
 //! in order; with a bridge at the cloud, and with a broker that stands alone.
 
 use crate::foreign;
+use crate::gateway::status_at;
 use crate::link::{Link, State};
 use crate::plant::{Role, consume, free_port, publish_all_as};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -33,15 +32,6 @@ fn cloud(dir: &Path, mqtt: &str) -> (PathBuf, PathBuf) {
     let text = format!("data_dir = {:?}\n[mqtt]\n{mqtt}\n[http]\nlisten = \"127.0.0.1:0\"\n", data.display().to_string());
     std::fs::write(&config, text).unwrap();
     (config, data)
-}
-
-/// What a role says of itself.
-pub fn status(http: u16) -> Value {
-    let mut stream = TcpStream::connect(("127.0.0.1", http)).unwrap();
-    write!(stream, "GET /api/v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -113,7 +103,7 @@ fn messages_cross_once_and_in_order_through_an_outage_and_kills() {
     publish("press", edge_port, messages("events", 0, 40));
     up.until(&at_cloud, "plants/plant-a/events", 0..40);
     down.until(&at_plant, "events", 0..40);
-    until("the gateway knows that they crossed", || status(gateway.http)["bridge"]["waiting"] == 0);
+    until("the gateway knows that they crossed", || status_at(gateway.http)["bridge"]["waiting"] == 0);
 
     // The link is gone, and the gateway is killed: what it acknowledged waits in its log. What is
     // for the plant waits at the cloud.
@@ -127,8 +117,8 @@ fn messages_cross_once_and_in_order_through_an_outage_and_kills() {
     gateway.kill();
     publish("office", cloud_port, messages("plants/plant-a/orders", 0, 30));
     gateway = Role::start("edge", &edge_config, &edge_data);
-    until("what is too old is counted", || status(gateway.http)["bridge"]["expired"] == 10);
-    let b = status(gateway.http)["bridge"].clone();
+    until("what is too old is counted", || status_at(gateway.http)["bridge"]["expired"] == 10);
+    let b = status_at(gateway.http)["bridge"].clone();
     assert_eq!((&b["delivery"], &b["taken"], &b["waiting"]), (&"once".into(), &140.into(), &90.into()), "{b}");
     at_plant.until_subscribed(2);
     link.set(State::Up);
@@ -137,7 +127,7 @@ fn messages_cross_once_and_in_order_through_an_outage_and_kills() {
     down.until(&at_plant, "orders", 0..30);
 
     // The bridge is killed once the broker has everything: it repeats nothing, and takes the rest later.
-    until("the cursor follows", || status(bridge.http)["records_unpublished"] == 0);
+    until("the cursor follows", || status_at(bridge.http)["records_unpublished"] == 0);
     link.set(State::Cut);
     bridge.kill();
     publish("press", edge_port, messages("events", 120, 160));
@@ -154,11 +144,11 @@ fn messages_cross_once_and_in_order_through_an_outage_and_kills() {
     down.until(&at_plant, "chat", 0..20);
     assert!(up.by_topic.keys().all(|topic| !topic.contains("brief")), "{:?}", up.by_topic.keys());
     until("all is acknowledged at both ends", || {
-        let (b, c) = (status(gateway.http)["bridge"].clone(), status(bridge.http)["gateways"]["plant-a"]["bridge"].clone());
+        let (b, c) = (status_at(gateway.http)["bridge"].clone(), status_at(bridge.http)["gateways"]["plant-a"]["bridge"].clone());
         b["waiting"] == 0 && b["received"] == 40 && c["down"] == 40 && c["up"] == 170 && c["expired"] == 10 && c["waiting"] == 0
     });
     // Apart from readings.
-    assert_eq!(status(gateway.http)["ledger"]["accepted"], 0);
+    assert_eq!(status_at(gateway.http)["ledger"]["accepted"], 0);
     assert_eq!((gateway.stop(), bridge.stop()), (Some(0), Some(0)));
 }
 
@@ -176,8 +166,8 @@ fn alone(broker: u16) {
     let (mut up, mut down) = (Heard { repeats: true, ..Heard::default() }, Heard { repeats: true, ..Heard::default() });
     publish("press", edge_port, messages("events", 0, 40));
     up.until(&at_cloud, "plants/plant-a/events", 0..40);
-    until("the broker's acknowledgements are logged", || status(gateway.http)["bridge"]["waiting"] == 0);
-    assert_eq!(status(gateway.http)["bridge"]["delivery"], "at-least-once");
+    until("the broker's acknowledgements are logged", || status_at(gateway.http)["bridge"]["waiting"] == 0);
+    assert_eq!(status_at(gateway.http)["bridge"]["delivery"], "at-least-once");
     publish("press", edge_port, messages("chat", 0, 10));
     publish("office", broker, messages("plants/plant-a/orders", 0, 20));
     publish("office", broker, messages("rooms/plant-a/chat", 10, 20));

@@ -1,6 +1,7 @@
 //! A device whose clock was never set: what comes meanwhile gets its date once the clock is set.
 
-use crate::bridge::{status, until};
+use crate::bridge::until;
+use crate::gateway::status_at;
 use crate::plant::{Role, configs, consume, free_port, publish_all};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ fn readings_before_the_clock_is_set_get_their_date_once_it_is() {
     let mut bridge = Role::start("cloud", &cloud, &dir.path().join("cloud"));
     let merged = consume(cloud_port, &["merged/1s/#"]);
     let mut gateway = start(&library, &clock, &edge, &dir.path().join("edge"));
-    assert_eq!(status(gateway.http)["clock"], "unset");
+    assert_eq!(status_at(gateway.http)["clock"], "unset");
 
     let began_ms = now_ms();
     let messages = (0..20).flat_map(|i| {
@@ -49,11 +50,11 @@ fn readings_before_the_clock_is_set_get_their_date_once_it_is() {
     });
     publish_all(port, messages.collect()).join().unwrap();
     let sent_ms = now_ms();
-    until("all of them wait", || status(gateway.http)["undated"] == 40);
-    assert_eq!(status(gateway.http)["ledger"]["held"], 40, "what waits is acknowledged, and held");
+    until("all of them wait", || status_at(gateway.http)["undated"] == 40);
+    assert_eq!(status_at(gateway.http)["ledger"]["held"], 40, "what waits is acknowledged, and held");
 
     std::fs::write(&clock, "+0").unwrap();
-    until("none waits", || status(gateway.http)["undated"] == 0);
+    until("none waits", || status_at(gateway.http)["undated"] == 0);
     let mut windows: BTreeMap<(String, i64), u64> = BTreeMap::new();
     until("all of it is at the cloud", || {
         while let Ok((_, v)) = merged.recv_timeout(Duration::from_millis(100)) {

@@ -1,11 +1,10 @@
 //! Giving up: under an outage that the log has no room for, new readings are taken, the oldest
 //! windows are given up, and every reading is in one figure of the ledger.
 
+use crate::gateway::status_at;
 use crate::plant::{Role, consume, free_port, publish_all_as};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 const SERIES: usize = 20;
@@ -19,15 +18,6 @@ fn noise(ts: i64, series: usize) -> f64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((x ^ (x >> 31)) >> 11) as f64 / (1u64 << 53) as f64 * 500.0
-}
-
-fn status(port: u16) -> Value {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    write!(stream, "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
 /// accepted, delivered, held, shed; they balance.
@@ -65,14 +55,14 @@ fn an_outage_beyond_the_log_gives_up_the_oldest_windows_and_counts_them() {
     let sent = messages.len();
     let publisher = publish_all_as("press", gateway.mqtt, messages, Duration::from_millis(4));
     while !publisher.is_finished() {
-        ledger(&status(gateway.http)["ledger"]);
+        ledger(&status_at(gateway.http)["ledger"]);
         std::thread::sleep(Duration::from_millis(300));
     }
     assert_eq!(publisher.join().unwrap(), sent, "new readings are taken throughout");
     let all = SERIES as u64 * (MESSAGES * READINGS) as u64;
     let deadline = Instant::now() + Duration::from_secs(60);
     let before = loop {
-        let told = status(gateway.http);
+        let told = status_at(gateway.http);
         let figures = ledger(&told["ledger"]);
         if figures[0] == all && figures[3] > 0 {
             assert!(told["log_bytes"].as_u64() <= told["log_limit_bytes"].as_u64(), "{told}");
@@ -84,7 +74,7 @@ fn an_outage_beyond_the_log_gives_up_the_oldest_windows_and_counts_them() {
     // What was given up stays so through a crash.
     gateway.kill();
     let mut gateway = Role::start("edge", &edge, &dir.path().join("edge"));
-    let again = ledger(&status(gateway.http)["ledger"]);
+    let again = ledger(&status_at(gateway.http)["ledger"]);
     assert!(again[0] == all && again[3] >= before[3], "{again:?} after {before:?}");
 
     let mut bridge = Role::start("cloud", &cloud, &dir.path().join("cloud"));
@@ -96,12 +86,12 @@ fn an_outage_beyond_the_log_gives_up_the_oldest_windows_and_counts_them() {
             let key = (v["series"].as_str().unwrap().to_owned(), v["start"].as_i64().unwrap());
             windows.insert(key, v["count"].as_u64().unwrap());
         }
-        let told = status(gateway.http);
+        let told = status_at(gateway.http);
         let [accepted, delivered, held, shed] = ledger(&told["ledger"]);
         let merged: u64 = windows.values().sum();
         if held == 0 && told["marks_held"] == 0 && merged + shed == accepted {
             assert!(shed > 0 && shed < accepted && delivered == merged);
-            let at_cloud = ledger(&status(bridge.http)["gateways"]["plant-a"]["ledger"]);
+            let at_cloud = ledger(&status_at(bridge.http)["gateways"]["plant-a"]["ledger"]);
             assert_eq!(at_cloud, [accepted, delivered, 0, shed]);
             let oldest = windows.keys().map(|(_, start)| *start).min().unwrap();
             assert!(oldest > 1_700_000_000_000, "the oldest windows went first");

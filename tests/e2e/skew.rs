@@ -5,7 +5,7 @@
 //! readings undelivered, behind an orderly boot; the log of its bridge, and that bridge's state;
 //! the state of a gateway's fold. Files of a released version are never edited.
 
-use crate::bridge::status;
+use crate::gateway::status_at;
 use crate::plant::{Role, consume, free_port};
 use crate::truth::Held;
 use replica::fold::Fold;
@@ -71,7 +71,7 @@ fn a_plant_of_the_first_format_goes_on_with_all_that_it_held() {
         held.take(topic, v);
     }
     // The clocks of one machine agree, and both ends say so.
-    let (at_edge, at_cloud) = (status(edge.http), status(cloud.http)["gateways"]["plant-a"].clone());
+    let (at_edge, at_cloud) = (status_at(edge.http), status_at(cloud.http)["gateways"]["plant-a"].clone());
     for told in [&at_edge, &at_cloud] {
         assert_eq!(told["clock"], "ok", "{told}");
         assert!(told["skew_ms"].as_i64().is_some_and(|skew| skew.abs() < 5_000), "{told}");

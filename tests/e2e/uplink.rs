@@ -1,10 +1,9 @@
 //! The uplink through a link that is bounded, deaf, frozen or slow, with real processes.
 
+use crate::gateway::status_at;
 use crate::link::{Link, State};
 use crate::plant::{Role, consume, free_port, publish_all_as};
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// What a slow, busy machine may take for anything.
@@ -42,7 +41,7 @@ impl Plant {
     }
 
     fn status(&self) -> Value {
-        status(self.gateway.http)
+        status_at(self.gateway.http)
     }
 
     /// Waits until the gateway's status says so.
@@ -75,15 +74,6 @@ impl Plant {
         assert_eq!(publish_all_as("press", self.gateway.mqtt, all, Duration::ZERO).join().unwrap(), sent);
         sent as u64 * 50
     }
-}
-
-fn status(port: u16) -> Value {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
 #[test]

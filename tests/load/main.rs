@@ -54,6 +54,7 @@ fn options() -> Result<Options, String> {
         alerts: false,
         gateways: None,
         drain: false,
+        bytes: false,
         lost: None,
     };
     let mut words = std::env::args().skip(1);

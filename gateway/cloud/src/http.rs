@@ -7,16 +7,16 @@ use crate::outbound::Outbound;
 use crate::status::Status;
 use crate::store::Handle;
 use axum::extract::State as Shared;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use journal::{Journal, RunState};
+use journal::Journal;
 use serde_json::Value;
-use std::fmt::Write;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use web::health::{Figures, alive, readiness};
 
 /// A core that does not answer so long is busy with its store.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub struct State {
 /// Serves until aborted.
 pub async fn serve(listener: TcpListener, state: State) {
     let app = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
@@ -47,20 +47,9 @@ pub async fn serve(listener: TcpListener, state: State) {
 }
 
 async fn ready(Shared(state): Shared<State>) -> (StatusCode, String) {
-    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
-    if state.journal.horizon().borrow().state == RunState::Failed {
-        return unready("the log failed");
-    }
-    if let Some(refused) = state.journal.refusing() {
-        return unready(&refused.to_string());
-    }
-    if state.store.is_short() {
-        return unready("the merge store has no room on its disk");
-    }
-    if !state.out.is_connected() {
-        return unready("the existing broker is not reached");
-    }
-    (StatusCode::OK, "ready\n".into())
+    let is_short = || state.store.is_short().then(|| "the merge store has no room on its disk".to_owned());
+    let is_alone = || (!state.out.is_connected()).then(|| "the existing broker is not reached".to_owned());
+    readiness(state.journal.unready().or_else(is_short).or_else(is_alone))
 }
 
 async fn ask(state: &State) -> Result<Status, StatusCode> {
@@ -93,10 +82,9 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
             ("subscriber_dropped_total", "counter", "Messages that slow subscribers missed.", door.dropped as f64),
         ]);
     }
-    let mut out = String::new();
+    let mut out = Figures::default();
     for (name, kind, help, value) in figures {
-        // Writing to a string does not fail.
-        let _ = writeln!(out, "# HELP tidegate_{name} {help}\n# TYPE tidegate_{name} {kind}\ntidegate_{name} {value}");
+        out.put(name, kind, help, value);
     }
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out))
+    Ok(out)
 }

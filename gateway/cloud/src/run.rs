@@ -19,13 +19,12 @@ use journal::{Journal, Options, Refused, RunState};
 use replica::join::{Bridge, BridgeConfig};
 use replica::record::Record;
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
+use web::place::{RunJson, listen};
 
 /// Why a bridge cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -68,10 +67,7 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let opened = journal::open(&config.data_dir, Options { retain: LOG_RETAIN, limit_bytes: u64::MAX })?;
-    let run_json = config.data_dir.join("run.json");
-    if run_json.exists() {
-        fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
-    }
+    let run_json = RunJson::claim(&config.data_dir).map_err(io("run.json"))?;
     let Recovered { mut bridge, store, unpublished } = recover(&config.data_dir, &opened, &kernel_boot())?;
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let (frames, mut frame_queue) = mpsc::channel(FRAMES_MAX);
@@ -108,20 +104,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     door.log(&Record::Boot { boot, parent, config: &settled })?;
     store.resume(save(&journal));
 
-    let web = TcpListener::bind(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
-    let http_at = web.local_addr().map_err(io("[http] listen"))?;
+    let (http, http_at) = listen(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
     let mut listening = None;
     let mut embedded = None;
     let (out, mqtt_at) = match &config.mqtt {
-        Mqtt::Embedded { listen, .. } => {
+        Mqtt::Embedded { listen: gateways, .. } => {
             let door_config = broker::Config { max_packet: PACKET_BYTES_MAX, connections_max: CONNECTIONS_MAX };
             let broker = Broker::new(door_config, door.clone(), stored_sessions(&bridge));
             broker::descriptors::allow(CONNECTIONS_MAX, FILES_BESIDE);
-            let listener = TcpListener::bind(listen).await.map_err(io(format!("[mqtt] listen {listen}")))?;
-            let at = listener.local_addr().map_err(io("[mqtt] listen"))?.to_string();
+            let (listener, at) = listen(*gateways).await.map_err(io(format!("[mqtt] listen {gateways}")))?;
             embedded = Some(broker.clone());
             listening = Some((broker.clone(), listener));
-            (Outbound::embedded(broker), at)
+            (Outbound::embedded(broker), at.to_string())
         }
         Mqtt::Existing { broker } => {
             let (client, mqtt) = existing::client(&config.data_dir, broker).map_err(io("the client's identifier"))?;
@@ -197,10 +191,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         .map_err(io("the join's thread"))?;
     let accepting = listening.map(|(broker, listener)| broker.listen(listener));
     let serving =
-        tokio::spawn(http::serve(web, http::State { events: events.clone(), journal: journal.clone(), out, store: store.clone() }));
-    let text = format!("{{\"role\":\"cloud\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\"}}\n", std::process::id());
-    let temporary = run_json.with_extension("tmp");
-    fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &run_json)).map_err(io(run_json.display().to_string()))?;
+        tokio::spawn(http::serve(http, http::State { events: events.clone(), journal: journal.clone(), out, store: store.clone() }));
+    run_json.write("cloud", &mqtt_at, http_at, None).map_err(io("run.json"))?;
     info!(mqtt = mqtt_at, http = %http_at, boot = format!("{boot:016x}"), "ready");
 
     tokio::pin!(relay);
@@ -228,7 +220,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let folded = tokio::task::spawn_blocking(move || thread.join()).await;
     serving.abort();
     lane.abort();
-    fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
+    run_json.remove().map_err(io("run.json"))?;
     match folded {
         Ok(Ok(result)) => result.inspect_err(|_| store.distrust())?,
         _ => {

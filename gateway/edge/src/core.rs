@@ -70,6 +70,8 @@ pub struct Core {
     pub clock: Watch,
     /// When this process began.
     pub began: Instant,
+    /// Ms since this process began, and the logged clock, at the last look.
+    pub looked_ms: (i64, i64),
     /// Due time for which a tick has been logged.
     pub ticked_ms: i64,
     /// How fast the log grows.
@@ -90,6 +92,7 @@ impl Core {
     pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &tokio::runtime::Handle) -> Result<(), replica::Error> {
         self.show();
         self.cross();
+        self.look();
         let mut heals = false;
         loop {
             let wait = if heals { Duration::ZERO } else { self.next_wait() };
@@ -297,18 +300,26 @@ impl Core {
         }
     }
 
-    /// A look at the clocks; a step between two looks is a jump.
+    /// A look at the clocks, once a round; a step between two looks is a jump.
     fn look(&mut self) {
-        self.clock.look(wall_ms(), self.now_ms());
-        if let Err(refused) = self.intake.set_clock() {
+        let now_ms = self.now_ms();
+        self.clock.look(wall_ms(), now_ms);
+        let (logged_ms, refused) = self.intake.look();
+        self.looked_ms = (now_ms, logged_ms);
+        if let Some(refused) = refused {
             warn!(%refused, "the clock is set, and readings still wait for their date");
         }
+    }
+
+    /// The logged clock now, as far as the last look tells.
+    fn logged_ms(&self) -> i64 {
+        self.looked_ms.1.saturating_add(self.now_ms() - self.looked_ms.0)
     }
 
     /// Time that makes something due enters the log as a record. Due is what the logged clock
     /// would reach, which goes on when the wall clock is set back.
     fn tick(&mut self) {
-        let now_ms = self.intake.now_ms();
+        let now_ms = self.logged_ms();
         let due = self.fold.next_due_ms().filter(|at| *at <= now_ms && *at != self.ticked_ms);
         let idle = self.uplink.as_ref().is_some_and(|(u, _)| u.is_connected())
             && now_ms - self.fold.clock_ms.max(self.ticked_ms) >= replica::limits::IDLE_FRONTIER_MS;
@@ -324,8 +335,9 @@ impl Core {
     fn speak(&mut self) {
         self.speaks_on = false;
         self.alarms.show_kpi(&self.fold, &self.broker);
+        let logged_ms = self.logged_ms();
         if let Some(crossing) = &mut self.crossing {
-            crossing.speak(self.intake.now_ms(), &self.fold);
+            crossing.speak(logged_ms, &self.fold);
         }
         let now_ms = self.now_ms();
         let Some((uplink, link)) = &mut self.uplink else { return };
@@ -376,10 +388,11 @@ impl Core {
         if self.speaks_on {
             return Duration::ZERO;
         }
+        let logged_ms = self.logged_ms();
         let due = self.fold.next_due_ms().filter(|at| *at != self.ticked_ms);
-        let due = due.map(|at| at.saturating_sub(self.intake.now_ms()));
+        let due = due.map(|at| at.saturating_sub(logged_ms));
         let speak = self.uplink.as_ref().and_then(|(u, _)| u.next_timeout_ms()).map(|at| at.saturating_sub(self.now_ms()));
-        let cross = self.crossing.as_ref().and_then(|c| c.next_timeout_ms(&self.fold)).map(|at| at.saturating_sub(self.intake.now_ms()));
+        let cross = self.crossing.as_ref().and_then(|c| c.next_timeout_ms(&self.fold)).map(|at| at.saturating_sub(logged_ms));
         let wait = due.into_iter().chain(speak).chain(cross).min().unwrap_or(i64::MAX);
         // A due time that is already ticked comes with its frame; look again soon in any case.
         Duration::from_millis(wait.clamp(1, 1_000) as u64)

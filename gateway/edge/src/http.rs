@@ -6,15 +6,15 @@ use crate::alarms::Ask;
 use crate::core::{Event, Events};
 use crate::status::Status;
 use axum::extract::State as Shared;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use broker::Broker;
-use journal::{Journal, RunState};
-use std::fmt::Write;
+use journal::Journal;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use web::health::{Figures, alive, readiness};
 
 /// What the answers are read off.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub struct State {
 /// Serves until aborted.
 pub async fn serve(listener: TcpListener, state: State) {
     let app = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
@@ -42,13 +42,7 @@ pub async fn serve(listener: TcpListener, state: State) {
 }
 
 async fn ready(Shared(state): Shared<State>) -> (StatusCode, String) {
-    if state.journal.horizon().borrow().state == RunState::Failed {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the log failed\n".into());
-    }
-    match state.journal.refusing() {
-        None => (StatusCode::OK, "ready\n".into()),
-        Some(refused) => (StatusCode::SERVICE_UNAVAILABLE, format!("{refused}\n")),
-    }
+    readiness(state.journal.unready())
 }
 
 async fn ask(state: &State) -> Option<Status> {
@@ -79,11 +73,8 @@ async fn status(Shared(state): Shared<State>) -> Result<Json<serde_json::Value>,
 async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, StatusCode> {
     let s = ask(&state).await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
     let door = state.broker.stats();
-    let mut out = String::new();
-    let mut put = |name: &str, kind: &str, help: &str, value: u64| {
-        // Writing to a string does not fail.
-        let _ = writeln!(out, "# HELP tidegate_{name} {help}\n# TYPE tidegate_{name} {kind}\ntidegate_{name} {value}");
-    };
+    let mut figures = Figures::default();
+    let mut put = |name: &str, kind: &str, help: &str, value: u64| figures.put(name, kind, help, value);
     put("readings_accepted_total", "counter", "Readings acknowledged to sensors.", s.ledger.accepted);
     put("readings_delivered_total", "counter", "Readings durable at the cloud.", s.ledger.delivered);
     put("readings_held", "gauge", "Readings still to go.", s.ledger.held);
@@ -127,9 +118,9 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     put("uplink_connected", "gauge", "1 while the link to the cloud stands.", u64::from(s.connected == Some(true)));
     let (reply, answer) = oneshot::channel();
     state.events.send(Event::Alarm(Ask::Kpi(reply))).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    let figures = answer.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    for (name, kind, help, value) in replica::alarm::metrics(std::iter::once(&figures)) {
-        let _ = writeln!(out, "# HELP tidegate_{name} {help}\n# TYPE tidegate_{name} {kind}\ntidegate_{name} {value}");
+    let alarms = answer.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    for (name, kind, help, value) in replica::alarm::metrics(std::iter::once(&alarms)) {
+        figures.put(name, kind, help, value);
     }
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], out))
+    Ok(figures)
 }

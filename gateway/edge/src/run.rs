@@ -20,15 +20,13 @@ use journal::{Options, RunState, Tuning};
 use replica::fold::{Fold, FoldConfig};
 use replica::record::Record;
 use replica::uplink::{Settings, Uplink};
-use std::fs;
 use std::future::Future;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
+use web::place::{RunJson, listen};
 
 /// Why a gateway cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,10 +70,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         let tuning = Tuning { flash_bytes_per_day: Some(config.log.flash_budget), ..Tuning::default() };
         journal::open_on(Arc::new(RealDisk), &config.data_dir, options, tuning)?
     };
-    let run_json = config.data_dir.join("run.json");
-    if run_json.exists() {
-        fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
-    }
+    let run_json = RunJson::claim(&config.data_dir).map_err(io("run.json"))?;
     let mut fold = match opened.snapshot() {
         Some((_, state)) => Fold::restore(&state).unwrap_or_else(|error| {
             warn!(%error, "the snapshot is passed over; the log is folded from its beginning");
@@ -151,10 +146,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let stored = stored_sessions(&fold);
     let door = broker::Config { max_packet: config.mqtt.max_packet as usize, connections_max: config.bounds.connections };
     let broker = Broker::new(door, intake.clone(), stored);
-    let mqtt = TcpListener::bind(config.mqtt.listen).await.map_err(io(format!("[mqtt] listen {}", config.mqtt.listen)))?;
-    let web = TcpListener::bind(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
-    let mqtt_at = mqtt.local_addr().map_err(io("[mqtt] listen"))?;
-    let http_at = web.local_addr().map_err(io("[http] listen"))?;
+    let (mqtt, mqtt_at) = listen(config.mqtt.listen).await.map_err(io(format!("[mqtt] listen {}", config.mqtt.listen)))?;
+    let (http, http_at) = listen(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
 
     let uplink = config.cloud.as_ref().map(|cloud| {
         let machine = Uplink::new(Settings {
@@ -184,6 +177,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         crossing,
         clock: Watch::default(),
         began: Instant::now(),
+        looked_ms: (0, 0),
         ticked_ms: 0,
         asked: Vec::new(),
         speaks_on: false,
@@ -195,7 +189,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
     let listening = broker.listen(mqtt);
     let serving = tokio::spawn(http::serve(
-        web,
+        http,
         http::State { events: events.clone(), journal: journal.clone(), broker: broker.clone(), gateway: config.gateway.clone() },
     ));
     let ingests: Vec<_> = config
@@ -204,14 +198,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         .zip(plants)
         .map(|(i, session)| tokio::spawn(ingest::run(config.gateway.clone(), i.clone(), session, intake.clone(), broker.clone())))
         .collect();
-    write_run_json(
-        &run_json,
-        &format!(
-            "{{\"role\":\"edge\",\"pid\":{},\"mqtt\":\"{mqtt_at}\",\"http\":\"{http_at}\",\"gateway\":\"{}\"}}\n",
-            std::process::id(),
-            config.gateway
-        ),
-    )?;
+    run_json.write("edge", &mqtt_at.to_string(), http_at, Some(&config.gateway)).map_err(io("run.json"))?;
     info!(gateway = config.gateway, mqtt = %mqtt_at, http = %http_at, boot = format!("{boot:016x}"), "ready");
 
     let flushing = {
@@ -238,7 +225,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     drop(events.send(Event::Stop).await);
     let folded = tokio::task::spawn_blocking(move || thread.join()).await;
     serving.abort();
-    fs::remove_file(&run_json).map_err(io(run_json.display().to_string()))?;
+    run_json.remove().map_err(io("run.json"))?;
     match folded {
         Ok(Ok(result)) => result?,
         _ => return Err(Error::LogFailed),
@@ -259,10 +246,4 @@ fn stored_sessions(fold: &Fold) -> Vec<StoredSession> {
             received: s.received.iter().copied().collect(),
         })
         .collect()
-}
-
-/// Written beside and renamed: who finds it finds it whole.
-fn write_run_json(path: &PathBuf, text: &str) -> Result<(), Error> {
-    let temporary = path.with_extension("tmp");
-    fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path)).map_err(io(path.display().to_string()))
 }

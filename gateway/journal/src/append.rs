@@ -263,6 +263,14 @@ impl Journal {
         self.shared.batch.lock().refusing.clone()
     }
 
+    /// Why nothing can be committed at present; none when it can.
+    pub fn unready(&self) -> Option<String> {
+        match self.horizon().borrow().state {
+            RunState::Failed => Some("the log failed".to_owned()),
+            _ => self.refusing().map(|refused| refused.to_string()),
+        }
+    }
+
     /// Figures.
     pub fn stats(&self) -> Stats {
         let c = &self.shared.counters;

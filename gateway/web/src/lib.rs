@@ -1,9 +1,17 @@
-//! How a role's HTTP connections are served: bounded in number and in patience, so that slow or
-//! silent clients cost neither the sensors their sockets nor others their answers.
+//! How a role is found and answers over HTTP: connections are bounded in number and in patience, so that slow
+//! or silent clients cost neither the sensors their sockets nor others their answers.
 //!
-//! Knows no route, but how a refusal looks. [`limits`] has the bounds and their reasons.
+//! Knows no route, but how a refusal looks, and what every role says in the same way.
+//!
+//! | file | subject |
+//! |---|---|
+//! | [`place`] | sockets and `run.json` |
+//! | [`health`] | alive, ready, figures |
+//! | [`limits`] | bounds with their reasons |
 
+pub mod health;
 pub mod limits;
+pub mod place;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};

@@ -1,0 +1,239 @@
+//! Messages of gateways, and ordinary ones for them: judged, logged, or answered at once.
+
+use super::Core;
+use crate::inbound::wall_ms;
+use crate::limits::{CROSS_WAIT_MS, DECODED_ENTRIES_MAX, OVERLOAD_MS, RETRY_FULL_MS, RETRY_ROOM_MS, ROOM_WAIT, UNWRITTEN_WINDOWS_MAX};
+use journal::Refused;
+use replica::join::Interval;
+use replica::record::{Plain, Record};
+use schemas::DecodeError;
+use schemas::message::{Ack, AlertUp, Beat, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, FORMAT, Hello};
+use std::collections::BTreeSet;
+use std::time::Instant;
+use tokio::runtime::Handle as Runtime;
+use tracing::{info, warn};
+
+impl Core {
+    /// A message from a gateway: logged when it is admitted, answered at once when it is not.
+    pub(super) fn wire(&mut self, gateway: &str, what: &str, bytes: &[u8], at: Instant, runtime: &Runtime) {
+        self.late_ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if !replica::join::series::valid_gateway(gateway) {
+            warn!(?gateway, "a message of a gateway with an impossible name is ignored");
+            self.refused += 1;
+            return;
+        }
+        let taken = match what {
+            "hello" => self.hello(gateway, bytes, runtime),
+            "alert" => self.alert(gateway, bytes, runtime),
+            "delta" => self.delta(gateway, bytes, at, runtime),
+            "command" => self.command(gateway, bytes, runtime),
+            "cross" => self.cross(gateway, bytes, runtime),
+            "beat" => Beat::decode(bytes).map(|_| self.bridge.gateways.contains_key(gateway)),
+            "cross-done" => self.cross_done(gateway, bytes, runtime),
+            "bye" => {
+                self.bye(gateway, bytes);
+                return;
+            }
+            _ => Ok(false),
+        };
+        match taken {
+            Ok(true) => self.heard(gateway),
+            Ok(false) => self.refused += 1,
+            Err(error) => {
+                self.refused += 1;
+                warn!(%error, gateway, what, "a message does not decode and is ignored");
+            }
+        }
+    }
+
+    /// A gateway spoke.
+    pub(super) fn heard(&mut self, gateway: &str) {
+        if self.presence.heard(gateway, wall_ms()) {
+            info!(gateway, "online");
+            // At once, however lately the last status went.
+            self.changed.insert(gateway.to_owned(), 0);
+        }
+    }
+
+    /// Ms since this process began.
+    pub(super) fn clock_ms(&self) -> i64 {
+        i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// What says nothing new is a sign of life, and not logged.
+    fn hello(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let hello = Hello::decode(bytes)?;
+        if hello.gateway != gateway || !self.bridge.has_room(gateway, hello.boot) {
+            warn!(gateway, named = hello.gateway, "a gateway that speaks for another, or one too many, is ignored");
+            return Ok(false);
+        }
+        if !self.bridge.knows(gateway, &hello) {
+            self.log(&Record::Hello { gateway, bytes }, runtime);
+        }
+        Ok(true)
+    }
+
+    fn alert(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let up = AlertUp::decode(bytes)?;
+        if !self.bridge.can_take(gateway, &up.alert) {
+            warn!(gateway, series = ?up.alert.series, "an alert that cannot be published, or one too many, is ignored");
+            return Ok(false);
+        }
+        self.log(&Record::AlertUp { gateway, bytes }, runtime);
+        Ok(true)
+    }
+
+    fn command(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let up = CommandUp::decode(bytes)?;
+        if !self.bridge.has_room(gateway, up.boot) {
+            warn!(gateway, "one gateway or boot too many is ignored");
+            return Ok(false);
+        }
+        // What is known already is not logged again: a gateway repeats it when it connects.
+        let board = self.bridge.alarms.board(gateway);
+        let is_news = !up.answers.is_empty() || up.acts.iter().any(|act| board.is_none_or(|board| !board.knows(act)));
+        if is_news {
+            self.log(&Record::CommandUp { gateway, bytes }, runtime);
+        }
+        Ok(true)
+    }
+
+    fn delta(&mut self, gateway: &str, bytes: &[u8], at: Instant, runtime: &Runtime) -> Result<bool, DecodeError> {
+        let interval = Interval::decode(bytes)?;
+        if self.store.is_short() && self.bridge.sizes().3 >= UNWRITTEN_WINDOWS_MAX && !self.store.has_room() {
+            // The gateway keeps it, and sends it again; without an answer it would take the connection for deaf.
+            self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_ROOM_MS));
+            return Ok(true);
+        }
+        if !self.bridge.has_room(gateway, interval.delta.boot) {
+            warn!(gateway, "one gateway or boot too many is asked to come again later");
+            self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_FULL_MS));
+            return Ok(false);
+        }
+        let Delta { sent_ms, clock, .. } = interval.delta;
+        if sent_ms != 0 {
+            let arrived_ms = wall_ms().saturating_sub(i64::try_from(at.elapsed().as_millis()).unwrap_or(0));
+            self.clocks.insert(gateway.to_owned(), (sent_ms.saturating_sub(arrived_ms), clock));
+        }
+        match self.bridge.admit(gateway, &interval.delta) {
+            Err(ack) => self.ack(gateway, ack),
+            Ok(()) => match self.log(&Record::Interval { gateway, bytes }, runtime) {
+                Some(lsn) if self.decoded_entries + interval.len() <= DECODED_ENTRIES_MAX => {
+                    self.decoded_entries += interval.len();
+                    self.decoded.push_back((lsn, interval));
+                }
+                Some(_) => {}
+                None => self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_ROOM_MS)),
+            },
+        }
+        Ok(true)
+    }
+
+    fn bye(&mut self, gateway: &str, bytes: &[u8]) {
+        match Bye::decode(bytes) {
+            Ok(bye) if self.bridge.gateways.get(gateway).is_some_and(|g| g.boot == bye.boot) => {
+                self.presence.gone(gateway);
+            }
+            // The will of a boot that another has followed.
+            Ok(_) => {}
+            Err(error) => {
+                self.refused += 1;
+                warn!(%error, gateway, "a last will does not decode and is ignored");
+            }
+        }
+    }
+
+    /// Ordinary messages of a gateway. While an existing broker is behind they wait at the gateway.
+    fn cross(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let up = CrossUp::decode(bytes)?;
+        let Some((boot, last)) = up.messages.last().map(|m| (m.boot, m.seq)) else { return Ok(false) };
+        if !self.bridge.has_room(gateway, boot) {
+            warn!(gateway, "ordinary messages of a gateway too many are ignored");
+            return Ok(false);
+        }
+        let applied = self.bridge.crossings.get(gateway).map_or(0, |c| c.applied(boot, up.lane));
+        if last <= applied {
+            let ack = CrossAck { format: FORMAT, boot, lane: up.lane, applied };
+            self.out.answer(format!("bridge/v1/{gateway}/down/cross-ack"), ack.encode());
+        } else if !self.out.is_behind() {
+            self.log(&Record::CrossUp { gateway, bytes }, runtime);
+        }
+        Ok(true)
+    }
+
+    /// A gateway has what was carried to it.
+    fn cross_done(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
+        let done = CrossDone::decode(bytes)?;
+        if self.bridge.crossings.get(gateway).is_some_and(|c| c.waiting() > 0) {
+            self.log(&Record::CrossDone { gateway, boot: done.boot, seq: done.seq }, runtime);
+        }
+        Ok(true)
+    }
+
+    /// An ordinary message of an existing broker that a gateway wants.
+    pub(super) fn plain(&mut self, generation: u64, publish: rumqttc::Publish) {
+        let message = Plain { topic: &publish.topic, payload: &publish.payload, qos: publish.qos as u8, retain: publish.retain };
+        match self.door.log(&Record::CrossIn { message, session: 0, packet_id: 0 }) {
+            Ok(lsn) => self.unacknowledged.push_back((lsn, generation, publish)),
+            Err(refused) => warn!(%refused, "a message for a gateway is not taken; it comes again with the next connection"),
+        }
+    }
+
+    /// Tells the doors what gateways want.
+    pub fn want(&self) {
+        let wanted = self.bridge.crossings.values().flat_map(|c| &c.wanted).map(|w| w.filter.clone());
+        let filters: BTreeSet<String> = wanted.collect();
+        if self.door.want(filters.iter().cloned().collect()) {
+            self.out.want(filters);
+        }
+    }
+
+    /// Ordinary messages go to gateways that are there, a batch at a time.
+    pub(super) fn carry(&mut self) {
+        let clock_ms = self.clock_ms();
+        for (name, crossing) in &self.bridge.crossings {
+            if crossing.waiting() == 0 || !self.presence.of(name).0 {
+                continue;
+            }
+            if self.carried.get(name).is_some_and(|(until, down)| clock_ms < *until && *down == crossing.down) {
+                continue;
+            }
+            let messages = crossing.next_down(wall_ms());
+            if !messages.is_empty() {
+                self.out.answer(format!("bridge/v1/{name}/down/cross"), CrossDown { format: FORMAT, messages }.encode());
+                self.carried.insert(name.clone(), (clock_ms + CROSS_WAIT_MS, crossing.down));
+            }
+        }
+    }
+
+    /// Answers an interval, by our clock. When messages wait long before they are looked at, gateways
+    /// are asked to pause: twice as long as it takes to catch up.
+    pub(super) fn ack(&self, gateway: &str, mut ack: Ack) {
+        ack.clock_ms = wall_ms();
+        if self.late_ms >= OVERLOAD_MS {
+            let pause = (2 * self.late_ms).min(RETRY_FULL_MS);
+            ack.retry_after_ms = Some(ack.retry_after_ms.unwrap_or(0).max(pause));
+        }
+        self.out.answer(format!("bridge/v1/{gateway}/down/ack"), ack.encode());
+    }
+
+    /// Appends a record; waits a moment for a log that is behind, as that holds the gateways.
+    fn log(&self, record: &Record<'_>, runtime: &Runtime) -> Option<u64> {
+        let until = Instant::now() + ROOM_WAIT;
+        let mut progress = self.journal.horizon();
+        loop {
+            progress.mark_unchanged();
+            match self.door.log(record) {
+                Ok(lsn) => return Some(lsn),
+                Err(Refused::Full) if Instant::now() < until => {
+                    // Out of time or out of log: both are seen above.
+                    drop(runtime.block_on(async { tokio::time::timeout(ROOM_WAIT / 10, progress.changed()).await }));
+                }
+                Err(refused) => {
+                    warn!(%refused, "not taken; the gateway sends it again");
+                    return None;
+                }
+            }
+        }
+    }
+}
