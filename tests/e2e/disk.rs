@@ -1,7 +1,7 @@
 //! A disk without room, or that cannot be written: refused and said so, reads go on, nothing
 //! acknowledged is lost, and readings are taken again once there is room.
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, tidegate, timed};
 use crate::plant::Role;
 use crate::wire::{PUBACK, Publish, Seen, Wire};
 use broker::Version::{V3, V5};
@@ -191,4 +191,24 @@ fn whoever_reads_a_damaged_log_is_told_and_gets_what_is_whole() {
     let shown = read("show");
     let shown = String::from_utf8_lossy(&shown.stdout);
     assert!(shown.lines().count() >= 20, "all but the damaged frame is shown: {shown}");
+}
+
+#[test]
+fn a_data_dir_serves_one_gateway_or_one_bridge_for_its_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let mut wire = Wire::clean(gateway.at(), V5, "sensor");
+    assert_eq!(wire.say("sensors/a", &timed(1)), 0);
+    assert_eq!(gateway.role.stop(), Some(0));
+    let (edge, cloud, data) = (gateway.config.to_str().unwrap(), dir.path().join("cloud.toml"), gateway.data.display().to_string());
+    std::fs::write(&cloud, format!("data_dir = \"{data}\"\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n")).unwrap();
+    for arguments in [&["edge", "--config", edge, "--set", "gateway=plant-b"][..], &["cloud", "--config", cloud.to_str().unwrap()]] {
+        let refused = tidegate(arguments);
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(told.contains("holds the data of gateway plant-a") && told.contains("another"), "{told}");
+    }
+    gateway.role = Role::start("edge", &gateway.config, &gateway.data);
+    gateway.has_accepted(1);
+    assert!(gateway.verify_log().status.success());
 }

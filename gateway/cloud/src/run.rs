@@ -66,6 +66,7 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 /// # Errors
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    journal::owner::claim(&config.data_dir, "a cloud bridge")?;
     let opened = journal::open(&config.data_dir, Options { retain: LOG_RETAIN, limit_bytes: u64::MAX })?;
     let run_json = RunJson::claim(&config.data_dir).map_err(io("run.json"))?;
     let Recovered { mut bridge, store, unpublished } = recover(&config.data_dir, &opened, &kernel_boot())?;

@@ -65,6 +65,7 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 /// # Errors
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    journal::owner::claim(&config.data_dir, &format!("gateway {}", config.gateway))?;
     let opened = {
         let options = Options { retain: config.log.retain, limit_bytes: config.log.limit };
         let tuning = Tuning { flash_bytes_per_day: Some(config.log.flash_budget), ..Tuning::default() };

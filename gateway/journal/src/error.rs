@@ -9,6 +9,19 @@ pub enum Error {
     /// Another process owns the data dir.
     #[error("{0} is in use by another process; a data dir belongs to one process at a time")]
     Locked(PathBuf),
+    /// The data dir holds another's data.
+    #[error(
+        "{} holds the data of {found}, and this is {owner}: a data dir serves one of them for its life, so name another one \
+         (its log is untouched)", data_dir.display()
+    )]
+    Owned {
+        /// The data dir.
+        data_dir: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who wanted it.
+        owner: String,
+    },
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -20,7 +20,8 @@
 //! | [`history`] | an earlier state, and the log from there on, of a running log |
 //! | [`snapshot`] | the owner's state as of a record, atomically |
 //! | [`parts`] | pages of that state that never change, each written once |
-//! | [`lock`] | one owner of a data dir |
+//! | [`lock`] | one process at a time in a data dir |
+//! | [`owner`] | whose data it holds, for its life |
 //! | [`limits`], [`error`] | bounds with their reasons; what can go wrong |
 
 pub mod append;
@@ -31,6 +32,7 @@ pub mod history;
 pub mod limits;
 pub mod lock;
 pub mod opened;
+pub mod owner;
 pub mod pace;
 pub mod parts;
 pub mod reader;

@@ -1,4 +1,4 @@
-//! One owner of a data dir.
+//! One process at a time in a data dir.
 
 use std::fs::{File, OpenOptions};
 use std::io;
