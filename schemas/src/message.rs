@@ -191,7 +191,8 @@ pub struct Delta {
     /// The gateway's, with the living boot; none while nothing is to be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tally: Option<Tally>,
-    /// The gateway's own clock when it was sent, ms since the Unix epoch; 0 when not said.
+    /// The gateway's own clock when it was sent, ms since the Unix epoch, said with its living boot;
+    /// 0 when not said.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub sent_ms: i64,
     /// What the gateway knows of that clock: 0 nothing against it, 1 it was never set, 2 it jumped lately.
@@ -257,6 +258,10 @@ pub struct Receipt {
 pub struct Beat {
     /// [`FORMAT`] of the writer.
     pub format: u32,
+    /// The low 16 bits of the living boot: they tell two processes under one name apart. The
+    /// first programs did not say them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub living: Option<u16>,
 }
 
 /// The last will: this boot's connection is gone.

@@ -9,6 +9,7 @@ use crate::audience::Audience;
 use crate::inbound::Door;
 use crate::outbound::Outbound;
 use crate::presence::Presence;
+use crate::speakers::Speakers;
 use crate::status::Status;
 use crate::store::Handle;
 use journal::room::Rate;
@@ -86,6 +87,8 @@ pub struct Core {
     pub store: Handle,
     /// Who is online.
     pub presence: Presence,
+    /// Who speaks under gateways' names.
+    pub speakers: Speakers,
     /// Statuses to be published again, and when the last was.
     pub changed: BTreeMap<String, i64>,
     /// What the log was given that is not durable yet; what it does not hold is decoded again.

@@ -10,6 +10,7 @@
 //! | [`store`] | the embedded merge store: windows in sled, then in runs |
 //! | [`recover`] | what an earlier process left, and the log behind it |
 //! | [`presence`] | who is online |
+//! | [`speakers`] | who speaks under a gateway's name, and whether two do |
 //! | [`outbound`] | the broker that takes what is published |
 //! | [`existing`] | the connection to a broker that is already there |
 //! | [`publish`] | merged windows and statuses as JSON |
@@ -31,6 +32,7 @@ pub mod presence;
 pub mod publish;
 pub mod recover;
 pub mod run;
+pub mod speakers;
 pub mod status;
 pub mod store;
 pub mod urgent;

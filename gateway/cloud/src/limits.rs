@@ -119,3 +119,11 @@ pub const AUDIENCE_WAIT: Duration = Duration::from_secs(10);
 pub const AUDIENCE_NOTE: Duration = Duration::from_millis(500);
 /// Filters that are noted; whoever has others is not waited for.
 pub const AUDIENCE_FILTERS_MAX: usize = 1_000;
+
+/// Two boots of one gateway live at once when they have taken so many turns to speak, over at least
+/// [`CONFLICT_SINCE`]: what a process that has ended had under way comes within seconds.
+pub const CONFLICT_TURNS: u32 = 3;
+/// See [`CONFLICT_TURNS`].
+pub const CONFLICT_SINCE: Duration = Duration::from_secs(8);
+/// A turn so long after the last one is of a new process; a conflict is over then.
+pub const CONFLICT_OVER: Duration = Duration::from_secs(60);

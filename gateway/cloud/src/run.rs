@@ -12,6 +12,7 @@ use crate::outbound::{Outbound, Outbox};
 use crate::presence::Presence;
 use crate::publish;
 use crate::recover::{Recovered, recover};
+use crate::speakers::Speakers;
 use crate::store::{Save, kernel_boot};
 use broker::{Broker, StoredSession, Version};
 use journal::room::Rate;
@@ -152,6 +153,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         out: out.clone(),
         store: store.clone(),
         presence: Presence::default(),
+        speakers: Speakers::default(),
         changed,
         decoded: VecDeque::new(),
         decoded_entries: 0,

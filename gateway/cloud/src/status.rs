@@ -4,9 +4,10 @@ use crate::alarms;
 use crate::core::Core;
 use crate::publish;
 use crate::store::Figures;
-use replica::join::Crossing;
+use replica::join::{Crossing, Gateway};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// How the bridge stands.
 pub struct Status {
@@ -17,13 +18,23 @@ pub struct Status {
 }
 
 impl Core {
+    /// A gateway's status, as it is published and shown.
+    pub fn gateway_status(&self, name: &str, gateway: &Gateway) -> Value {
+        let (online, seen_ms) = self.presence.of(name);
+        let mut status = publish::status(name, gateway, self.bridge.crossings.get(name).map(Arc::as_ref), online, seen_ms);
+        publish::clock(&mut status, self.clocks.get(name).copied());
+        if let Some(both) = self.speakers.conflict(name, Instant::now()) {
+            let boots = gateway.boots.keys().filter(|boot| both.contains(&(**boot as u16)));
+            status["conflict"] = boots.map(|boot| format!("{boot:016x}")).collect();
+        }
+        status
+    }
+
     /// As it stands now.
     pub fn status(&self) -> Status {
         let mut sums = [0u64; 7];
         let gateways = self.bridge.gateways.iter().map(|(name, g)| {
-            let (online, seen_ms) = self.presence.of(name);
-            let mut status = publish::status(name, g, self.bridge.crossings.get(name).map(Arc::as_ref), online, seen_ms);
-            publish::clock(&mut status, self.clocks.get(name).copied());
+            let mut status = self.gateway_status(name, g);
             status["ledger"] = publish::ledger(g);
             for (sum, key) in sums.iter_mut().zip(["accepted", "delivered", "held", "shed", "local", "expired", "refused"]) {
                 *sum = sum.saturating_add(status[key].as_u64().unwrap_or(0));
@@ -51,6 +62,12 @@ impl Core {
         let figures = vec![
             ("gateways", "gauge", "Gateways known.", self.bridge.gateways.len() as f64),
             ("gateways_online", "gauge", "Gateways that are online.", online as f64),
+            (
+                "gateways_conflicting",
+                "gauge",
+                "Gateways under whose name two processes live.",
+                self.speakers.conflicts(Instant::now()) as f64,
+            ),
             ("series", "gauge", "Series known.", self.bridge.series() as f64),
             ("readings_accepted_total", "counter", "Readings accepted by gateways, as far as known here.", sums[0] as f64),
             ("readings_delivered_total", "counter", "Readings durable here.", sums[1] as f64),

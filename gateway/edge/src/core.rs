@@ -351,7 +351,9 @@ impl Core {
                 Out::Beat(beat) => uplink.paid(now_ms, link.send(Lane::Alerts, "beat", beat.encode())),
                 Out::Alert(alert) => uplink.paid(now_ms, link.send(Lane::Alerts, "alert", alert.encode())),
                 Out::Delta(mut delta) => {
-                    (delta.sent_ms, delta.clock) = (self.intake.now_ms(), self.clock.quality());
+                    if self.fold.current().is_some_and(|living| living.boot == delta.boot) {
+                        (delta.sent_ms, delta.clock) = (self.intake.now_ms(), self.clock.quality());
+                    }
                     uplink.weighed(now_ms, delta.number, link.send(Lane::Intervals, "delta", delta.encode()));
                     self.speaks_on = true;
                     break;

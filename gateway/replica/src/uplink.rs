@@ -296,7 +296,7 @@ impl Uplink {
         if self.is_due(Timer::Beat, now_ms) {
             self.heard_ms = now_ms;
             if self.reads & READS != 0 {
-                return Some(Out::Beat(Beat { format: FORMAT }));
+                return Some(Out::Beat(Beat { format: FORMAT, living: Some(self.settings.boot as u16) }));
             }
             if let Some(hello) = self.hello(fold) {
                 return Some(Out::Hello(Lane::Alerts, hello));

@@ -55,7 +55,7 @@ fn every_rule_has_the_fields_of_the_code() {
     agrees("hello", &sample::hello_wanting());
     let (acts, tally) = (sample::delta_acts().acts, Some(sample::tally()));
     agrees("delta", &schemas::message::Delta { acts, tally, more: vec![1, 2], ..sample::delta_past() });
-    agrees("beat", &schemas::message::Beat { format: 1 });
+    agrees("beat", &schemas::message::Beat { format: 1, living: Some(0xffff) });
     agrees("tally", &sample::tally());
     agrees("definition", &sample::definition());
     agrees("shed-mark", &sample::shed_mark());

@@ -10,7 +10,6 @@ use replica::alert::topic_and_json;
 use replica::join::Effects;
 use replica::record::Record;
 use schemas::message::AlertBody;
-use std::sync::Arc;
 use tracing::{info, warn};
 
 impl Core {
@@ -141,10 +140,7 @@ impl Core {
         for name in due {
             self.changed.remove(&name);
             let Some(gateway) = self.bridge.gateways.get(&name) else { continue };
-            let (online, seen_ms) = self.presence.of(&name);
-            let mut status = publish::status(&name, gateway, self.bridge.crossings.get(&name).map(Arc::as_ref), online, seen_ms);
-            publish::clock(&mut status, self.clocks.get(&name).copied());
-            let json = status.to_string();
+            let json = self.gateway_status(&name, gateway).to_string();
             self.out.publish(self.bridge.lsn, publish::status_topic(&name), json, true);
         }
     }

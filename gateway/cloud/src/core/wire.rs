@@ -28,7 +28,7 @@ impl Core {
             "delta" => self.delta(gateway, bytes, at, runtime),
             "command" => self.command(gateway, bytes, runtime),
             "cross" => self.cross(gateway, bytes, runtime),
-            "beat" => Beat::decode(bytes).map(|_| self.bridge.gateways.contains_key(gateway)),
+            "beat" => self.beat(gateway, bytes),
             "cross-done" => self.cross_done(gateway, bytes, runtime),
             "bye" => {
                 self.bye(gateway, bytes);
@@ -55,6 +55,23 @@ impl Core {
         }
     }
 
+    fn beat(&mut self, gateway: &str, bytes: &[u8]) -> Result<bool, DecodeError> {
+        let beat = Beat::decode(bytes)?;
+        let is_known = self.bridge.gateways.contains_key(gateway);
+        if let Some(living) = beat.living.filter(|_| is_known) {
+            self.spoke(gateway, living);
+        }
+        Ok(is_known)
+    }
+
+    /// A gateway's living boot spoke, known by its low bits.
+    fn spoke(&mut self, gateway: &str, living: u16) {
+        if self.speakers.heard(gateway, living, Instant::now()) {
+            warn!(gateway, "two processes live under this name, a cloned device or a name given twice; give one of them another");
+            self.changed.insert(gateway.to_owned(), 0);
+        }
+    }
+
     /// Ms since this process began.
     pub(super) fn clock_ms(&self) -> i64 {
         i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
@@ -70,6 +87,7 @@ impl Core {
         if !self.bridge.knows(gateway, &hello) {
             self.log(&Record::Hello { gateway, bytes }, runtime);
         }
+        self.spoke(gateway, hello.boot as u16);
         Ok(true)
     }
 
@@ -112,6 +130,7 @@ impl Core {
         }
         let Delta { sent_ms, clock, .. } = interval.delta;
         if sent_ms != 0 {
+            self.spoke(gateway, interval.delta.boot as u16);
             let arrived_ms = wall_ms().saturating_sub(i64::try_from(at.elapsed().as_millis()).unwrap_or(0));
             self.clocks.insert(gateway.to_owned(), (sent_ms.saturating_sub(arrived_ms), clock));
         }
