@@ -3,6 +3,7 @@
 //! Payloads are parsed on the client's own task; only naming, stamping and appending happen
 //! under the one lock that gives the log its order.
 
+mod complaint;
 mod naming;
 mod redelivery;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use crate::clock::{self, LoggedClock, wall_ms};
 use crate::crossing::rules::{Out, Rules};
 use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
 use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
+use complaint::Complaints;
 use detect::{Critical, Settings};
 use hashbrown::HashMap;
 use journal::{Append, Journal};
@@ -50,6 +52,7 @@ pub struct Intake {
     pub clamped: AtomicU64,
     /// Readings in a unit that is not their series' own.
     pub misfits: AtomicU64,
+    complaints: Complaints,
 }
 
 struct State {
@@ -150,6 +153,7 @@ impl Intake {
             refused: Default::default(),
             clamped: AtomicU64::new(0),
             misfits: AtomicU64::new(0),
+            complaints: Complaints::default(),
         }
     }
 
@@ -290,7 +294,10 @@ impl Intake {
                     verdicts[first + index] = match &refused {
                         journal::Refused::Full => Verdict::Refuse(broker::Refusal::Busy),
                         journal::Refused::Stopped => Verdict::Refuse(broker::Refusal::Unavailable),
-                        _ => self.refuse(Refusal::Room),
+                        why => {
+                            self.complaints.refused(Refusal::Room, &client.client_id, batch[index].topic, &why.to_string());
+                            self.refuse(Refusal::Room)
+                        }
                     };
                 }
                 return;
@@ -307,7 +314,11 @@ impl Intake {
                         let detail = "a field, a name or a unit in it makes a name that no series can have";
                         self.refuse_message(&mut state, &mut append, client, &p, reason, detail)
                     }
-                    Err(reason) => self.refuse(reason),
+                    Err(reason) => {
+                        let detail = "it names a new series, and [limits] series is reached";
+                        self.complaints.refused(reason, &client.client_id, p.publish.topic, detail);
+                        self.refuse(reason)
+                    }
                 },
             };
             verdicts[first + p.index] = verdict;
@@ -369,6 +380,7 @@ impl Intake {
         detail: &str,
     ) -> Verdict {
         let publish = p.publish;
+        self.complaints.refused(reason, &client.client_id, publish.topic, detail);
         if client.version == Version::V5 && !publish.will {
             return self.refuse(reason);
         }
@@ -411,6 +423,7 @@ impl Intake {
                 // A clock that was never set cannot say what is in the future: the fold decides, once it is.
                 Some(t) if t > now_ms + FUTURE_MS_MAX && !undated => {
                     self.clamped.fetch_add(1, Ordering::Relaxed);
+                    self.complaints.clamped(&client.client_id, publish.topic, t - now_ms);
                     now_ms
                 }
                 Some(t) => t,

@@ -131,6 +131,7 @@ impl Intake {
             }
             (Some(unit), Some(owner)) if unit != owner => {
                 self.misfits.fetch_add(1, Ordering::Relaxed);
+                self.complaints.misfit(&base, owner, unit);
                 return self.find_or_define(state, append, &apart(&base, unit)?, Some(unit));
             }
             _ => {}
