@@ -171,6 +171,11 @@ pub(crate) fn number(value: f64) -> String {
     plain(rounded)
 }
 
+/// A number of which the size matters, and no more: two significant digits.
+pub(crate) fn brief(value: f64) -> String {
+    plain(format!("{value:.1e}").parse().unwrap_or(value))
+}
+
 fn plain(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {

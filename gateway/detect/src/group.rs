@@ -1,12 +1,16 @@
 //! A machine's channels together: what no single channel shows, and what all of them show.
 //!
 //! Each channel is smoothed lightly and measured in its own standard deviations, learnt with
-//! clipped updates. Two statistics are compared with the largest that the stream itself showed
+//! clipped updates. Three statistics are compared with the largest that the stream itself showed
 //! while it was learnt, so that autocorrelation, heavy tails and the number of channels are
 //! accounted for without a model of any:
 //! - the largest deviation of one channel (its own record and that of all channels count alike);
 //! - Hotelling's T² on a shrunk, exponentially weighted correlation, which sees channels that
-//!   no longer go together though each stays within its range.
+//!   no longer go together though each stays within its range;
+//! - the largest residual: what a regression of each channel on all others leaves of it, by a
+//!   correlation that is hardly shrunk. It is the squared prediction error, taken channel by
+//!   channel, and sees one channel that no longer follows the others long before T² does, in
+//!   which the directions along which all move count as much.
 //!
 //! Records go on growing, a little with every row and more with every event that ended: the
 //! longer a machine runs, the rarer what is told. An event begins after a few rows beyond 1.25
@@ -25,7 +29,7 @@ use crate::finding::State;
 use crate::limits::{GROUP_CHANNELS_MAX, GROUP_SIGMA_MIN, GROUP_VALUE_MAX, SCALE_RELATIVE_MIN, SCORE_MAX};
 use crate::regime::Regime;
 use cholesky::{Factor, packed};
-pub use message::{Change, Contributor};
+pub use message::{Cause, Change, Contributor};
 use row::Row;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +47,9 @@ const WEIGHT: f64 = 1e-3;
 const CLIP: f64 = 4.0;
 /// Part of the correlation that is not believed: with few rows, chance makes channels look bound.
 const SHRINK: f64 = 0.2;
+/// The same for residuals: what is left of a channel behind all others shows only where they are
+/// believed to be bound.
+const SHRINK_RESIDUAL: f64 = 0.02;
 /// Times the record that is unusual.
 const TIMES: f64 = 1.25;
 /// Rows at which twice as much is asked.
@@ -65,8 +72,8 @@ const LASTS: u16 = 1_800;
 /// This detector in a sentence.
 pub(crate) fn about() -> String {
     format!(
-        "channels of one machine, smoothed over some ten rows: the largest deviation of one, and Hotelling's T² of all; told beyond \
-         {TIMES} times the largest known, for {ENTER} rows in a row; over after {CALM} calm ones, or {LASTS}, which are then usual"
+        "channels of one machine, smoothed over some ten rows: the largest deviation of one, Hotelling's T² of all, and the largest \
+         residual of one behind the others; told beyond {TIMES} times the largest known, for {ENTER} rows in a row; over after {CALM} calm ones, or {LASTS}, which are then usual"
     )
 }
 
@@ -119,14 +126,15 @@ struct Seen<'a> {
     sigma: &'a [f64],
     /// The largest record of a channel that speaks.
     largest: f64,
-    /// T; none while it is learnt.
+    /// T, and the largest residual; none while they are learnt.
     distance: Option<f64>,
+    residual: Option<f64>,
     /// How unusual, in times what raises.
     score: f64,
     /// The same, in times the largest known.
     times: f64,
-    /// It is the channels together that say so.
-    together: bool,
+    /// Who says so.
+    cause: Cause,
 }
 
 /// The detector of one machine: below [`crate::limits::GROUP_STATE_BYTES_MAX`] bytes, heap
@@ -141,6 +149,11 @@ pub struct Group {
     record_t: f64,
     /// Largest T of the event under way.
     worst_t: f64,
+    /// The same of residuals.
+    #[serde(default)]
+    record_r: f64,
+    #[serde(default)]
+    worst_r: f64,
     settled: u32,
     /// Size of the last event, as it is forgotten.
     peak: f64,
@@ -216,9 +229,10 @@ impl Group {
             sigma: &sigma[..count],
             largest,
             distance: None,
+            residual: None,
             score: 0.0,
             times: 0.0,
-            together: false,
+            cause: Cause::Channel,
         };
         self.rate(&mut seen);
         self.score = seen.score.min(SCORE_MAX);
@@ -235,7 +249,7 @@ impl Group {
             if channel.speaks() {
                 let times = size / level(channel.record, seen.largest);
                 if times / raises(channel.seen) > seen.score {
-                    (seen.score, seen.times) = (times / raises(channel.seen), times);
+                    (seen.score, seen.times, seen.cause) = (times / raises(channel.seen), times, Cause::Channel);
                 }
             } else if channel.fits() && channel.missed == 0 {
                 channel.record = channel.record.max(size);
@@ -249,25 +263,34 @@ impl Group {
         if fitting > self.fitted {
             (self.fitted, self.settled) = (fitting, 0);
         }
-        let distance = self.factor(seen.sigma).distance(seen.deviation);
+        let distance = self.factor(seen.sigma, SHRINK).distance(seen.deviation);
+        let residuals = self.factor(seen.sigma, SHRINK_RESIDUAL).residuals(seen.deviation);
+        let residual = residuals[..self.channels.len()].iter().fold(0.0, |largest: f64, (far, usual)| largest.max(far.abs() / usual));
         self.settled = self.settled.saturating_add(1);
         if self.settled <= WARM - FIT {
             self.record_t = self.record_t.max(distance);
+            self.record_r = self.record_r.max(residual);
             return;
         }
-        seen.distance = Some(distance);
-        let times = distance / self.record_t.max(1.0);
-        let score = times / raises(self.settled.saturating_add(FIT));
-        if score > seen.score {
-            (seen.score, seen.times, seen.together) = (score, times, true);
+        (seen.distance, seen.residual) = (Some(distance), Some(residual));
+        let raises = raises(self.settled.saturating_add(FIT));
+        let alone = (seen.score > 1.0).then_some((seen.times, seen.cause));
+        for (cause, times) in [(Cause::Distance, distance / self.record_t.max(1.0)), (Cause::Residual, residual / self.record_r.max(1.0))] {
+            if times / raises > seen.score {
+                (seen.score, seen.times, seen.cause) = (times / raises, times, cause);
+            }
+        }
+        // What leaves its own range leaves the others behind as well: the simpler is said.
+        if let Some((times, cause)) = alone.filter(|_| seen.cause == Cause::Residual) {
+            (seen.times, seen.cause) = (times, cause);
         }
     }
 
     /// The shrunk correlation of the channels, factored. One that does not fit yet is bound to none.
-    fn factor(&self, sigma: &[f64]) -> Factor {
+    fn factor(&self, sigma: &[f64], shrink: f64) -> Factor {
         Factor::of(sigma.len(), |i, j| {
             let bound = self.channels[i].fits() && self.channels[j].fits();
-            if bound { (1.0 - SHRINK) * self.covariance[packed(i, j)] / (sigma[i] * sigma[j]) } else { 0.0 }
+            if bound { (1.0 - shrink) * self.covariance[packed(i, j)] / (sigma[i] * sigma[j]) } else { 0.0 }
         })
     }
 
@@ -310,6 +333,7 @@ impl Group {
         }
         if let Some(distance) = seen.distance {
             self.record_t += GROW * (distance - self.record_t).max(0.0);
+            self.record_r += GROW * (seen.residual.unwrap_or(0.0) - self.record_r).max(0.0);
         }
     }
 
@@ -319,6 +343,7 @@ impl Group {
             channel.worst = channel.worst.max(deviation.abs());
         }
         self.worst_t = self.worst_t.max(seen.distance.unwrap_or(0.0));
+        self.worst_r = self.worst_r.max(seen.residual.unwrap_or(0.0));
     }
 
     /// The event ended: part of what it showed is known from now on.
@@ -328,7 +353,8 @@ impl Group {
             channel.worst = 0.0;
         }
         self.record_t += HABIT * (self.worst_t - self.record_t).max(0.0);
-        self.worst_t = 0.0;
+        self.record_r += HABIT * (self.worst_r - self.record_r).max(0.0);
+        (self.worst_t, self.worst_r) = (0.0, 0.0);
     }
 
     /// The machine runs differently now: channels that are elsewhere are learnt anew there, all
@@ -346,7 +372,8 @@ impl Group {
             (0..self.channels.len()).for_each(|other| self.covariance[packed(at.max(other), at.min(other))] = 0.0);
         }
         self.channels.iter_mut().for_each(|channel| channel.worst = 0.0);
-        (self.record_t, self.worst_t, self.settled, self.peak, self.fitted) = (0.0, 0.0, 0, 0.0, 0);
+        (self.record_t, self.worst_t, self.record_r, self.worst_r) = (0.0, 0.0, 0.0, 0.0);
+        (self.settled, self.peak, self.fitted) = (0, 0.0, 0);
     }
 
     fn learn(&mut self, seen: &Seen<'_>) {

@@ -2,7 +2,7 @@
 //! longer go together are told once, with who contributes; ordinary noise, bad values and
 //! missing channels are not.
 
-use detect::group::Change;
+use detect::group::{Cause, Change};
 use detect::limits::{GROUP_CHANNELS_MAX, GROUP_STATE_BYTES_MAX};
 use detect::{Group, State};
 
@@ -63,7 +63,7 @@ fn a_channel_that_leaves_its_range_is_named_and_clears() {
     assert!((2_000..2_015).contains(&found[0].0) && (2_200..2_300).contains(&found[1].0));
     assert_eq!(found[0].1.contributors[0].channel, 3);
     let finding = found[0].1.finding(|at| (["speed", "current", "flow", "temperature"][usize::from(at)], Some("°C").filter(|_| at == 3)));
-    assert!(finding.message.contains("temperature 70.") && finding.message.contains(" °C (usual 64.9"), "{}", finding.message);
+    assert!(finding.message.contains("temperature 70.") && finding.message.contains(" °C (usual 65 °C ± 0.0"), "{}", finding.message);
 }
 
 #[test]
@@ -71,9 +71,26 @@ fn channels_that_no_longer_go_together_are_told_though_each_is_within_its_range(
     // The flow turns against the speed: no value that was not seen before.
     let found = run(4_000, |second, values| values[2] = if second < 2_000 { values[2] } else { 60.0 - values[2] });
     let (second, change) = found.first().expect("a finding");
-    assert!(change.together && (2_000..2_400).contains(second), "{found:?}");
+    assert!(change.cause != Cause::Channel && (2_000..2_100).contains(second), "{found:?}");
     let named = change.contributors.iter().map(|part| part.channel).collect::<Vec<_>>();
     assert!(named.contains(&2), "{named:?}");
+}
+
+#[test]
+fn a_channel_that_no_longer_follows_the_others_is_told_though_it_stays_within_its_range() {
+    // The current follows a speed of its own: of the same size, and of the same pace.
+    let (mut noise, mut speed) = (Noise(23), 0.0);
+    let own = (0..4_000).map(|_| pump(&mut noise, &mut speed)[1]).collect::<Vec<_>>();
+    let found = run(4_000, |second, values| values[1] = if second < 2_000 { values[1] } else { own[second as usize] });
+    let (second, change) = found.first().expect("a finding");
+    assert!(change.cause == Cause::Residual && (2_000..2_100).contains(second), "{found:?}");
+    assert!(change.contributors.iter().any(|part| part.channel == 1), "{found:?}");
+    let finding = change.finding(|at| (["speed", "current", "flow", "temperature"][usize::from(at)], None));
+    assert!(
+        finding.message.starts_with("no longer go together, ") && finding.message.contains(" goes with the others)"),
+        "{}",
+        finding.message
+    );
 }
 
 #[test]

@@ -64,6 +64,26 @@ impl Factor {
         }
         out
     }
+
+    /// Of each channel, its distance from what all others let expect, and the deviation that this
+    /// distance has, both in the channel's own deviations: those of the regression on the others.
+    pub(super) fn residuals(&self, z: &[f64]) -> [(f64, f64); GROUP_CHANNELS_MAX] {
+        let solved = self.solve(z);
+        let mut out = [(0.0, 1.0); GROUP_CHANNELS_MAX];
+        for at in 0..self.count {
+            // The diagonal of R⁻¹, from a column of the factor's inverse.
+            let mut column = [0.0; GROUP_CHANNELS_MAX];
+            column[at] = self.inverse[at];
+            let mut precision = column[at] * column[at];
+            for i in at + 1..self.count {
+                let done = (at..i).map(|k| self.lower[packed(i, k)] * column[k]).sum::<f64>();
+                column[i] = -done * self.inverse[i];
+                precision += column[i] * column[i];
+            }
+            out[at] = (solved[at] / precision, 1.0 / precision.sqrt());
+        }
+        out
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +102,15 @@ mod tests {
         }
         let t2 = (0..3).map(|i| z[i] * x[i]).sum::<f64>();
         assert!((factor.distance(&z).powi(2) - t2).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_residual_is_what_a_regression_on_the_others_leaves() {
+        // Of two channels, the one is expected at their correlation times the other.
+        let factor = Factor::of(2, |_, _| 0.8);
+        let [(residual, deviation), (other, _), ..] = factor.residuals(&[1.0, 0.5]);
+        assert!((residual - (1.0 - 0.8 * 0.5)).abs() < 1e-12 && (other - (0.5 - 0.8)).abs() < 1e-12);
+        assert!((deviation - 0.6).abs() < 1e-12);
     }
 
     #[test]

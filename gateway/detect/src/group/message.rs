@@ -1,13 +1,24 @@
 //! What a group says: which channels, and why, in one sentence.
 
-use super::{CALM, Group, LASTS, Seen, level};
-use crate::finding::{Finding, Kind, Severity, State, amount, number};
+use super::{CALM, Group, LASTS, SHRINK, SHRINK_RESIDUAL, Seen, level};
+use crate::finding::{Finding, Kind, Severity, State, amount, brief, number, roughly};
 use crate::limits::{GROUP_CHANNELS_MAX, SCORE_MAX};
 
 /// Channels that a message names: more than three nobody reads.
 const NAMED_MAX: usize = 3;
 /// Part of the first contributor's share that another must have to be named.
 const NAMED_PART: f64 = 0.3;
+
+/// Which statistic is the most unusual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The deviation of one channel.
+    Channel,
+    /// The distance of all of them, T².
+    Distance,
+    /// What is left of one channel behind all others.
+    Residual,
+}
 
 /// What one channel adds.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,9 +27,9 @@ pub struct Contributor {
     pub channel: u16,
     /// Its value.
     pub value: f64,
-    /// Its usual value.
+    /// Its usual value; of a residual, the value that goes with the other channels.
     pub usual: f64,
-    /// The standard deviation of its smoothed values.
+    /// The standard deviation of its smoothed values; of a residual, how far they stray from that.
     pub sigma: f64,
 }
 
@@ -31,8 +42,8 @@ pub struct Change {
     pub time_ms: i64,
     /// How unusual, in times the largest seen while the machine was learnt.
     pub score: f64,
-    /// It is the channels together that are unusual, not one of them alone.
-    pub together: bool,
+    /// What is unusual.
+    pub cause: Cause,
     /// The event ended because it lasts: it is usual from now on.
     pub lasts: bool,
     /// Who contributes most, most first.
@@ -42,15 +53,20 @@ pub struct Change {
 impl Group {
     #[cold]
     pub(super) fn change(&mut self, state: State, seen: &Seen<'_>) -> Change {
-        let &Seen { time_ms, deviation, sigma, largest, times, together, .. } = seen;
-        let solved = if together { self.factor(sigma).solve(deviation) } else { [0.0; GROUP_CHANNELS_MAX] };
-        let mut shares = (0..self.channels.len())
-            .filter(|&at| self.channels[at].speaks())
-            .map(|at| {
-                let alone = deviation[at].abs() / level(self.channels[at].record, largest);
-                (at, if together { deviation[at] * solved[at] } else { alone })
-            })
-            .collect::<Vec<_>>();
+        let &Seen { time_ms, deviation, sigma, largest, times, cause, .. } = seen;
+        let mut expected = [(0.0, 1.0); GROUP_CHANNELS_MAX];
+        let mut parts = [0.0; GROUP_CHANNELS_MAX];
+        match cause {
+            Cause::Channel => {}
+            Cause::Distance => parts = self.factor(sigma, SHRINK).solve(deviation),
+            Cause::Residual => expected = self.factor(sigma, SHRINK_RESIDUAL).residuals(deviation),
+        }
+        let share = |at: usize| match cause {
+            Cause::Channel => deviation[at].abs() / level(self.channels[at].record, largest),
+            Cause::Distance => deviation[at] * parts[at],
+            Cause::Residual => expected[at].0.abs() / expected[at].1,
+        };
+        let mut shares = (0..self.channels.len()).filter(|&at| self.channels[at].speaks()).map(|at| (at, share(at))).collect::<Vec<_>>();
         // Equal shares stay in the order of their channels, so that every replay names the same.
         shares.sort_by(|a, b| b.1.total_cmp(&a.1));
         let first = shares.first().map_or(0.0, |(_, share)| *share);
@@ -58,15 +74,17 @@ impl Group {
             .into_iter()
             .take(NAMED_MAX)
             .filter(|(_, share)| *share >= NAMED_PART * first)
-            .map(|(at, _)| Contributor {
-                channel: at as u16,
-                value: self.channels[at].before,
-                usual: self.channels[at].mean,
-                sigma: sigma[at],
+            .map(|(at, _)| {
+                let channel = &self.channels[at];
+                let (usual, sigma) = match cause {
+                    Cause::Residual => (channel.mean + (deviation[at] - expected[at].0) * sigma[at], sigma[at] * expected[at].1),
+                    _ => (channel.mean, sigma[at]),
+                };
+                Contributor { channel: at as u16, value: channel.before, usual, sigma }
             })
             .collect();
         let lasts = state == State::Cleared && self.below < CALM;
-        Change { state, time_ms, score: times.min(SCORE_MAX), together, lasts, contributors }
+        Change { state, time_ms, score: times.min(SCORE_MAX), cause, lasts, contributors }
     }
 }
 
@@ -75,13 +93,20 @@ impl Change {
     pub fn finding<'a>(&self, name: impl Fn(u16) -> (&'a str, Option<&'a str>)) -> Finding {
         let parts = self.contributors.iter().map(|part| {
             let (name, unit) = name(part.channel);
-            format!("{name} {} (usual {} ± {})", amount(part.value, unit), amount(part.usual, unit), number(part.sigma))
+            let (value, usual) = (amount(part.value, unit), roughly(part.usual, part.sigma, unit));
+            match self.cause {
+                Cause::Residual => format!("{name} {value} ({usual} ± {} goes with the others)", brief(part.sigma)),
+                _ => format!("{name} {value} (usual {usual} ± {})", brief(part.sigma)),
+            }
         });
         let parts = parts.collect::<Vec<_>>().join(", ");
         let times = number((self.score * 10.0).round() / 10.0);
         let message = match self.state {
-            State::Active if self.together => format!("together unusual, {times} times the largest distance known: {parts}"),
-            State::Active => format!("unusual, {times} times the largest deviation known: {parts}"),
+            State::Active => match self.cause {
+                Cause::Channel => format!("unusual, {times} times the largest deviation known: {parts}"),
+                Cause::Distance => format!("together unusual, {times} times the largest distance known: {parts}"),
+                Cause::Residual => format!("no longer go together, {times} times the largest residual known: {parts}"),
+            },
             State::Cleared if self.lasts => format!("unusual for {LASTS} rows, which is usual from now on: {parts}"),
             State::Cleared => format!("usual again for {CALM} rows: {parts}"),
         };
