@@ -1,9 +1,11 @@
 //! `tidegate score faults`: known faults in generated series, through the detectors of a series
 //! with their defaults: how many are found, how fast, and how often series without a fault alarm.
 
+mod calendar;
 mod plant;
 
 use crate::outcome::{Failure, print};
+use calendar::CALENDARS;
 use detect::{Finding, Settings, State, Watch};
 use plant::{BASELINES, Baseline, FAULTS, Fault, Injected, Source};
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ const CHANGED_MIN: usize = 128;
 /// Seeds begin here; those of the quiet series are others.
 const SEED: u64 = 1_000;
 const QUIET_SEED: u64 = 900_000;
+const CALENDAR_SEED: u64 = 600_000;
 
 /// `[--sigma 6] [--trials 20] [--days 25]`
 #[derive(Debug, clap::Args)]
@@ -81,12 +84,42 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     print(&line("  how many", &|class| class.shown.to_string()))?;
     print(&line("readings to it", &|class| median(&class.delays).map_or("-".to_owned(), |at| at.to_string())))?;
     for (fault, class) in FAULTS.iter().zip(&classes) {
-        let by = class.by.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ");
-        print(&format!("  {:10} first told by {by}", fault.name()))?;
+        print(&format!("  {:10} first told by {}", fault.name(), list(&class.by)))?;
     }
     let (found, trials) = classes.iter().fold((0, 0), |(found, trials), class| (found + class.found, trials + class.trials));
     print(&format!("found in all: {:.1} % of {trials}", share(found, trials)))?;
-    quiet(arguments.days)
+    quiet(arguments.days)?;
+    calendars(arguments.days.div_ceil(CALENDARS.len() as u64))
+}
+
+/// Alerts on machines that rest at night and at the weekend, and that do the same again and
+/// again: while that is seen for the first time, and from then on.
+fn calendars(each: u64) -> Result<(), Failure> {
+    print(&format!("\nwhat comes back, {each} series each: alerts while it is first seen (a week, a day), and after, by whom"))?;
+    for calendar in CALENDARS {
+        let mut by: [BTreeMap<&'static str, u64>; 2] = Default::default();
+        for seed in 0..each {
+            let mut watch = Settings::default().watch("line/machine/series", None);
+            let mut out = Vec::new();
+            for (now_ms, day, value) in calendar::readings(calendar, CALENDAR_SEED + seed) {
+                if let Some(due) = watch.due().filter(|due| *due <= now_ms) {
+                    watch.tick(due, &mut out);
+                }
+                watch.observe(now_ms, now_ms, value, &mut out);
+                for finding in out.drain(..).filter(|finding| finding.state == State::Active) {
+                    *by[usize::from(day >= calendar.seen_days())].entry(finding.kind.as_str()).or_default() += 1;
+                }
+            }
+        }
+        let [first, after] = &by;
+        let count = |by: &BTreeMap<_, u64>| by.values().sum::<u64>();
+        print(&format!("{:14} {:6} {:6}  {}; {}", calendar.name(), count(first), count(after), list(first), list(after)))?;
+    }
+    Ok(())
+}
+
+fn list(by: &BTreeMap<&'static str, u64>) -> String {
+    by.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Alerts on series without a fault: on their first day, when everything is seen for the first
@@ -108,7 +141,7 @@ fn quiet(days: u64) -> Result<(), Failure> {
                 }
             }
         }
-        let [first, second] = by.map(|by| by.iter().map(|(kind, count)| format!("{kind} {count}")).collect::<Vec<_>>().join(", "));
+        let [first, second] = by.map(|by| list(&by));
         print(&format!("{:14} {:6} {:6}  {first}; {second}", baseline.name(), count[0], count[1]))?;
         (0..2).for_each(|day| total[day] += count[day]);
     }
