@@ -1,15 +1,20 @@
 //! The bridge's shell around the real join: what `cloud::core` and `cloud::run` do with threads
 //! and sockets, in one thread.
 
+mod crossing;
+
+use crate::canonical;
 use crate::device::{Ctx, EPOCH_MS};
+use crate::disk::chained;
 use crate::mutation::Mutation;
 use crate::oracle::Told;
-use replica::join::{Bridge, Effects};
+use replica::join::store::{Batch, Store, StoreError};
+use replica::join::{Bridge, Effects, Window, WindowKey};
 use replica::record::Record;
 use schemas::message::{AlertUp, Delta, Hello};
-use std::collections::{BTreeSet, VecDeque};
-use std::hash::{Hash, Hasher};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 /// A durable frame: its first record's number, and its records.
 type Logged = Rc<(u64, Vec<(u8, Vec<u8>)>)>;
@@ -17,22 +22,51 @@ type Logged = Rc<(u64, Vec<(u8, Vec<u8>)>)>;
 /// Least time between two rounds, in ms, as in `cloud::core`.
 const ROUND_MS: i64 = 100;
 
+/// Windows as they were written last.
+type Written = Arc<Mutex<BTreeMap<WindowKey, Window>>>;
+
+/// A store that can be looked into.
+struct Seen(Written);
+
+impl Store for Seen {
+    fn get(&mut self, key: WindowKey) -> Result<Option<Window>, StoreError> {
+        Ok(self.0.lock().map_err(|e| e.to_string())?.get(&key).cloned())
+    }
+
+    fn write(&mut self, batch: Arc<Batch>) -> Result<(), StoreError> {
+        let changed = batch.windows.iter().map(|(key, window)| (*key, window.clone()));
+        self.0.lock().map_err(|e| e.to_string())?.extend(changed);
+        Ok(())
+    }
+
+    fn written(&mut self, _wait: bool) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    fn forget(&mut self, _: i64) {}
+}
+
 #[derive(Clone)]
 pub struct Process {
     /// Shared by copies of a world until one of them changes it.
     pub bridge: Rc<Bridge>,
+    windows: Written,
     batch: Vec<(u8, Vec<u8>)>,
     pending: VecDeque<Logged>,
     clock_ms: i64,
     taken: (u64, u64),
     round_logged: bool,
     round_ms: i64,
+    /// Messages under way to gateways: until when they are waited for, and how many it had had.
+    carried: BTreeMap<String, (i64, u64)>,
 }
 
 #[derive(Clone, Default)]
 pub struct Cloud {
     /// Durable frames.
     pub log: Vec<Logged>,
+    /// Of all records that it was given.
+    pub hash: u64,
     /// With what the world was told by then.
     pub backup: Option<(Vec<Logged>, Told)>,
     pub process: Option<Process>,
@@ -45,11 +79,12 @@ impl Process {
     /// The bridge, to be changed: folded again when another world looks at it too.
     fn bridge_of(&mut self, log: &[Logged]) -> Result<&mut Bridge, String> {
         if Rc::get_mut(&mut self.bridge).is_none() {
-            let (mut own, end) = (Bridge::default(), self.bridge.lsn);
+            let windows = Written::default();
+            let (mut own, end) = (Bridge::new(Box::new(Seen(windows.clone()))), self.bridge.lsn);
             for (lsn, kind, payload) in log.iter().flat_map(records).filter(|(lsn, ..)| *lsn <= end) {
                 own.apply(lsn, kind, payload).map_err(|e| e.to_string())?;
             }
-            self.bridge = Rc::new(own);
+            (self.bridge, self.windows) = (Rc::new(own), windows);
         }
         Rc::get_mut(&mut self.bridge).ok_or_else(|| "a bridge that is shared".to_owned())
     }
@@ -63,11 +98,18 @@ impl Process {
     }
 
     fn effects(&mut self, ctx: &mut Ctx, lsn: u64, effects: Effects, again: bool, down: &mut Down) -> Result<(), String> {
+        let publishes = effects.publishes();
         if let Some((gateway, receipt)) = effects.receipt {
             down.push((gateway, "receipt", receipt.encode()));
         }
         for (gateway, body) in &effects.alerts {
             ctx.oracle.alerted(gateway, body, again)?;
+        }
+        for message in &effects.crossed {
+            ctx.oracle.crossed.taken(&mut ctx.oracle.told.crossed, message, again)?;
+        }
+        if let Some((gateway, ack)) = effects.cross_ack {
+            down.push((gateway, "cross-ack", ack.encode()));
         }
         if let Some((gateway, ack)) = effects.ack {
             down.push((gateway, "ack", ack.encode()));
@@ -75,7 +117,7 @@ impl Process {
         for merged in &effects.merged {
             ctx.oracle.published(merged)?;
         }
-        if !effects.alerts.is_empty() || !effects.merged.is_empty() {
+        if publishes {
             self.taken.0 = lsn;
         }
         Ok(())
@@ -88,15 +130,22 @@ impl Cloud {
         if self.process.is_some() {
             return Ok(());
         }
-        let mut bridge = Bridge::default();
+        let windows = Written::default();
+        let mut bridge = Bridge::new(Box::new(Seen(windows.clone())));
         let mut unpublished: Vec<(u64, Effects)> = Vec::new();
         for (lsn, kind, payload) in self.log.iter().flat_map(records) {
-            if ctx.mutation == Mutation::AlertForgotten && kind == 33 {
+            let forgotten = match ctx.mutation {
+                Mutation::AlertForgotten => kind == 33,
+                Mutation::CrossForgotten => kind == Record::CrossUp { gateway: "", bytes: &[] }.kind(),
+                _ => false,
+            };
+            if forgotten {
                 continue;
             }
             let effects = bridge.apply(lsn, kind, payload).map_err(|e| format!("the cloud's log is not folded: {e}"))?;
-            if !effects.alerts.is_empty() || !effects.merged.is_empty() {
-                unpublished.push((lsn, Effects { ack: None, receipt: None, ..effects }));
+            crossing::offers(ctx, &bridge, kind, payload, &effects);
+            if effects.publishes() {
+                unpublished.push((lsn, Effects { ack: None, receipt: None, cross_ack: None, ..effects }));
             }
             let cursor = bridge.cursor;
             unpublished.retain(|(lsn, _)| *lsn > cursor);
@@ -108,6 +157,8 @@ impl Cloud {
             taken: (bridge.cursor, bridge.cursor),
             round_logged: false,
             round_ms: 0,
+            carried: BTreeMap::new(),
+            windows,
             bridge: Rc::new(bridge),
         };
         let boot = ctx.draw(1);
@@ -142,6 +193,7 @@ impl Cloud {
                 process.log(ctx, &Record::Hello { gateway, bytes });
             }
             "beat" => {}
+            "cross" | "cross-done" => process.crossed(ctx, gateway, what, bytes, down)?,
             "alert" => {
                 AlertUp::decode(bytes).map_err(undecodable)?;
                 process.log(ctx, &Record::AlertUp { gateway, bytes });
@@ -185,6 +237,7 @@ impl Cloud {
         let first = self.end() + 1;
         if let Some(process) = self.process.as_mut().filter(|p| !p.batch.is_empty()) {
             let frame: Logged = Rc::new((first, std::mem::take(&mut process.batch)));
+            self.hash = chained(self.hash, &frame.1);
             self.log.push(frame.clone());
             process.pending.push_back(frame);
         }
@@ -203,13 +256,17 @@ impl Cloud {
                     process.round_logged = false;
                 }
                 let effects = process.bridge_of(&self.log)?.apply(lsn, kind, payload).map_err(|e| e.to_string())?;
+                crossing::offers(ctx, &process.bridge, kind, payload, &effects);
                 process.effects(ctx, lsn, effects, false, down)?;
             }
         }
         ctx.oracle.cloud(&process.bridge)?;
+        process.carry(ctx, down);
         let now_ms = EPOCH_MS + ctx.now_ms;
         if !ctx.publishes {
-            return Ok(());
+            // What is not written yet shows that something changed.
+            let changed = process.bridge.sizes().3 > 0;
+            return if changed { process.bridge_of(&self.log)?.flush().map_err(|e| e.to_string()) } else { Ok(()) };
         }
         if now_ms - process.round_ms < ROUND_MS || process.round_logged {
             return Ok(());
@@ -232,23 +289,13 @@ impl Cloud {
         Ok(())
     }
 
-    /// All that decides what the cloud does next, as a hash.
-    pub fn digest(&self, hasher: &mut impl Hasher) {
-        // Bodies of what was joined, in no order: a repeat, or the same under another number,
-        // changes nothing.
-        let mut known = BTreeSet::new();
-        for (_, kind, payload) in self.log.iter().flat_map(records) {
-            if let Ok((_, Record::Interval { bytes, .. })) = Record::decode(kind, payload)
-                && let Ok(delta) = Delta::decode(bytes)
-            {
-                known.insert((delta.boot, delta.entries, delta.ahead, delta.defs.len()));
-            }
-        }
-        known.hash(hasher);
-        if let Some(process) = &self.process {
-            (&process.batch, process.pending.len(), process.bridge.boot).hash(hasher);
-            format!("{:?}", process.bridge.gateways).hash(hasher);
-        }
+    /// All that decides what the cloud does next.
+    pub fn tell(&self) -> canonical::Told {
+        let Some(process) = &self.process else { return canonical::Told::default() };
+        let bridge = &process.bridge;
+        let windows = process.windows.lock().map(|windows| windows.clone()).unwrap_or_default();
+        debug_assert!(process.batch.is_empty() && process.pending.is_empty());
+        canonical::Told::of(&[&bridge.boot, &bridge.gateways, &bridge.alarms, &windows])
     }
 
     pub fn quiet(&self) -> bool {

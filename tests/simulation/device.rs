@@ -4,13 +4,16 @@
 //! | file | subject |
 //! |---|---|
 //! | [`clock`] | the logged clock |
+//! | [`crossing`] | ordinary messages that bridges carry |
 //! | [`sensing`] | sensors, and readings on their way into the log |
 //! | [`speaking`] | the fold's rounds, and the link |
 
 mod clock;
+pub mod crossing;
 mod sensing;
 mod speaking;
 
+use crate::canonical::{SEQS, Told, value_end};
 use crate::disk::{Disk, Frame, Kept, Snapshot};
 use crate::mutation::Mutation;
 use crate::network::Link;
@@ -22,8 +25,7 @@ use replica::record::{Record, SessionEvent};
 use replica::session::Redelivery;
 use replica::uplink::{Lane, Settings, Uplink};
 use sensing::{Message, Sensor};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{Hash, Hasher};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -42,6 +44,9 @@ pub const SERIES: [&str; 4] = ["line/a", "line/b", "line/c", "line/d"];
 pub const LOCAL: &str = "line/d";
 
 const LANES: [Lane; 2] = [Lane::Intervals, Lane::Alerts];
+
+/// Between boots that are counted: as many intervals have numbers of one.
+const BOOTS_APART: u64 = 1 << 16;
 
 /// More than this said in one round is no end of it.
 const OUTS_MAX: usize = 2_000;
@@ -74,7 +79,7 @@ impl Ctx {
         match &mut self.counted {
             Some(counts) => {
                 counts[side] += 1;
-                (1 + side as u64) << 32 | counts[side] << 16
+                ((1 + side as u64) << 32) + counts[side] * BOOTS_APART
             }
             None => self.rng.next() | 1,
         }
@@ -103,6 +108,7 @@ pub struct Process {
     /// Record, sensor, message.
     awaiting: VecDeque<(u64, usize, u64)>,
     ticked_ms: i64,
+    crossing: crossing::Crossing,
 }
 
 #[derive(Clone)]
@@ -116,6 +122,8 @@ pub struct Device {
     /// Seconds gained in a thousand.
     pub drift: i64,
     sensors: Vec<Sensor>,
+    /// Messages of the cloud that its clients were shown.
+    seen: BTreeSet<u64>,
 }
 
 impl Process {
@@ -138,12 +146,18 @@ impl Device {
             offset_ms,
             drift,
             sensors: vec![Sensor::default(); 2],
+            seen: BTreeSet::new(),
         }
     }
 
     /// A second device with a copy of the disk, and sensors of its own.
     pub fn cloned(&self) -> Self {
         Self { disk: self.disk.clone(), ..Self::new(self.name.clone(), self.offset_ms, self.drift) }
+    }
+
+    /// Its gateway's number.
+    pub fn number(&self) -> u8 {
+        self.name[1..].parse().unwrap_or(u8::MAX)
     }
 
     fn wall_ms(&self, ctx: &Ctx) -> i64 {
@@ -184,6 +198,7 @@ impl Device {
             memories: fold.sessions.by_number.iter().map(|(n, s)| (*n, s.memory.clone())).collect(),
             awaiting: VecDeque::new(),
             ticked_ms: 0,
+            crossing: crossing::Crossing::new(fold.lsn),
             fold,
         };
         process.clock.read(wall_ms, ctx.now_ms);
@@ -246,24 +261,32 @@ impl Device {
         Ok(())
     }
 
-    /// All that decides what this device does next, as a hash.
-    pub fn digest(&self, hasher: &mut impl Hasher) {
-        self.disk.end.hash(hasher);
-        self.sensors.iter().for_each(|s| s.unacknowledged.iter().for_each(|m| m.id.hash(hasher)));
-        let Some(process) = &self.process else { return };
-        // A number says which answer belongs to which interval, and nothing else.
-        let (uplink, numbers) = timeless(&format!("{:?}", process.uplink));
-        self.link.digest(hasher, &|number| numbers.iter().position(|n| *n == number));
-        process.batch.records.hash(hasher);
-        process.pending.iter().for_each(|frame| frame.records.hash(hasher));
-        uplink.hash(hasher);
-        process.fold.save().hash(hasher);
-        for part in &process.fold.boots {
-            (part.boot, part.applied, part.readings_applied, part.alerts.len(), part.shed_to, part.marks.len()).hash(hasher);
-            part.entries.young().for_each(|(name, sealed)| (name, sealed.version).hash(hasher));
-            part.entries.pages().iter().for_each(|page| (page.id, page.born, page.version).hash(hasher));
-            part.entries.held_names().hash(hasher);
-        }
+    /// What records alone change.
+    pub fn tell_records(&mut self) -> Told {
+        let Some(process) = &mut self.process else { return Default::default() };
+        // Boots are told apart, and each has the same config.
+        let (boots, config) = (std::mem::take(&mut process.fold.boots), std::mem::take(&mut process.fold.config));
+        let told = Told::of(&[&process.fold]);
+        (process.fold.boots, process.fold.config) = (boots, config);
+        told
+    }
+
+    /// What acks may have changed, too.
+    pub fn tell_boots(&self) -> Told {
+        let Some(process) = &self.process else { return Told::default() };
+        let unacknowledged: Vec<u64> = self.sensors.iter().flat_map(|s| s.unacknowledged.iter().map(|m| m.id)).collect();
+        let boots = &process.fold.boots;
+        let held: Vec<_> = boots.iter().map(|part| part.entries.held_names()).collect();
+        let sealed: Vec<_> =
+            boots.iter().map(|part| part.entries.oldest(&process.fold.shelf, part.floor(), 0, usize::MAX).entries).collect();
+        Told::of(&[&unacknowledged, &process.boot, boots, &held, &sealed, &process.batch.records, &process.pending.len()])
+    }
+
+    /// The uplink. Acks of intervals of another process are not even looked at: they are lost.
+    pub fn tell_uplink(&mut self) -> Flying {
+        let Some(process) = &self.process else { return Flying::default() };
+        self.link.drop_acks(|number| number.wrapping_sub(process.boot) >= BOOTS_APART);
+        Flying::of(&format!("{:?}", process.uplink), process.boot)
     }
 
     /// The batch becomes durable; nobody has been told yet.
@@ -272,7 +295,11 @@ impl Device {
         if process.batch.records.is_empty() {
             return Ok(());
         }
-        let next = Frame { first: process.batch.last() + 1, marks: process.batch.marks, ..Frame::default() };
+        let first = match ctx.counted {
+            Some([boots, _]) if process.batch.last() < process.base + boots * SEQS => process.base + boots * SEQS,
+            _ => process.batch.last() + 1,
+        };
+        let next = Frame { first, marks: process.batch.marks, ..Frame::default() };
         let frame = Rc::new(std::mem::replace(&mut process.batch, next));
         ctx.oracle.durable(&self.name, &frame)?;
         self.disk.append(frame.clone());
@@ -386,26 +413,43 @@ impl Device {
     }
 }
 
-/// An uplink's state as it tells it, without what only measures time and amounts, and the
-/// numbers of the intervals under way.
-fn timeless(text: &str) -> (String, Vec<u64>) {
-    let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
-    let numbers = text.split("Flight { number: ").skip(1).filter_map(|rest| digits(rest).parse().ok()).collect();
-    let mut out = text.to_owned();
-    for name in ["meter: Meter {", "rtt: Rtt {", "share: Share {"] {
-        while let Some(at) = out.find(name) {
-            let mut depth = 0;
-            let end = out[at..].char_indices().find_map(|(i, c)| {
-                depth += i32::from(c == '{') - i32::from(c == '}');
-                (c == '}' && depth == 0).then_some(at + i + 1)
-            });
-            out.replace_range(at..end.unwrap_or(out.len()), "");
+/// An uplink as it tells itself.
+#[derive(Clone, Default)]
+pub struct Flying {
+    boot: u64,
+    /// All but the intervals that it has taken for lost.
+    pub told: Told,
+    /// Those, by number.
+    late: Vec<(u64, Told)>,
+    /// Of its intervals under way, in its order.
+    numbers: Vec<u64>,
+}
+
+impl Flying {
+    fn of(text: &str, boot: u64) -> Self {
+        const FLIGHT: &str = "Flight { number: ";
+        const LATE: &str = " late: [";
+        let number = |rest: &str| rest.split(',').next().and_then(|digits| digits.parse::<u64>().ok()).unwrap_or(0);
+        let start = text.find(LATE).map_or(text.len(), |at| at + LATE.len());
+        let end = if start < text.len() { value_end(text.as_bytes(), start - 1) - 1 } else { start };
+        let late =
+            text[start..end].split(FLIGHT).skip(1).map(|flight| (number(flight), Told::text(flight.trim_end_matches(", ")))).collect();
+        let rest = [&text[..start], &text[end..]].concat();
+        let numbers = rest.split(FLIGHT).skip(1).map(number).collect();
+        Self { boot, told: Told::text(&rest), late, numbers }
+    }
+
+    /// Those taken for lost that something under way can still answer.
+    pub fn late(&self, link: &Link) -> Vec<&(u64, Told)> {
+        self.late.iter().filter(|(number, _)| link.carries(*number)).collect()
+    }
+
+    /// What a number names to this process: nothing, one that it forgot, or one under way or late.
+    pub fn whose(&self, number: u64, late: &[&(u64, Told)]) -> usize {
+        let mut known = self.numbers.iter().chain(late.iter().map(|(late, _)| late));
+        match known.position(|n| *n == number) {
+            Some(place) => 2 + place,
+            None => usize::from(number.wrapping_sub(self.boot) < BOOTS_APART),
         }
     }
-    for name in ["number: ", "sent_ms: ", "deadline_ms: ", "heard_ms: ", "entry_bytes: ", "chance: ", "bytes: "] {
-        let parts: Vec<&str> = out.split(name).collect();
-        let rest = parts[1..].iter().map(|part| part.trim_start_matches(|c: char| c == '-' || c.is_ascii_digit()));
-        out = std::iter::once(parts[0]).chain(rest).collect();
-    }
-    (out, numbers)
 }

@@ -2,8 +2,10 @@
 //! restored from a backup, damaged, or cut behind a snapshot. The real journal on its lying
 //! disk runs in `real_log.rs`; this one is for speed.
 
+use crate::crossed;
 use replica::outbox::Pages;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,6 +45,9 @@ pub struct Frame {
     pub marks: [u64; 4],
     pub records: Vec<(u8, Vec<u8>)>,
     pub facts: Vec<Fact>,
+    /// Ordinary messages of its clients, and of the cloud by their names there.
+    pub crossed: Vec<crossed::Fact>,
+    pub received: Vec<(u64, u64)>,
 }
 
 impl Frame {
@@ -67,15 +72,25 @@ pub struct Disk {
     pub pages: Kept,
     /// Boots whose records it holds, or held behind its snapshots, and up to which seq.
     pub lineage: BTreeMap<u64, u64>,
+    /// Of all records that it was given: who has the same folded the same.
+    pub hash: u64,
     /// It takes nothing more.
     pub full: bool,
     /// Part of the log was lost to damage.
     pub damaged: bool,
 }
 
+/// The hash of a log by one more frame.
+pub fn chained(before: u64, records: &[(u8, Vec<u8>)]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (before, records).hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Disk {
     pub fn append(&mut self, frame: Rc<Frame>) {
-        assert_eq!(frame.first, self.end + 1, "frames follow one another");
+        assert!(frame.first > self.end, "frames follow one another");
+        self.hash = chained(self.hash, &frame.records);
         self.end = frame.last();
         self.marks = frame.marks;
         let [_, _, boot, base] = frame.marks;

@@ -5,7 +5,9 @@
 //! the shortest plan found that still shows it. See README.md for what is simulated.
 #![allow(missing_docs, reason = "a test")]
 
+mod canonical;
 mod cloud;
+mod crossed;
 mod device;
 mod disk;
 mod exhaustive;
@@ -129,13 +131,8 @@ fn main() -> ExitCode {
         tell("scenarios", scenarios::run_all());
     }
     if wants("exhaustive") {
-        let start = Instant::now();
-        let readings = setting("TIDEGATE_READINGS").and_then(|text| text.parse().ok()).unwrap_or(1);
-        tell(
-            "exhaustive",
-            exhaustive::search(Mutation::None, readings)
-                .map(|states| println!("all {states} states of the small case in {:.1} s", start.elapsed().as_secs_f64())),
-        );
+        let records = setting("TIDEGATE_RECORDS").and_then(|text| text.parse().ok()).unwrap_or(exhaustive::RECORDS);
+        tell("exhaustive", exhaustive::run(records));
     }
     if wants("mutations") && setting("TIDEGATE_SEED").is_none() {
         tell("mutations", mutations());

@@ -48,10 +48,18 @@ pub enum Mutation {
     NotHealed,
     /// What a cloud lost is folded again from the newest state.
     HealedFromNewest,
+    /// The cloud remembers ordinary messages only until its next start.
+    CrossForgotten,
+    /// What it publishes for a gateway comes in again, as a client's.
+    CrossEchoed,
+    /// A gateway says that it has the cloud's messages before its commit.
+    CrossDoneEarly,
+    /// Members of a redundancy group speak as if they were of none.
+    GroupSummed,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::SensorAckBeforeCommit,
         Self::CloudAckBeforeCommit,
         Self::SendsUncommitted,
@@ -73,5 +81,9 @@ impl Mutation {
         Self::PagesMissing,
         Self::NotHealed,
         Self::HealedFromNewest,
+        Self::CrossForgotten,
+        Self::CrossEchoed,
+        Self::CrossDoneEarly,
+        Self::GroupSummed,
     ];
 }

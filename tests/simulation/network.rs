@@ -1,11 +1,13 @@
 //! A link without promises: what is sent may be lost, repeated, overtaken, or come long after
 //! either end has died. Whoever is connected to whom is kept apart from what is under way.
 
+use crate::canonical::Told;
 use crate::rng::Rng;
 use replica::uplink::Lane;
-use schemas::message::{Ack, Delta};
+use schemas::message::{Ack, AlertUp, Delta, Receipt};
+use std::cell::OnceCell;
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
+use std::rc::Rc;
 
 /// More than this under way, and the oldest is lost.
 const UNDER_WAY_MAX: usize = 64;
@@ -23,7 +25,51 @@ pub enum State {
 #[derive(Debug, Clone)]
 pub struct Packet {
     pub what: &'static str,
-    pub bytes: Vec<u8>,
+    pub bytes: Rc<Vec<u8>>,
+    told: OnceCell<Rc<Content>>,
+}
+
+/// What a packet says.
+#[derive(Debug)]
+struct Content {
+    /// Of an interval, or of its answer.
+    number: Option<u64>,
+    /// The rest.
+    told: Told,
+    /// Of an interval that believes in a boot of the cloud: that boot, and all that is left of what it
+    /// says once there is another.
+    believes: Option<(u64, Told)>,
+}
+
+impl Packet {
+    fn new(what: &'static str, bytes: Vec<u8>) -> Self {
+        Self { what, bytes: Rc::new(bytes), told: OnceCell::new() }
+    }
+
+    fn content(&self) -> &Content {
+        self.told.get_or_init(|| {
+            Rc::new(self.decode().unwrap_or_else(|_| Content { number: None, told: Told::of(&[&self.bytes]), believes: None }))
+        })
+    }
+
+    fn decode(&self) -> Result<Content, schemas::DecodeError> {
+        let bytes = &self.bytes;
+        Ok(match self.what {
+            "delta" => {
+                let mut delta = Delta::decode(bytes)?;
+                let blocks = [std::mem::take(&mut delta.entries), std::mem::take(&mut delta.ahead)];
+                let entries = blocks.map(|block| telemetry::block::decode(&block, 1 << 16));
+                let believes = (delta.cloud_boot != 0).then(|| (delta.cloud_boot, Told::of(&[&"another", &delta.boot])));
+                Content { number: Some(delta.number), told: Told::of(&[&delta, &entries]), believes }
+            }
+            "ack" => {
+                let ack = Ack::decode(bytes)?;
+                Content { number: Some(ack.number), told: Told::of(&[&ack]), believes: None }
+            }
+            "alert" => Content { number: None, told: Told::of(&[&AlertUp::decode(bytes)?]), believes: None },
+            _ => Content { number: None, told: Told::of(&[&Receipt::decode(bytes)?]), believes: None },
+        })
+    }
 }
 
 /// How bad a link is, in percent of what is under way.
@@ -64,13 +110,13 @@ impl Link {
 
     pub fn send_up(&mut self, lane: Lane, what: &'static str, bytes: Vec<u8>) {
         if *self.lane(lane) == State::Up {
-            push(&mut self.up, Packet { what, bytes });
+            push(&mut self.up, Packet::new(what, bytes));
         }
     }
 
     /// To the gateway's topic: whoever listens there when it arrives.
     pub fn send_down(&mut self, what: &'static str, bytes: Vec<u8>) {
-        push(&mut self.down, Packet { what, bytes });
+        push(&mut self.down, Packet::new(what, bytes));
     }
 
     pub fn under_way(&self) -> usize {
@@ -109,22 +155,56 @@ impl Link {
         Some((goes_up, packet))
     }
 
-    /// Packets that only say who is there are lost, and all but the newest `most` of each lane.
-    pub fn thin(&mut self, most: (usize, usize)) {
-        for (lane, most) in [(&mut self.up, most.0), (&mut self.down, most.1)] {
-            lane.retain(|p| p.what != "hello");
-            lane.drain(..lane.len().saturating_sub(most));
-        }
+    /// Packets that only say who is there are lost.
+    pub fn thin(&mut self) {
+        self.up.retain(|p| p.what != "hello");
     }
 
-    /// What is under way, in no order.
-    pub fn digest(&self, hasher: &mut impl Hasher, place: &dyn Fn(u64) -> Option<usize>) {
-        for lane in [&self.up, &self.down] {
-            let mut packets: Vec<_> = lane.iter().map(|p| unnumbered(p, place)).collect();
-            packets.sort_unstable();
-            packets.hash(hasher);
+    /// All ways to lose some, so that `most` are left of each lane at most; with `fewer`, all ways to lose any.
+    pub fn losing(&self, most: (usize, usize), fewer: bool) -> Vec<Self> {
+        let kept = |lane: usize, most: usize| {
+            let wanted = lane.min(most);
+            (0u32..1 << lane).filter(move |mask| {
+                let count = mask.count_ones() as usize;
+                count == wanted || (fewer && count < wanted)
+            })
+        };
+        let pick = |lane: &VecDeque<Packet>, mask: u32| {
+            lane.iter().enumerate().filter(|(i, _)| mask >> i & 1 == 1).map(|(_, p)| p.clone()).collect()
+        };
+        let ups = kept(self.up.len(), most.0);
+        ups.flat_map(|up| kept(self.down.len(), most.1).map(move |down| (up, down)))
+            .map(|(up, down)| Self { up: pick(&self.up, up), down: pick(&self.down, down), ..*self })
+            .collect()
+    }
+
+    /// Acks of intervals with these numbers are lost.
+    pub fn drop_acks(&mut self, numbered: impl Fn(u64) -> bool) {
+        self.down.retain(|p| p.content().number.is_none_or(|number| !numbered(number)));
+    }
+
+    /// Whether the interval of that number or its answer is under way.
+    pub fn carries(&self, number: u64) -> bool {
+        self.up.iter().chain(&self.down).any(|p| p.content().number == Some(number))
+    }
+
+    /// What is under way to a cloud of that boot, in no order; of a number, `whose` says what it names.
+    /// An interval that believes in an earlier boot of the cloud is turned down, whatever it says.
+    pub fn tell(&self, cloud_boot: u64, whose: impl Fn(u64) -> usize) -> (Vec<&Told>, Told) {
+        fn said(p: &Packet, cloud_boot: u64) -> &Told {
+            match &p.content().believes {
+                Some((boot, rest)) if *boot != cloud_boot => rest,
+                _ => &p.content().told,
+            }
         }
-        (self.state as u8, self.alerts as u8).hash(hasher);
+        let (mut packets, mut numbers) = (Vec::new(), Vec::new());
+        for lane in [&self.up, &self.down] {
+            let mut content: Vec<_> = lane.iter().map(|p| (said(p, cloud_boot), p.content().number.map(&whose))).collect();
+            content.sort_unstable();
+            packets.extend(content.iter().map(|(told, _)| *told));
+            numbers.push(content.into_iter().map(|(_, number)| number).collect::<Vec<_>>());
+        }
+        (packets, Told::of(&[&self.state, &self.alerts, &numbers]))
     }
 
     /// What is under way is gone.
@@ -132,24 +212,6 @@ impl Link {
         self.up.clear();
         self.down.clear();
     }
-}
-
-/// A packet with its number apart: as its place among the intervals under way.
-fn unnumbered(packet: &Packet, place: &dyn Fn(u64) -> Option<usize>) -> (&'static str, Option<usize>, Vec<u8>) {
-    match packet.what {
-        "delta" => {
-            if let Ok(delta) = Delta::decode(&packet.bytes) {
-                return ("delta", place(delta.number), Delta { number: 0, ..delta }.encode());
-            }
-        }
-        "ack" => {
-            if let Ok(ack) = Ack::decode(&packet.bytes) {
-                return ("ack", place(ack.number), Ack { number: 0, ..ack }.encode());
-            }
-        }
-        _ => {}
-    }
-    (packet.what, None, packet.bytes.clone())
 }
 
 fn push(lane: &mut VecDeque<Packet>, packet: Packet) {

@@ -2,6 +2,10 @@
 //! with what was acknowledged to sensors. It sums them up itself and knows nothing of
 //! entries, versions or intervals.
 
+mod wanted;
+
+use crate::canonical;
+use crate::crossed;
 use crate::device::{Device, LOCAL, SERIES};
 use crate::disk::{Disk, Fact, Frame};
 use replica::alert::LINK_SERIES;
@@ -9,8 +13,11 @@ use replica::fold::Fold;
 use replica::join::{Bridge, Merged};
 use schemas::message::{AlertBody, Delta, ShedMark};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use telemetry::aggregate::Aggregate;
 use telemetry::window;
+use wanted::Wanted;
+
+/// How long a gateway counts as having a series (contract §4).
+const HAD_MS: i64 = 7 * 86_400_000;
 
 /// Gateway and boot.
 type Boot = (u8, u64);
@@ -37,26 +44,20 @@ impl Part {
     }
 }
 
-/// What the logs say of a window.
-#[derive(Default)]
-struct Wanted {
-    sum: Option<Aggregate>,
-    gateways: BTreeMap<u8, u64>,
-    /// Readings whose only log is gone: the cloud may have them all the same.
-    lost: u64,
-}
-
 /// What is known from the cloud. A cloud that lost its disk, or got an older one, tells it again.
 #[derive(Clone, Default)]
 pub struct Told {
     alerted: BTreeSet<AlertId>,
     applied: BTreeMap<Boot, u64>,
     published: HashMap<Window, Merged>,
+    pub crossed: crossed::Told,
 }
 
 #[derive(Clone, Default)]
 pub struct Oracle {
     sizes_ms: Vec<i64>,
+    /// All gateways are one redundancy group.
+    group: bool,
     parts: BTreeMap<Boot, Part>,
     /// Readings by gateway and window that ever were durable.
     durable: HashMap<(u8, Window), u64>,
@@ -72,6 +73,8 @@ pub struct Oracle {
     pub damaged: bool,
     /// Two devices have one past: each may give up what the other delivers.
     pub cloned: bool,
+    /// Ordinary messages.
+    pub crossed: crossed::Model,
     /// Entries given up: gateway, boot, window, birth → readings.
     given_up: BTreeMap<(u8, u64, Window, u64), u64>,
 }
@@ -93,13 +96,21 @@ fn id_of(gateway: &str, a: &AlertBody) -> AlertId {
 }
 
 impl Oracle {
-    pub fn new(sizes_ms: &[i64]) -> Self {
-        Self { sizes_ms: sizes_ms.to_vec(), ..Self::default() }
+    pub fn new(sizes_ms: &[i64], group: bool) -> Self {
+        Self { sizes_ms: sizes_ms.to_vec(), group, ..Self::default() }
+    }
+
+    /// All that is minded of the past, and the seqs of readings.
+    pub fn tell(&self) -> (canonical::Told, Vec<u64>) {
+        let facts: Vec<&Fact> = self.parts.values().flat_map(|part| &part.facts).collect();
+        let seqs = facts.iter().map(|fact| fact.seq).collect();
+        (canonical::Told::of(&[&self.told.alerted, &self.told.applied, &self.acknowledged, &facts]), seqs)
     }
 
     /// A frame is on stable storage.
     pub fn durable(&mut self, gateway: &str, frame: &Frame) -> Result<(), String> {
         let gateway = number(gateway);
+        self.crossed.durable(gateway, &frame.crossed, &frame.received);
         let [_, _, boot, base] = frame.marks;
         let part = self.parts.entry((gateway, boot)).or_default();
         ensure(frame.first > base + part.end, || format!("boot {boot:x} of g{gateway} is used twice"))?;
@@ -136,6 +147,7 @@ impl Oracle {
         ensure(ledger.accepted == ledger.delivered + ledger.held + ledger.shed + ledger.local, || {
             format!("the ledger does not balance: {ledger:?}")
         })?;
+        crossed::Model::counts(gateway, fold)?;
         if disk.damaged {
             return Ok(());
         }
@@ -197,8 +209,12 @@ impl Oracle {
             let known = self.durable.get(&(number(gateway), key)).copied().unwrap_or(0);
             ensure(*count <= known, || format!("window {key:?} has {count} readings of {gateway}, {known} are durable"))?;
         }
-        let before = self.told.published.get(&key).map_or(0, |m| m.revision);
-        ensure(merged.revision >= before, || format!("window {key:?} went from revision {before} to {}", merged.revision))?;
+        let before = self.told.published.get(&key);
+        let revision = before.map_or(0, |m| m.revision);
+        ensure(merged.revision >= revision, || format!("window {key:?} went from revision {revision} to {}", merged.revision))?;
+        if self.group {
+            wanted::grouped(merged, before).map_err(|what| format!("window {key:?}: {what}"))?;
+        }
         self.told.published.insert(key, merged.clone());
         Ok(())
     }
@@ -233,6 +249,8 @@ impl Oracle {
     /// All is quiet: the cloud is the sum of all logs, bit for bit.
     pub fn quiet(&self, devices: &[Device], bridge: &Bridge) -> Result<(), String> {
         let gaps = self.gaps(bridge)?;
+        let folds: Vec<_> = devices.iter().filter_map(|d| Some((d.number(), &d.process.as_ref()?.fold))).collect();
+        self.crossed.quiet(&folds, bridge, self.cloned || self.disks_lost || self.damaged)?;
         let is_gap = |boot: &Boot, seq: u64| gaps.get(boot).is_some_and(|list| list.iter().any(|(from, to)| seq > *from && seq <= *to));
         let kept = |gateway: u8, boot: u64, seq: u64| {
             devices.iter().any(|d| number(&d.name) == gateway && d.disk.lineage.get(&boot).is_some_and(|end| *end >= seq))
@@ -244,45 +262,40 @@ impl Oracle {
                 let certain = kept(*gateway, fact.boot, fact.seq) && !is_gap(&(*gateway, fact.boot), fact.seq);
                 for &size in &self.sizes_ms {
                     let key = (fact.series as u8, size, window::start_of(fact.time_ms, size));
-                    let Wanted { sum, gateways, lost } = wanted.entry(key).or_default();
-                    if !certain {
-                        *lost += 1;
-                        continue;
-                    }
-                    *gateways.entry(*gateway).or_default() += 1;
-                    match sum {
-                        Some(sum) => sum.add(fact.time_ms, fact.value),
-                        None => *sum = Some(Aggregate::new(fact.time_ms, fact.value)),
-                    }
+                    wanted.entry(key).or_default().add(*gateway, (self.group, certain), fact.time_ms, fact.value);
                 }
             }
         }
         let base_ms = window::kept(&self.sizes_ms).into_iter().min();
         let mut missing: BTreeMap<u8, u64> = BTreeMap::new();
-        for (key, Wanted { sum, gateways, lost }) in &wanted {
-            let logged = sum.as_ref().map_or(0, Aggregate::count);
+        for (key, wanted) in &wanted {
             let given_up = self.given_up_of(*key);
-            let least = logged.saturating_sub(given_up);
+            let (least, most) = wanted.count(self.group, given_up);
             let found = self.told.published.get(key);
             let count = found.map_or(0, |f| f.aggregate.count());
             let counts: BTreeMap<u8, u64> = found.iter().flat_map(|f| &f.gateways).map(|(name, n)| (number(name), *n)).collect();
             if base_ms == Some(key.1) {
-                for (gateway, logged) in gateways {
-                    *missing.entry(*gateway).or_default() += logged.saturating_sub(counts.get(gateway).copied().unwrap_or(0));
+                for (gateway, share) in wanted.gateways.iter().filter(|(_, share)| share.logged() > 0) {
+                    *missing.entry(*gateway).or_default() += share.logged().saturating_sub(counts.get(gateway).copied().unwrap_or(0));
                 }
             }
             let Some(found) = found else {
                 ensure(least == 0, || format!("window {key:?} of {least} readings was never published"))?;
                 continue;
             };
-            ensure((least..=logged + lost).contains(&count), || {
-                format!("window {key:?} has {count} readings, {logged} are in the logs, {given_up} were given up")
+            ensure((least..=most).contains(&count), || {
+                format!("window {key:?} has {count} readings, {} are in the logs, {given_up} were given up", wanted.logged())
             })?;
-            if *lost == 0 && given_up == 0 {
-                ensure(*gateways == counts, || format!("window {key:?} has {counts:?} by gateway, the logs {gateways:?}"))?;
+            if wanted.is_certain() && given_up == 0 {
+                let logged = wanted.counts();
+                ensure(logged == counts, || format!("window {key:?} has {counts:?} by gateway, the logs {logged:?}"))?;
+                let sum = wanted.sum(self.group);
                 ensure(sum.as_ref() == Some(&found.aggregate), || {
                     format!("window {key:?} is {:?}, the logs say {sum:?}", found.aggregate)
                 })?;
+                if self.group {
+                    wanted.agrees(found.agree, &self.members(*key)).map_err(|what| format!("window {key:?}: {what}"))?;
+                }
             }
         }
         if !self.cloned && !self.disks_lost && !self.damaged {
@@ -318,6 +331,13 @@ impl Oracle {
             }
         }
         Ok(gaps)
+    }
+
+    /// Gateways of which the cloud has windows of a window's series of the seven days before its end.
+    fn members(&self, (series, size_ms, start_ms): Window) -> BTreeSet<u8> {
+        let since_ms = start_ms + size_ms - HAD_MS;
+        let had = self.told.published.iter().filter(|((s, size, start), _)| *s == series && start + size >= since_ms);
+        had.flat_map(|(_, merged)| merged.gateways.keys().map(|name| number(name))).collect()
     }
 
     /// Readings of a window that gateways gave up, at most: larger windows are sums of those kept.

@@ -17,6 +17,10 @@ pub struct Faults {
     pub shed: bool,
     /// The cloud loses its disk, or is restored from a backup.
     pub cloud_disks: bool,
+    /// Bridges carry ordinary messages.
+    pub bridges: bool,
+    /// Gateways are one redundancy group.
+    pub groups: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +36,12 @@ pub struct Plan {
     /// Bytes that an interval aims at; 0: as many as the product.
     pub interval_bytes: usize,
     pub weather: Weather,
+    /// Gateways hear the same sensors, and are one redundancy group.
+    pub group: bool,
+    /// Bytes of ordinary messages that may wait at a gateway; 0: there is no bridge.
+    pub crossing_bytes: u64,
+    /// How long one of the cloud may wait for a gateway, in ms; 0: for ever.
+    pub crossing_ttl_ms: i64,
     pub steps: Vec<Step>,
 }
 
@@ -44,6 +54,19 @@ pub enum Step {
     /// A sensor publishes.
     Sense {
         device: u8,
+        salt: u64,
+    },
+    /// A sensor publishes, and most gateways hear it.
+    SenseAll {
+        salt: u64,
+    },
+    /// A client publishes an ordinary message that a bridge carries.
+    Publish {
+        device: u8,
+        salt: u64,
+    },
+    /// A client of the cloud's broker does.
+    CloudPublish {
         salt: u64,
     },
     /// A gateway's commit becomes durable, and is acknowledged to the sensors.
@@ -134,7 +157,7 @@ pub enum Step {
     CloudLoseDisk,
 }
 
-const CHARACTERS: [Faults; 10] = {
+const CHARACTERS: [Faults; 14] = {
     let none = Faults {
         crashes: true,
         clones: false,
@@ -145,6 +168,8 @@ const CHARACTERS: [Faults; 10] = {
         full: false,
         shed: false,
         cloud_disks: false,
+        bridges: false,
+        groups: false,
     };
     [
         Faults { crashes: false, ..none },
@@ -157,6 +182,10 @@ const CHARACTERS: [Faults; 10] = {
         Faults { clones: true, ..none },
         Faults { cloud_disks: true, trims: true, ..none },
         Faults { cloud_disks: true, clones: true, disks: true, trims: true, shed: true, ..none },
+        Faults { bridges: true, trims: true, clocks: true, ..none },
+        Faults { groups: true, trims: true, shed: true, ..none },
+        Faults { groups: true, trims: true, clones: true, disks: true, cloud_disks: true, ..none },
+        Faults { bridges: true, trims: true, clones: true, disks: true, cloud_disks: true, full: true, ..none },
     ]
 };
 
@@ -170,7 +199,7 @@ impl Plan {
 
     pub fn with(seed: u64, faults: Faults, rng: &mut Rng) -> Self {
         let gateways = match rng.below(20) {
-            0..10 => 1,
+            0..10 => 1 + usize::from(faults.groups),
             10..17 => 2,
             17..19 => 3 + rng.index(2),
             _ => 5 + rng.index(4),
@@ -191,6 +220,9 @@ impl Plan {
             // Two entries at most: several intervals are under way wherever there are more.
             interval_bytes: rng.pick(&[0, 100]),
             weather,
+            group: faults.groups,
+            crossing_bytes: if faults.bridges { rng.pick(&[1 << 20, 1 << 20, 600]) } else { 0 },
+            crossing_ttl_ms: if faults.bridges { rng.pick(&[0, 0, 20_000]) } else { 0 },
             steps: Vec::with_capacity(count + 2 * gateways),
         };
         for device in 0..gateways as u8 {
@@ -210,17 +242,35 @@ impl Plan {
     /// As a person reads it.
     pub fn story(&self) -> String {
         let steps: Vec<String> = self.steps.iter().map(|step| format!("  {step:?}")).collect();
-        let Self { gateways, sizes_ms, grace_ms, every_ms, preview, budget, interval_bytes, weather, .. } = self;
+        let Self {
+            gateways,
+            group,
+            sizes_ms,
+            grace_ms,
+            every_ms,
+            preview,
+            budget,
+            interval_bytes,
+            weather,
+            crossing_bytes,
+            crossing_ttl_ms,
+            ..
+        } = self;
         format!(
-            "{gateways} gateways, sizes {sizes_ms:?}, grace {grace_ms}, every {every_ms}, preview {preview}, budget {budget:?}, \
-             {interval_bytes} bytes an interval, {weather:?}\n{}",
+            "{gateways} gateways (of a group: {group}), sizes {sizes_ms:?}, grace {grace_ms}, every {every_ms}, preview {preview}, budget {budget:?}, \
+             {interval_bytes} bytes an interval, {weather:?}, {crossing_bytes} bytes of messages for {crossing_ttl_ms} ms\n{}",
             steps.join("\n")
         )
     }
 
     fn draw(&mut self, faults: Faults, device: u8, rng: &mut Rng) {
         let salt = rng.next();
+        if faults.bridges && rng.percent(25) {
+            self.steps.push(rng.pick(&[Step::Publish { device, salt }, Step::Publish { device, salt }, Step::CloudPublish { salt }]));
+            return;
+        }
         let common = match rng.below(100) {
+            0..18 if faults.groups => Step::SenseAll { salt },
             0..22 => Step::Sense { device, salt },
             22..38 => {
                 // What mostly belongs together; each may be cut off by what comes between.

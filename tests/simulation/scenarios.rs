@@ -16,6 +16,9 @@ fn plan(seed: u64, preview: bool, weather: Weather, steps: &[Step]) -> Plan {
         budget: None,
         interval_bytes: 0,
         weather,
+        group: false,
+        crossing_bytes: 0,
+        crossing_ttl_ms: 0,
         steps: steps.to_vec(),
     }
 }
@@ -53,7 +56,33 @@ fn all() -> Vec<(&'static str, Plan)> {
         Crash { device, kept: false },
         Sense { device, salt: 11_247_584_467_015_122_351 },
     ];
+    let too_old_to_go = [
+        Publish { device, salt: 15_897_576_096_463_031_689 },
+        Pass(6_000),
+        Publish { device, salt: 182_712_527_842_020_947 },
+        Publish { device, salt: 1_958_219_951_335_693_191 },
+    ];
+    let too_old_to_come = [
+        Connect { device: 0 },
+        Sense { device: 0, salt: 8_105_427_022_418_409_412 },
+        Sync { device: 0 },
+        Think { device: 0 },
+        Net { device: 0, count: 5, salt: 10_319_327_160_060_384_604 },
+        Pass(12_000),
+        Stall { device: 0 },
+        CloudPublish { salt: 2_629_073_701_826_198_631 },
+        Pass(6_000),
+        Publish { device: 1, salt: 2_084_876_962_804_311_606 },
+    ];
+    let bridged = |gateways, steps: &[Step]| Plan {
+        gateways,
+        crossing_bytes: 1 << 20,
+        crossing_ttl_ms: 20_000,
+        ..plan(272, false, Weather::CALM, steps)
+    };
     vec![
+        ("an ordinary message that was too old to go was counted as delivered", bridged(1, &too_old_to_go)),
+        ("one that was too old to come was counted as taken", bridged(2, &too_old_to_come)),
         (
             "an ack for an earlier process passed for one of ours, before our boot was in the fold",
             plan(4_250, false, rough, &before_its_boot),

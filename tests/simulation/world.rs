@@ -12,6 +12,7 @@ use detect::pattern::Pattern;
 use detect::settings::LimitRule;
 use replica::fold::{FOLD_VERSION, FoldConfig};
 use replica::uplink::Lane;
+use schemas::message::Wanted;
 use std::rc::Rc;
 
 /// Devices in one world, clones included.
@@ -39,6 +40,7 @@ impl World {
 
     fn begin(plan: &Plan, mutation: Mutation, traced: bool, counted: Option<[u64; 2]>) -> Result<Self, String> {
         let rule = LimitRule { series: Pattern::new("line/**"), high_high: Some(85.0), ..LimitRule::default() };
+        let wanted = ["shared/#", "to/#"].into_iter().filter(|_| plan.crossing_bytes > 0);
         let config = FoldConfig {
             fold_version: FOLD_VERSION,
             sizes_ms: plan.sizes_ms.clone(),
@@ -46,7 +48,9 @@ impl World {
             detection: Settings { limits: vec![rule], ..Default::default() },
             alarms: Some(detect::alarm::Settings::default()),
             offers: true,
-            ..FoldConfig::default()
+            group: plan.group.then(|| "cell".to_owned()),
+            crossing_bytes: plan.crossing_bytes,
+            wanted: wanted.map(|filter| Wanted { filter: filter.to_owned(), ttl_ms: plan.crossing_ttl_ms }).collect(),
         };
         let mut rng = Rng::new(plan.seed ^ 0x5bd1_e995);
         let mut devices = Vec::new();
@@ -58,7 +62,7 @@ impl World {
         let mut world = Self {
             ctx: Ctx {
                 now_ms: 0,
-                oracle: Oracle::new(&plan.sizes_ms),
+                oracle: Oracle::new(&plan.sizes_ms, plan.group),
                 mutation,
                 config: Rc::new(schemas::cbor::to_vec(&config)),
                 every_ms: plan.every_ms,
@@ -99,6 +103,16 @@ impl World {
         match step {
             Step::Pass(ms) => ctx.now_ms += ms,
             Step::Sense { device, salt } => self.devices[at(device)].sense(ctx, salt),
+            Step::SenseAll { salt } => {
+                let (mut rng, told_apart_by) = (Rng::new(salt ^ 1), ctx.messages + 1);
+                for device in &mut self.devices {
+                    if rng.percent(85) {
+                        device.hear(ctx, salt, told_apart_by);
+                    }
+                }
+            }
+            Step::Publish { device, salt } => self.devices[at(device)].publish_plain(ctx, salt),
+            Step::CloudPublish { salt } => self.cloud.publish(ctx, salt),
             Step::Sync { device } => self.devices[at(device)].sync(ctx)?,
             Step::Think { device } => self.devices[at(device)].think(ctx)?,
             Step::CloudSync => self.cloud.sync(),
@@ -166,6 +180,7 @@ impl World {
             Step::CloudRestore => {
                 if let Some((log, told)) = self.cloud.backup.clone() {
                     self.cloud_crash(false, 0);
+                    self.ctx.oracle.crossed.cloud_lost = true;
                     (self.cloud.log, self.ctx.oracle.told) = (log, told);
                     self.cloud.start(&mut self.ctx)?;
                 }
@@ -173,6 +188,7 @@ impl World {
             Step::CloudLoseDisk => {
                 self.cloud_crash(false, 0);
                 self.cloud.log.clear();
+                self.ctx.oracle.crossed.cloud_lost = true;
                 self.ctx.oracle.told = Told::default();
                 self.cloud.start(&mut self.ctx)?;
             }
@@ -246,7 +262,9 @@ impl World {
         for round in 0..ROUNDS_MAX {
             if let Some(process) = self.cloud.process.as_ref().filter(|_| self.cloud.quiet()) {
                 let boot = process.bridge.boot;
-                if self.devices.iter().all(|d| d.quiet(boot) && d.link.under_way() == 0) {
+                let names: Vec<&str> = self.devices.iter().map(|d| d.name.as_str()).collect();
+                let carried = self.cloud.carried_all(&self.ctx, &names);
+                if carried && self.devices.iter().all(|d| d.quiet(boot) && d.crossed_all(&self.ctx) && d.link.under_way() == 0) {
                     return self.ctx.oracle.quiet(&self.devices, &process.bridge);
                 }
             }

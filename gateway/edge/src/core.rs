@@ -151,7 +151,7 @@ impl Core {
             }
             Event::Cross(event) => {
                 if let Some(crossing) = &mut self.crossing {
-                    crossing.event(event, &mut self.fold, &self.intake);
+                    crossing.event(event, &self.fold, &self.intake);
                     crossing.show(&self.fold, &self.intake, &self.broker);
                 }
             }

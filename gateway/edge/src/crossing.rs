@@ -40,6 +40,8 @@ pub struct Crossing {
     is_plain: bool,
     connected: bool,
     flight: Option<Flight>,
+    /// The last acknowledgement logged: the fold decides what it covers, and what was too old by then.
+    acked: u64,
     /// Messages of the cloud up to here were handled: durable with this record.
     done: Option<(u64, u64, u64)>,
     /// Messages of a broker alone: to be acknowledged there once this record is durable.
@@ -68,7 +70,7 @@ impl Crossing {
             CrossLink::to_bridge(gateway, boot, &cloud.host, cloud.port, events)
         };
         let (unacknowledged, echoes) = (VecDeque::new(), VecDeque::new());
-        Some(Self { link, rules, is_plain, connected: false, flight: None, done: None, unacknowledged, echoes, shown: 0 })
+        Some(Self { link, rules, is_plain, connected: false, flight: None, acked: 0, done: None, unacknowledged, echoes, shown: 0 })
     }
 
     /// What its delivery promises.
@@ -77,14 +79,14 @@ impl Crossing {
     }
 
     /// The connection has news.
-    pub fn event(&mut self, event: CrossEvent, fold: &mut Fold, intake: &Intake) {
+    pub fn event(&mut self, event: CrossEvent, fold: &Fold, intake: &Intake) {
         match event {
             CrossEvent::Connected => (self.connected, self.flight) = (true, None),
             CrossEvent::Disconnected => (self.connected, self.flight) = (false, None),
-            CrossEvent::Ack(ack) => self.acknowledged(ack.boot, ack.lane, ack.applied, fold, intake),
+            CrossEvent::Ack(ack) => self.acknowledged(ack.boot, ack.lane, ack.applied, intake),
             CrossEvent::Taken => {
                 if let Some(Flight { boot, lane, last, .. }) = self.flight {
-                    self.acknowledged(boot, lane, last, fold, intake);
+                    self.acknowledged(boot, lane, last, intake);
                 }
             }
             CrossEvent::Came(down) => self.came(&down.messages, fold, intake),
@@ -92,11 +94,10 @@ impl Crossing {
         }
     }
 
-    fn acknowledged(&mut self, boot: u64, lane: u8, applied: u64, fold: &mut Fold, intake: &Intake) {
+    fn acknowledged(&mut self, boot: u64, lane: u8, applied: u64, intake: &Intake) {
         self.flight.take_if(|f| f.boot == boot && f.lane == lane && applied >= f.last);
         match intake.log(&Record::CrossAcked { boot, lane, applied }) {
-            // Folding the record later gives the same; until then the next batch must not wait.
-            Ok(_) => fold.crossing.acknowledged(boot, lane, applied),
+            Ok(lsn) => self.acked = lsn,
             Err(refused) => warn!(%refused, "an acknowledgement is not logged; messages go again"),
         }
     }
@@ -165,7 +166,7 @@ impl Crossing {
 
     /// Sends what is next, when nothing is under way.
     pub fn speak(&mut self, now_ms: i64, fold: &Fold) {
-        if !self.connected || self.flight.as_ref().is_some_and(|f| self.is_plain || now_ms < f.deadline_ms) {
+        if !self.connected || fold.lsn < self.acked || self.flight.as_ref().is_some_and(|f| self.is_plain || now_ms < f.deadline_ms) {
             return;
         }
         let Some((lane, messages)) = fold.crossing.next_up(now_ms) else { return };
@@ -185,6 +186,7 @@ impl Crossing {
     /// When [`Crossing::speak`] is due again.
     pub fn next_timeout_ms(&self, fold: &Fold) -> Option<i64> {
         let flight = self.flight.as_ref().filter(|_| self.connected && !self.is_plain);
-        flight.map(|f| f.deadline_ms).or_else(|| (self.connected && self.flight.is_none() && fold.crossing.waiting() > 0).then_some(0))
+        let is_due = self.connected && self.flight.is_none() && fold.lsn >= self.acked && fold.crossing.waiting() > 0;
+        flight.map(|f| f.deadline_ms).or(is_due.then_some(0))
     }
 }

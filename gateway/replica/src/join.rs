@@ -271,7 +271,7 @@ impl Bridge {
             }
             Record::CrossDone { gateway, boot, seq } => {
                 if let Some(crossing) = self.crossings.get_mut(gateway) {
-                    Arc::make_mut(crossing).done(boot, seq);
+                    Arc::make_mut(crossing).done(self.clock_ms, boot, seq);
                 }
             }
             Record::Round => effects.merged = self.round().map_err(store_error)?,

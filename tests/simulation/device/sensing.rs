@@ -26,6 +26,12 @@ pub(super) struct Sensor {
 impl Device {
     /// A sensor publishes something new.
     pub fn sense(&mut self, ctx: &mut Ctx, salt: u64) {
+        let told_apart_by = ctx.messages + 1;
+        self.hear(ctx, salt, told_apart_by);
+    }
+
+    /// A sensor's message arrives, which others may hear too: the same salt and number, the same readings.
+    pub fn hear(&mut self, ctx: &mut Ctx, salt: u64, told_apart_by: u64) {
         let mut rng = Rng::new(salt);
         let sensor = rng.index(self.sensors.len());
         let true_ms = EPOCH_MS + ctx.now_ms;
@@ -43,7 +49,7 @@ impl Device {
                     _ => rng.range(0, 2_000),
                 };
             // No two messages are alike, so that a redelivery is one.
-            (series as u32, at, (rng.range(-200, 1_000) * 1_000 + id as i64 % 1_000) as f64 / 1e4)
+            (series as u32, at, (rng.range(-200, 1_000) * 1_000 + told_apart_by as i64 % 1_000) as f64 / 1e4)
         });
         let readings = readings.collect();
         let message = Message { id, timed, told_apart: timed, leaves: SERIES[series] != LOCAL, readings };

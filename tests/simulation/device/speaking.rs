@@ -62,6 +62,7 @@ impl Device {
             fold_frame(&self.name, &mut process.fold, &frame, ctx)?;
         }
         self.show(ctx)?;
+        self.cross(ctx)?;
         self.heal(ctx)?;
         let Some(process) = &mut self.process else { return Ok(()) };
         let now_ms = process.clock.read(wall_ms, ctx.now_ms);
@@ -182,6 +183,9 @@ impl Device {
     pub fn receive(&mut self, ctx: &mut Ctx, what: &str, bytes: &[u8]) -> Result<(), String> {
         let lane = if what == "receipt" { Lane::Alerts } else { Lane::Intervals };
         let stands = *self.link.lane(lane) == State::Up;
+        if stands && what.starts_with("cross") {
+            return self.crossed(ctx, what, bytes);
+        }
         let Some(process) = self.process.as_mut().filter(|_| stands) else { return Ok(()) };
         if what == "receipt" {
             let receipt = Receipt::decode(bytes).map_err(|e| format!("a receipt does not decode: {e}"))?;
@@ -223,6 +227,7 @@ fn mutated(mut delta: Delta, mutation: Mutation, fold: &Fold) -> Delta {
             delta.readings_to = part.map_or(delta.readings_to, |p| p.readings);
         }
         Mutation::MarksPassed => delta.marks.clear(),
+        Mutation::GroupSummed => delta.group = None,
         Mutation::VersionsOnly => {
             let mut entries = telemetry::block::decode(&delta.entries, 1 << 16).unwrap_or_default();
             entries.retain(|e| e.version <= delta.to);
