@@ -59,9 +59,13 @@ impl Span {
 pub(crate) fn about(span: Span) -> String {
     let Pace { few, usual, rule } = span.pace();
     let readings = |weight: f64| (1.0 / weight).round();
+    let jump = match span {
+        Span::Short => "; or a spike of a series that was at one level so far, which stays for five readings, and then until it is back",
+        Span::Long => "",
+    };
     format!(
         "mean of the last {} readings against that of the last {}: told beyond {} usual distances and {} times the largest known, for \
-         {} readings in a row; over after {} calm ones, or {}, which are then usual",
+         {} readings in a row; over after {} calm ones, or {}, which are then usual{jump}",
         readings(few / 2.0) - 1.0,
         readings(*usual),
         rule.least,
