@@ -123,8 +123,8 @@ fn explain<'a>(history: &'a History, series: &str, until_ms: Option<i64>) -> Opt
     let concerns = |alert: &AlertBody| alert.series == series || alert.contributors.iter().any(|one| one.series == series);
     let raised = || history.alerts.iter().enumerate().filter(|(_, alert)| alert.state == 0 && in_time(alert));
     // A machine has alerts of its own; without, those of its series are meant.
-    let own = raised().filter(|(_, alert)| concerns(alert)).next_back();
-    let (at, alert) = own.or_else(|| raised().filter(|(_, alert)| is_of(&alert.series, series)).next_back())?;
+    let own = raised().rfind(|(_, alert)| concerns(alert));
+    let (at, alert) = own.or_else(|| raised().rfind(|(_, alert)| is_of(&alert.series, series)))?;
     let same = |other: &&AlertBody| other.series == alert.series && other.kind == alert.kind;
     let ended = history.alerts[at + 1..].iter().find(same).filter(|other| other.state == 1);
     let (from_ms, to_ms) = (alert.time_ms.saturating_sub(BEFORE_MS), alert.time_ms);

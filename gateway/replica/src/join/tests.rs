@@ -11,9 +11,12 @@ use telemetry::aggregate::Aggregate;
 use telemetry::block;
 use telemetry::entry::Entry;
 
+/// A batch that is being written, and how often it was asked for.
+type OnItsWay = Option<(u8, Arc<Batch>)>;
+
 /// A store whose contents outlive the bridge, as a disk's do, and that takes its time.
 #[derive(Clone, Default)]
-struct Disk(Arc<Mutex<Memory>>, Arc<Mutex<Option<(u8, Arc<Batch>)>>>);
+struct Disk(Arc<Mutex<Memory>>, Arc<Mutex<OnItsWay>>);
 
 impl Disk {
     /// As a new process finds it: what was not written is gone.
