@@ -1,13 +1,17 @@
 //! `tidegate alarms`: the alarms of a running gateway or bridge and the standard's figures, and
-//! what people do about them.
+//! what people do about them. `text.rs` is the page that a person reads.
+
+mod text;
 
 use crate::outcome::{Failure, print};
 use crate::web::{encoded, host_of, request};
 use anyhow::{Context as _, anyhow};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 
-/// `--url http://H:P [--json] [ack|shelve|unshelve|out-of-service|return ALARM …]`
+/// States in which an alarm waits for somebody to say that they know.
+const UNSEEN: [&str; 3] = ["unacknowledged", "returned", "latched"];
+
+/// `--url http://H:P [--state S] [--priority P] [--gateway G] [--series S] [--json] [ack|shelve|unshelve|out-of-service|return ALARM …]`
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The role's HTTP address; run.json in its data dir names it.
@@ -18,12 +22,69 @@ pub struct Arguments {
     #[arg(long, global = true)]
     json: bool,
 
-    /// With those in peace, too.
-    #[arg(long)]
+    /// With those in peace, too: the same as --state all.
+    #[arg(long, conflicts_with = "state")]
     all: bool,
+
+    #[command(flatten)]
+    which: Which,
 
     #[command(subcommand)]
     act: Option<Act>,
+}
+
+/// Which alarms.
+#[derive(Debug, Default, clap::Args)]
+struct Which {
+    /// Only those that stand so: unacknowledged, acknowledged, returned, latched, shelved, suppressed, out-of-service, normal.
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+
+    /// Only critical, warning or info ones.
+    #[arg(long, value_name = "PRIORITY")]
+    priority: Option<String>,
+
+    /// Only those of a gateway.
+    #[arg(long, value_name = "NAME")]
+    gateway: Option<String>,
+
+    /// Only those of series that begin so.
+    #[arg(long, value_name = "PREFIX")]
+    series: Option<String>,
+}
+
+impl Which {
+    /// What is asked of the role; `state` stands in for one that was not named.
+    fn path(&self, state: Option<&str>) -> String {
+        let state = self.state.as_deref().or(state);
+        let keys = [("state", state), ("priority", self.priority.as_deref()), ("gateway", self.gateway.as_deref())];
+        let keys = keys.into_iter().chain([("series", self.series.as_deref())]);
+        let query = keys.filter_map(|(key, value)| value.map(|value| format!("{key}={}", encoded(value)))).collect::<Vec<_>>();
+        if query.is_empty() { "/api/v1/alarms".to_owned() } else { format!("/api/v1/alarms?{}", query.join("&")) }
+    }
+}
+
+/// What `ack` takes: one alarm, or all that wait for it.
+#[derive(Debug, clap::Args)]
+struct Acknowledged {
+    /// GATEWAY/SERIES/KIND, such as plant-a/line1/press3/temperature/high-high.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    alarm: Option<String>,
+
+    /// All that nobody has acknowledged and that the filters let through.
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    which: Which,
+
+    /// Who does it.
+    #[arg(long, value_name = "NAME")]
+    by: String,
+
+    /// Why.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
 }
 
 /// Who does what to which alarm, and why.
@@ -41,10 +102,16 @@ struct What {
     reason: String,
 }
 
+impl What {
+    fn parts(&self) -> (&str, &String, &String) {
+        (&self.alarm, &self.by, &self.reason)
+    }
+}
+
 #[derive(Debug, clap::Subcommand)]
 enum Act {
     /// Acknowledge: you know.
-    Ack(What),
+    Ack(Acknowledged),
     /// Put aside for a time: its alerts are not shown.
     Shelve {
         #[command(flatten)]
@@ -71,6 +138,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let host = host_of(url).map_err(Failure::Usage)?;
     match &arguments.act {
         None => list(&host, arguments),
+        Some(Act::Ack(what)) if what.all => acknowledge(&host, what, arguments.json),
         Some(act) => done(&host, act, arguments.json),
     }
 }
@@ -87,119 +155,57 @@ fn ask(host: &str, method: &str, path: &str, body: &str) -> anyhow::Result<Value
 }
 
 fn list(host: &str, arguments: &Arguments) -> Result<(), Failure> {
-    let path = if arguments.all { "/api/v1/alarms?state=all" } else { "/api/v1/alarms" };
-    let alarms = ask(host, "GET", path, "")?;
+    let alarms = ask(host, "GET", &arguments.which.path(arguments.all.then_some("all")), "")?;
     if arguments.json {
         return print(&serde_json::to_string_pretty(&alarms).map_err(anyhow::Error::from)?);
     }
     let figures = ask(host, "GET", "/api/v1/alarms/kpi", "")?;
-    print(human(&alarms, &figures).trim_end())
+    let status = ask(host, "GET", "/api/v1/status", "")?;
+    let gateway = arguments.which.gateway.as_deref();
+    print(text::page(&alarms, &figures, &status, gateway).trim_end())
+}
+
+/// Acknowledges all that nobody has; what fails is told at the end, the others are done.
+fn acknowledge(host: &str, what: &Acknowledged, as_json: bool) -> Result<(), Failure> {
+    let mut done = Vec::new();
+    let mut failed = None;
+    let states: &[Option<&str>] = if what.which.state.is_some() { &[None] } else { &UNSEEN.map(Some) };
+    for state in states {
+        let alarms = ask(host, "GET", &what.which.path(*state), "")?;
+        for alarm in alarms.as_array().into_iter().flatten() {
+            let path = format!("/api/v1/alarms/{}/ack", encoded(&text::name(alarm)));
+            match ask(host, "POST", &path, &json!({ "by": what.by, "reason": what.reason }).to_string()) {
+                Ok(alarm) => done.push(alarm),
+                Err(error) => failed = Some(error.context(text::name(alarm))),
+            }
+        }
+    }
+    match as_json {
+        true => print(&serde_json::to_string_pretty(&done).map_err(anyhow::Error::from)?)?,
+        false => print(format!("{}acknowledged {}", text::lines(&done), done.len()).trim_end())?,
+    }
+    failed.map_or(Ok(()), |error| Err(Failure::Running(error)))
 }
 
 fn done(host: &str, act: &Act, as_json: bool) -> Result<(), Failure> {
     let (verb, what, long) = match act {
-        Act::Ack(what) => ("ack", what, None),
-        Act::Shelve { what, long } => ("shelve", what, Some(long)),
-        Act::Unshelve(what) => ("unshelve", what, None),
-        Act::OutOfService(what) => ("out-of-service", what, None),
-        Act::Return(what) => ("return", what, None),
+        Act::Ack(Acknowledged { alarm, by, reason, .. }) => ("ack", (alarm.as_deref().unwrap_or_default(), by, reason), None),
+        Act::Shelve { what, long } => ("shelve", what.parts(), Some(long)),
+        Act::Unshelve(what) => ("unshelve", what.parts(), None),
+        Act::OutOfService(what) => ("out-of-service", what.parts(), None),
+        Act::Return(what) => ("return", what.parts(), None),
     };
-    let mut body = json!({ "by": what.by, "reason": what.reason });
+    let (alarm, by, reason) = what;
+    let mut body = json!({ "by": by, "reason": reason });
     if let Some(long) = long {
         body["for"] = long.as_str().into();
     }
-    let path = format!("/api/v1/alarms/{}/{verb}", encoded(&what.alarm));
+    let path = format!("/api/v1/alarms/{}/{verb}", encoded(alarm));
     let alarm = ask(host, "POST", &path, &body.to_string())?;
     match as_json {
         true => print(&serde_json::to_string_pretty(&alarm).map_err(anyhow::Error::from)?),
-        false => print(line(&alarm).trim_end()),
+        false => print(text::lines(&[alarm]).trim_end()),
     }
-}
-
-fn moment(ms: &Value) -> String {
-    let time = ms.as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms / 1_000 * 1_000).ok());
-    time.map_or_else(|| "-".to_owned(), |time| time.to_string())
-}
-
-fn line(alarm: &Value) -> String {
-    let text = |key: &str| alarm[key].as_str().unwrap_or("-");
-    let name = format!("{}/{}/{}", text("gateway"), text("series"), text("kind"));
-    let mut out = format!("{:<9} {:<15} {}  {name}\n", text("priority"), text("state"), moment(&alarm["since"]));
-    let mut notes = Vec::new();
-    if alarm["state"] != "normal" {
-        notes.push(text("message").to_owned());
-    }
-    if let Some(who) = alarm["acknowledged_by"].as_str() {
-        notes.push(format!("acknowledged by {who}"));
-    }
-    if let Some(who) = alarm["shelved_by"].as_str() {
-        notes.push(format!("shelved by {who} until {}", moment(&alarm["shelved_until"])));
-    }
-    if let Some(who) = alarm["out_of_service_by"].as_str() {
-        notes.push(format!("taken out of service by {who}"));
-    }
-    if let Some(why) = ["out_of_service_reason", "shelved_reason"].iter().find_map(|key| alarm[*key].as_str()) {
-        notes.push(why.to_owned());
-    }
-    if alarm["chattering"] == true {
-        notes.push("chatters".to_owned());
-    }
-    match (alarm["first"].as_bool(), alarm["consequences"].as_u64()) {
-        (Some(true), Some(count)) => notes.push(format!("came first, {count} followed")),
-        (Some(false), _) => notes.push(format!("follows {}", text("group"))),
-        _ => {}
-    }
-    if alarm["pending"].as_u64().is_some() {
-        notes.push("on its way to the gateway".to_owned());
-    }
-    if !notes.is_empty() {
-        let _ = writeln!(out, "{:26}{}", "", notes.join("; "));
-    }
-    out
-}
-
-fn human(alarms: &Value, figures: &Value) -> String {
-    let mut out = String::new();
-    let empty = Vec::new();
-    let alarms = alarms.as_array().unwrap_or(&empty);
-    if alarms.is_empty() {
-        out.push_str("no alarms\n");
-    }
-    alarms.iter().for_each(|alarm| out.push_str(&line(alarm)));
-    for kpi in figures.as_array().unwrap_or(&empty) {
-        let whole = |key: &str| kpi[key].as_u64().unwrap_or(0);
-        let _ = writeln!(out, "\n{}, in the last day", kpi["gateway"].as_str().unwrap_or("-"));
-        let flood = settings::unit::duration_text(i64::try_from(whole("flood_s")).unwrap_or(i64::MAX).saturating_mul(1_000));
-        let _ = writeln!(
-            out,
-            "  average {:.1} in 10 min, peak {}, raised {}; floods {}, {:.1} % of the time ({flood}){}",
-            kpi["average_per_10min"].as_f64().unwrap_or(0.0),
-            whole("peak_per_10min"),
-            whole("raised_day"),
-            whole("floods_day"),
-            kpi["flood_share"].as_f64().unwrap_or(0.0) * 100.0,
-            if kpi["in_flood"] == true { ", one now" } else { "" },
-        );
-        let names = |key: &str| {
-            let list = kpi[key].as_array().into_iter().flatten();
-            let name = |one: &Value| {
-                let count = one["count"].as_u64().map_or(String::new(), |count| format!(" ({count})"));
-                format!("{}/{}{count}", one["series"].as_str().unwrap_or("-"), one["kind"].as_str().unwrap_or("-"))
-            };
-            list.map(name).collect::<Vec<_>>().join(", ")
-        };
-        for (what, key) in [("most often", "top"), ("chattering", "chattering"), ("stale", "stale")] {
-            let names = names(key);
-            if !names.is_empty() {
-                let _ = writeln!(out, "  {what}: {names}");
-            }
-        }
-        if let Some(held) = kpi["held"].as_object().filter(|held| !held.is_empty()) {
-            let held = held.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", ");
-            let _ = writeln!(out, "  alerts not shown: {held}");
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -207,25 +213,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_person_sees_what_counts() {
-        let alarm = json!({"gateway":"plant-a","series":"line1/press3/temperature","kind":"high-high","priority":"critical","state":"shelved",
-            "since":1_700_000_000_123i64,"message":"97 °C is above 95 °C","shelved_by":"ann","shelved_until":1_700_003_600_000i64,
-            "shelved_reason":"repair","first":true,"consequences":2});
-        let kpi = json!({"gateway":"plant-a","average_per_10min":1.25,"peak_per_10min":9,"flood_s":600,"flood_share":0.5,
-            "top":[{"series":"a","kind":"high","count":4}],"held":{"flood":3}});
-        let text = human(&json!([alarm]), &json!([kpi]));
-        for part in [
-            "critical",
-            "shelved by ann until 2023-11-14T23:13:20Z",
-            "repair",
-            "came first, 2 followed",
-            "average 1.2 in 10 min",
-            "a/high (4)",
-            "3 flood",
-            "(10m)",
-        ] {
-            assert!(text.contains(part), "{part}: {text}");
-        }
-        assert_eq!(encoded("a b/°/x%"), "a%20b/%C2%B0/x%25");
+    fn filters_are_asked_of_the_role() {
+        let which = Which { state: None, priority: Some("critical".into()), gateway: None, series: Some("line1/a b&c".into()) };
+        assert_eq!(which.path(None), "/api/v1/alarms?priority=critical&series=line1/a%20b%26c");
+        assert_eq!(which.path(Some("all")), "/api/v1/alarms?state=all&priority=critical&series=line1/a%20b%26c");
+        assert_eq!(Which::default().path(None), "/api/v1/alarms");
     }
 }

@@ -87,10 +87,10 @@ fn show(explanation: &Value, as_json: bool) -> Result<(), Failure> {
     }
 }
 
-/// The name of the gateway that a data dir is of, while it runs: the log does not hold it.
+/// The name of the gateway that a data dir is of, where it is known: its owner says.
 fn gateway(data_dir: &Path) -> Option<String> {
-    let run: Value = serde_json::from_slice(&std::fs::read(data_dir.join("run.json")).ok()?).ok()?;
-    run["gateway"].as_str().map(str::to_owned)
+    let owner = journal::owner::of(data_dir).ok().flatten()?;
+    owner.strip_prefix("gateway ").map(str::to_owned)
 }
 
 /// The machine that an alert is about; a series that stands alone is one.

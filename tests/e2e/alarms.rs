@@ -255,7 +255,10 @@ fn wrong_requests_are_told_why() {
         let url = format!("http://127.0.0.1:{}", role.http);
         let shown = tidegate(&["alarms", "--url", &url]);
         let text = String::from_utf8(shown.stdout).unwrap();
-        assert!(shown.status.success() && text.contains(SERIES) && text.contains("unacknowledged") && text.contains("average"), "{text}");
+        assert!(
+            shown.status.success() && text.contains(SERIES) && text.contains("1 unacknowledged") && text.contains("raised 1;"),
+            "{text}"
+        );
     }
     for role in [&plant.edge, &plant.cloud] {
         let mut five = Wire::clean(SocketAddr::from(([127, 0, 0, 1], role.mqtt)), V5, "five");
@@ -300,6 +303,13 @@ fn a_flood_is_told_once_and_a_storm_holds_warnings_back() {
     assert_eq!([count("flood"), count("storm"), count("high"), count("high-high")], [1, 1, 30, 1], "{alerts:#?}");
     let kpi = http(plant.cloud.http, "GET", "/api/v1/alarms/kpi", "").1;
     assert_eq!((&kpi[0]["held"]["flood"], &kpi[0]["raised"], &kpi[0]["in_flood"]), (&json!(10), &json!(41), &json!(true)), "{kpi:#}");
+    // All critical ones at once; those of other priorities wait on.
+    let url = format!("http://127.0.0.1:{}", plant.edge.http);
+    let done = tidegate(&["alarms", "ack", "--all", "--priority", "critical", "--by", "jo", "--url", &url]);
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success() && text.contains("m40/temperature/high-high") && text.ends_with("acknowledged 1\n"), "{text}");
+    let shown = tidegate(&["alarms", "--state", "acknowledged", "--series", "m4", "--url", &url]);
+    assert!(String::from_utf8(shown.stdout).unwrap().starts_with("1 alarm: 1 active, 1 acknowledged\n"));
     let held = alarm(&plant.edge, "plant-a/m35/temperature/high");
     assert_eq!((&held["held"], &held["state"]), (&json!(1), &json!("unacknowledged")));
     let figures = consume(plant.edge.mqtt, &["alarms/plant-a/kpi"]);

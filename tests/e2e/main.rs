@@ -20,6 +20,7 @@ mod journey;
 mod link;
 mod namespace;
 mod outage;
+mod pages;
 mod plant;
 mod presence;
 mod recording;

@@ -13,7 +13,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use journal::Journal;
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use web::health::{Figures, alive, readiness};
@@ -32,6 +32,8 @@ pub struct State {
     pub out: Outbound,
     /// The merge store.
     pub store: Handle,
+    /// When the process started.
+    pub started: Instant,
 }
 
 /// Serves until aborted.
@@ -46,10 +48,15 @@ pub async fn serve(listener: TcpListener, state: State) {
     web::serve(listener, app).await;
 }
 
-async fn ready(Shared(state): Shared<State>) -> (StatusCode, String) {
+/// Why nothing can be taken from gateways, or shown; none where it can.
+fn unready(state: &State) -> Option<String> {
     let is_short = || state.store.is_short().then(|| "the merge store has no room on its disk".to_owned());
     let is_alone = || (!state.out.is_connected()).then(|| "the existing broker is not reached".to_owned());
-    readiness(state.journal.unready().or_else(is_short).or_else(is_alone))
+    state.journal.unready().or_else(is_short).or_else(is_alone)
+}
+
+async fn ready(Shared(state): Shared<State>) -> (StatusCode, String) {
+    readiness(unready(&state))
 }
 
 async fn ask(state: &State) -> Result<Status, StatusCode> {
@@ -62,12 +69,17 @@ async fn ask(state: &State) -> Result<Status, StatusCode> {
 }
 
 async fn status(Shared(state): Shared<State>) -> Result<Json<Value>, StatusCode> {
-    ask(&state).await.map(|status| Json(status.json))
+    let mut json = ask(&state).await?.json;
+    json["version"] = env!("CARGO_PKG_VERSION").into();
+    json["uptime_s"] = state.started.elapsed().as_secs().into();
+    json["unready"] = unready(&state).into();
+    Ok(Json(json))
 }
 
 async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, StatusCode> {
     let s = state.journal.stats();
-    let mut figures = ask(&state).await?.figures;
+    let status = ask(&state).await?;
+    let mut figures = status.figures.clone();
     figures.extend([
         ("log_written_bytes_total", "counter", "Bytes written to the log by this process.", s.bytes_written as f64),
         ("log_syncs_total", "counter", "Syncs of the log by this process.", s.syncs as f64),
@@ -82,9 +94,10 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
             ("subscriber_dropped_total", "counter", "Messages that slow subscribers missed.", door.dropped as f64),
         ]);
     }
-    let mut out = Figures::default();
+    let mut out = Figures::of(env!("CARGO_PKG_VERSION"), state.started);
     for (name, kind, help, value) in figures {
         out.put(name, kind, help, value);
     }
+    status.put_gateways(&mut out);
     Ok(out)
 }

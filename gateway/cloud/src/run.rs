@@ -67,6 +67,7 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 /// # Errors
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let started = Instant::now();
     journal::owner::claim(&config.data_dir, "a cloud bridge")?;
     let opened = journal::open(&config.data_dir, Options { retain: LOG_RETAIN, limit_bytes: u64::MAX })?;
     let run_json = RunJson::claim(&config.data_dir).map_err(io("run.json"))?;
@@ -193,8 +194,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         })
         .map_err(io("the join's thread"))?;
     let accepting = listening.map(|(broker, listener)| broker.listen(listener));
-    let serving =
-        tokio::spawn(http::serve(http, http::State { events: events.clone(), journal: journal.clone(), out, store: store.clone() }));
+    let state = http::State { events: events.clone(), journal: journal.clone(), out, store: store.clone(), started };
+    let serving = tokio::spawn(http::serve(http, state));
     run_json.write("cloud", &mqtt_at, http_at, None).map_err(io("run.json"))?;
     info!(mqtt = mqtt_at, http = %http_at, boot = format!("{boot:016x}"), "ready");
 

@@ -176,7 +176,7 @@ impl Core {
             if let Some((uplink, link)) = &self.uplink {
                 status.connected = Some(uplink.is_connected());
                 status.uplink_bytes = link.bytes();
-                status.drain = Some(uplink.drain(now_ms, &self.fold));
+                status.drains(uplink.drain(now_ms, &self.fold), &self.fold);
             }
             // The asker may have gone; then nobody needs the answer.
             drop(reply.send(status));

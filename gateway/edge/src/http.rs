@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use broker::Broker;
 use journal::Journal;
+use std::time::Instant;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use web::health::{Figures, alive, readiness};
@@ -27,6 +28,8 @@ pub struct State {
     pub broker: Broker,
     /// The gateway's name.
     pub gateway: String,
+    /// When the process started.
+    pub started: Instant,
 }
 
 /// Serves until aborted.
@@ -56,6 +59,10 @@ async fn status(Shared(state): Shared<State>) -> Result<Json<serde_json::Value>,
     let mut json = serde_json::to_value(&status).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let door = state.broker.stats();
     json["role"] = "edge".into();
+    json["gateway"] = state.gateway.as_str().into();
+    json["version"] = env!("CARGO_PKG_VERSION").into();
+    json["uptime_s"] = state.started.elapsed().as_secs().into();
+    json["unready"] = state.journal.unready().into();
     json["room"] = match &status.room {
         Ok(bytes) => (*bytes).into(),
         Err(why) => why.clone().into(),
@@ -73,7 +80,13 @@ async fn status(Shared(state): Shared<State>) -> Result<Json<serde_json::Value>,
 async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, StatusCode> {
     let s = ask(&state).await.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
     let door = state.broker.stats();
-    let mut figures = Figures::default();
+    let mut figures = Figures::of(env!("CARGO_PKG_VERSION"), state.started);
+    let refused = &s.ledger.refused;
+    figures.put_by("messages_refused_total", "counter", "Messages refused, by reason.", "reason", refused);
+    if let Some(skew_ms) = s.skew_ms {
+        let help = "Wall clock less the cloud's at its last answer.";
+        figures.put("clock_skew_seconds", "gauge", help, skew_ms as f64 / 1_000.0);
+    }
     let mut put = |name: &str, kind: &str, help: &str, value: u64| figures.put(name, kind, help, value);
     put("readings_accepted_total", "counter", "Readings acknowledged to sensors.", s.ledger.accepted);
     put("readings_delivered_total", "counter", "Readings durable at the cloud.", s.ledger.delivered);
@@ -81,10 +94,13 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     put("readings_shed_total", "counter", "Readings given up and reported.", s.ledger.shed);
     put("readings_local_total", "counter", "Readings that stay on site.", s.ledger.local);
     put("readings_duplicate_total", "counter", "Values of redeliveries.", s.ledger.duplicates);
-    put("messages_refused_total", "counter", "Messages refused.", s.ledger.refused.values().sum());
+    put("readings_clamped_total", "counter", "Readings stamped with their arrival by this process: their time lay ahead.", s.clamped);
+    put("readings_misfit_total", "counter", "Readings in a unit other than their series', by this process.", s.misfits);
+    put("readings_undated", "gauge", "Readings that wait until the clock is set.", s.undated as u64);
+    put("clock_jumps_total", "counter", "Jumps of the wall clock seen by this process.", s.clock_jumps);
     put("series", "gauge", "Series defined.", s.series as u64);
     put("marks_held", "gauge", "Windows given up for want of room that the cloud has not counted for good.", s.marks_held as u64);
-    put("held_bytes", "gauge", "Bytes on disk of what is held for the cloud.", s.held_bytes);
+    put("held_bytes", "gauge", "Bytes of what is held for the cloud: on disk, and an estimate of what is in memory alone.", s.held_bytes);
     put("entries_held", "gauge", "Sealed window entries not acknowledged by the cloud.", s.entries_held as u64);
     put("log_written_bytes_total", "counter", "Bytes written to the log by this process.", s.bytes_written);
     put("log_syncs_total", "counter", "Syncs of the log by this process.", s.syncs);

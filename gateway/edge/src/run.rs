@@ -65,6 +65,7 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 /// # Errors
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let started = Instant::now();
     journal::owner::claim(&config.data_dir, &format!("gateway {}", config.gateway))?;
     let opened = {
         let options = Options { retain: config.log.retain, limit_bytes: config.log.limit };
@@ -191,7 +192,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let listening = broker.listen(mqtt);
     let serving = tokio::spawn(http::serve(
         http,
-        http::State { events: events.clone(), journal: journal.clone(), broker: broker.clone(), gateway: config.gateway.clone() },
+        http::State { events: events.clone(), journal: journal.clone(), broker: broker.clone(), gateway: config.gateway.clone(), started },
     ));
     let ingests: Vec<_> = config
         .ingest

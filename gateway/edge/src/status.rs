@@ -5,6 +5,7 @@ use crate::crossing::Crossing;
 use crate::intake::Intake;
 use journal::Journal;
 use replica::fold::Fold;
+use replica::limits::ENTRY_WIRE_BYTES_GUESS;
 use replica::record::Refusal;
 use replica::uplink::Drain;
 use serde::Serialize;
@@ -68,7 +69,8 @@ pub struct Status {
     pub entries_held: usize,
     /// Windows given up for want of room that the cloud has not counted for good.
     pub marks_held: usize,
-    /// Bytes that entries and marks take on disk.
+    /// Bytes of what is held for the cloud: what entries and marks take in pages on disk, and, of
+    /// windows in no page yet, open ones included, an estimate by the mean of what was sent.
     pub held_bytes: u64,
     /// Alerts that no interval has covered yet.
     pub alerts_held: usize,
@@ -103,6 +105,14 @@ pub struct Status {
 }
 
 impl Status {
+    /// Adds how the backlog drains; what it says of the mean of what was sent tells how much the rest takes.
+    pub fn drains(&mut self, drain: Drain, fold: &Fold) {
+        if let Some(mean) = drain.bytes.checked_div(drain.windows) {
+            self.held_bytes = fold.held_bytes(mean);
+        }
+        self.drain = Some(drain);
+    }
+
     /// Reads it off the working state, but for the uplink and what time tells.
     pub fn of(fold: &Fold, intake: &Intake, journal: &Journal, crossing: Option<&Crossing>, clock: &Watch) -> Self {
         let sum = fold.ledger();
@@ -131,7 +141,7 @@ impl Status {
             drain: None,
             entries_held: fold.boots.iter().map(|p| p.entries.len()).sum(),
             marks_held: fold.boots.iter().map(|p| p.marks.len()).sum(),
-            held_bytes: fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes()).sum(),
+            held_bytes: fold.held_bytes(ENTRY_WIRE_BYTES_GUESS as u64),
             alerts_held: fold.boots.iter().map(|p| p.alerts.len()).sum(),
             clock: clock.word(),
             skew_ms: clock.skew_ms,

@@ -124,7 +124,7 @@ pub fn kpi_json(gateway: &str, figures: &Figures) -> Value {
         top
     });
     json!({
-        "gateway": gateway, "average_per_10min": figures.average, "peak_per_10min": figures.peak, "raised_day": figures.raised,
+        "gateway": gateway, "average_per_10min": figures.average, "base_s": figures.base_ms / 1_000, "peak_per_10min": figures.peak, "raised_day": figures.raised,
         "raised": figures.total, "in_flood": figures.in_flood, "floods_day": figures.floods, "flood_s": figures.flood_ms / 1_000,
         "flood_share": figures.flood_share, "states": figures.standing, "active": figures.active,
         "stale": figures.stale.iter().map(name).collect::<Vec<_>>(), "top": top.collect::<Vec<_>>(),

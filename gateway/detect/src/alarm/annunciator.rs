@@ -183,14 +183,16 @@ fn began(number: usize, count: u64, threshold: usize) -> Summary {
 }
 
 fn over(number: usize, level: &Level, threshold: usize, clock_ms: i64) -> Summary {
-    let Level { since_ms, raised, peak, held: [_, warnings, infos] } = level;
-    let lasted = duration(clock_ms.saturating_sub(since_ms.unwrap_or(clock_ms)));
+    let Level { since_ms, raised, peak, held: [_, warnings, infos], first_ms } = level;
+    let lasted = duration(clock_ms.saturating_sub(first_ms.or(*since_ms).unwrap_or(clock_ms)));
     Summary {
         kind: KINDS[number],
         ended: true,
         value: *peak as f64,
         limit: threshold as f64,
-        message: format!("{raised} alarms in {lasted}, at most {peak} in 10 min; held back: {warnings} warning and {infos} info alerts"),
+        message: format!(
+            "{raised} alarms in {lasted}, at most {peak} in any 10 min of it; held back: {warnings} warning and {infos} info alerts"
+        ),
     }
 }
 

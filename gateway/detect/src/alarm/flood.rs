@@ -21,12 +21,15 @@ const RECENT_MAX: usize = 4_096;
 pub struct Level {
     /// Since when it lasts, ms since the Unix epoch by the logged clock.
     pub since_ms: Option<i64>,
-    /// Alarms raised in it.
+    /// Alarms raised in it, those that made it one included.
     pub raised: u64,
     /// Most within ten minutes.
     pub peak: u64,
     /// Alerts held back in it: critical (none), warning, info.
     pub held: [u64; 3],
+    /// When the first of them was raised, by the logged clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_ms: Option<i64>,
 }
 
 /// How many alarms there are.
@@ -96,7 +99,13 @@ impl Flood {
             let threshold = Self::threshold(rate, number);
             let level = &mut self.levels[number];
             if level.since_ms.is_none() && count > threshold {
-                *level = Level { since_ms: Some(clock_ms), raised: count as u64, peak: count as u64, held: [0; 3] };
+                *level = Level {
+                    since_ms: Some(clock_ms),
+                    raised: count as u64,
+                    peak: count as u64,
+                    held: [0; 3],
+                    first_ms: self.recent.front().copied(),
+                };
                 return Some((number, None));
             }
         }

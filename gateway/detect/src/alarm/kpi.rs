@@ -64,9 +64,12 @@ pub struct Kpi {
 /// The figures at one moment, over the day before it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Figures {
-    /// Alarms raised in ten minutes, on average.
+    /// Alarms raised in ten minutes, on average over `base_ms`; over less than ten minutes, all of them.
     pub average: f64,
-    /// The most of any ten minutes by the clock.
+    /// What the average is over: since the first alarm, a day at most, in ms.
+    pub base_ms: i64,
+    /// The most in one slot of ten minutes by the clock, as the standard counts. A flood counts any
+    /// ten minutes, so its peak may be twice as high.
     pub peak: u64,
     /// Raised in the day.
     pub raised: u64,
@@ -137,6 +140,7 @@ impl Figures {
         let floods = kpi.floods.iter().copied().chain(open).filter(|(_, to)| *to > from);
         let (floods, flood_ms) = floods.fold((0, 0), |(count, ms), (since, to)| (count + 1, ms + (to - since.max(from))));
         let mut figures = Self {
+            base_ms: clock_ms.saturating_sub(began),
             average: raised as f64 * TEN_MINUTES_MS as f64 / span_ms as f64,
             peak,
             raised,

@@ -84,6 +84,11 @@ impl Entries {
         self.pages.iter().map(|p| u64::from(p.bytes)).sum()
     }
 
+    /// How many are in no page yet.
+    pub fn young_len(&self) -> usize {
+        self.tail.len()
+    }
+
     /// Its pages, by number.
     pub fn pages(&self) -> &[Page] {
         &self.pages
