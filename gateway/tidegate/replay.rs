@@ -116,6 +116,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         tracing::info!(cells = skipped, "cells that are no number were left out");
     }
     ended?;
+    if counts.published == 0 {
+        return Err(Failure::Running(anyhow!("{} has no row with a number in it: there was nothing to publish", arguments.file.display())));
+    }
     if counts.refused.is_empty() {
         return Ok(());
     }

@@ -40,7 +40,7 @@ pub struct Message {
 /// What became of the publishes.
 #[derive(Debug, Default, Clone)]
 pub struct Counts {
-    /// Handed to the client.
+    /// Handed to the client; none while it was never connected.
     pub published: u64,
     /// Acknowledged with success.
     pub acknowledged: u64,
@@ -62,6 +62,7 @@ pub struct Client {
 struct Shared {
     published: AtomicU64,
     acknowledged: AtomicU64,
+    connected: AtomicBool,
     gone: AtomicBool,
 }
 
@@ -94,6 +95,7 @@ impl Client {
             sent: 0,
             saved: VecDeque::new(),
             connected_once: false,
+            broken: None,
         };
         let task = tokio::spawn(driver.run(closed));
         Self { client, qos, shared, closing, task }
@@ -128,7 +130,7 @@ impl Client {
             Err(error) => (BTreeMap::new(), Err(error.into())),
         };
         let counts = Counts {
-            published: self.shared.published.load(Ordering::Relaxed),
+            published: if self.shared.connected.load(Ordering::Relaxed) { self.shared.published.load(Ordering::Relaxed) } else { 0 },
             acknowledged: self.shared.acknowledged.load(Ordering::Relaxed),
             refused,
         };
@@ -148,6 +150,8 @@ struct Driver {
     /// What the client library would forget when the broker has lost the session.
     saved: VecDeque<Request>,
     connected_once: bool,
+    /// Why the last attempt to connect failed.
+    broken: Option<String>,
 }
 
 impl Driver {
@@ -177,7 +181,10 @@ impl Driver {
                 }
                 event = self.eventloop.poll() => event,
                 () = tokio::time::sleep_until(progress + patience), if self.is_waiting() || !self.connected_once => {
-                    anyhow::bail!("{} has acknowledged nothing for {} s", self.url, patience.as_secs());
+                    match &self.broken {
+                        Some(why) => anyhow::bail!("{} cannot be reached: {why}", self.url),
+                        None => anyhow::bail!("{} has acknowledged nothing for {} s", self.url, patience.as_secs()),
+                    }
                 }
             };
             match event {
@@ -194,6 +201,7 @@ impl Driver {
                         anyhow::bail!("{} cannot be reached: {error}", self.url);
                     }
                     tracing::debug!(%error, "the connection broke, trying again");
+                    self.broken = Some(error.to_string());
                     self.keep_pending();
                     tokio::time::sleep(RETRY).await;
                 }
@@ -219,6 +227,8 @@ impl Driver {
         match event {
             Event::Incoming(Packet::ConnAck(connack)) => {
                 self.connected_once = true;
+                self.broken = None;
+                self.shared.connected.store(true, Ordering::Relaxed);
                 if !connack.session_present {
                     self.begin_again();
                 }
