@@ -30,9 +30,6 @@ pub fn open(data_dir: &Path) -> Result<Reader, Failure> {
     if !data_dir.join("log").is_dir() {
         return Err(Failure::Running(anyhow!("{} is no data dir: it has no log", data_dir.display())));
     }
-    if let Some(owner) = journal::owner::of(data_dir).map_err(anyhow::Error::from)?.filter(|owner| !owner.starts_with("gateway ")) {
-        return Err(Failure::Running(anyhow!("{} holds the data of {owner}, no gateway's", data_dir.display())));
-    }
     Reader::open(data_dir).map_err(|error| Failure::Running(error.into()))
 }
 
@@ -62,6 +59,9 @@ pub fn each_frame(
     mut begin: impl FnMut(Fold) -> Result<(), Failure>,
     mut each: impl FnMut(&Frame) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    if let Some(owner) = journal::owner::of(data_dir).map_err(anyhow::Error::from)?.filter(|owner| !owner.starts_with("gateway ")) {
+        return Err(Failure::Running(anyhow!("{} holds the data of {owner}, no gateway's", data_dir.display())));
+    }
     let reader = open(data_dir)?;
     let mut begun = false;
     let mut failed = None;
