@@ -1,6 +1,6 @@
 //! A disk that holds a log of frames and snapshots: what was synced stays, unless it is lost,
-//! restored from a backup, damaged, or cut behind a snapshot. The real journal on its lying
-//! disk runs in `real_log.rs`; this one is for speed.
+//! restored from a backup, damaged, or cut behind a snapshot. The real journal has
+//! power cuts of its own (`gateway/journal/src/tests/power_cut.rs`); this one is for speed.
 
 use crate::crossed;
 use replica::outbox::Pages;
