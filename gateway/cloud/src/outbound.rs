@@ -40,7 +40,10 @@ struct Lists {
 impl Given {
     fn give(&self, lsn: u64, watched: Watched) {
         if !watched.is_done() {
-            self.0.lock().ordered.push_back((lsn, Instant::now(), watched));
+            let ordered = &mut self.0.lock().ordered;
+            // What was withheld comes behind younger records: those count for it, too.
+            ordered.iter_mut().rev().take_while(|(at, ..)| *at > lsn).for_each(|(at, ..)| *at = lsn);
+            ordered.push_back((lsn, Instant::now(), watched));
         }
     }
 

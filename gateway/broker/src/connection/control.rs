@@ -96,10 +96,11 @@ impl Connection {
         let event = SessionEvent::Subscribed { filter, options, identifier };
         let ticket = self.inner.log(self.client.session, event).map_err(|refusal| refusal.code())?;
         self.session.subscriptions.insert(filter.to_owned(), (options, identifier));
+        self.inner.router.subscribe(&self.subscriber, filter, options, identifier);
+        // Only now: whoever waits for it publishes at once.
         if self.client.session == 0 && new {
             self.session.seats.insert(filter.to_owned(), self.inner.audience.join(filter));
         }
-        self.inner.router.subscribe(&self.subscriber, filter, options, identifier);
         // Retain handling: 0 always, 1 only for a new subscription, 2 never.
         if options >> 4 == 0 || (options >> 4 == 1 && new) {
             let identifiers = identifier.map(|id| [id].into());
