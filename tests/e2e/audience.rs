@@ -132,3 +132,26 @@ fn one_that_never_comes_back_holds_the_others_for_a_moment_and_no_alert() {
     assert!(!std::fs::read_to_string(dir.path().join("cloud/consumers.json")).unwrap().contains("oven"));
     assert_eq!((plant.edge.stop(), plant.cloud.stop()), (Some(0), Some(0)));
 }
+
+#[test]
+fn what_a_consumer_has_not_acknowledged_comes_again_after_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plant = plant(dir.path());
+    let mut consumer = Wire::clean(plant.at, V5, "dashboard");
+    consumer.subscribe(&FILTERS);
+    plant.read(20.0, BASE_MS);
+    heard(&mut consumer, "the first window", is_window(1));
+    // Late data for that window, and an alert: told, and not acknowledged.
+    plant.read(22.0, BASE_MS + 1);
+    plant.read(99.0, BASE_MS + 60_000);
+    plant.until_delivered();
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(plant.cloud.stop(), Some(0));
+    drop(consumer);
+    plant.cloud = Role::start("cloud", &dir.path().join("cloud.toml"), &dir.path().join("cloud"));
+    let mut consumer = Wire::clean(plant.at, V5, "dashboard");
+    consumer.subscribe(&FILTERS);
+    heard(&mut consumer, "the alert", is_alert);
+    heard(&mut consumer, "the revision", is_window(2));
+    assert_eq!((plant.edge.stop(), plant.cloud.stop()), (Some(0), Some(0)));
+}

@@ -4,7 +4,7 @@ use crate::application::{Client, OpenSession, SessionEvent, Ticket};
 use crate::codec::connect::{Connect, Will};
 use crate::limits::{SESSIONS_MAX, TAKEOVER_WAIT};
 use crate::refusal::Refusal;
-use crate::server::Inner;
+use crate::server::{Inner, Stop};
 use crate::session::{Session, StoredSession};
 use crate::subscriber::Subscriber;
 use crate::will::{self, LastWill};
@@ -194,7 +194,10 @@ impl Inner {
         let last = will.map(|will| LastWill { will, client, from: subscriber.id });
         let mut slots = self.sessions.slots.lock();
         slots.remove(&client_id);
-        if expiry_s == 0 {
+        // A stop is none of the client's doing: what it has not acknowledged stays before it, so
+        // that nobody takes it for received.
+        let is_stopping = *self.stop.borrow() > Stop::Running;
+        if expiry_s == 0 && !is_stopping {
             self.end(Slot { subscriber, holder: Holder::Absent { session, deadline: None, will: None } });
             if let Some(last) = last {
                 will::publish(self, last);
@@ -214,7 +217,7 @@ impl Inner {
                 }
                 None => None,
             };
-            let deadline = deadline(expiry_s);
+            let deadline = if is_stopping { None } else { deadline(expiry_s) };
             slots.insert(client_id, Slot { subscriber, holder: Holder::Absent { session, deadline, will } });
         }
         drop(slots);
