@@ -1,47 +1,16 @@
 //! Alarms at the cloud: what people ask for on its way to the log, and what is shown of it.
 
+use crate::event::{Ask, Refused, Reply};
 use crate::inbound::{Door, wall_ms};
+use crate::known::{Known, path_of};
 use crate::limits::{ALARM_REQUESTS_MAX, KPI_MS};
 use crate::outbound::Outbound;
-use hashbrown::HashMap;
-use parking_lot::RwLock;
-use replica::alarm::{self, Body, Figures, Filter, Name, PENDING_MAX, Target};
+use replica::alarm::{self, Body, Figures, Name, PENDING_MAX, Target};
 use replica::join::Bridge;
 use replica::limits::COMMAND_WAIT_MS;
 use replica::record::Record;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
-use tokio::sync::oneshot;
-
-/// Alarms that the doors know, as `{gateway}/{series}/{kind}`, and whether people have put them
-/// aside: what cannot be is refused at once, and alerts of the others are shown at once.
-pub type Known = RwLock<HashMap<String, bool>>;
-
-/// Why something that was asked for is not done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// There is no such alarm.
-    Unknown,
-    /// It cannot be taken now.
-    Busy(String),
-}
-
-/// Who waits for something to be done.
-pub type Reply = oneshot::Sender<Result<Value, Refused>>;
-
-/// What is asked of the core about alarms.
-pub enum Ask {
-    /// A list.
-    List(Filter, oneshot::Sender<Vec<Value>>),
-    /// One alarm, as `{gateway}/{series}/{kind}`.
-    One(String, oneshot::Sender<Option<Value>>),
-    /// The figures of all gateways.
-    Kpi(oneshot::Sender<Vec<Value>>),
-    /// Whether there is a series of this name, or one of a machine of this name.
-    Series(String, oneshot::Sender<bool>),
-    /// Something is to be done; answered with the alarm once that is durable.
-    Do(String, Body, Reply),
-}
 
 /// The core's part.
 #[derive(Default)]
@@ -58,11 +27,6 @@ pub struct Alarms {
 /// The clock by which alarms are looked at: the logged one is behind while nothing happens.
 fn now_ms(bridge: &Bridge) -> i64 {
     bridge.clock_ms.max(wall_ms())
-}
-
-/// An alarm as the doors know it.
-pub fn path_of(gateway: &str, (series, kind): &Name) -> String {
-    format!("{gateway}/{series}/{kind}")
 }
 
 /// All alarms as they stand, those in peace as nothing, for the broker to retain.

@@ -2,15 +2,18 @@
 //! is durable; only then is it acknowledged and published.
 
 mod showing;
+mod standing;
 mod wire;
 
-use crate::alarms::{Alarms, Ask, Known};
+use crate::alarms::Alarms;
 use crate::audience::Audience;
+use crate::error::CoreError;
+use crate::event::Event;
 use crate::inbound::Door;
+use crate::known::Known;
 use crate::outbound::Outbound;
 use crate::presence::Presence;
 use crate::speakers::Speakers;
-use crate::status::Status;
 use crate::store::Handle;
 use journal::room::Rate;
 use journal::{Frame, Journal};
@@ -20,58 +23,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle as Runtime;
-use tokio::sync::{mpsc, oneshot};
-
-/// What happens to the core.
-pub enum Event {
-    /// A message of a gateway.
-    Wire {
-        /// Its name.
-        gateway: String,
-        /// Last level of the topic.
-        what: String,
-        /// Its payload.
-        bytes: Vec<u8>,
-        /// When it arrived.
-        at: Instant,
-    },
-    /// A gateway spoke: its message is taken already.
-    Heard {
-        /// Its name.
-        gateway: String,
-    },
-    /// A frame is durable.
-    Frame(Frame),
-    /// An ordinary message of an existing broker, and the connection that it came by.
-    Plain(u64, rumqttc::Publish),
-    /// An existing broker has forgotten us, and with us perhaps what it retained.
-    Anew,
-    /// Somebody asks about alarms.
-    Alarm(Ask),
-    /// Somebody asks how things stand.
-    Status(oneshot::Sender<Status>),
-    /// Nothing more will arrive: what is published is to be logged as such.
-    Finish(oneshot::Sender<()>),
-    /// No more frames will come.
-    Stop,
-}
-
-/// The way to the core.
-pub type Events = mpsc::Sender<Event>;
+use tokio::sync::mpsc;
 
 /// The kind of record that says what a gateway wants.
 const HELLO: u8 = Record::Hello { gateway: "", bytes: &[] }.kind();
-
-/// Why the core ends.
-#[derive(Debug, thiserror::Error)]
-pub enum CoreError {
-    /// A record that cannot be folded, or the store.
-    #[error(transparent)]
-    Replica(#[from] replica::Error),
-    /// The merge store.
-    #[error("the merge store: {0}")]
-    Store(String),
-}
 
 /// The bridge's thinking part, on a thread of its own.
 pub struct Core {

@@ -3,8 +3,7 @@
 //! message of a gateway is acknowledged to it means nothing, as gateways wait for the application's
 //! answer; one for a gateway is acknowledged once it is in our log.
 
-use crate::alarms::Ask;
-use crate::core::Event;
+use crate::event::{Ask, Event};
 use crate::inbound::{Door, wire};
 use crate::limits::{BACKOFF_MS, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX, PACKET_BYTES_MAX, REQUESTS_MAX};
 use crate::outbound::Outbox;

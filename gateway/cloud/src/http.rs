@@ -2,7 +2,7 @@
 
 mod alarms;
 
-use crate::core::{Event, Events};
+use crate::event::{Event, Events};
 use crate::outbound::Outbound;
 use crate::status::Status;
 use crate::store::Handle;

@@ -1,7 +1,7 @@
 //! Intervals and alerts arrive; sessions of the embedded broker's clients are logged.
 
-use crate::alarms::Known;
-use crate::core::{Event, Events};
+use crate::event::{Event, Events};
+use crate::known::Known;
 use crate::limits::{CROSS_PAYLOAD_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::urgent::Urgent;
 use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};

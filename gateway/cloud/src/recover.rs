@@ -1,7 +1,7 @@
 //! What an earlier process left: the merge store as of record N, or the last snapshot, and the
 //! log behind it.
 
-use crate::run::Error;
+use crate::error::Error;
 use crate::store::{self, Handle};
 use journal::Opened;
 use replica::join::{Bridge, Effects};

@@ -1,12 +1,15 @@
 //! Start, stop, and what connects the rooms.
 
-use crate::alarms::{self, Alarms, Known};
+use crate::alarms::{self, Alarms};
 use crate::audience::Audience;
 use crate::config::{Config, Mqtt};
-use crate::core::{Core, CoreError, Event};
+use crate::core::Core;
+use crate::error::Error;
+use crate::event::Event;
 use crate::existing;
 use crate::http;
 use crate::inbound::Door;
+use crate::known::Known;
 use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, FILES_BESIDE, FRAMES_MAX, LOG_RETAIN, PACKET_BYTES_MAX};
 use crate::outbound::{Outbound, Outbox};
 use crate::presence::Presence;
@@ -26,37 +29,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::info;
 use web::place::{RunJson, listen};
-
-/// Why a bridge cannot start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The log.
-    #[error(transparent)]
-    Journal(#[from] journal::Error),
-    /// A record.
-    #[error(transparent)]
-    Replica(#[from] replica::Error),
-    /// The log refuses the bridge's own records.
-    #[error("the log takes no records at start: {0}")]
-    Refused(#[from] journal::Refused),
-    /// A socket or file.
-    #[error("{what}: {source}")]
-    Io {
-        /// What was tried.
-        what: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The core.
-    #[error(transparent)]
-    Core(#[from] CoreError),
-    /// The merge store.
-    #[error("the merge store cannot be opened: {0}")]
-    Store(String),
-    /// A sync failed: final for this process.
-    #[error("the log could not be written; what was acknowledged is safe, the process ends so that it can recover")]
-    LogFailed,
-}
 
 fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Io { what: what.into(), source }

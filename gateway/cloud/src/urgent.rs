@@ -6,7 +6,7 @@
 //! the way of all messages: of a boot that the fold does not know yet, of an alarm that people
 //! have put aside here, or one too many.
 
-use crate::alarms::{Known, path_of};
+use crate::known::{Known, path_of};
 use crate::outbound::Outbound;
 use hashbrown::HashMap;
 use journal::Refused;

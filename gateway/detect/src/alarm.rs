@@ -21,11 +21,12 @@
 //! | [`board`] | the alarms of one gateway, at either end |
 //! | [`annunciator`] | at the gateway: what is shown, what is held back, what belongs together |
 //! | `flood.rs`, `group.rs` | too many alarms; alarms of one machine, and which came first |
-//! | [`kpi`] | the standard's figures |
+//! | [`figures`], [`kpi`] | the standard's figures, and what they are made of |
 
 mod act;
 pub mod annunciator;
 pub mod board;
+pub mod figures;
 mod flood;
 mod group;
 pub mod kpi;
@@ -35,8 +36,9 @@ mod tests;
 pub use act::{Acts, Verb};
 pub use annunciator::{Annunciator, Latch, Settings, Summary};
 pub use board::{Board, Name, Request};
+pub use figures::Figures;
+pub use flood::SERIES;
 pub use group::{AlertId, machine};
-pub use kpi::Figures;
 
 use kpi::Hours;
 use schemas::message::{Act, AlarmNote, AlertBody, AlertKey, Contributor};

@@ -31,7 +31,7 @@
 //! | [`about`] | each detector in a sentence |
 //! | [`alarm`] | the life cycle of alarms: people, floods, groups, figures; `alarm/` |
 //! | [`finding`] | what a detector says |
-//! | [`settings`] | limits as configured |
+//! | [`settings`], [`rule`] | what detection depends on; a limit as configured |
 //! | [`pattern`] | which series a rule is for |
 //! | [`limits`] | bounds, with reasons |
 //! | [`error`] | what can be wrong with a rule |
@@ -57,6 +57,7 @@ pub mod pattern;
 mod rate;
 mod regime;
 mod regular;
+pub mod rule;
 mod saturation;
 mod scale;
 mod season;
@@ -76,6 +77,7 @@ pub use group::Group;
 pub use maintenance::Maintenance;
 pub use novelty::Novelty;
 pub use pattern::Pattern;
-pub use settings::{Critical, LimitRule, Settings};
+pub use rule::{Critical, LimitRule};
+pub use settings::Settings;
 pub use suppress::{GroupRule, Shadow, Suppression};
 pub use watch::Watch;

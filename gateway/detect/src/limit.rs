@@ -10,7 +10,7 @@
 //! the critical one clears, the warning that still holds is raised then, if it was not yet.
 
 use crate::finding::{Finding, Kind, Severity, State, amount, compared, duration, with_unit};
-use crate::settings::LimitRule;
+use crate::rule::LimitRule;
 use serde::{Deserialize, Serialize};
 
 /// The limits' kinds, critical before warning on each side.

@@ -82,6 +82,15 @@ const RETURNED: u8 = 5;
 /// So long readings that would decide about a held event are waited for at least, in ms.
 const RELEASE_MS: i64 = 10_000;
 
+impl Settings {
+    /// Detectors for a series that was just met.
+    pub fn watch(&self, series: &str, unit: Option<&str>) -> Watch {
+        let mut watch = Watch::default();
+        watch.reconfigure(self, series, unit);
+        watch
+    }
+}
+
 impl Watch {
     /// One reading: logged clock of its arrival and its event time, both in ms since the Unix
     /// epoch, and its value in the series' unit. What changes is appended to `out`. A value

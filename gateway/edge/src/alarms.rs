@@ -2,11 +2,10 @@
 //! gateway's own broker, and what goes to and fro between gateway and cloud.
 
 use crate::clock::wall_ms;
+use crate::desk::{Desk, Refused};
 use crate::intake::Intake;
 use crate::limits::{ALARM_REQUESTS_MAX, KPI_MS};
 use broker::Broker;
-use hashbrown::HashSet;
-use parking_lot::RwLock;
 use replica::alarm::{self, Body, Figures, Filter, Name, Target};
 use replica::fold::Fold;
 use replica::fold::alarms::Judged;
@@ -18,52 +17,9 @@ use schemas::message::{Act, Answer, Command, CommandUp, FORMAT};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 use tracing::warn;
-
-/// What the front door knows of the alarms, to refuse at once what cannot be.
-pub struct Desk {
-    gateway: String,
-    known: RwLock<HashSet<Name>>,
-    full: AtomicBool,
-}
-
-/// Why something that was asked for is not done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// There is no such alarm.
-    Unknown,
-    /// It cannot be taken now.
-    Busy(String),
-}
-
-impl Desk {
-    /// A desk for a gateway whose alarms are not known yet.
-    pub fn new(gateway: &str) -> Self {
-        Self { gateway: gateway.to_owned(), known: RwLock::default(), full: AtomicBool::new(false) }
-    }
-
-    /// Whether something can be done to an alarm.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn admit(&self, target: &Target<'_>) -> Result<(), Refused> {
-        let name = (target.series.to_owned(), target.kind.to_owned());
-        if target.gateway != self.gateway || !self.known.read().contains(&name) {
-            return Err(Refused::Unknown);
-        }
-        match self.full.load(Ordering::Relaxed) {
-            true => Err(Refused::Busy("too much waits for the cloud; ask again when the link is back".into())),
-            false => Ok(()),
-        }
-    }
-
-    /// Whether a topic asks for something about an alarm of this gateway.
-    pub fn target<'a>(&self, topic: &'a str) -> Option<Target<'a>> {
-        topic.strip_prefix("alarms/").and_then(Target::of).filter(|target| target.gateway == self.gateway)
-    }
-}
 
 /// Who waits for something to be done.
 pub type Reply = oneshot::Sender<Result<Value, Refused>>;

@@ -9,9 +9,9 @@ mod redelivery;
 #[cfg(test)]
 mod tests;
 
-use crate::alarms::{Desk, Refused};
 use crate::clock::{self, LoggedClock, wall_ms};
 use crate::crossing::rules::{Out, Rules};
+use crate::desk::{Desk, Refused};
 use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
 use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
 use complaint::Complaints;

@@ -2,6 +2,7 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | [`desk`] | what the front door knows of the alarms |
 //! | [`alarms`] | what people ask for, what is retained, commands of the cloud |
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`intake`] | PUBLISH → record; the acknowledgement waits for its commit |
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod crossing;
+pub mod desk;
 pub mod healing;
 pub mod http;
 pub mod ingest;

@@ -1,11 +1,12 @@
 //! Start, stop, and what connects the rooms.
 
-use crate::alarms::{Alarms, Desk};
+use crate::alarms::Alarms;
 use crate::clock::Watch;
 use crate::config::{Config, Delivery};
 use crate::core::{Core, Event, fold_frame};
 use crate::crossing::Crossing;
 use crate::crossing::rules::Rules;
+use crate::desk::Desk;
 use crate::healing::Healing;
 use crate::http;
 use crate::ingest;

@@ -1,7 +1,8 @@
 //! What durable records make consumers see: answers, alerts, rounds, statuses; and the cursor behind it.
 
-use super::{Core, CoreError};
+use super::Core;
 use crate::alarms;
+use crate::error::CoreError;
 use crate::inbound::wall_ms;
 use crate::limits::{ROUND_MS, STATUS_MS};
 use crate::publish;

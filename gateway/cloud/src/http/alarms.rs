@@ -1,8 +1,7 @@
 //! Alarms over HTTP (contract §6): the list, one of them, the figures, and what people do.
 
 use super::State;
-use crate::alarms::{Ask, Refused};
-use crate::core::Event;
+use crate::event::{Ask, Event, Refused};
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;

@@ -4,18 +4,13 @@
 //! alert ([`AlarmNote`]), so that both ends show the same.
 
 use super::board::{Board, Name, SWEEP_MS};
-use super::flood::{Flood, Level, TEN_MINUTES_MS};
+use super::flood::{Flood, KINDS, Level, SERIES, TEN_MINUTES_MS};
 use super::group::Groups;
 use super::{Alarm, CHATTER_MS, CHATTERS, FLEETING, FLEETING_MS, HELD_FLOOD, HELD_SUPPRESSED, LATCHES, SHOWN, Standing};
 use crate::finding::duration;
 use schemas::message::{AlarmNote, AlertBody};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// The series of the gateway's own alarms about its alarms.
-pub const SERIES: &str = "alarms";
-/// Their kinds: a flood and a storm.
-pub const KINDS: [&str; 2] = ["flood", "storm"];
 
 /// Which alarms stay until they are acknowledged after their end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

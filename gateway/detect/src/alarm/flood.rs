@@ -8,6 +8,11 @@
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
+/// The series of the gateway's own alarms about its alarms.
+pub const SERIES: &str = "alarms";
+/// Their kinds: a flood and a storm.
+pub const KINDS: [&str; 2] = ["flood", "storm"];
+
 /// Over what time alarms are counted, in ms.
 pub const TEN_MINUTES_MS: i64 = 600_000;
 /// A storm is so many times a flood.

@@ -1,8 +1,8 @@
 //! What must hold of alarms: both ends come to the same whatever reached them in which order,
 //! people's acts mean what they say, and floods are told once.
 
-use super::annunciator::SERIES;
 use super::board::{ALARMS_MAX, FORGOTTEN_MS, PENDING_MAX};
+use super::flood::SERIES;
 use super::*;
 use proptest::prelude::*;
 

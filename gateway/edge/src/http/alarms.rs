@@ -1,8 +1,9 @@
 //! Alarms over HTTP (contract §6): the list, one of them, the figures, and what people do.
 
 use super::State;
-use crate::alarms::{Ask, Refused};
+use crate::alarms::Ask;
 use crate::core::Event;
+use crate::desk::Refused;
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;

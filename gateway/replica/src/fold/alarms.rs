@@ -9,7 +9,7 @@ use super::Fold;
 use crate::limits::ACTS_HELD_MAX;
 use crate::outbox::Before;
 use detect::Kind;
-use detect::alarm::annunciator::SERIES;
+use detect::alarm::SERIES;
 use detect::alarm::{Request, Summary};
 use schemas::message::{Act, AlertBody, Command};
 

@@ -4,9 +4,9 @@
 use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
 use crate::outbox::Pages;
 use crate::record::{FLAG_LEAVES, FLAG_TIMED, Readings, Record, SessionEvent, put_reading};
+use detect::LimitRule;
 use detect::alarm::{Request, Verb};
 use detect::pattern::Pattern;
-use detect::settings::LimitRule;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -4,8 +4,8 @@
 use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
 use crate::outbox::shelf::Kept;
 use crate::record::{FLAG_LEAVES, Readings, Record, put_reading};
+use detect::LimitRule;
 use detect::pattern::Pattern;
-use detect::settings::LimitRule;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
