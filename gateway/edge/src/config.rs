@@ -18,6 +18,10 @@ use std::time::Duration;
 use telemetry::source::Source;
 
 const DAY_MS: i64 = 86_400_000;
+/// Grace, and delays of limits: what waits longer than a week is no alarm any more.
+const DELAY_MS: (i64, i64) = (0, 7 * DAY_MS);
+/// Retention of delivered data, up to ten years.
+const RETAIN_MS: (i64, i64) = (0, 3_653 * DAY_MS);
 
 /// What a gateway does, complete and checked. As JSON it has the names and units of the file.
 #[derive(Debug, Clone, Serialize)]

@@ -26,6 +26,11 @@ pub enum PayloadError {
 }
 
 impl PayloadError {
+    /// [`PayloadError::Shape`] for such a reason.
+    pub(crate) fn shape(why: &str) -> Self {
+        Self::Shape(why.to_owned())
+    }
+
     /// [`PayloadError::Time`] with no more of the text than an operator needs.
     pub(crate) fn time(text: &str) -> Self {
         let mut end = text.len().min(QUOTE_BYTES_MAX);

@@ -15,7 +15,7 @@
 //! happens to be printable, such as 0x20 for -1, has to come in a list, a map or as a float.
 
 use crate::error::PayloadError;
-use crate::limits::SAMPLES_MAX;
+use crate::limits::{SAMPLES_MAX, UNIT_BYTES_MAX};
 use crate::reading::finite;
 use std::borrow::Cow;
 
@@ -76,13 +76,22 @@ fn any_form(payload: &[u8], arrival_ms: i64, out: &mut Samples<'_, '_>) -> Resul
         }
     }
     if payload.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
-        return Err(shape::shape("the text is neither a number nor true, false, on, off, nor JSON"));
+        return Err(PayloadError::shape("the text is neither a number nor true, false, on, off, nor JSON"));
     }
     let node = tree::Node::from_cbor(payload).map_err(|error| match error {
-        PayloadError::Shape(_) => shape::shape("it is neither a number, nor JSON, nor CBOR"),
+        PayloadError::Shape(_) => PayloadError::shape("it is neither a number, nor JSON, nor CBOR"),
         other => other,
     })?;
     shape::read(node, Form::Cbor, arrival_ms, out)
+}
+
+/// A unit; an empty one is none.
+fn unit(text: &str) -> Result<Option<String>, PayloadError> {
+    match text.len() {
+        0 => Ok(None),
+        n if n > UNIT_BYTES_MAX => Err(PayloadError::Unit),
+        _ => Ok(Some(text.to_owned())),
+    }
 }
 
 /// A number or a switch position as text; switches in any case.

@@ -1,6 +1,6 @@
 //! `[[bridge]]`: what is checked of each, and of all together.
 
-use super::read::RETAIN_MS;
+use super::RETAIN_MS;
 use super::{Delivery, Direction, PlainBridge, Priority};
 use crate::limits::CROSS_PACKET_BYTES_MAX;
 use schemas::limits::WANTED_MAX;

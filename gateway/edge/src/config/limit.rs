@@ -1,6 +1,6 @@
 //! `[[limit]]`, and patterns of series.
 
-use super::read::DELAY_MS;
+use super::DELAY_MS;
 use detect::{LimitRule, Pattern};
 use settings::Table;
 

@@ -4,7 +4,10 @@
 //! the crate takes each value as it stands.
 
 use super::limit::limit;
-use super::{Bounds, CloudLink, Config, DAY_MS, Http, Ingest, LATCH, Log, Mqtt, PlainBridge, Redundancy, Windows, bridge, detection};
+use super::{
+    Bounds, CloudLink, Config, DAY_MS, DELAY_MS, Http, Ingest, LATCH, Log, Mqtt, PlainBridge, RETAIN_MS, Redundancy, Windows, bridge,
+    detection,
+};
 use detect::Settings;
 use detect::alarm::Settings as AlarmSettings;
 use settings::{ConfigErrors, Table, address};
@@ -27,10 +30,6 @@ const BUDGET_BYTES: (u64, u64) = (1 << 10, 1 << 40);
 const SIZE_MS: (i64, i64) = (1, 92 * DAY_MS);
 /// Sizes at once: each costs an aggregate per series.
 const SIZES_MAX: usize = 16;
-/// Grace, and delays of limits: what waits longer than a week is no alarm any more.
-pub(super) const DELAY_MS: (i64, i64) = (0, 7 * DAY_MS);
-/// Retention of delivered data, up to ten years.
-pub(super) const RETAIN_MS: (i64, i64) = (0, 3_653 * DAY_MS);
 /// The log: below, not even a few commits and a snapshot fit; above, no file system is.
 const LOG_BYTES: (u64, u64) = (1 << 20, 1 << 50);
 const FLASH_BYTES: (u64, u64) = (1 << 20, 1 << 50);

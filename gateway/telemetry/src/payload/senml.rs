@@ -1,8 +1,7 @@
 //! SenML (RFC 8428), JSON and CBOR: base fields, relative times, base values and units.
 
-use super::shape::{shape, unit};
 use super::tree::{Key, Node};
-use super::{Form, Samples};
+use super::{Form, Samples, unit};
 use crate::error::PayloadError;
 use crate::limits::SERIES_BYTES_MAX;
 use crate::reading::{finite, seconds_ms};
@@ -53,21 +52,21 @@ pub(super) fn read(list: &[Node], form: Form, arrival_ms: i64, out: &mut Samples
         base.unit = text(record, &BASE_UNIT)?.or(base.unit);
         base.value = number(&BASE_VALUE)?.or(base.value);
         if number(&BASE_VERSION)?.is_some_and(|version| version > VERSION_MAX) {
-            return Err(shape("its SenML version is newer than 10"));
+            return Err(PayloadError::shape("its SenML version is newer than 10"));
         }
         let value = match (number(&VALUE)?, get(record, &BOOLEAN)) {
             (Some(value), None) => value + base.value.unwrap_or(0.0),
             (None, Some(Node::Bool(flag))) => f64::from(u8::from(*flag)),
             (None, None) => continue,
-            (Some(_), Some(_)) => return Err(shape("a SenML record has two values")),
-            (None, Some(_)) => return Err(shape("vb of a SenML record is no boolean")),
+            (Some(_), Some(_)) => return Err(PayloadError::shape("a SenML record has two values")),
+            (None, Some(_)) => return Err(PayloadError::shape("vb of a SenML record is no boolean")),
         };
         let own = text(record, &NAME)?.unwrap_or("");
         match base.name.len() + own.len() {
-            0 => return Err(shape("a SenML record has no name")),
+            0 => return Err(PayloadError::shape("a SenML record has no name")),
             // A long base name in front of many records would be copied for each.
             n if n > SERIES_BYTES_MAX => {
-                return Err(shape("a SenML name is longer than a series name may be"));
+                return Err(PayloadError::shape("a SenML name is longer than a series name may be"));
             }
             _ => {}
         }
@@ -76,20 +75,20 @@ pub(super) fn read(list: &[Node], form: Form, arrival_ms: i64, out: &mut Samples
         out.push(Some(format!("{}{own}", base.name)), finite(value)?, time_ms, unit)?;
         any = true;
     }
-    if any { Ok(()) } else { Err(shape("the SenML pack holds no value")) }
+    if any { Ok(()) } else { Err(PayloadError::shape("the SenML pack holds no value")) }
 }
 
 /// Refuses what must be understood but is not (RFC 8428, 4.4).
 fn check(record: &Node) -> Result<(), PayloadError> {
     let Node::Map(fields) = record else {
-        return Err(shape("a SenML record is no map"));
+        return Err(PayloadError::shape("a SenML record is no map"));
     };
     let obliging = fields.iter().find_map(|(key, _)| match key {
         Key::Text(name) if name.ends_with('_') => Some(name),
         _ => None,
     });
     match obliging {
-        Some(_) => Err(shape("a SenML field ends in '_', so it must be understood, but is not known")),
+        Some(_) => Err(PayloadError::shape("a SenML field ends in '_', so it must be understood, but is not known")),
         None => Ok(()),
     }
 }
@@ -110,7 +109,7 @@ fn text<'n>(record: &'n Node, field: &Field) -> Result<Option<&'n str>, PayloadE
     match get(record, field) {
         None => Ok(None),
         Some(Node::Text(text)) => Ok(Some(text)),
-        Some(_) => Err(shape("a name or unit of a SenML record is no text")),
+        Some(_) => Err(PayloadError::shape("a name or unit of a SenML record is no text")),
     }
 }
 
@@ -125,9 +124,9 @@ fn number(node: &Node, form: Form) -> Result<f64, PayloadError> {
             [Node::Whole(exponent), Node::Whole(mantissa)] => {
                 format!("{mantissa}e{exponent}").parse().map_err(|_| PayloadError::NotFinite)?
             }
-            _ => return Err(shape("a number of a SenML record is a list")),
+            _ => return Err(PayloadError::shape("a number of a SenML record is a list")),
         },
-        _ => return Err(shape("a field of a SenML record is no number")),
+        _ => return Err(PayloadError::shape("a field of a SenML record is no number")),
     };
     finite(value)
 }

@@ -2,9 +2,8 @@
 
 use super::senml;
 use super::tree::{Key, Node};
-use super::{Form, Samples};
+use super::{Form, Samples, unit};
 use crate::error::PayloadError;
-use crate::limits::UNIT_BYTES_MAX;
 use crate::reading::{finite, rfc3339_ms, unix_ms, unix_ms_whole};
 
 /// Names of the value, the first that is there counts.
@@ -16,7 +15,7 @@ const TIMES: [&str; 3] = ["ts", "time", "timestamp"];
 pub(super) fn read(node: Node, form: Form, arrival_ms: i64, out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
     match node {
         Node::List(list) if senml::is_pack(&list) => senml::read(&list, form, arrival_ms, out),
-        Node::List(list) if list.is_empty() => Err(shape("the list is empty")),
+        Node::List(list) if list.is_empty() => Err(PayloadError::shape("the list is empty")),
         Node::List(list) => list.into_iter().try_for_each(|element| one(element, out)),
         node => one(node, out),
     }
@@ -25,13 +24,13 @@ pub(super) fn read(node: Node, form: Form, arrival_ms: i64, out: &mut Samples<'_
 /// One number, boolean or object.
 fn one(node: Node, out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
     let Node::Map(fields) = node else {
-        let value = value(&node).ok_or_else(|| shape("an element is no number, boolean or object"))?;
+        let value = value(&node).ok_or_else(|| PayloadError::shape("an element is no number, boolean or object"))?;
         return out.push(None, value?, None, None);
     };
     let node = Node::Map(fields);
     let time_ms = TIMES.iter().find_map(|n| node.field(n)).map(time).transpose()?.flatten();
     if let Some(named) = VALUES.iter().find_map(|n| node.field(n)) {
-        let value = value(named).ok_or_else(|| shape("its value is no number or boolean"))??;
+        let value = value(named).ok_or_else(|| PayloadError::shape("its value is no number or boolean"))??;
         let unit = match node.field("unit") {
             Some(Node::Text(text)) => unit(text)?,
             _ => None,
@@ -52,7 +51,7 @@ fn one(node: Node, out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
             any = true;
         }
     }
-    if any { Ok(()) } else { Err(shape("an object holds no number or boolean")) }
+    if any { Ok(()) } else { Err(PayloadError::shape("an object holds no number or boolean")) }
 }
 
 /// A number or boolean as a value.
@@ -65,15 +64,6 @@ pub(super) fn value(node: &Node) -> Option<Result<f64, PayloadError>> {
     }
 }
 
-/// A unit; an empty one is none.
-pub(super) fn unit(text: &str) -> Result<Option<String>, PayloadError> {
-    match text.len() {
-        0 => Ok(None),
-        n if n > UNIT_BYTES_MAX => Err(PayloadError::Unit),
-        _ => Ok(Some(text.to_owned())),
-    }
-}
-
 /// A time; null is as good as none.
 fn time(node: &Node) -> Result<Option<i64>, PayloadError> {
     match node {
@@ -81,10 +71,6 @@ fn time(node: &Node) -> Result<Option<i64>, PayloadError> {
         Node::Whole(n) => unix_ms_whole(*n).map(Some),
         Node::Text(s) => rfc3339_ms(s).map(Some),
         Node::Other => Ok(None),
-        Node::Bool(_) | Node::List(_) | Node::Map(_) => Err(shape("its time is neither text nor number")),
+        Node::Bool(_) | Node::List(_) | Node::Map(_) => Err(PayloadError::shape("its time is neither text nor number")),
     }
-}
-
-pub(super) fn shape(why: &str) -> PayloadError {
-    PayloadError::Shape(why.to_owned())
 }
