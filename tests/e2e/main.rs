@@ -15,6 +15,7 @@ mod front;
 mod gateway;
 mod group;
 mod healing;
+mod hostile;
 mod ingest;
 mod journey;
 mod link;

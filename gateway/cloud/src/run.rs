@@ -17,18 +17,27 @@ use crate::publish;
 use crate::recover::{Recovered, recover};
 use crate::speakers::Speakers;
 use crate::store::{Save, kernel_boot};
-use broker::{Broker, StoredSession, Version};
+use broker::{Application, Broker, SessionEvent, StoredSession, Version};
 use journal::room::Rate;
 use journal::{Journal, Options, Refused, RunState};
 use replica::join::{Bridge, BridgeConfig};
 use replica::record::Record;
+use settings::BrokerUrl;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::info;
+use tracing::{info, warn};
 use web::place::{RunJson, listen};
+
+/// The broker that takes what is published: one that listens, or one that is there.
+enum Way<'a> {
+    Embedded((TcpListener, SocketAddr)),
+    Existing(&'a BrokerUrl),
+}
 
 fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Io { what: what.into(), source }
@@ -40,10 +49,16 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let started = Instant::now();
-    journal::owner::claim(&config.data_dir, "a cloud bridge")?;
     let opened = journal::open(&config.data_dir, Options { retain: LOG_RETAIN, limit_bytes: u64::MAX })?;
+    journal::owner::claim(&config.data_dir, "a cloud bridge")?;
     let run_json = RunJson::claim(&config.data_dir).map_err(io("run.json"))?;
     let Recovered { mut bridge, store, unpublished } = recover(&config.data_dir, &opened, &kernel_boot())?;
+    // Before the first record: who cannot listen, and tries again and again, logs nothing.
+    let (http, http_at) = listen(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
+    let mqtt = match &config.mqtt {
+        Mqtt::Embedded { listen: at, .. } => Way::Embedded(listen(*at).await.map_err(io(format!("[mqtt] listen {at}")))?),
+        Mqtt::Existing { broker } => Way::Existing(broker),
+    };
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let (frames, mut frame_queue) = mpsc::channel(FRAMES_MAX);
     let end = opened.end();
@@ -79,20 +94,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     door.log(&Record::Boot { boot, parent, config: &settled })?;
     store.resume(save(&journal));
 
-    let (http, http_at) = listen(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
     let mut listening = None;
     let mut embedded = None;
-    let (out, mqtt_at) = match &config.mqtt {
-        Mqtt::Embedded { listen: gateways, .. } => {
+    let (out, mqtt_at) = match mqtt {
+        Way::Embedded((listener, at)) => {
             let door_config = broker::Config { max_packet: PACKET_BYTES_MAX, connections_max: CONNECTIONS_MAX };
-            let broker = Broker::new(door_config, door.clone(), stored_sessions(&bridge));
+            let broker = Broker::new(door_config, door.clone(), stored_sessions(&bridge, &door));
             broker::descriptors::allow(CONNECTIONS_MAX, FILES_BESIDE);
-            let (listener, at) = listen(*gateways).await.map_err(io(format!("[mqtt] listen {gateways}")))?;
             embedded = Some(broker.clone());
             listening = Some((broker.clone(), listener));
             (Outbound::embedded(broker), at.to_string())
         }
-        Mqtt::Existing { broker } => {
+        Way::Existing(broker) => {
             let (client, mqtt) = existing::client(&config.data_dir, broker).map_err(io("the client's identifier"))?;
             let outbox = Arc::new(Outbox::new(client.clone()));
             tokio::spawn(existing::drive(client, mqtt, outbox.clone(), door.clone()));
@@ -221,10 +234,17 @@ fn save(journal: &Journal) -> Save {
     })
 }
 
-fn stored_sessions(bridge: &Bridge) -> Vec<StoredSession> {
+/// Sessions of clients that may come back. Those that are over end in the log, too.
+fn stored_sessions(bridge: &Bridge, door: &Door) -> Vec<StoredSession> {
     let now = crate::inbound::wall_ms().max(bridge.clock_ms);
-    let alive = bridge.sessions.by_number.iter().filter(|(_, s)| !s.expired(now));
+    let (over, alive): (Vec<_>, Vec<_>) = bridge.sessions.by_number.iter().partition(|(_, s)| s.expired(now));
+    for (number, _) in over {
+        if let Err(refused) = door.session(*number, SessionEvent::Ended) {
+            warn!(?refused, number, "the end of a session is not logged; it ends again after a restart");
+        }
+    }
     alive
+        .into_iter()
         .map(|(number, s)| StoredSession {
             number: *number,
             client_id: s.client_id.clone(),

@@ -10,6 +10,7 @@ use crate::crossing::Crossing;
 use crate::crossing::link::CrossEvent;
 use crate::healing::Healing;
 use crate::intake::Intake;
+use crate::limits::ROUND_MAX;
 use crate::link::{Link, LinkEvent};
 use crate::status::Status;
 use crate::store::Snapshots;
@@ -22,13 +23,13 @@ use replica::record::{Numbers, Record};
 use replica::uplink::{Lane, Out, Uplink};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{error, warn};
 
 /// What happens to the core.
 pub enum Event {
-    /// A frame is durable.
-    Frame(Frame),
+    /// A frame is durable; while it waits it takes this room.
+    Frame(Frame, OwnedSemaphorePermit),
     /// The link has news.
     Link(LinkEvent),
     /// Somebody asks about alarms.
@@ -101,8 +102,12 @@ impl Core {
                 Ok(None | Some(Event::Stop)) => break,
                 Ok(Some(event)) => {
                     self.take(event)?;
-                    // What else is already there goes in the same round.
-                    while let Ok(event) = events.try_recv() {
+                    // What else is already there goes in the same round; but a round ends: what
+                    // goes up, time and snapshots wait for no flood to be over.
+                    let began = Instant::now();
+                    while began.elapsed() < ROUND_MAX
+                        && let Ok(event) = events.try_recv()
+                    {
                         if matches!(event, Event::Stop) {
                             self.snapshots.save(&self.fold);
                             return Ok(());
@@ -134,7 +139,7 @@ impl Core {
 
     fn take(&mut self, event: Event) -> Result<(), replica::Error> {
         match event {
-            Event::Frame(frame) => {
+            Event::Frame(frame, _room) => {
                 fold_frame(&mut self.fold, &frame)?;
                 self.show();
                 let acts = self.alarms.folded(&mut self.fold, &self.broker);

@@ -18,7 +18,7 @@ use complaint::Complaints;
 use detect::{Critical, Settings};
 use hashbrown::HashMap;
 use journal::{Append, Journal};
-use naming::Route;
+use naming::{Route, no_series};
 use parking_lot::Mutex;
 use redelivery::Memory;
 use replica::alarm::{Body, Target};
@@ -270,7 +270,7 @@ impl Intake {
             let from = samples.len();
             let refused = match payload::parse(publish.payload, arrival_ms, &mut samples) {
                 Ok(()) if route.plain.is_some() || valid_series(&route.series) => None,
-                Ok(()) => Some((Refusal::Series, format!("{:?} is no series name", route.series))),
+                Ok(()) => Some((Refusal::Series, no_series(&route.series))),
                 Err(_) if self.sources.get(route.source).on_invalid == OnInvalid::Pass => {
                     samples.truncate(from);
                     crossing.extend(self.rules.out(publish.topic).map(|out| Crossing { index, out, publish }));

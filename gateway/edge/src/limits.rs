@@ -14,6 +14,16 @@ pub const QUARANTINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Events waiting for the fold; a full queue holds the journal, and that the sensors.
 pub const EVENTS_MAX: usize = 256;
 
+/// Bytes of frames waiting for the fold: what waits at full load is folded in a tenth of a second
+/// or so, and an alert is not later than that.
+pub const FRAMES_BYTES_MAX: usize = 2 << 20;
+
+/// How long the fold takes events before it looks at all else that is due.
+pub const ROUND_MAX: Duration = Duration::from_millis(20);
+
+/// How long a stop waits for the last snapshot.
+pub const SNAPSHOT_WAIT: Duration = Duration::from_millis(1_500);
+
 /// A snapshot is written after this many records, so that a start replays no more, by and large.
 pub const SNAPSHOT_RECORDS: u64 = 400_000;
 

@@ -11,13 +11,13 @@ use crate::healing::Healing;
 use crate::http;
 use crate::ingest;
 use crate::intake::Intake;
-use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX, FILES_BESIDE};
+use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX, FILES_BESIDE, FRAMES_BYTES_MAX, SNAPSHOT_WAIT};
 use crate::link::Link;
 use crate::store::{Snapshots, Store};
-use broker::{Broker, StoredSession, Version};
+use broker::{Application, Broker, SessionEvent, StoredSession, Version};
 use journal::disk::RealDisk;
 use journal::room::Rate;
-use journal::{Options, RunState, Tuning};
+use journal::{Opened, Options, RunState, Tuning};
 use replica::fold::{Fold, FoldConfig};
 use replica::record::Record;
 use replica::uplink::{Settings, Uplink};
@@ -25,7 +25,7 @@ use std::future::Future;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
 use web::place::{RunJson, listen};
 
@@ -67,20 +67,14 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let started = Instant::now();
-    journal::owner::claim(&config.data_dir, &format!("gateway {}", config.gateway))?;
     let opened = {
         let options = Options { retain: config.log.retain, limit_bytes: config.log.limit };
         let tuning = Tuning { flash_bytes_per_day: Some(config.log.flash_budget), ..Tuning::default() };
         journal::open_on(Arc::new(RealDisk), &config.data_dir, options, tuning)?
     };
+    journal::owner::claim(&config.data_dir, &format!("gateway {}", config.gateway))?;
     let run_json = RunJson::claim(&config.data_dir).map_err(io("run.json"))?;
-    let mut fold = match opened.snapshot() {
-        Some((_, state)) => Fold::restore(&state).unwrap_or_else(|error| {
-            warn!(%error, "the snapshot is passed over; the log is folded from its beginning");
-            Fold::default()
-        }),
-        None => Fold::default(),
-    };
+    let mut fold = newest(&opened);
     fold.shelf.keep_in(Arc::new(Store(opened.parts())));
     let saved_lsn = fold.lsn;
     let mut failed = None;
@@ -97,13 +91,22 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     for (from, to) in &opened.report.gaps {
         warn!(from, to, "records are lost to damage; their readings are counted shed");
     }
+    // Before the first record: who cannot listen, and tries again and again, logs nothing.
+    let (mqtt, mqtt_at) = listen(config.mqtt.listen).await.map_err(io(format!("[mqtt] listen {}", config.mqtt.listen)))?;
+    let (http, http_at) = listen(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
+    let runtime = tokio::runtime::Handle::current();
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
-    let frames = events.clone();
     let end = opened.end();
-    let journal = opened.start(Box::new(move |frame| {
-        // The core ends only after the journal; before, a full queue holds the log.
-        drop(frames.blocking_send(Event::Frame(frame)));
-    }))?;
+    let journal = {
+        let (frames, room, runtime) = (events.clone(), Arc::new(Semaphore::new(FRAMES_BYTES_MAX)), runtime.clone());
+        opened.start(Box::new(move |frame| {
+            let bytes = u32::try_from(frame.bytes.len().min(FRAMES_BYTES_MAX)).unwrap_or(u32::MAX);
+            // The core ends only after the journal; before, what waits for it holds the log.
+            if let Ok(room) = runtime.block_on(room.clone().acquire_many_owned(bytes)) {
+                drop(frames.blocking_send(Event::Frame(frame, room)));
+            }
+        }))?
+    };
 
     let sources = telemetry::source::Sources::new(&config.gateway, config.sources.clone())?;
     let (horizon_out, horizon) = watch::channel(broker::Horizon { durable: end, failed: false });
@@ -146,11 +149,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
     let plants = ingest::sessions(&fold, &intake, &config.ingest);
     broker::descriptors::allow(config.bounds.connections, FILES_BESIDE);
-    let stored = stored_sessions(&fold);
+    let stored = stored_sessions(&fold, &intake);
     let door = broker::Config { max_packet: config.mqtt.max_packet as usize, connections_max: config.bounds.connections };
     let broker = Broker::new(door, intake.clone(), stored);
-    let (mqtt, mqtt_at) = listen(config.mqtt.listen).await.map_err(io(format!("[mqtt] listen {}", config.mqtt.listen)))?;
-    let (http, http_at) = listen(config.http.listen).await.map_err(io(format!("[http] listen {}", config.http.listen)))?;
 
     let uplink = config.cloud.as_ref().map(|cloud| {
         let machine = Uplink::new(Settings {
@@ -186,9 +187,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         speaks_on: false,
         rate: Rate::default(),
     };
-    let runtime = tokio::runtime::Handle::current();
-    let thread =
-        std::thread::Builder::new().name("fold".into()).spawn(move || core.run(inbox, &runtime)).map_err(io("the fold's thread"))?;
+    let (alive, mut core_ended) = oneshot::channel::<()>();
+    let thread = std::thread::Builder::new()
+        .name("fold".into())
+        .spawn(move || {
+            // Dropped with the thread, however it ends.
+            let _alive = alive;
+            core.run(inbox, &runtime)
+        })
+        .map_err(io("the fold's thread"))?;
 
     let listening = broker.listen(mqtt);
     let serving = tokio::spawn(http::serve(
@@ -217,6 +224,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let failed = tokio::select! {
         () = shutdown => false,
         ended = &mut relay => ended.unwrap_or(true),
+        _ = &mut core_ended => true,
     };
     info!("stopping");
     ingests.iter().for_each(tokio::task::JoinHandle::abort);
@@ -224,9 +232,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     intake.flush_refused();
     broker.shutdown(Duration::from_secs(2)).await;
     listening.abort();
-    let stopped = tokio::task::spawn_blocking(move || journal.stop()).await;
+    let closing = journal.clone();
+    let stopped = tokio::task::spawn_blocking(move || closing.close()).await;
     drop(events.send(Event::Stop).await);
     let folded = tokio::task::spawn_blocking(move || thread.join()).await;
+    // The core's last snapshot, so that the next start replays nothing. One that takes too long is
+    // left as it is: then it replays what lies behind the one before.
+    drop(tokio::time::timeout(SNAPSHOT_WAIT, tokio::task::spawn_blocking(move || journal.stop())).await);
     serving.abort();
     run_json.remove().map_err(io("run.json"))?;
     match folded {
@@ -236,10 +248,31 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     if failed || stopped.is_err() { Err(Error::LogFailed) } else { Ok(()) }
 }
 
-fn stored_sessions(fold: &Fold) -> Vec<StoredSession> {
+/// The state of the newest snapshot that can be read.
+fn newest(opened: &Opened) -> Fold {
+    let mut before = journal::Lsn::MAX;
+    while let Some((at, state)) = opened.snapshot_at_or_before(before) {
+        match Fold::restore(&state) {
+            Ok(fold) => return fold,
+            Err(error) => warn!(%error, at, "a snapshot is passed over; the log is folded from an earlier one"),
+        }
+        before = at.saturating_sub(1);
+    }
+    Fold::default()
+}
+
+/// Sessions of clients that may come back. Those that are over end in the log, too.
+fn stored_sessions(fold: &Fold, intake: &Intake) -> Vec<StoredSession> {
     let now = crate::clock::wall_ms().max(fold.clock_ms);
-    let alive = fold.sessions.by_number.iter().filter(|(_, s)| !s.expired(now) && !ingest::is_ours(&s.client_id));
+    let clients = fold.sessions.by_number.iter().filter(|(_, s)| !ingest::is_ours(&s.client_id));
+    let (over, alive): (Vec<_>, Vec<_>) = clients.partition(|(_, s)| s.expired(now));
+    for (number, _) in over {
+        if let Err(refused) = intake.session(*number, SessionEvent::Ended) {
+            warn!(?refused, number, "the end of a session is not logged; it ends again after a restart");
+        }
+    }
     alive
+        .into_iter()
         .map(|(number, s)| StoredSession {
             number: *number,
             client_id: s.client_id.clone(),

@@ -164,20 +164,29 @@ pub(crate) struct Shared {
 pub(crate) struct Owner {
     pub shared: Arc<Shared>,
     pub desk: Arc<Desk>,
-    pub threads: Mutex<Vec<JoinHandle<()>>>,
+    pub writing: Mutex<Option<JoinHandle<()>>>,
+    pub saving: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Owner {
-    fn stop(&self) {
+    fn close(&self) {
         self.shared.batch.lock().stopped = true;
         self.shared.wake.notify_all();
-        self.desk.stop();
     }
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.stop();
+        self.close();
+        self.desk.stop();
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    // A sink that stops its own log cannot wait for itself.
+    let other = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
+    if other.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("a thread of the log panicked");
     }
 }
 
@@ -291,17 +300,19 @@ impl Journal {
         }
     }
 
-    /// Commits what waits, writes the snapshot that waits, takes nothing more, and ends the
-    /// log's threads.
+    /// Takes no more records, and commits what waits; snapshots are still written.
+    pub fn close(&self) {
+        self.owner.close();
+        let thread = self.owner.writing.lock().take();
+        join(thread);
+    }
+
+    /// The same; then writes the snapshot that waits, and ends.
     pub fn stop(&self) {
-        self.owner.stop();
-        let threads: Vec<_> = std::mem::take(&mut *self.owner.threads.lock());
-        for thread in threads {
-            // A sink that stops its own log cannot wait for itself.
-            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of the log panicked");
-            }
-        }
+        self.close();
+        self.owner.desk.stop();
+        let thread = self.owner.saving.lock().take();
+        join(thread);
     }
 }
 

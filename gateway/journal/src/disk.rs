@@ -70,15 +70,14 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
+        let missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.is_dir();
+        let made: Vec<&Path> = dir.ancestors().take_while(missing).collect();
         fs::create_dir_all(dir)?;
         // Without this a new data dir could be gone after a power cut, log and all.
-        match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        made.into_iter().rev().try_for_each(|made| match made.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             Some(parent) => self.sync_dir(parent),
             None => self.sync_dir(Path::new(".")),
-        }
+        })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -217,8 +217,8 @@ impl Opened {
             }),
         );
         // From here on the owner ends both threads, also when the second could not be started.
-        let owner = Owner { shared: shared.clone(), desk, threads: Mutex::new(vec![saving]) };
-        owner.threads.lock().insert(0, writing?);
+        let owner = Owner { shared: shared.clone(), desk, writing: Mutex::new(None), saving: Mutex::new(Some(saving)) };
+        *owner.writing.lock() = Some(writing?);
         Ok(Journal { shared, owner: Arc::new(owner) })
     }
 }

@@ -24,8 +24,8 @@ pub fn of(data_dir: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Takes the data dir for `owner`, such as `gateway plant-a`, if nobody has it. Call it before
-/// the log is opened. On a disk without room it is only looked at.
+/// Takes the data dir for `owner`, such as `gateway plant-a`, if nobody has it. Call it behind
+/// [`crate::open`], which locks the data dir. On a disk without room it is only looked at.
 ///
 /// # Errors
 /// [`Error::Owned`] when it is another's, and the system's.
@@ -43,7 +43,6 @@ pub fn claim(data_dir: &Path, owner: &str) -> Result<(), Error> {
 }
 
 fn write(data_dir: &Path, path: &Path, owner: &str) -> io::Result<()> {
-    fs::create_dir_all(data_dir)?;
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(format!("{owner}\n").as_bytes())?;

@@ -11,6 +11,7 @@ use replica::record::{Record, Refusal};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use telemetry::limits::QUOTE_BYTES_MAX;
 use telemetry::payload::Sample;
 use telemetry::source::valid_series;
 
@@ -20,6 +21,15 @@ pub(super) struct Route {
     pub series: Box<str>,
     /// Number and owner of the plain series, once known.
     pub plain: Option<(u32, Option<Arc<str>>)>,
+}
+
+/// Why a name is no series', with no more of it than an operator needs.
+pub(super) fn no_series(name: &str) -> String {
+    let end = (0..=name.len().min(QUOTE_BYTES_MAX)).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    match &name[..end] {
+        whole if end == name.len() => format!("{whole:?} is no series name"),
+        begin => format!("{begin:?}… of {} bytes is no series name", name.len()),
+    }
 }
 
 impl Route {

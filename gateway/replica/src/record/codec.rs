@@ -48,9 +48,9 @@ impl<'a> Record<'a> {
                 wire::put_varint(out, *count);
             }
             Record::Quarantined { reason, topic, payload, session, packet_id } => {
-                wire::put_str(out, reason);
-                wire::put_str(out, topic);
-                wire::put_bytes(out, payload);
+                wire::put_str(out, cut(reason, TEXT_BYTES_MAX));
+                wire::put_str(out, cut(topic, TEXT_BYTES_MAX));
+                wire::put_bytes(out, &payload[..payload.len().min(BLOB_BYTES_MAX)]);
                 wire::put_varint(out, *session);
                 wire::put_varint(out, u64::from(*packet_id));
             }
@@ -172,7 +172,8 @@ impl<'a> Record<'a> {
                 Record::Refused { reason, count: r.varint()? }
             }
             8 => Record::Quarantined {
-                reason: r.str(TEXT_BYTES_MAX)?,
+                // A reason that quotes much was once written as long as it was.
+                reason: cut(r.str(BLOB_BYTES_MAX)?, TEXT_BYTES_MAX),
                 topic: r.str(TEXT_BYTES_MAX)?,
                 payload: r.bytes(BLOB_BYTES_MAX)?,
                 session: r.varint()?,
@@ -213,6 +214,12 @@ impl<'a> Record<'a> {
             _ => return Ok(None),
         }))
     }
+}
+
+/// The first bytes of a text, whole characters only: what is written must be read again.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    let end = (0..=text.len().min(bytes_max)).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or(0)]
 }
 
 pub(super) fn narrow(v: u64) -> Result<u32, DecodeError> {

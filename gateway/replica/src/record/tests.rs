@@ -22,6 +22,16 @@ proptest! {
     }
 
     #[test]
+    fn whatever_is_kept_of_a_message_that_is_no_reading_reads_back(reason in 65_500usize..65_600, topic in 65_500usize..65_600) {
+        let (reason, topic) = (format!("{}é", "r".repeat(reason)), format!("{}é", "t".repeat(topic)));
+        let mut out = Vec::new();
+        Record::Quarantined { reason: &reason, topic: &topic, payload: b"x", session: 1, packet_id: 2 }.encode(5, &mut out);
+        let (_, read) = Record::decode(8, &out).unwrap();
+        let Record::Quarantined { reason: r, topic: t, payload: b"x", session: 1, packet_id: 2 } = read else { panic!("{read:?}") };
+        prop_assert!(reason.starts_with(r) && topic.starts_with(t) && r.len().min(t.len()) > 65_490);
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic(kind: u8, bytes: Vec<u8>) {
         if let Ok((_, Record::Message { readings, .. })) = Record::decode(kind, &bytes) {
             let _ = readings.for_each(0, |_, _, _| ());
@@ -73,4 +83,17 @@ fn every_kind_reads_back() {
         record.encode(5, &mut out);
         assert_eq!(Record::decode(record.kind(), &out).unwrap(), (5, record));
     }
+}
+
+#[test]
+fn a_reason_that_was_written_beyond_its_bound_reads_back_shortened() {
+    let mut out = vec![5];
+    wire::put_str(&mut out, &"r".repeat(70_000));
+    wire::put_str(&mut out, "t");
+    wire::put_bytes(&mut out, b"x");
+    out.extend([1, 2]);
+    let (_, Record::Quarantined { reason, topic: "t", payload: b"x", session: 1, packet_id: 2 }) = Record::decode(8, &out).unwrap() else {
+        panic!("another record")
+    };
+    assert_eq!(reason.len(), 65_535);
 }
