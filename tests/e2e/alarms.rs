@@ -217,6 +217,29 @@ fn the_shelf_ends_by_its_time_and_what_comes_too_late_is_taken_back() {
 }
 
 #[test]
+fn an_alert_that_the_cloud_does_not_hear_leaves_an_alarm_at_the_gateway_alone_until_it_does() {
+    let mut plant = Plant::start();
+    let (heat, unheard) = (format!("plant-a/{SERIES}/high-high"), "plant-a/tidegate/uplink/uplink");
+    plant.link.set(State::Cut);
+    plant.heat(SERIES, 97.0);
+    until_state(&plant.edge, &heat, "unacknowledged");
+    until_state(&plant.edge, unheard, "unacknowledged");
+    let text = alarm(&plant.edge, unheard)["message"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("1 alert has no receipt from the cloud after 10 s"), "{text}");
+    let retained = consume(plant.edge.mqtt, &["alarms/plant-a/tidegate/#"]);
+    assert_eq!(retained.recv_timeout(WAIT).unwrap().1["state"], "unacknowledged");
+    // Nobody but the log remembers it.
+    plant.restart_edge();
+    until_state(&plant.edge, unheard, "unacknowledged");
+    plant.link.set(State::Up);
+    until_state(&plant.edge, unheard, "returned");
+    assert_eq!(alarm(&plant.edge, unheard)["cleared_message"], "the cloud has every alert again");
+    assert_eq!(post(plant.edge.http, unheard, "ack", json!({ "by": "ann" })).1["state"], "normal");
+    until_state(&plant.cloud, &heat, "unacknowledged");
+    assert!(alarm(&plant.cloud, unheard)["state"].is_null(), "the cloud need not be told that it did not hear");
+}
+
+#[test]
 fn wrong_requests_are_told_why() {
     let plant = Plant::start();
     let path = format!("plant-a/{SERIES}/high-high");

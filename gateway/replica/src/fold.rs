@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use telemetry::window;
 
 /// Raised whenever the same records would fold to something else.
-pub const FOLD_VERSION: u32 = 4;
+pub const FOLD_VERSION: u32 = 5;
 
 /// What of the configuration the fold depends on; each boot record carries it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

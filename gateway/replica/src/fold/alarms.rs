@@ -43,12 +43,14 @@ impl Fold {
         }
     }
 
-    /// The cloud does not hear alerts, or hears them again: told here alone, as no cloud would hear it.
+    /// The cloud does not hear alerts, or hears them again: an alarm of this gateway alone, as no
+    /// cloud would hear of it.
     pub(super) fn unheard(&mut self, count: u64, oldest: (u64, u64, u32)) {
         let Some(part) = self.boots.last() else { return };
         self.unheard = count > 0;
         let name = (part.boot, self.lsn - part.base, self.ordinal);
-        self.fresh.push((self.lsn, crate::alert::unheard(name, self.clock_ms, count, oldest)));
+        self.ordinal += 1;
+        self.tell(crate::alert::unheard(name, self.clock_ms, count, oldest), false);
     }
 
     /// An alert was made: its alarm takes it in, then it goes its ways.
