@@ -54,6 +54,42 @@ fn what_is_no_reading_is_told_in_mqtt_5_and_kept_aside_in_3() {
     assert!(String::from_utf8(shown.stdout).unwrap().contains("no reading either"));
 }
 
+/// What stands there a consumer believes: nobody but the role says it, not even retained or as a will.
+#[test]
+fn a_stranger_publishes_nothing_where_the_roles_speak() {
+    let dir = tempfile::tempdir().unwrap();
+    let (edge_config, cloud_config) = configs(dir.path(), free_port(), free_port());
+    let cloud = Role::start("cloud", &cloud_config, &dir.path().join("cloud"));
+    let edge = Role::start("edge", &edge_config, &dir.path().join("edge"));
+    let at_edge = ["alerts/critical/plant-a/line1/x", "alarms/plant-a/line1/x/high-high"];
+    let at_cloud = ["merged/10s/line1/x", "gateways/other/status", at_edge[0], at_edge[1]];
+    for (role, topics) in [(&edge, &at_edge[..]), (&cloud, &at_cloud[..])] {
+        let at = std::net::SocketAddr::from(([127, 0, 0, 1], role.mqtt));
+        let mut watcher = Wire::clean(at, V5, "watcher");
+        for topic in topics {
+            watcher.subscribe(&[(topic, 0)]);
+        }
+        for (version, code) in [(V5, 0x87), (V3, 0)] {
+            for topic in topics {
+                let mut wire = Wire::clean(at, version, "stranger");
+                assert_eq!((wire.say(topic, "{}"), wire.say(topic, "")), (code, code), "{topic}");
+                wire.publish(Publish { retain: true, ..Publish::of(topic, "{}") });
+                let will = Some(Will::of(topic, "{}"));
+                let (mortal, _) = Wire::with(at, &Connect { id: "mortal", will, ..Connect::of(version) });
+                mortal.vanish();
+            }
+        }
+        // Wills come a moment after their clients.
+        std::thread::sleep(Duration::from_millis(500));
+        watcher.expect_quiet();
+        let mut after = Wire::clean(at, V5, "after");
+        for topic in topics {
+            after.subscribe(&[(topic, 0)]);
+        }
+        after.expect_quiet();
+    }
+}
+
 #[test]
 fn a_will_that_is_a_reading_counts() {
     let dir = tempfile::tempdir().unwrap();

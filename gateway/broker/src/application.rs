@@ -75,6 +75,8 @@ pub enum Verdict {
         route: bool,
     },
     /// Not taken: MQTT 5 hears why; in MQTT 3.1.1 the connection closes, at QoS 0 it is dropped.
+    /// What is [`Refusal::NotAuthorized`] MQTT 3.1.1 acknowledges and drops: who may not publish
+    /// there would only come back with it.
     Refuse(Refusal),
 }
 

@@ -198,6 +198,9 @@ impl Door {
     }
 }
 
+/// First levels of what the bridge alone publishes: whoever reads there may believe it.
+const OWN: [&str; 4] = ["merged/", "alerts/", "alarms/", "gateways/"];
+
 /// Gateway and message of a topic of the wire.
 pub fn wire(topic: &str) -> Option<(&str, &str)> {
     topic.strip_prefix("bridge/v1/")?.split_once("/up/")
@@ -209,6 +212,7 @@ impl broker::Application for Door {
             let verdict = match wire(publish.topic) {
                 None => match publish.topic.strip_prefix("alarms/").and_then(Target::of) {
                     Some(target) => self.ask(client, publish, &target),
+                    None if OWN.iter().any(|own| publish.topic.starts_with(own)) => Verdict::Refuse(Refusal::NotAuthorized),
                     None => self.ordinary(client, publish),
                 },
                 Some((gateway, what)) => {

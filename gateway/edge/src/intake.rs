@@ -254,12 +254,15 @@ impl Intake {
         }
         for (index, publish) in batch.iter().enumerate() {
             verdicts.push(Verdict::Route);
-            if publish.payload.is_empty() {
-                crossing.extend(self.rules.out(publish.topic).map(|out| Crossing { index, out, publish }));
+            if replica::alert::is_gateways_own(publish.topic) {
+                verdicts[first + index] = match self.desk.target(publish.topic) {
+                    Some(target) => self.ask(client, publish, &target),
+                    None => Verdict::Refuse(broker::Refusal::NotAuthorized),
+                };
                 continue;
             }
-            if let Some(target) = self.desk.target(publish.topic) {
-                verdicts[first + index] = self.ask(client, publish, &target);
+            if publish.payload.is_empty() {
+                crossing.extend(self.rules.out(publish.topic).map(|out| Crossing { index, out, publish }));
                 continue;
             }
             let place = connection.route(&self.sources, publish.topic);

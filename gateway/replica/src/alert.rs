@@ -11,6 +11,12 @@ pub fn severity(alert: &AlertBody) -> &'static str {
     ["critical", "warning", "info"][usize::from(alert.severity.min(2))]
 }
 
+/// Whether a topic is one that a gateway alone publishes at its own broker: whoever reads there
+/// may believe it.
+pub fn is_gateways_own(topic: &str) -> bool {
+    topic.starts_with("alerts/") || topic.starts_with("alarms/")
+}
+
 /// Topic and payload of an alert.
 pub fn topic_and_json(gateway: &str, a: &AlertBody) -> (String, String) {
     let severity = severity(a);

@@ -237,10 +237,14 @@ impl Connection {
         }
     }
 
-    /// What a refused PUBLISH is answered with; MQTT 3.1.1 has no such answer and closes.
+    /// What a refused PUBLISH is answered with; MQTT 3.1.1 has no such answer. It closes, or
+    /// acknowledges what the client may not do at all ([MQTT-3.3.5-2] leaves the choice).
     fn refused(&self, p: &PublishIn<'_>, refusal: Refusal) -> Result<(u8, &'static str), End> {
         count(&self.inner.counters.refused, 1);
         tracing::debug!(client = self.client.client_id, topic = p.topic, ?refusal, "a PUBLISH is refused");
+        if self.client.version == Version::V3 && refusal == Refusal::NotAuthorized {
+            return Ok(TAKEN);
+        }
         if p.qos > 0 && self.client.version == Version::V3 {
             return Err(End::CloseAfterwards(refusal.code()));
         }

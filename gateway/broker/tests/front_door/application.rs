@@ -33,8 +33,8 @@ struct Kept {
     sessions: BTreeMap<u64, StoredSession>,
 }
 
-/// Topics below `log/` are logged; `log/bad` is no reading, `log/full` has no room, `log/busy`
-/// must wait while the test says so; all others are ordinary.
+/// Topics below `log/` are logged; `log/bad` is no reading, `log/full` has no room, `log/mine` is
+/// nobody else's, `log/busy` must wait while the test says so; all others are ordinary.
 pub struct Log {
     kept: Mutex<Kept>,
     horizon: watch::Sender<Horizon>,
@@ -103,6 +103,7 @@ impl Application for Log {
             let refusal = match p.topic {
                 "log/bad" => Some(Refusal::PayloadFormatInvalid),
                 "log/full" => Some(Refusal::QuotaExceeded),
+                "log/mine" => Some(Refusal::NotAuthorized),
                 "log/long" => Some(Refusal::TopicNameInvalid),
                 "log/busy" if self.busy.load(Ordering::SeqCst) => Some(Refusal::Busy),
                 _ => None,

@@ -342,6 +342,29 @@ fn a_refusal_is_told_in_mqtt_5_and_closes_in_3() {
 }
 
 #[test]
+fn what_a_client_may_not_publish_is_told_in_mqtt_5_and_dropped_in_3() {
+    let door = Door::open();
+    let mut watcher = Wire::clean(door.at, V5, "watcher");
+    watcher.subscribe(&[("#", 1)]);
+    for (version, code) in [(V5, 0x87), (V3, 0)] {
+        let mut wire = Wire::clean(door.at, version, "stranger");
+        wire.publish(Publish { retain: true, ..Publish::of("log/mine", "x") });
+        assert_eq!(wire.say("log/mine", "x"), code);
+        assert_eq!(wire.send_twice_safe("log/mine", "x", 5, false), code);
+        if version == V3 {
+            assert_eq!(wire.release(5), 0);
+        }
+        // It goes on, and its identifier is free again.
+        assert_eq!(wire.send_twice_safe("log/a", "1", 5, false), 0);
+    }
+    for _ in 0..2 {
+        assert_eq!(watcher.message().brief().0, "log/a");
+    }
+    watcher.expect_quiet();
+    assert_eq!((door.broker.stats().refused, door.broker.stats().retained), (6, 0));
+}
+
+#[test]
 fn what_was_taken_around_a_refusal_is_acknowledged_before_mqtt_3_is_closed() {
     let door = Door::open();
     let (mut wire, _) = Wire::durable(door.at, V3, "three");

@@ -10,6 +10,7 @@ use super::{
 };
 use detect::Settings;
 use detect::alarm::Settings as AlarmSettings;
+use replica::alert;
 use settings::{ConfigErrors, Table, address};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -192,6 +193,12 @@ fn source(gateway: &str, mut table: Table) -> Option<Source> {
     let default = Source::default();
     let filter = table.text("filter", |text| address::topic_filter(text).map(|()| text.to_owned()));
     let filter = table.required("filter", filter, "\"sensors/#\"");
+    if filter.as_deref().is_some_and(alert::is_gateways_own) {
+        table.problem(
+            "filter",
+            "what begins with alerts/ or alarms/ is the gateway's own to publish; write another first level, such as sensors/#",
+        );
+    }
     // Without a '#' there is no {rest}; the whole topic is then the natural name.
     let ends_open = filter.as_deref().is_some_and(|filter| filter.ends_with('#'));
     let series = table.string("series").unwrap_or_else(|| if ends_open { default.series } else { "{topic}".to_owned() });
