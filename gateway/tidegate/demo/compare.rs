@@ -88,6 +88,8 @@ pub struct Held {
     pub revision: u64,
     /// Whether the cloud knows that nothing is missing.
     pub complete: bool,
+    /// When it ends, in ms since the Unix epoch.
+    pub end_ms: i64,
 }
 
 impl Held {
@@ -107,6 +109,7 @@ impl Held {
             gateways: parts.map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect::<Option<_>>()?,
             revision: merged["revision"].as_u64()?,
             complete: merged["complete"].as_bool()?,
+            end_ms: merged["end"].as_i64()?,
         };
         Some((key, held))
     }
@@ -119,11 +122,24 @@ pub struct Comparison {
     pub equal: usize,
     /// What does not.
     pub different: Vec<String>,
+    /// Windows that the cloud calls complete.
+    pub complete: usize,
+    /// Those that it does not, as they are not over.
+    pub open: usize,
+    /// Those that are over, and that it does not call complete.
+    pub incomplete: Vec<String>,
 }
 
-/// Compares every window of either side.
-pub fn compare(truth: &Truth, held: &BTreeMap<Key, Held>) -> Comparison {
+/// Compares every window of either side; what ends at `over_ms` or before is over.
+pub fn compare(truth: &Truth, held: &BTreeMap<Key, Held>, over_ms: i64) -> Comparison {
     let mut comparison = Comparison::default();
+    for (key, held) in held {
+        match held.complete {
+            true => comparison.complete += 1,
+            false if held.end_ms > over_ms => comparison.open += 1,
+            false => comparison.incomplete.push(key.to_string()),
+        }
+    }
     for (key, tally) in &truth.windows {
         match held.get(key) {
             None => comparison.different.push(format!("{key}: missing, {} readings were sent", tally.count)),
@@ -174,7 +190,8 @@ mod tests {
     }
 
     fn merged(window: &str, start: i64, count: u64, sum: f64, min: f64, max: f64, gateways: Value) -> Value {
-        json!({"series": "s", "window": window, "start": start, "count": count, "sum": sum, "min": min, "max": max,
+        let end = start + if window == "2s" { 2_000 } else { 10_000 };
+        json!({"series": "s", "window": window, "start": start, "end": end, "count": count, "sum": sum, "min": min, "max": max,
                "gateways": gateways, "revision": 1, "complete": true})
     }
 
@@ -193,7 +210,17 @@ mod tests {
     #[test]
     fn equal_windows_agree_up_to_the_last_bits_of_a_sum() {
         let truth = truth();
-        assert_eq!((truth.windows(), compare(&truth, &held(&right()))), (3, Comparison { equal: 3, different: vec![] }));
+        let comparison = compare(&truth, &held(&right()), 5_000);
+        assert_eq!((truth.windows(), comparison), (3, Comparison { equal: 3, complete: 3, ..Comparison::default() }));
+    }
+
+    #[test]
+    fn only_a_window_that_is_over_must_be_complete() {
+        let mut windows = right();
+        windows.iter_mut().for_each(|window| window["complete"] = json!(false));
+        let comparison = compare(&truth(), &held(&windows), 3_999);
+        assert_eq!((comparison.equal, comparison.complete, comparison.open), (3, 0, 2));
+        assert_eq!(comparison.incomplete, ["2s/s from 0"]);
     }
 
     #[test]
@@ -208,7 +235,7 @@ mod tests {
         for (field, value, expected) in cases {
             let mut windows = right();
             windows[2][field] = value;
-            let comparison = compare(&truth(), &held(&windows));
+            let comparison = compare(&truth(), &held(&windows), 0);
             assert_eq!((comparison.equal, comparison.different.len()), (2, 1));
             assert!(comparison.different[0].starts_with("10s/s from 0: ") && comparison.different[0].contains(expected), "{comparison:?}");
         }
@@ -219,7 +246,7 @@ mod tests {
         let mut windows = right().to_vec();
         windows.push(merged("2s", 4_000, 1, 1.0, 1.0, 1.0, json!({"a": 1})));
         windows.remove(0);
-        let comparison = compare(&truth(), &held(&windows));
+        let comparison = compare(&truth(), &held(&windows), 0);
         assert_eq!(comparison.equal, 2);
         assert_eq!(comparison.different, ["2s/s from 0: missing, 2 readings were sent", "2s/s from 4000: 1 readings that nobody sent"]);
     }

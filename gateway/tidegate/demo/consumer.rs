@@ -215,7 +215,7 @@ mod tests {
     fn a_later_revision_stays_and_what_is_no_window_is_kept_as_strange() {
         let mut holdings = Holdings::default();
         let merged = |count: u64, revision: u64| {
-            json!({"series": "s", "window": "2s", "start": 0, "count": count, "sum": 1.0, "min": 1.0, "max": 1.0, "gateways": {},
+            json!({"series": "s", "window": "2s", "start": 0, "end": 2_000, "count": count, "sum": 1.0, "min": 1.0, "max": 1.0, "gateways": {},
                    "revision": revision, "complete": false})
             .to_string()
         };

@@ -57,12 +57,12 @@ pub struct Account {
 pub struct Outcome {
     /// Length of the whole demo in s.
     pub seconds: f64,
+    /// When the machines began, in ms of the demo.
+    pub zero_ms: i64,
     /// Windows, compared.
     pub comparison: Comparison,
     /// How often a window was published again.
     pub revisions: u64,
-    /// Windows that the cloud calls complete.
-    pub complete: usize,
     /// Each fault, and what found it.
     pub faults: Vec<(Fault, Option<Found>)>,
     /// Alerts that came, by their id.
@@ -83,6 +83,7 @@ impl Outcome {
     /// All that does not agree, a sentence for each.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.comparison.different.iter().map(|what| format!("window {what}")).collect::<Vec<_>>();
+        problems.extend(self.comparison.incomplete.iter().map(|what| format!("window {what} is over and not called complete")));
         if self.comparison.equal == 0 {
             problems.push("no window at all was compared".to_owned());
         }
@@ -136,7 +137,7 @@ impl Outcome {
             "readings": {"sent": self.sum(|a| a.sent), "acknowledged": self.sum(|a| a.acknowledged), "resent": self.sum(|a| a.resent),
                          "duplicates": self.sum(|a| a.duplicates)},
             "windows": {"equal": self.comparison.equal, "different": self.comparison.different.len(), "revisions": self.revisions,
-                        "complete": self.complete},
+                        "complete": self.comparison.complete, "open": self.comparison.open},
             "faults": faults.collect::<Vec<_>>(),
             "alerts": {"received": self.alerts, "repeated": self.repeated.len(), "others": self.others},
             "uplink": {"bytes": self.uplink(), "raw_bytes": self.sum(|a| a.raw_bytes), "times_fewer": (self.times_fewer() * 10.0).round() / 10.0},
@@ -147,19 +148,7 @@ impl Outcome {
     /// The final text; its last line is the verdict.
     pub fn text(&self) -> String {
         let mut out = String::new();
-        let _ = writeln!(out, "\nFaults, and the alerts that found them");
-        let width = self.faults.iter().map(|(f, _)| f.series.chars().count()).max().unwrap_or(0);
-        let seconds = |ms: i64| format!("{:.2} s", ms as f64 / 1e3);
-        for (fault, found) in &self.faults {
-            let head = format!("  {:5.1} s  {:9}  {:width$}", fault.from_ms as f64 / 1e3, fault.kind, fault.series);
-            let _ = match found {
-                Some(f) => {
-                    let (detected, consumer) = (seconds(f.detected_ms), seconds(f.consumer_ms));
-                    writeln!(out, "{head}  found {detected:>7} in, at the consumer after {consumer:>7}: {}", f.message)
-                }
-                None => writeln!(out, "{head}  NOT FOUND: {}", fault.what),
-            };
-        }
+        self.write_faults(&mut out);
         for other in &self.others {
             let _ = writeln!(out, "  beside these: {other}");
         }
@@ -183,12 +172,19 @@ impl Outcome {
         let _ = writeln!(out, "\nWindows");
         let _ = writeln!(
             out,
-            "  {} of {} are equal: count, minimum, maximum to the last bit, sum to 1e-9; {} revisions on the way, {} called complete",
+            "  {} of {} are equal: count, minimum, maximum to the last bit, sum to 1e-9",
             self.comparison.equal,
             self.comparison.equal + self.comparison.different.len(),
-            self.revisions,
-            self.complete
         );
+        let _ = match self.comparison.open {
+            0 => writeln!(out, "  {} are called complete: the cloud knows that nothing of them is missing", self.comparison.complete),
+            open => writeln!(
+                out,
+                "  {} are called complete: the cloud knows that nothing of them is missing; {open} are not over yet",
+                self.comparison.complete
+            ),
+        };
+        let _ = writeln!(out, "  {} revisions on the way: late readings, another gateway's part, a long window that grew", self.revisions);
         let _ = writeln!(out, "  {} alerts, {} of them more than once", self.alerts, self.repeated.len());
         let problems = self.problems();
         if problems.is_empty() {
@@ -205,6 +201,27 @@ impl Outcome {
         }
         let _ = writeln!(out, "\nNOT AGREED: {} differences.", problems.len());
         out
+    }
+
+    fn write_faults(&self, out: &mut String) {
+        let _ =
+            writeln!(out, "\nFaults, and the alerts that found them: how long after the fault began, by the readings' own time, was it");
+        let _ = writeln!(out, "certain; when did the gateway's own broker have the alert, and when the consumer at the cloud");
+        let width = self.faults.iter().map(|(f, _)| f.series.chars().count()).max().unwrap_or(0);
+        let _ =
+            writeln!(out, "  {:>7}  {:9}  {:width$}  {:>10} {:>10} {:>10}", "fault", "kind", "series", "readings", "gateway", "consumer");
+        let seconds = |ms: i64| format!("{:.3} s", ms as f64 / 1e3);
+        for (fault, found) in &self.faults {
+            let head = format!("  {:5.1} s  {:9}  {:width$}", (fault.from_ms + self.zero_ms) as f64 / 1e3, fault.kind, fault.series);
+            let _ = match found {
+                Some(f) => {
+                    let (detected, consumer) = (seconds(f.detected_ms), seconds(f.consumer_ms));
+                    let gateway = f.gateway_ms.map_or("not heard".to_owned(), seconds);
+                    writeln!(out, "{head}  {detected:>10} {gateway:>10} {consumer:>10}\n           {}", f.message)
+                }
+                None => writeln!(out, "{head}  NOT FOUND: {}", fault.what),
+            };
+        }
     }
 
     fn sum(&self, of: impl Fn(&Account) -> u64) -> u64 {
@@ -230,7 +247,7 @@ mod tests {
         let found = || Found { id: "plant-a/1/2/0".into(), message: "m".into(), detected_ms: 50, gateway_ms: Some(60), consumer_ms: 70 };
         let account = Account { gateway: "plant-a".into(), sent: 5, acknowledged: 5, accepted: 5, delivered: 5, ..Account::default() };
         Outcome {
-            comparison: Comparison { equal: 3, different: vec![] },
+            comparison: Comparison { equal: 3, ..Comparison::default() },
             faults: Plan::new(Duration::from_secs(30), 1).faults.into_iter().map(|fault| (fault, Some(found()))).collect(),
             accounts: vec![Account { uplink_bytes: (90, 10), raw_bytes: 1_000, ..account }],
             ..Outcome::default()
@@ -249,8 +266,9 @@ mod tests {
     #[test]
     fn anything_that_differs_is_a_problem() {
         type Spoil = fn(&mut Outcome);
-        let cases: [(&str, Spoil); 11] = [
+        let cases: [(&str, Spoil); 12] = [
             ("window w", |o| o.comparison.different.push("w".into())),
+            ("window w is over", |o| o.comparison.incomplete.push("w".into())),
             ("no window at all", |o| o.comparison.equal = 0),
             ("no flatline alert", |o| o.faults[0].1 = None),
             ("alert x came more than once", |o| o.repeated.push("x".into())),

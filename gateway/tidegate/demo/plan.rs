@@ -63,9 +63,7 @@ impl Fault {
     /// Whether an alert that began at `at_ms` on `series` finds this fault.
     pub fn is_found_by(&self, series: &str, kind: &str, at_ms: i64) -> bool {
         let slack_ms = if self.shape == Shape::Silent { SILENCE_SLACK_MS } else { SLACK_MS };
-        // A climb whose first steps leave all that the series ever did is told as a shift: one event, one alert.
-        let fits = self.kind == kind || (self.kind == "rate" && kind == "shift");
-        self.series == series && fits && (self.from_ms..=self.to_ms + slack_ms).contains(&at_ms)
+        self.series == series && self.kind == kind && (self.from_ms..=self.to_ms + slack_ms).contains(&at_ms)
     }
 }
 
@@ -110,7 +108,15 @@ impl Plan {
             fault(last, "pump2/power", "silence", Shape::Silent, at(5), run_ms, "the power meter dies and sends nothing any more"),
             fault(first, "press1/temperature", "high-high", Shape::Offset(28.0), at(6), 500, "the press overheats for half a second"),
             fault(first, "pump2/temperature", "high-high", Shape::Offset(40.0), at(30), 500, "the pump overheats while the link is down"),
-            fault(first, "press1/pressure", "rate", Shape::Ramp(0.06), at(36), 2_000, "the hydraulic pressure climbs too fast"),
+            fault(
+                first,
+                "press1/pressure",
+                "shift",
+                Shape::Ramp(0.06),
+                at(36),
+                2_000,
+                "the hydraulic pressure leaves its usual level for 2 s",
+            ),
             fault(
                 first,
                 "press1/temperature",
@@ -171,7 +177,7 @@ mod tests {
         let spike = plan.faults.iter().find(|f| f.kind == "spike").unwrap();
         assert!(spike.is_found_by("line1/press1/vibration", "spike", spike.from_ms));
         assert!(!spike.is_found_by("line2/press1/vibration", "spike", spike.from_ms));
-        assert!(!spike.is_found_by("line1/press1/vibration", "rate", spike.from_ms));
+        assert!(!spike.is_found_by("line1/press1/vibration", "shift", spike.from_ms));
         assert!(!spike.is_found_by("line1/press1/vibration", "spike", spike.from_ms - 1));
         assert!(!spike.is_found_by("line1/press1/vibration", "spike", spike.to_ms + SLACK_MS + 1));
     }

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// Windows of the demo: short, so that there is something to see within seconds. Ms, and as topics write it.
 pub const SIZES: [(i64, &str); 2] = [(2_000, "2s"), (10_000, "10s")];
 
+/// A window goes up so long after its end, in ms.
+pub const GRACE_MS: i64 = 500;
+
 /// How long a role may take to be ready: recovery of a log this small takes well below a second.
 const READY_MAX: Duration = Duration::from_secs(20);
 /// How long a role may take to stop; its own contract says 5 s.
@@ -45,7 +48,7 @@ every = "1s"
 
 [windows]
 sizes = [{sizes}]
-grace = "500ms"
+grace = "{GRACE_MS}ms"
 
 [log]
 limit = "256MiB"

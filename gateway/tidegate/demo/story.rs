@@ -5,7 +5,7 @@ use crate::demo::consumer::{Alert, Consumer, News, wall_ms};
 use crate::demo::machine::{SHARED, machines};
 use crate::demo::outcome::{Found, Outcome};
 use crate::demo::plan::{Plan, Shape};
-use crate::demo::plant::SIZES;
+use crate::demo::plant::{GRACE_MS, SIZES};
 use crate::demo::sensors::{World, run as run_machine};
 use crate::demo::stage::Stage;
 use crate::demo::voice::{Tone, Voice};
@@ -386,17 +386,29 @@ impl Story<'_> {
         let Some(before) = before.filter(|before| before.count < held.count && key.window == SIZES[0].1) else { return };
         let fields = json!({"series": key.series, "window": key.window, "start": key.start_ms, "count": held.count,
                             "before": before.count, "revision": held.revision, "gateways": held.gateways});
-        let second = (key.start_ms - self.began_ms) as f64 / 1e3;
-        let name = format!("{}/{} from {second:.1} s", key.window, key.series);
+        let since_ms = key.start_ms - self.began_ms + self.voice.ms_at(self.began);
+        // One that began before the demo did has no place in its time.
+        if since_ms < 0 {
+            return;
+        }
+        let second = |ms: i64| ms as f64 / 1e3;
+        let (from, to) = (second(since_ms), second(since_ms + held.end_ms - key.start_ms));
+        let name = format!("{} from {from:.1} s to {to:.1} s", key.series);
         if key.series == SHARED && held.gateways.len() > before.gateways.len() && self.joined_told < EXAMPLES_MAX {
             self.joined_told += 1;
             let new =
                 held.gateways.keys().filter(|gateway| !before.gateways.contains_key(*gateway)).cloned().collect::<Vec<_>>().join(", ");
-            let text = format!("Window {name}: {} readings, {} with those of {new}; revision {}.", before.count, held.count, held.revision);
+            let text = format!(
+                "Window of {name}: it had {} readings at the cloud, with those of {new} it has {}; revision {}.",
+                before.count, held.count, held.revision
+            );
             self.voice.tell(Tone::Quiet, "merged", &text, "", fields);
         } else if held.gateways.len() == before.gateways.len() && self.late_told < EXAMPLES_MAX && !self.cut && !self.draining {
             self.late_told += 1;
-            let text = format!("Window {name}: late readings make {} of {}; revision {}.", held.count, before.count, held.revision);
+            let text = format!(
+                "Window of {name}: it had {} readings at the cloud, with late ones it has {}; revision {}.",
+                before.count, held.count, held.revision
+            );
             let why = "Nothing is ever too late: a window that has gone up is revised.";
             self.voice.tell(Tone::Quiet, "merged", &text, if self.late_told == 1 { why } else { "" }, fields);
         }
@@ -439,7 +451,7 @@ impl Story<'_> {
 
     fn compare(&self) -> Comparison {
         let Some(consumer) = &self.stage.consumer else { return Comparison::default() };
-        compare(&lock(&self.truth), &lock(&consumer.holdings).windows)
+        compare(&lock(&self.truth), &lock(&consumer.holdings).windows, wall_ms() - GRACE_MS)
     }
 
     /// What is not there yet.
@@ -450,6 +462,9 @@ impl Story<'_> {
         }
         if !comparison.different.is_empty() {
             waiting.push(format!("{} of {} windows", comparison.different.len(), lock(&self.truth).windows()));
+        }
+        if !comparison.incomplete.is_empty() {
+            waiting.push(format!("{} windows to be called complete", comparison.incomplete.len()));
         }
         let held = self.stage.gateways.iter().filter(|g| g.held() > 0 || g.account().accepted != g.account().sent);
         waiting.extend(held.map(|g| format!("{} readings that {} holds", g.held(), g.recipe.name)));
@@ -468,6 +483,7 @@ impl Story<'_> {
         });
         let mut outcome = Outcome {
             seconds: started.elapsed().as_secs_f64(),
+            zero_ms: self.voice.ms_at(self.began),
             comparison,
             faults: faults.collect(),
             alerts: self.alerts,
@@ -478,7 +494,6 @@ impl Story<'_> {
         if let Some(consumer) = &self.stage.consumer {
             let mut holdings = lock(&consumer.holdings);
             outcome.revisions = holdings.revisions;
-            outcome.complete = holdings.windows.values().filter(|held| held.complete).count();
             outcome.repeated = holdings.alerts.iter().filter(|(_, (_, times))| *times > 1).map(|(id, _)| id.clone()).collect();
             outcome.strange = std::mem::take(&mut holdings.strange);
         }

@@ -68,6 +68,11 @@ impl Voice {
         Self { json, colour, bar, began: Instant::now() }
     }
 
+    /// How long the demo had run at a moment, in ms.
+    pub fn ms_at(&self, moment: Instant) -> i64 {
+        i64::try_from(moment.saturating_duration_since(self.began).as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// Tells what happens, and why it matters; `fields` are for programs.
     pub fn tell(&self, tone: Tone, event: &str, text: &str, why: &str, fields: Value) {
         let seconds = self.began.elapsed().as_secs_f64();
