@@ -204,12 +204,11 @@ impl Outcome {
     }
 
     fn write_faults(&self, out: &mut String) {
-        let _ =
-            writeln!(out, "\nFaults, and the alerts that found them: how long after the fault began, by the readings' own time, was it");
-        let _ = writeln!(out, "certain; when did the gateway's own broker have the alert, and when the consumer at the cloud");
+        let _ = writeln!(out, "\nFaults, and the alerts that found them: how long after a fault began came the reading that showed it,");
+        let _ = writeln!(out, "when was the alert at the gateway's own broker, and when at the cloud's consumer");
         let width = self.faults.iter().map(|(f, _)| f.series.chars().count()).max().unwrap_or(0);
         let _ =
-            writeln!(out, "  {:>7}  {:9}  {:width$}  {:>10} {:>10} {:>10}", "fault", "kind", "series", "readings", "gateway", "consumer");
+            writeln!(out, "  {:>7}  {:9}  {:width$}  {:>10} {:>10} {:>10}", "fault", "kind", "series", "reading", "gateway", "consumer");
         let seconds = |ms: i64| format!("{:.3} s", ms as f64 / 1e3);
         for (fault, found) in &self.faults {
             let head = format!("  {:5.1} s  {:9}  {:width$}", (fault.from_ms + self.zero_ms) as f64 / 1e3, fault.kind, fault.series);
