@@ -2,7 +2,7 @@
 //! acknowledged is lost, and readings are taken again once there is room.
 
 use crate::gateway::{Gateway, tidegate, timed};
-use crate::plant::Role;
+use crate::plant::{Role, configs, free_port};
 use crate::wire::{PUBACK, Publish, Seen, Wire};
 use broker::Version::{V3, V5};
 use std::fs::{File, Permissions};
@@ -122,6 +122,42 @@ fn a_full_disk_refuses_says_so_and_recovers() {
     gateway.has_accepted(accepted);
     assert!(gateway.verify_log().status.success());
     assert_eq!(gateway.role.stop(), Some(0));
+}
+
+/// Behind a clean stop nothing is left that would make room for the smallest file.
+#[test]
+fn a_role_starts_on_a_disk_without_any_room_and_can_be_found_once_there_is_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir.path().join("disk"), 160 << 20) else { return };
+    let mqtt = free_port();
+    let (edge, cloud) = configs(&disk.0, mqtt, free_port());
+    for (role, config) in [("edge", edge), ("cloud", cloud)] {
+        let data = disk.0.join(role);
+        let mut first = Role::start(role, &config, &data);
+        if role == "edge" {
+            let mut wire = Wire::clean(([127, 0, 0, 1], first.mqtt).into(), V5, "sensor");
+            assert_eq!(wire.say("sensors/a", &array(0)), 0);
+        }
+        assert_eq!(first.stop(), Some(0));
+        let (filler, run_json) = (disk.fill(), data.join("run.json"));
+        let room = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(3));
+            let was_there = run_json.exists();
+            std::fs::remove_file(filler).unwrap();
+            was_there
+        });
+        // This waits for the file that says where it is.
+        let mut second = Role::start(role, &config, &data);
+        // A bridge makes a little room itself, when it opens its store.
+        let found_at_once = room.join().unwrap();
+        assert!(role == "cloud" || !found_at_once, "the disk had room after all");
+        assert_eq!(crate::gateway::get_at(second.http, "/healthz").0, 200);
+        if role == "edge" {
+            assert_eq!(crate::gateway::status_at(second.http)["ledger"]["accepted"], READINGS);
+        }
+        assert_eq!(second.stop(), Some(0));
+        assert!(!data.join("run.json").exists());
+    }
 }
 
 #[test]

@@ -208,7 +208,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         .zip(plants)
         .map(|(i, session)| tokio::spawn(ingest::run(config.gateway.clone(), i.clone(), session, intake.clone(), broker.clone())))
         .collect();
-    run_json.write("edge", &mqtt_at.to_string(), http_at, Some(&config.gateway)).map_err(io("run.json"))?;
+    let announced = run_json.write("edge", &mqtt_at.to_string(), http_at, Some(&config.gateway)).map_err(io("run.json"));
     info!(gateway = config.gateway, mqtt = %mqtt_at, http = %http_at, boot = format!("{boot:016x}"), "ready");
 
     let flushing = {
@@ -225,6 +225,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         () = shutdown => false,
         ended = &mut relay => ended.unwrap_or(true),
         _ = &mut core_ended => true,
+        // Nobody would find it: it ends, in order.
+        () = std::future::ready(()), if announced.is_err() => false,
     };
     info!("stopping");
     ingests.iter().for_each(tokio::task::JoinHandle::abort);
@@ -241,6 +243,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     drop(tokio::time::timeout(SNAPSHOT_WAIT, tokio::task::spawn_blocking(move || journal.stop())).await);
     serving.abort();
     run_json.remove().map_err(io("run.json"))?;
+    announced?;
     match folded {
         Ok(Ok(result)) => result?,
         _ => return Err(Error::LogFailed),

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use std::{fs, io};
 use tokio::net::TcpListener;
 use tracing::warn;
@@ -16,9 +18,19 @@ pub async fn listen(at: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, at))
 }
 
+/// Between two attempts to write `run.json` on a disk that has no room for it.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// `run.json` of a role that owns its data dir.
+///
+/// It is no truth, only a hint where to look: a disk that is full or cannot be written does not
+/// keep a role from running, and the file comes as soon as it can.
 #[derive(Debug)]
-pub struct RunJson(PathBuf);
+pub struct RunJson {
+    path: PathBuf,
+    /// The role has stopped: nothing is written any more.
+    over: Arc<Mutex<bool>>,
+}
 
 impl RunJson {
     /// Removes what an earlier process left: nobody is ready yet.
@@ -28,13 +40,15 @@ impl RunJson {
     pub fn claim(data_dir: &Path) -> io::Result<Self> {
         let path = data_dir.join("run.json");
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => pass_over(&path, &error).map(|()| Self(path)),
-            _ => Ok(Self(path)),
+            Err(error) if is_of_the_disk(&error) => warn!(path = %path.display(), %error, "what an earlier process left stays"),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(&path, &error)),
+            _ => {}
         }
+        Ok(Self { path, over: Arc::default() })
     }
 
-    /// The role is ready. Written beside and renamed: who finds it finds it whole. A role that
-    /// starts on a full or read-only disk goes without.
+    /// The role is ready. Written beside and renamed: who finds it finds it whole. Where the disk
+    /// has no room for it, it is written as soon as it has; called within a tokio runtime.
     ///
     /// # Errors
     /// The system's, with the path; none where the disk cannot be written now.
@@ -42,9 +56,24 @@ impl RunJson {
         let gateway = gateway.map(|name| format!(",\"gateway\":\"{name}\"")).unwrap_or_default();
         let pid = std::process::id();
         let text = format!("{{\"role\":\"{role}\",\"pid\":{pid},\"mqtt\":\"{mqtt}\",\"http\":\"{http}\"{gateway}}}\n");
-        let temporary = self.0.with_extension("tmp");
-        let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &self.0));
-        written.or_else(|error| pass_over(&self.0, &error))
+        match put(&self.path, &text) {
+            Err(error) if is_of_the_disk(&error) => {
+                warn!(path = %self.path.display(), %error, "not written; it is tried again");
+                let (path, over) = (self.path.clone(), self.over.clone());
+                tokio::spawn(async move {
+                    loop {
+                        tokio::time::sleep(RETRY).await;
+                        // Held while it is written, so that nothing appears behind the removal.
+                        let over = over.lock().unwrap_or_else(PoisonError::into_inner);
+                        if *over || put(&path, &text).is_ok() {
+                            return;
+                        }
+                    }
+                });
+                Ok(())
+            }
+            written => written.map_err(|error| told(&self.path, &error)),
+        }
     }
 
     /// The role has stopped.
@@ -52,22 +81,23 @@ impl RunJson {
     /// # Errors
     /// The system's, with the path.
     pub fn remove(self) -> io::Result<()> {
-        match fs::remove_file(&self.0) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => pass_over(&self.0, &error),
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        *over = true;
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound && !is_of_the_disk(&error) => Err(told(&self.path, &error)),
             _ => Ok(()),
         }
     }
 }
 
-/// A disk that cannot be written now stops nobody: what a role has on it can still be read, and
-/// it says itself that it takes nothing.
-fn pass_over(path: &Path, error: &io::Error) -> io::Result<()> {
-    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    if !matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) {
-        return Err(told(path, error));
-    }
-    warn!(%error, path = %path.display(), "where this role is found cannot be written");
-    Ok(())
+fn put(path: &Path, text: &str) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path))
+}
+
+/// Whether the disk as a whole takes nothing now.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 fn told(path: &Path, error: &io::Error) -> io::Error {
