@@ -28,7 +28,8 @@ mod plant;
 mod role;
 
 use client::{Load, Shape};
-use measure::{Usage, percentile};
+use measure::{Usage, cpu_by_work, percentile};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 struct Options {
@@ -117,7 +118,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for shape in &options.shapes {
         let load = Load { shape: *shape, time: Duration::from_secs(options.seconds), durable: options.durable };
         let gateway = gateway::start()?;
+        let before = cpu_by_work(gateway.pid())?;
         let sent = report("gateway", &load, gateway.port, gateway.pid())?;
+        tell_work(&before, &cpu_by_work(gateway.pid())?, sent);
         let counted = gateway.figure("accepted")?;
         if counted != sent {
             return Err(format!("{sent} readings were acknowledged, the gateway's ledger has {counted}").into());
@@ -130,6 +133,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     println!("{}", measure::fdatasync_alone()?);
     Ok(())
+}
+
+/// Where a gateway's CPU went: `clients` read, parse, number, stamp and answer; `journal` checks, writes and
+/// syncs; `fold` makes windows and watches.
+fn tell_work(before: &BTreeMap<String, Duration>, after: &BTreeMap<String, Duration>, readings: u64) {
+    let since = |(work, cpu): (&String, &Duration)| {
+        let seconds = cpu.saturating_sub(before.get(work).copied().unwrap_or_default()).as_secs_f64();
+        (seconds > 0.0).then(|| format!("{work} {:.2}", seconds * 1e6 / readings as f64))
+    };
+    println!("{:<22} CPU s/1M: {}", "", after.iter().filter_map(since).collect::<Vec<_>>().join(", "));
 }
 
 fn report(name: &str, load: &Load, port: u16, pid: u32) -> Result<u64, Box<dyn std::error::Error>> {

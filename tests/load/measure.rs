@@ -1,5 +1,6 @@
 //! What a process used, read from /proc, and the disk alone.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -19,13 +20,8 @@ impl Usage {
         let field = |text: &str, name: &str| {
             text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
         };
-        let stat = read("stat")?;
-        let after_name = stat.rsplit(')').next().unwrap_or("");
-        let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
-        // SAFETY: no pointers; the value is fixed for a system.
-        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
         Ok(Self {
-            cpu: Duration::from_secs_f64(ticks as f64 / per_second),
+            cpu: cpu_of(&read("stat")?),
             peak_bytes: field(&read("status")?, "VmHWM:") * 1024,
             now_bytes: field(&read("status")?, "VmRSS:") * 1024,
             written_bytes: field(&read("io")?, "write_bytes:"),
@@ -41,6 +37,28 @@ impl Usage {
             written_bytes: self.written_bytes.saturating_sub(before.written_bytes),
         }
     }
+}
+
+/// CPU by a `stat` of /proc: of a process or of a thread.
+fn cpu_of(stat: &str) -> Duration {
+    let after_name = stat.rsplit(')').next().unwrap_or("");
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    // SAFETY: no pointers; the value is fixed for a system.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    Duration::from_secs_f64(ticks as f64 / per_second)
+}
+
+/// CPU of a process's threads since they began, by what they do: those that serve clients are one.
+pub fn cpu_by_work(pid: u32) -> io::Result<BTreeMap<String, Duration>> {
+    let mut works = BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that has ended meanwhile has nothing to tell.
+        let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else { continue };
+        let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')')).map_or("", |(name, _)| name);
+        let work = if name.starts_with("tokio") || name == "tidegate" { "clients" } else { name };
+        *works.entry(work.to_owned()).or_default() += cpu_of(&stat);
+    }
+    Ok(works)
 }
 
 /// The value at quantile `q`, by nearest rank.
