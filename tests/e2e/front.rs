@@ -62,7 +62,7 @@ fn a_stranger_publishes_nothing_where_the_roles_speak() {
     let cloud = Role::start("cloud", &cloud_config, &dir.path().join("cloud"));
     let edge = Role::start("edge", &edge_config, &dir.path().join("edge"));
     let at_edge = ["alerts/critical/plant-a/line1/x", "alarms/plant-a/line1/x/high-high"];
-    let at_cloud = ["merged/10s/line1/x", "gateways/other/status", at_edge[0], at_edge[1]];
+    let at_cloud = ["merged/10s/line1/x", "gateways/other/status", "bridge/v1/other/down/ack", at_edge[0], at_edge[1]];
     for (role, topics) in [(&edge, &at_edge[..]), (&cloud, &at_cloud[..])] {
         let at = std::net::SocketAddr::from(([127, 0, 0, 1], role.mqtt));
         let mut watcher = Wire::clean(at, V5, "watcher");

@@ -198,8 +198,9 @@ impl Door {
     }
 }
 
-/// First levels of what the bridge alone publishes: whoever reads there may believe it.
-const OWN: [&str; 4] = ["merged/", "alerts/", "alarms/", "gateways/"];
+/// First levels of what the bridge alone publishes: whoever reads there may believe it. Of the wire
+/// that is all but what gateways say (`up/`): a gateway lets go of what an answer calls delivered.
+const OWN: [&str; 5] = ["merged/", "alerts/", "alarms/", "gateways/", "bridge/"];
 
 /// Gateway and message of a topic of the wire.
 pub fn wire(topic: &str) -> Option<(&str, &str)> {
