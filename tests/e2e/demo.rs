@@ -39,7 +39,7 @@ fn the_demo_agrees_finds_every_fault_and_leaves_nothing_behind() {
     assert!(number("/readings/sent") > 2_000 && number("/readings/sent") == number("/readings/acknowledged"));
     let faults = result["faults"].as_array().unwrap();
     let kinds = faults.iter().map(|fault| fault["kind"].as_str().unwrap()).collect::<std::collections::BTreeSet<_>>();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["flatline", "high-high", "low-low", "shift", "silence", "spike"]);
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["flatline", "high-high", "low-low", "rate", "silence", "spike"]);
     assert!(
         faults.iter().all(|fault| fault["found"] == true && fault["consumer_after_ms"].as_i64() >= fault["detected_after_ms"].as_i64())
     );

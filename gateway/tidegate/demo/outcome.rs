@@ -13,6 +13,8 @@ const SHOWN_MAX: usize = 20;
 pub struct Found {
     /// Its id.
     pub id: String,
+    /// Its kind.
+    pub kind: String,
     /// What it says.
     pub message: String,
     /// How long after the fault's beginning the readings showed it, in ms of their own time.
@@ -88,7 +90,7 @@ impl Outcome {
             problems.push("no window at all was compared".to_owned());
         }
         let missed = self.faults.iter().filter(|(_, found)| found.is_none());
-        problems.extend(missed.map(|(fault, _)| format!("no {} alert for {}: {}", fault.kind, fault.series, fault.what)));
+        problems.extend(missed.map(|(fault, _)| format!("no {} alert for {}: {}", fault.expected(), fault.series, fault.what)));
         problems.extend(self.repeated.iter().map(|id| format!("alert {id} came more than once, though no bridge was killed")));
         problems.extend(self.strange.iter().map(|what| format!("not as the contract says: {what}")));
         for a in &self.accounts {
@@ -116,7 +118,7 @@ impl Outcome {
         let faults = self.faults.iter().map(|(fault, found)| {
             json!({
                 "series": fault.series, "kind": fault.kind, "what": fault.what, "from_ms": fault.from_ms, "found": found.is_some(),
-                "alert": found.as_ref().map(|f| &f.id), "message": found.as_ref().map(|f| &f.message),
+                "alert": found.as_ref().map(|f| &f.id), "found_by": found.as_ref().map(|f| &f.kind), "message": found.as_ref().map(|f| &f.message),
                 "detected_after_ms": found.as_ref().map(|f| f.detected_ms),
                 "gateway_after_ms": found.as_ref().and_then(|f| f.gateway_ms),
                 "consumer_after_ms": found.as_ref().map(|f| f.consumer_ms),
@@ -211,7 +213,8 @@ impl Outcome {
             writeln!(out, "  {:>7}  {:9}  {:width$}  {:>10} {:>10} {:>10}", "fault", "kind", "series", "reading", "gateway", "consumer");
         let seconds = |ms: i64| format!("{:.3} s", ms as f64 / 1e3);
         for (fault, found) in &self.faults {
-            let head = format!("  {:5.1} s  {:9}  {:width$}", (fault.from_ms + self.zero_ms) as f64 / 1e3, fault.kind, fault.series);
+            let kind = found.as_ref().map_or(fault.kind, |f| f.kind.as_str());
+            let head = format!("  {:5.1} s  {kind:9}  {:width$}", (fault.from_ms + self.zero_ms) as f64 / 1e3, fault.series);
             let _ = match found {
                 Some(f) => {
                     let (detected, consumer) = (seconds(f.detected_ms), seconds(f.consumer_ms));
@@ -243,7 +246,14 @@ mod tests {
     use std::time::Duration;
 
     fn good() -> Outcome {
-        let found = || Found { id: "plant-a/1/2/0".into(), message: "m".into(), detected_ms: 50, gateway_ms: Some(60), consumer_ms: 70 };
+        let found = || Found {
+            id: "plant-a/1/2/0".into(),
+            kind: "spike".into(),
+            message: "m".into(),
+            detected_ms: 50,
+            gateway_ms: Some(60),
+            consumer_ms: 70,
+        };
         let account = Account { gateway: "plant-a".into(), sent: 5, acknowledged: 5, accepted: 5, delivered: 5, ..Account::default() };
         Outcome {
             comparison: Comparison { equal: 3, ..Comparison::default() },

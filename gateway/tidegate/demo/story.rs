@@ -195,13 +195,21 @@ impl Story<'_> {
         let fault = &self.plan.faults[index];
         let why = match fault.shape {
             Shape::Silent => "Silence is called after 10 s at the earliest: below, a client that reconnects looks the same.",
+            Shape::Ramp(_) => "The readings decide which: if the first steps leave all that the series ever did, it is a shift.",
             Shape::Stuck => "A stuck sensor looks healthy to anyone who only looks at limits.",
             _ => "",
         };
         self.voice.tell(
             Tone::Fault,
             "fault",
-            &format!("FAULT {} of {}: at {}, {}. Expected: {}.", index + 1, self.plan.faults.len(), fault.series, fault.what, fault.kind),
+            &format!(
+                "FAULT {} of {}: at {}, {}. Expected: {}.",
+                index + 1,
+                self.plan.faults.len(),
+                fault.series,
+                fault.what,
+                fault.expected()
+            ),
             why,
             json!({"fault": index + 1, "series": fault.series, "kind": fault.kind, "gateway": self.plan.gateways[fault.gateway]}),
         );
@@ -364,6 +372,7 @@ impl Story<'_> {
                 let late_ms = alert.came_ms - self.began_ms - from_ms;
                 let found = Found {
                     id: alert.id.clone(),
+                    kind: alert.kind.clone(),
                     message: alert.message.clone(),
                     detected_ms: since_ms - from_ms,
                     gateway_ms: None,
@@ -469,7 +478,7 @@ impl Story<'_> {
         let held = self.stage.gateways.iter().filter(|g| g.held() > 0 || g.account().accepted != g.account().sent);
         waiting.extend(held.map(|g| format!("{} readings that {} holds", g.held(), g.recipe.name)));
         let missed = self.found.iter().zip(&self.plan.faults).filter(|(found, _)| found.is_none());
-        waiting.extend(missed.map(|(_, fault)| format!("the {} alert of {}", fault.kind, fault.series)));
+        waiting.extend(missed.map(|(_, fault)| format!("the {} alert of {}", fault.expected(), fault.series)));
         waiting
     }
 
