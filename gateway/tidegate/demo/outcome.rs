@@ -190,11 +190,7 @@ impl Outcome {
         let _ = writeln!(out, "  {} alerts, {} of them more than once", self.alerts, self.repeated.len());
         let problems = self.problems();
         if problems.is_empty() {
-            let _ = writeln!(
-                out,
-                "\nAgreed in {:.0} s: the consumer holds what the sensors sent, through an outage and a kill -9.",
-                self.seconds
-            );
+            let _ = writeln!(out, "\nAgreed in {:.0} s: the consumer holds what was sent, through outage and kill -9.", self.seconds);
             return out;
         }
         let _ = writeln!(out, "\nWhat differs");
@@ -206,11 +202,11 @@ impl Outcome {
     }
 
     fn write_faults(&self, out: &mut String) {
-        let _ = writeln!(out, "\nFaults, and the alerts that found them: how long after a fault began came the reading that showed it,");
-        let _ = writeln!(out, "when was the alert at the gateway's own broker, and when at the cloud's consumer");
+        let _ = writeln!(out, "\nFaults, and the alerts that found them: how long after a fault began came the");
+        let _ = writeln!(out, "reading that showed it, when was the alert at the gateway's own broker, and when");
+        let _ = writeln!(out, "at the cloud's consumer");
         let width = self.faults.iter().map(|(f, _)| f.series.chars().count()).max().unwrap_or(0);
-        let _ =
-            writeln!(out, "  {:>7}  {:9}  {:width$}  {:>10} {:>10} {:>10}", "fault", "kind", "series", "reading", "gateway", "consumer");
+        let _ = writeln!(out, "  {:>7}  {:9}  {:width$}  {:>9} {:>9} {:>9}", "fault", "kind", "series", "reading", "gateway", "consumer");
         let seconds = |ms: i64| format!("{:.3} s", ms as f64 / 1e3);
         for (fault, found) in &self.faults {
             let kind = found.as_ref().map_or(fault.kind, |f| f.kind.as_str());
@@ -219,7 +215,7 @@ impl Outcome {
                 Some(f) => {
                     let (detected, consumer) = (seconds(f.detected_ms), seconds(f.consumer_ms));
                     let gateway = f.gateway_ms.map_or("not heard".to_owned(), seconds);
-                    writeln!(out, "{head}  {detected:>10} {gateway:>10} {consumer:>10}\n           {}", f.message)
+                    writeln!(out, "{head}  {detected:>9} {gateway:>9} {consumer:>9}\n           {}", f.message)
                 }
                 None => writeln!(out, "{head}  NOT FOUND: {}", fault.what),
             };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Columns of a line before it is broken: what a terminal has at least.
-const WIDTH: usize = 100;
+const WIDTH: usize = 80;
 /// Columns before a line's text.
 const INDENT: usize = 9;
 
@@ -105,7 +105,7 @@ impl Voice {
             return;
         }
         let (body, last) = text.trim_end().rsplit_once('\n').unwrap_or(("", text));
-        self.print(body);
+        self.print(&body.lines().flat_map(hung).collect::<Vec<_>>().join("\n"));
         self.print(&self.painted(tone.colour(), last));
     }
 
@@ -128,12 +128,26 @@ impl Voice {
     }
 }
 
+/// A line, and where it is longer than [`WIDTH`] its rest below, a little further in.
+fn hung(line: &str) -> Vec<String> {
+    if line.chars().count() <= WIDTH {
+        return vec![line.to_owned()];
+    }
+    let indent = line.chars().take_while(|c| *c == ' ').count();
+    let lines = wrapped_to(line, WIDTH - indent - 2).into_iter().enumerate();
+    lines.map(|(n, text)| format!("{:width$}{text}", "", width = indent + if n == 0 { 0 } else { 2 })).collect()
+}
+
 /// A text in lines of at most [`WIDTH`] columns; none for an empty text.
 fn wrapped(text: &str) -> Vec<String> {
+    wrapped_to(text, WIDTH - INDENT)
+}
+
+fn wrapped_to(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH - INDENT => {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -155,5 +169,10 @@ mod tests {
         assert_eq!(lines.join(" "), text.trim());
         assert!(wrapped("").is_empty());
         assert_eq!(wrapped(&"x".repeat(500)).len(), 1);
+        let long = format!("  plant-a  {text}");
+        let lines = hung(&long);
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH));
+        assert!(lines[0].starts_with("  plant-a word") && lines[1].starts_with("    word"));
+        assert_eq!(hung("  a   table's   row"), ["  a   table's   row"]);
     }
 }
