@@ -105,7 +105,7 @@ impl Voice {
             return;
         }
         let (body, last) = text.trim_end().rsplit_once('\n').unwrap_or(("", text));
-        self.print(&body.lines().flat_map(hung).collect::<Vec<_>>().join("\n"));
+        self.print(&body.split('\n').flat_map(hung).collect::<Vec<_>>().join("\n"));
         self.print(&self.painted(tone.colour(), last));
     }
 
