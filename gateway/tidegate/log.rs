@@ -227,12 +227,20 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
             put("session", json!(number));
             describe_event(event, &mut put);
         }
-        Record::Acked { boot, applied, cloud_boot, shed, readings } => {
+        Record::Forked { boot, at, readings } => {
+            put("boot", hex(*boot));
+            put("at", json!(at));
+            put("readings", json!(readings));
+        }
+        Record::Acked { boot, applied, cloud_boot, shed, readings, hash } => {
             put("boot", hex(*boot));
             put("applied", json!(applied));
             put("cloud_boot", hex(*cloud_boot));
             put("shed", json!(shed));
             put("readings", json!(readings));
+            if *hash != 0 {
+                put("hash", hex(*hash));
+            }
         }
         Record::Receipt { boot, seq, ordinal } => put("alert", json!(format!("{boot:016x}/{seq}/{ordinal}"))),
         Record::Asked { request } | Record::AskedAt { request, .. } => {
@@ -329,6 +337,7 @@ fn kind_of(record: &Record<'_>) -> &'static str {
         Record::Quarantined { .. } => "quarantined",
         Record::Session { .. } => "session",
         Record::Acked { .. } => "acked",
+        Record::Forked { .. } => "forked",
         Record::Receipt { .. } => "receipt",
         Record::Shown { .. } => "shown",
         Record::Shed { .. } => "shed",

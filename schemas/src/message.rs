@@ -210,6 +210,15 @@ pub struct Delta {
     /// The boot is not the living one, and this is not its end: what it told once is told again.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub past: bool,
+    /// Running hash of the boot's log at `from`; 0 when it is not known.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub hash_from: u64,
+    /// The same at `to`.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub hash_to: u64,
+    /// Number of the interval of the living boot that this one follows, however that ended; 0 when not said.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub after: u64,
     /// Alerts with a seq in `(from, to]` that the cloud has receipted: seq and ordinal. They go
     /// only where it `packs`.
     #[serde(skip)]
@@ -305,6 +314,13 @@ pub struct Ack {
     /// What the cloud reads beyond the first format ([`READS`]).
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub reads: u32,
+    /// Running hash of the boot's log at `applied`, as the interval that ended there said; 0 when it
+    /// is not known.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub hash: u64,
+    /// Number of the last interval taken that said what it follows; 0 for none.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub last: u64,
 }
 
 /// What holds of a message by itself, beyond its shape.

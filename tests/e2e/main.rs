@@ -11,6 +11,7 @@ mod demo;
 mod disk;
 mod existing;
 mod foreign;
+mod fork;
 mod front;
 mod gateway;
 mod group;

@@ -112,6 +112,9 @@ impl Process {
             down.push((gateway, "cross-ack", ack.encode()));
         }
         if let Some((gateway, ack)) = effects.ack {
+            if ack.ahead {
+                ctx.oracle.taken(ack.number)?;
+            }
             down.push((gateway, "ack", ack.encode()));
         }
         for merged in &effects.merged {
@@ -199,7 +202,10 @@ impl Cloud {
                 process.log(ctx, &Record::AlertUp { gateway, bytes });
             }
             _ => {
-                let delta = Delta::decode(bytes).map_err(undecodable)?;
+                let mut delta = Delta::decode(bytes).map_err(undecodable)?;
+                if ctx.mutation == Mutation::HashNotCompared {
+                    (delta.hash_from, delta.hash_to, delta.after) = (0, 0, 0);
+                }
                 ctx.oracle.interval(gateway, &delta)?;
                 let known = process.bridge.gateways.get(gateway).and_then(|g| g.boots.get(&delta.boot));
                 let applied = known.map_or(0, |p| p.applied);

@@ -14,7 +14,7 @@ mod sensing;
 mod speaking;
 
 use crate::canonical::{SEQS, Told, value_end};
-use crate::disk::{Disk, Frame, Kept, Snapshot};
+use crate::disk::{Alias, Disk, Frame, Kept, Snapshot};
 use crate::mutation::Mutation;
 use crate::network::Link;
 use crate::oracle::Oracle;
@@ -150,6 +150,18 @@ impl Device {
         }
     }
 
+    /// A second machine with a copy of the disk and of the process, whose connections are gone, and
+    /// sensors of its own. What the first one had not committed is committed before.
+    pub fn copied(&mut self, ctx: &mut Ctx) -> Result<Option<Self>, String> {
+        self.sync(ctx)?;
+        let mut copy = self.cloned();
+        copy.process.clone_from(&self.process);
+        let Some(process) = copy.process.as_ref().filter(|_| self.disk.alias.is_none()) else { return Ok(None) };
+        copy.disk.alias = Some(Alias { boot: process.boot, at: self.disk.end - process.base, name: ctx.draw(0) });
+        copy.disconnect();
+        Ok(Some(copy))
+    }
+
     /// A second device with a copy of the disk, and sensors of its own.
     pub fn cloned(&self) -> Self {
         Self { disk: self.disk.clone(), ..Self::new(self.name.clone(), self.offset_ms, self.drift) }
@@ -170,6 +182,7 @@ impl Device {
             return Ok(());
         }
         let fold = self.recover(ctx)?;
+        ctx.oracle.forked(&self.name, &mut self.disk, &fold)?;
         ctx.oracle.recovered(&self.name, &self.disk, &fold)?;
         let boot = match (ctx.mutation, fold.current()) {
             (Mutation::BootReused, Some(part)) => part.boot,
@@ -301,7 +314,7 @@ impl Device {
         };
         let next = Frame { first, marks: process.batch.marks, ..Frame::default() };
         let frame = Rc::new(std::mem::replace(&mut process.batch, next));
-        ctx.oracle.durable(&self.name, &frame)?;
+        ctx.oracle.durable(&self.name, self.disk.alias, &frame)?;
         self.disk.append(frame.clone());
         process.pending.push_back(frame);
         Ok(())
@@ -402,7 +415,7 @@ impl Device {
         let Some(process) = &self.process else { return false };
         process.pending.is_empty()
             && !process.fold.is_healing()
-            && process.fold.boots.iter().all(|p| {
+            && process.fold.boots.iter().filter(|p| p.forked.is_none_or(|fork| fork.given_up.is_none())).all(|p| {
                 p.entries.is_empty()
                     && p.marks.is_empty()
                     && p.alerts.is_empty()

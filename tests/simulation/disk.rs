@@ -78,6 +78,18 @@ pub struct Disk {
     pub full: bool,
     /// Part of the log was lost to damage.
     pub damaged: bool,
+    /// Of the copy of a machine that went on as well: what the oracle calls its records of a boot.
+    pub alias: Option<Alias>,
+}
+
+/// What two machines that share a boot have apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alias {
+    pub boot: u64,
+    /// The last record that both have.
+    pub at: u64,
+    /// The name of the copy's part behind it.
+    pub name: u64,
 }
 
 /// The hash of a log by one more frame.
@@ -95,9 +107,15 @@ impl Disk {
         self.marks = frame.marks;
         let [_, _, boot, base] = frame.marks;
         if boot != 0 {
-            self.lineage.insert(boot, self.end - base);
+            let alias = self.alias.filter(|alias| alias.boot == boot);
+            self.lineage.insert(alias.map_or(boot, |alias| alias.name), self.end - base);
         }
         self.frames.push(frame);
+    }
+
+    /// What the oracle calls a boot whose records are here, or the boot of one of them.
+    pub fn name(&self, boot: u64, seq: u64) -> u64 {
+        self.alias.filter(|alias| alias.boot == boot && seq > alias.at).map_or(boot, |alias| alias.name)
     }
 
     /// Cuts what the oldest kept snapshot makes unnecessary; keeps the `keep` newest snapshots.

@@ -11,6 +11,7 @@ mod crossed;
 mod device;
 mod disk;
 mod exhaustive;
+mod live;
 mod mutation;
 mod network;
 mod oracle;

@@ -56,10 +56,13 @@ pub enum Mutation {
     CrossDoneEarly,
     /// Members of a redundancy group speak as if they were of none.
     GroupSummed,
+    /// Nobody looks whether two speak under one boot: neither the running hashes of logs are
+    /// compared, nor which interval follows which.
+    HashNotCompared,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::SensorAckBeforeCommit,
         Self::CloudAckBeforeCommit,
         Self::SendsUncommitted,
@@ -85,5 +88,6 @@ impl Mutation {
         Self::CrossEchoed,
         Self::CrossDoneEarly,
         Self::GroupSummed,
+        Self::HashNotCompared,
     ];
 }

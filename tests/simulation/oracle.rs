@@ -2,12 +2,13 @@
 //! with what was acknowledged to sensors. It sums them up itself and knows nothing of
 //! entries, versions or intervals.
 
-mod wanted;
+pub mod wanted;
 
 use crate::canonical;
 use crate::crossed;
 use crate::device::{Device, LOCAL, SERIES};
-use crate::disk::{Disk, Fact, Frame};
+use crate::disk::{Alias, Disk, Fact, Frame};
+use crate::live::Live;
 use replica::alert::LINK_SERIES;
 use replica::fold::Fold;
 use replica::join::{Bridge, Merged};
@@ -20,19 +21,19 @@ use wanted::Wanted;
 const HAD_MS: i64 = 7 * 86_400_000;
 
 /// Gateway and boot.
-type Boot = (u8, u64);
+pub type Boot = (u8, u64);
 /// Gateway, boot, seq, ordinal.
 type AlertId = (u8, u64, u64, u32);
 /// Series, size, start.
-type Window = (u8, i64, i64);
+pub type Window = (u8, i64, i64);
 
 #[derive(Debug, Clone, Default)]
-struct Part {
+pub struct Part {
     /// Last durable seq.
-    end: u64,
+    pub end: u64,
     /// Seq, readings up to it that may leave, and those that stay.
-    counts: Vec<(u64, u64, u64)>,
-    facts: Vec<Fact>,
+    pub counts: Vec<(u64, u64, u64)>,
+    pub facts: Vec<Fact>,
 }
 
 impl Part {
@@ -49,16 +50,16 @@ impl Part {
 pub struct Told {
     alerted: BTreeSet<AlertId>,
     applied: BTreeMap<Boot, u64>,
-    published: HashMap<Window, Merged>,
+    pub published: HashMap<Window, Merged>,
     pub crossed: crossed::Told,
 }
 
 #[derive(Clone, Default)]
 pub struct Oracle {
-    sizes_ms: Vec<i64>,
+    pub sizes_ms: Vec<i64>,
     /// All gateways are one redundancy group.
     group: bool,
-    parts: BTreeMap<Boot, Part>,
+    pub parts: BTreeMap<Boot, Part>,
     /// Readings by gateway and window that ever were durable.
     durable: HashMap<(u8, Window), u64>,
     /// Messages acknowledged, and whether they were timed.
@@ -77,17 +78,19 @@ pub struct Oracle {
     pub crossed: crossed::Model,
     /// Entries given up: gateway, boot, window, birth → readings.
     given_up: BTreeMap<(u8, u64, Window, u64), u64>,
+    /// What is known of machines that share a boot.
+    pub live: Live,
 }
 
-fn number(gateway: &str) -> u8 {
+pub fn number(gateway: &str) -> u8 {
     gateway[1..].parse().unwrap_or(u8::MAX)
 }
 
-fn series_number(name: &str) -> u8 {
+pub fn series_number(name: &str) -> u8 {
     SERIES.iter().position(|known| *known == name).map_or(u8::MAX, |n| n as u8)
 }
 
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+pub fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what()) }
 }
 
@@ -108,10 +111,11 @@ impl Oracle {
     }
 
     /// A frame is on stable storage.
-    pub fn durable(&mut self, gateway: &str, frame: &Frame) -> Result<(), String> {
+    pub fn durable(&mut self, gateway: &str, alias: Option<Alias>, frame: &Frame) -> Result<(), String> {
         let gateway = number(gateway);
         self.crossed.durable(gateway, &frame.crossed, &frame.received);
         let [_, _, boot, base] = frame.marks;
+        let boot = alias.filter(|alias| alias.boot == boot).map_or(boot, |alias| alias.name);
         let part = self.parts.entry((gateway, boot)).or_default();
         ensure(frame.first > base + part.end, || format!("boot {boot:x} of g{gateway} is used twice"))?;
         part.end = frame.last() - base;
@@ -119,7 +123,7 @@ impl Oracle {
             let (_, mut readings, mut local) = part.counts.last().copied().unwrap_or_default();
             *(if fact.leaves { &mut readings } else { &mut local }) += 1;
             part.counts.push((fact.seq, readings, local));
-            part.facts.push(fact.clone());
+            part.facts.push(Fact { boot, ..fact.clone() });
             if fact.leaves {
                 for &size in &self.sizes_ms {
                     let key = (fact.series as u8, size, window::start_of(fact.time_ms, size));
@@ -152,11 +156,15 @@ impl Oracle {
             return Ok(());
         }
         for p in &fold.boots {
-            let Some(part) = self.parts.get(&(number(gateway), p.boot)) else {
+            let Some(part) = self.parts.get(&(number(gateway), disk.alias.filter(|a| a.boot == p.boot).map_or(p.boot, |a| a.name))) else {
                 return Err(format!("{gateway} tells of boot {:x}, of which nothing is durable", p.boot));
             };
             ensure(p.end <= part.end, || format!("{gateway} folded record {} of boot {:x}; {} are durable", p.end, p.boot, part.end))?;
             let (told, known) = ((p.readings, p.local), part.counts(p.end));
+            if !self.live.is_empty() {
+                self.live_gateway(p, known.0, part.counts(p.applied).0)?;
+                continue;
+            }
             ensure(told == known, || format!("{gateway} counts {told:?} readings of boot {:x}, {known:?} are durable", p.boot))?;
             let (told, known) = (p.readings_applied, part.counts(p.applied).0);
             ensure(told == known, || {
@@ -167,11 +175,11 @@ impl Oracle {
     }
 
     /// A gateway shows an alert.
-    pub fn raised(&mut self, gateway: &str, alert: &AlertBody, leaves: bool) -> Result<(), String> {
+    pub fn raised(&mut self, gateway: &str, boot: u64, alert: &AlertBody, leaves: bool) -> Result<(), String> {
         ensure(!leaves || ![LOCAL, LINK_SERIES].contains(&alert.series.as_str()), || {
             format!("an alert of {} leaves the site", alert.series)
         })?;
-        let id = id_of(gateway, alert);
+        let id = (number(gateway), boot, alert.seq, alert.ordinal);
         let before = self.raised.entry(id).or_insert_with(|| alert.clone());
         ensure(before == alert, || format!("alert {id:?} was {before:?} and is {alert:?}"))
     }
@@ -190,14 +198,18 @@ impl Oracle {
         if delta.from == u64::MAX {
             return Ok(());
         }
-        let end = self.parts.get(&(number(gateway), delta.boot)).map_or(0, |p| p.end);
+        let names = self.names((number(gateway), delta.boot));
+        let end = names.iter().filter_map(|name| self.parts.get(name)).map(|p| p.end).max().unwrap_or(0);
         ensure(delta.to <= end, || format!("{gateway} sends up to {} of boot {:x}; {end} are durable", delta.to, delta.boot))
     }
 
     /// An alert takes effect at the cloud; `again`: after a crash of the cloud, from its cursor.
     pub fn alerted(&mut self, gateway: &str, alert: &AlertBody, again: bool) -> Result<(), String> {
         let id = id_of(gateway, alert);
-        ensure(self.raised.get(&id) == Some(alert), || format!("the cloud tells of alert {id:?}, which {gateway} did not raise so"))?;
+        let names = self.names((id.0, id.1));
+        ensure(names.iter().any(|name| self.raised.get(&(name.0, name.1, id.2, id.3)) == Some(alert)), || {
+            format!("the cloud tells of alert {id:?}, which {gateway} did not raise so")
+        })?;
         let fresh = self.told.alerted.insert(id);
         ensure(fresh || again, || format!("alert {id:?} took effect twice"))
     }
@@ -226,11 +238,15 @@ impl Oracle {
                 let name = (number(gateway), *boot);
                 let before = self.told.applied.insert(name, p.applied).unwrap_or(0);
                 ensure(p.applied >= before, || format!("applied of {gateway}'s boot {boot:x} went back from {before} to {}", p.applied))?;
-                let Some(part) = self.parts.get(&name).filter(|part| p.applied <= part.end) else {
+                let names = self.names(name);
+                let mut parts = names.iter().filter_map(|name| self.parts.get(name)).filter(|part| p.applied <= part.end).peekable();
+                let Some(part) = parts.peek() else {
                     return Err(format!("the cloud applied {} of {gateway}'s boot {boot:x}, which is not durable", p.applied));
                 };
                 let known = part.counts(p.applied).0;
-                ensure(p.readings == known || self.damaged, || {
+                let holds = p.readings == known
+                    || !self.live.is_empty() && parts.any(|part| self.live_readings(p.readings, part.counts(p.applied).0));
+                ensure(holds || self.damaged, || {
                     format!("the cloud counts {} readings of {gateway}'s boot {boot:x} up to {}, there are {known}", p.readings, p.applied)
                 })?;
             }
@@ -257,7 +273,10 @@ impl Oracle {
         };
         self.exactly_once(&kept)?;
         let mut wanted: BTreeMap<Window, Wanted> = BTreeMap::new();
-        for ((gateway, _), part) in &self.parts {
+        // As the cloud adds them up: by the boots' names.
+        let mut parts: Vec<(&Boot, &Part)> = self.parts.iter().collect();
+        parts.sort_by_key(|(name, _)| (name.0, self.boot_of(**name), self.boot_of(**name) != name.1));
+        for ((gateway, _), part) in parts {
             for fact in part.facts.iter().filter(|f| f.leaves) {
                 let certain = kept(*gateway, fact.boot, fact.seq) && !is_gap(&(*gateway, fact.boot), fact.seq);
                 for &size in &self.sizes_ms {
@@ -298,7 +317,8 @@ impl Oracle {
                 }
             }
         }
-        if !self.cloned && !self.disks_lost && !self.damaged {
+        self.live_shed(bridge, &wanted)?;
+        if !self.cloned && !self.disks_lost && !self.damaged && self.live.is_empty() {
             for (gateway, missing) in &missing {
                 let counted = bridge.gateways.get(&format!("g{gateway}")).map_or(0, |g| g.totals.shed);
                 // Of a gap it is not known which of its readings the cloud has with others.
@@ -312,6 +332,7 @@ impl Oracle {
         let leaves = |a: &AlertBody| ![LOCAL, LINK_SERIES].contains(&a.series.as_str());
         let owed = |id: &AlertId| kept(id.0, id.1, id.2) && !is_gap(&(id.0, id.1), id.2);
         for (id, alert) in self.raised.iter().filter(|(id, a)| leaves(a) && owed(id)) {
+            let id = &(id.0, self.boot_of((id.0, id.1)), id.2, id.3);
             ensure(self.told.alerted.contains(id), || format!("alert {id:?} never reached the cloud: {alert:?}"))?;
         }
         Ok(())
@@ -360,7 +381,7 @@ impl Oracle {
             ensure(found > 0, || format!("message {message} was acknowledged and is in no log"))?;
             ensure(!timed || found == 1 || self.disks_lost, || format!("message {message} is in the logs {found} times"))?;
             let safe = places.get(message).is_some_and(|p| p.iter().any(|(g, b, s)| kept(*g, *b, *s)));
-            ensure(safe || self.disks_lost, || format!("message {message} was acknowledged and its log is gone"))?;
+            ensure(safe || self.disks_lost || !self.live.is_empty(), || format!("message {message} was acknowledged and its log is gone"))?;
         }
         Ok(())
     }

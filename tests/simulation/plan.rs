@@ -1,5 +1,6 @@
 //! What happens in a world, drawn from a seed beforehand, so that it can be shortened.
 
+use crate::live;
 use crate::network::Weather;
 use crate::rng::Rng;
 
@@ -152,9 +153,34 @@ pub enum Step {
         device: u8,
         salt: u64,
     },
+    /// A second machine goes on from the first one's memory and disk, as the first one does.
+    CloneLive {
+        device: u8,
+    },
     CloudBackup,
     CloudRestore,
     CloudLoseDisk,
+}
+
+impl Step {
+    /// The device that it is about, where a machine that was copied may stand for the first one.
+    pub fn device(&mut self) -> Option<&mut u8> {
+        match self {
+            Step::Sense { device, .. }
+            | Step::Sync { device }
+            | Step::Think { device }
+            | Step::Net { device, .. }
+            | Step::Connect { device }
+            | Step::Disconnect { device }
+            | Step::Stall { device }
+            | Step::StallAlerts { device }
+            | Step::Crash { device, .. }
+            | Step::Start { device }
+            | Step::Save { device }
+            | Step::Trim { device, .. } => Some(device),
+            _ => None,
+        }
+    }
 }
 
 const CHARACTERS: [Faults; 14] = {
@@ -192,6 +218,9 @@ const CHARACTERS: [Faults; 14] = {
 impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64) -> Self {
+        if live::is_live(seed) {
+            return live::plan(seed);
+        }
         let mut rng = Rng::new(seed);
         let faults = rng.pick(&CHARACTERS);
         Self::with(seed, faults, &mut rng)

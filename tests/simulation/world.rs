@@ -16,7 +16,7 @@ use schemas::message::Wanted;
 use std::rc::Rc;
 
 /// Devices in one world, clones included.
-const DEVICES_MAX: usize = 10;
+pub const DEVICES_MAX: usize = 10;
 /// Rounds in which a healed world must come to rest.
 const ROUNDS_MAX: usize = 400;
 
@@ -99,6 +99,11 @@ impl World {
     pub fn step(&mut self, step: Step) -> Result<(), String> {
         let count = self.devices.len();
         let at = |device: u8| usize::from(device) % count;
+        if let Step::Crash { device, .. } = step
+            && self.shares_boot(at(device))
+        {
+            return Ok(());
+        }
         let ctx = &mut self.ctx;
         match step {
             Step::Pass(ms) => ctx.now_ms += ms,
@@ -129,6 +134,7 @@ impl World {
             Step::Stall { device } => self.devices[at(device)].stall(Lane::Intervals),
             Step::StallAlerts { device } => self.devices[at(device)].stall(Lane::Alerts),
             Step::Crash { device, kept } => self.devices[at(device)].crash(ctx, kept)?,
+            Step::CloneLive { device } => self.clone_live(at(device))?,
             Step::Start { device } => self.devices[at(device)].start(ctx)?,
             Step::CloudCrash { kept, salt } => self.cloud_crash(kept, salt),
             Step::CloudStart => self.cloud.start(ctx)?,

@@ -7,6 +7,7 @@ mod wire;
 
 use crate::alarms::Alarms;
 use crate::audience::Audience;
+use crate::conflict::Conflict;
 use crate::error::CoreError;
 use crate::event::Event;
 use crate::inbound::Door;
@@ -66,6 +67,8 @@ pub struct Core {
     pub refused: u64,
     /// Gateways' clocks less ours at their last interval, in ms, and what they know of them.
     pub clocks: BTreeMap<String, (i64, u8)>,
+    /// Gateways of which two spoke under one boot, as far as this process has seen.
+    pub conflicts: BTreeMap<String, Conflict>,
     /// Ordinary messages on their way to gateways: until when to wait, and how many each had taken before.
     pub carried: BTreeMap<String, (i64, u64)>,
     /// Messages of an existing broker, to be acknowledged there once this record is durable.

@@ -6,6 +6,7 @@
 //! | [`known`] | alarms as the doors know them |
 //! | [`audience`] | consumers that are waited for after a restart |
 //! | [`config`] | the configuration that cannot be wrong |
+//! | [`conflict`] | two that speak under one boot |
 //! | [`inbound`] | intervals and alerts arrive; clients' sessions are logged |
 //! | [`event`] | what reaches the core |
 //! | [`core`] | accepted → log → join → ack, rounds, publishing |
@@ -25,6 +26,7 @@
 pub mod alarms;
 pub mod audience;
 pub mod config;
+pub mod conflict;
 pub mod core;
 pub mod error;
 pub mod event;

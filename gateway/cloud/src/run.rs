@@ -150,6 +150,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         late_ms: 0,
         refused: 0,
         clocks: BTreeMap::new(),
+        conflicts: BTreeMap::new(),
         carried: BTreeMap::new(),
         unacknowledged: VecDeque::new(),
         began: Instant::now(),

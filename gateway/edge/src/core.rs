@@ -12,6 +12,7 @@ use crate::healing::Healing;
 use crate::intake::Intake;
 use crate::limits::ROUND_MAX;
 use crate::link::{Link, LinkEvent};
+use crate::proof::prove;
 use crate::status::Status;
 use crate::store::Snapshots;
 use broker::Broker;
@@ -20,7 +21,7 @@ use journal::{Frame, Journal};
 use replica::alert::topic_and_json;
 use replica::fold::Fold;
 use replica::record::{Numbers, Record};
-use replica::uplink::{Lane, Out, Uplink};
+use replica::uplink::{Acknowledged, Lane, Out, Uplink};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -44,6 +45,15 @@ pub enum Event {
 
 /// The way to the core; a full queue holds the sender.
 pub type Events = mpsc::Sender<Event>;
+
+/// Why a gateway's boot ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to stop.
+    Stopped,
+    /// Another speaks under its boot: it must begin again, under another.
+    Forked,
+}
 
 /// The gateway's thinking part, on a thread of its own.
 pub struct Core {
@@ -86,11 +96,12 @@ pub struct Core {
 }
 
 impl Core {
-    /// Runs until [`Event::Stop`]; a record that cannot be folded ends the process's work.
+    /// Runs until [`Event::Stop`], or until the boot must end; a record that cannot be folded ends
+    /// the process's work.
     ///
     /// # Errors
     /// The fold's.
-    pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &tokio::runtime::Handle) -> Result<(), replica::Error> {
+    pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &tokio::runtime::Handle) -> Result<End, replica::Error> {
         self.show();
         self.cross();
         self.look();
@@ -110,12 +121,16 @@ impl Core {
                     {
                         if matches!(event, Event::Stop) {
                             self.snapshots.save(&self.fold);
-                            return Ok(());
+                            return Ok(End::Stopped);
                         }
                         self.take(event)?;
                     }
                 }
                 Err(_) => {}
+            }
+            if self.uplink.as_ref().is_some_and(|(uplink, _)| uplink.is_forked(&self.fold)) {
+                self.snapshots.save(&self.fold);
+                return Ok(End::Forked);
             }
             self.look();
             self.tick();
@@ -134,7 +149,7 @@ impl Core {
             }
         }
         self.snapshots.save(&self.fold);
-        Ok(())
+        Ok(End::Stopped)
     }
 
     fn take(&mut self, event: Event) -> Result<(), replica::Error> {
@@ -276,31 +291,7 @@ impl Core {
                 // An answer, not a connection, shows that the other side works.
                 link.answered();
                 let outcome = uplink.acked(now_ms, &ack, &mut self.fold);
-                if let Some((boot, applied)) = outcome.went_back {
-                    error!(
-                        boot = format!("{boot:016x}"),
-                        applied,
-                        "the cloud holds less than it acknowledged: it was restored or lost its disk; it is told again what the log still holds"
-                    );
-                }
-                if let Some((boot, cloud_boot, pages)) = outcome.told {
-                    let pages = Numbers::encode(&pages);
-                    let record = Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } };
-                    if let Err(refused) = self.intake.log(&record) {
-                        warn!(%refused, "windows given up are told to the cloud again");
-                    }
-                }
-                if let Some(record) = outcome.record {
-                    if let Err(refused) = self.intake.log(&record) {
-                        warn!(%refused, "an acknowledgement is not logged; it will be asked for again");
-                    }
-                    if let Record::Acked { boot, applied, shed, readings, .. } = record
-                        && let Some(part) = self.fold.boots.iter_mut().find(|p| p.boot == boot)
-                    {
-                        // Folding the record later gives the same; until then the next interval must not wait.
-                        part.acknowledged(applied, readings, shed);
-                    }
-                }
+                acknowledged(outcome, &mut self.fold, &self.intake);
             }
         }
     }
@@ -369,6 +360,11 @@ impl Core {
                         uplink.offer_refused(now_ms);
                     }
                 }
+                Out::Prove(question) => {
+                    let proof = prove(&self.journal, question, self.healing.reads());
+                    let outcome = uplink.proved(now_ms, &question, proof, &mut self.fold);
+                    acknowledged(outcome, &mut self.fold, &self.intake);
+                }
                 Out::Drop(lane) => link.give_up(lane),
                 Out::Unheard(told) => {
                     let (count, oldest) = told.unwrap_or_default();
@@ -403,6 +399,47 @@ impl Core {
         let wait = due.into_iter().chain(speak).chain(cross).min().unwrap_or(i64::MAX);
         // A due time that is already ticked comes with its frame; look again soon in any case.
         Duration::from_millis(wait.clamp(1, 1_000) as u64)
+    }
+}
+
+/// Logs what came of an ack.
+fn acknowledged(outcome: Acknowledged, fold: &mut Fold, intake: &Intake) {
+    if let Some((boot, applied)) = outcome.went_back {
+        error!(
+            boot = format!("{boot:016x}"),
+            applied,
+            "the cloud holds less than it acknowledged: it was restored or lost its disk; it is told again what the log still holds"
+        );
+    }
+    if let Some((boot, cloud_boot, pages)) = outcome.told {
+        let pages = Numbers::encode(&pages);
+        let record = Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } };
+        if let Err(refused) = intake.log(&record) {
+            warn!(%refused, "windows given up are told to the cloud again");
+        }
+    }
+    if let Some(record) = outcome.record {
+        if let Err(refused) = intake.log(&record) {
+            warn!(%refused, "an acknowledgement is not logged; it will be asked for again");
+        }
+        if let Record::Acked { boot, applied, shed, readings, hash, .. } = record
+            && let Some(part) = fold.boots.iter_mut().find(|p| p.boot == boot)
+        {
+            // Folding the record later gives the same; until then the next interval must not wait.
+            part.acknowledged(applied, readings, shed, hash);
+        }
+    }
+    if let Some(record) = outcome.forked {
+        if let Record::Forked { boot, at, .. } = record {
+            let boot = format!("{boot:016x}");
+            error!(
+                boot,
+                at, "another device speaks under this boot, with another log; what this one has beyond that record is counted shed"
+            );
+        }
+        if let Err(refused) = intake.log(&record) {
+            warn!(%refused, "it is found again with the next answer");
+        }
     }
 }
 

@@ -20,6 +20,11 @@ impl Healing {
         Self { journal, history: None }
     }
 
+    /// Whether it reads the log's past.
+    pub fn reads(&self) -> bool {
+        self.history.is_some()
+    }
+
     /// A slice of the work; whether there is more to do at once.
     pub fn go_on(&mut self, fold: &mut Fold) -> bool {
         if let Some(lsn) = fold.heals_from() {

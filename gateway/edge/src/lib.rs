@@ -12,6 +12,7 @@
 //! | [`crossing`] | ordinary messages that bridges carry, both ways |
 //! | [`ingest`] | readings from the plant's existing brokers |
 //! | [`link`] | the sockets to the cloud |
+//! | [`proof`] | what the log says where the cloud's answer is in doubt |
 //! | [`run`] | start, stop, and what connects the rooms |
 //! | [`http`], [`status`] | health, figures, status |
 //! | [`clock`] | the logged clock |
@@ -28,6 +29,7 @@ pub mod ingest;
 pub mod intake;
 pub mod limits;
 pub mod link;
+pub mod proof;
 pub mod run;
 pub mod status;
 pub mod store;

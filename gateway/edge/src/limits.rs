@@ -121,6 +121,10 @@ pub const ALARM_REQUESTS_MAX: usize = 4_096;
 /// How often the figures of alarms may be published, in ms.
 pub const KPI_MS: i64 = 10_000;
 
+/// Records of the log that are read again, on the fold's thread, to compare it with what the cloud
+/// has; beyond, it is believed. Some tenths of a second.
+pub const PROOF_RECORDS_MAX: u64 = 2_000_000;
+
 /// A busy or full log is asked again this often.
 pub const INGEST_RETRY: Duration = Duration::from_millis(100);
 

@@ -3,7 +3,7 @@
 use crate::alarms::Alarms;
 use crate::clock::Watch;
 use crate::config::{Config, Delivery};
-use crate::core::{Core, Event, fold_frame};
+use crate::core::{Core, End, Event, fold_frame};
 use crate::crossing::Crossing;
 use crate::crossing::rules::Rules;
 use crate::desk::Desk;
@@ -61,12 +61,22 @@ fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
     move |source| Error::Io { what: what.into(), source }
 }
 
-/// Runs a gateway until `shutdown`.
+/// Runs a gateway until `shutdown`. Where another speaks under its boot, all its rooms are closed
+/// and opened again, as a stop and a start would.
 ///
 /// # Errors
 /// When it cannot start, or its log fails.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let started = Instant::now();
+    tokio::pin!(shutdown);
+    while boot(config.clone(), started, shutdown.as_mut()).await? == End::Forked {
+        warn!("the gateway begins again, under a boot of its own");
+    }
+    Ok(())
+}
+
+/// One boot, from the log's recovery to its stop.
+async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = ()>) -> Result<End, Error> {
     let opened = {
         let options = Options { retain: config.log.retain, limit_bytes: config.log.limit };
         let tuning = Tuning { flash_bytes_per_day: Some(config.log.flash_budget), ..Tuning::default() };
@@ -221,12 +231,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         })
     };
     tokio::pin!(relay);
-    let failed = tokio::select! {
-        () = shutdown => false,
-        ended = &mut relay => ended.unwrap_or(true),
-        _ = &mut core_ended => true,
+    let (is_asked, failed) = tokio::select! {
+        () = shutdown => (true, false),
+        ended = &mut relay => (false, ended.unwrap_or(true)),
+        // How it ended, the thread says.
+        _ = &mut core_ended => (false, false),
         // Nobody would find it: it ends, in order.
-        () = std::future::ready(()), if announced.is_err() => false,
+        () = std::future::ready(()), if announced.is_err() => (true, false),
     };
     info!("stopping");
     ingests.iter().for_each(tokio::task::JoinHandle::abort);
@@ -244,11 +255,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     serving.abort();
     run_json.remove().map_err(io("run.json"))?;
     announced?;
-    match folded {
-        Ok(Ok(result)) => result?,
+    let end = match folded {
+        Ok(Ok(end)) => end?,
         _ => return Err(Error::LogFailed),
+    };
+    if failed || stopped.is_err() {
+        return Err(Error::LogFailed);
     }
-    if failed || stopped.is_err() { Err(Error::LogFailed) } else { Ok(()) }
+    // Who is asked to stop begins nothing more.
+    Ok(if is_asked { End::Stopped } else { end })
 }
 
 /// The state of the newest snapshot that can be read.

@@ -6,6 +6,7 @@ use crate::intake::Intake;
 use journal::Journal;
 use replica::fold::Fold;
 use replica::limits::ENTRY_WIRE_BYTES_GUESS;
+use replica::outbox::BootPart;
 use replica::record::Refusal;
 use replica::uplink::Drain;
 use serde::Serialize;
@@ -82,6 +83,9 @@ pub struct Status {
     pub clock_jumps: u64,
     /// Readings that wait until the wall clock is set: then they are dated.
     pub undated: usize,
+    /// Boots under whose name another spoke, with another log: what of them was given up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forks: Vec<ForkView>,
     /// Ordinary messages; `None` without `[[bridge]]`.
     pub bridge: Option<CrossingView>,
     /// What detectors in shadow would have told, by kind.
@@ -102,6 +106,24 @@ pub struct Status {
     pub room: Result<u64, String>,
     /// Seconds that the room lasts at the present rate, `None` when nothing is written.
     pub room_s: Option<u64>,
+}
+
+/// A boot under whose name another spoke.
+#[derive(Debug, Clone, Serialize)]
+pub struct ForkView {
+    /// The boot, 16 hex digits.
+    pub boot: String,
+    /// The last record that both are known to have.
+    pub at: u64,
+    /// Readings beyond it, counted shed.
+    pub shed: u64,
+}
+
+impl ForkView {
+    fn of(part: &BootPart) -> Option<Self> {
+        let fork = part.forked?;
+        Some(Self { boot: format!("{:016x}", part.boot), at: fork.at, shed: fork.given_up? })
+    }
 }
 
 impl Status {
@@ -147,6 +169,7 @@ impl Status {
             skew_ms: clock.skew_ms,
             clock_jumps: clock.jumps,
             undated: fold.undated(),
+            forks: fold.boots.iter().filter_map(ForkView::of).collect(),
             bridge: crossing.map(|c| CrossingView {
                 delivery: c.promise(),
                 taken: fold.crossing.taken,

@@ -2,6 +2,7 @@
 //! gateway's own broker and at the cloud.
 
 use crate::limits::UNHEARD_MS;
+use crate::outbox::Fork;
 pub use schemas::message::AlertBody;
 use schemas::message::Contributor;
 use serde_json::{Value, json};
@@ -76,6 +77,36 @@ pub fn unheard((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, count: u64,
         state: u8::from(count == 0),
         time_ms: clock_ms,
         value: count as f64,
+        limit: None,
+        unit: None,
+        message,
+        score: None,
+        baseline: None,
+        alarm: None,
+        contributors: Vec::new(),
+    }
+}
+
+/// Series of alerts about another that speaks under this gateway's boot.
+pub const BOOT_SERIES: &str = "tidegate/boot";
+
+/// Another was found to speak under the name of a boot; `state` 0, and 1 once it ended.
+pub fn forked((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, state: u8, old: u64, fork: &Fork) -> AlertBody {
+    let given_up = fork.given_up.unwrap_or(0);
+    let message = format!(
+        "another device speaks under boot {old:016x}, with another log beyond record {}: {given_up} readings of this one are counted shed, and it goes on as boot {boot:016x}",
+        fork.at
+    );
+    AlertBody {
+        boot,
+        seq,
+        ordinal,
+        series: BOOT_SERIES.to_owned(),
+        severity: 1,
+        kind: "conflict".to_owned(),
+        state,
+        time_ms: clock_ms,
+        value: given_up as f64,
         limit: None,
         unit: None,
         message,

@@ -11,6 +11,7 @@
 pub mod alarms;
 mod dues;
 mod ends;
+mod fork;
 pub mod healing;
 mod open;
 mod undated;
@@ -21,6 +22,7 @@ pub(crate) use undated::Undated;
 
 use crate::crossing::{Crossing, Incoming, NEVER_MS, Outgoing};
 use crate::error::Error;
+use crate::hash;
 use crate::machine::Machines;
 use crate::outbox::{Before, BootPart, Ledger, Shelf};
 use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record, Refusal};
@@ -158,8 +160,9 @@ pub struct Fold {
     pub(crate) undated: Vec<Undated>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) ordinal: u32,
-    /// The logged clock before the record under way.
+    /// The logged clock before the record under way, and the running hash.
     pub(crate) before_ms: i64,
+    pub(crate) before_hash: u64,
 }
 
 impl Series {
@@ -179,20 +182,28 @@ impl Fold {
         self.lsn = lsn;
         self.ordinal = 0;
         self.before_ms = self.clock_ms;
+        self.before_hash = self.boots.last().map_or(hash::UNKNOWN, |part| part.hash);
         self.clock_ms = self.clock_ms.saturating_add(i64::try_from(advance).unwrap_or(i64::MAX));
         if let Record::Boot { boot, parent, config } = record {
             let config = FoldConfig::decode(config).map_err(|source| Error::Record { kind, source })?;
             let ended = if config.detection.groups == self.config.detection.groups { Vec::new() } else { self.machines.disband() };
             self.config = config;
             self.begin_boot(boot, parent, lsn - 1);
+            if let Some(part) = self.boots.last_mut() {
+                part.hash = hash::first(kind, payload);
+                (part.hash_applied, part.logged.hash) = (hash::BEGIN, hash::BEGIN);
+            }
+            self.before_hash = hash::UNKNOWN;
             self.redesign();
             ended.into_iter().for_each(|name| self.disbanded(name));
+            self.cut_forks();
             return Ok(());
         }
         let clock_ms = self.clock_ms;
         if let Some(part) = self.boots.last_mut() {
             part.end = lsn - part.base;
             part.clock_ms = clock_ms;
+            part.hash = hash::next(part.hash, kind, payload);
         }
         if self.dues.peek().is_some_and(|Reverse(due)| due.at_ms <= clock_ms) {
             self.run_dues();
@@ -225,10 +236,10 @@ impl Fold {
                 }
             }
             Record::Session { number, event } => self.sessions.apply(clock_ms, number, event),
-            Record::Acked { boot, applied, cloud_boot, shed, readings } => {
+            Record::Acked { boot, applied, cloud_boot, shed, readings, hash } => {
                 if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
                     part.cloud_boot = cloud_boot;
-                    part.acknowledged(applied, readings, shed);
+                    part.acknowledged(applied, readings, shed, hash);
                     part.acknowledgement_logged(&mut self.shelf);
                 }
                 self.catch_up();
@@ -257,6 +268,7 @@ impl Fold {
                     part.offered = part.offered.max(born);
                 }
             }
+            Record::Forked { boot, at, readings } => self.forked(boot, at, readings),
             Record::Unnamed { boot, born } => {
                 if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
                     part.unname(born, &mut self.shelf);
@@ -356,7 +368,7 @@ impl Fold {
 
     /// Up to where everything of `part` can be told: below the birth of its oldest open entry.
     pub fn complete_to(&self, part: &BootPart) -> (u64, Before) {
-        let whole = (part.end, Before { readings: part.readings, clock_ms: part.clock_ms });
+        let whole = (part.end, Before { readings: part.readings, clock_ms: part.clock_ms, hash: part.hash });
         if part.ended {
             return whole;
         }
@@ -416,10 +428,15 @@ impl Fold {
         }
     }
 
+    /// Where the log stood before the record under way, which has counted nothing yet.
+    pub(crate) fn before(&self, part: &BootPart) -> Before {
+        Before { readings: part.readings, clock_ms: self.before_ms, hash: self.before_hash }
+    }
+
     fn message(&mut self, flags: u64, session: u64, packet_id: u16, readings: Readings<'_>) -> Result<(), schemas::DecodeError> {
         let Some(part) = self.boots.last() else { return Ok(()) };
         let seq = self.lsn - part.base;
-        let before = Before { readings: part.readings, clock_ms: self.before_ms };
+        let before = self.before(part);
         let leaves = flags & FLAG_LEAVES != 0;
         let remember = flags & FLAG_TIMED != 0;
         let (clock_ms, orphaned) = (self.clock_ms, self.orphaned);

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::fold::Fold;
+use crate::hash;
 
 impl Fold {
     /// Folds a frame that begins with record `first`. Its marks are the owner's, as of its last
@@ -18,6 +19,10 @@ impl Fold {
         let is_under_way = boot != 0 && base + 1 < first;
         if gap && is_under_way && self.boots.last().is_none_or(|p| p.boot != boot) {
             self.begin_boot(boot, None, base);
+        }
+        if gap && let Some(part) = self.boots.last_mut() {
+            // What the log was is not known any more.
+            part.hash = hash::UNKNOWN;
         }
         for (lsn, kind, payload) in records {
             if lsn > self.lsn {

@@ -12,6 +12,7 @@
 //! | [`record`] | all that can happen to a gateway or to the cloud, as bytes in the log |
 //! | [`fold`] | committed record → windows, detectors, alerts, ledger |
 //! | [`frame`] | a committed frame folded, minding what is missing before it |
+//! | [`hash`] | the running hash of a boot's log |
 //! | [`machine`] | series under one prefix, watched together |
 //! | [`rehearse`] | recorded readings through the fold, without a log |
 //! | [`interval`] | what of a boot goes into its next interval |
@@ -35,6 +36,7 @@ pub mod crossing;
 pub mod error;
 pub mod fold;
 pub mod frame;
+pub mod hash;
 pub mod interval;
 pub mod join;
 pub mod lane;

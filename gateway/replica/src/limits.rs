@@ -198,3 +198,7 @@ pub const CROSS_SOURCES_MAX: usize = 64;
 /// A gateway that is connected gives a sign of life this often, in ms, whatever else it says: so
 /// the cloud tells a quiet one from one that is gone, within 15 s (contract §4).
 pub const HEARTBEAT_MS: i64 = 5_000;
+
+/// Numbers of intervals sent that are remembered, to tell from another's that the cloud took last.
+/// Those of hours: an ack that is heard speaks of one sent lately.
+pub const SENT_REMEMBERED_MAX: usize = 4_096;

@@ -10,8 +10,10 @@
 //! | [`page`] | sealed entries as bytes |
 //! | [`marks`] | entries that were given up |
 //! | [`shelf`] | where pages are |
+//! | [`fork`] | a boot under whose name another speaks |
 
 pub mod entries;
+pub mod fork;
 pub mod marks;
 pub mod page;
 #[cfg(test)]
@@ -21,10 +23,12 @@ pub mod shelf;
 mod tests;
 
 pub use entries::{Batch, Entries};
+pub use fork::Fork;
 pub use marks::{Fate, MarkPage, Marks};
 pub use page::Page;
 pub use shelf::{Pages, Shelf};
 
+use crate::hash;
 use schemas::message::{Act, AlertBody};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -50,6 +54,13 @@ pub struct Before {
     pub readings: u64,
     /// The logged clock there.
     pub clock_ms: i64,
+    /// The running hash of the boot's log there.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub hash: u64,
+}
+
+fn is_unknown(hash: &u64) -> bool {
+    *hash == hash::UNKNOWN
 }
 
 /// An entry that its boot will not change again.
@@ -74,6 +85,9 @@ pub struct Acknowledged {
     pub shed: u64,
     /// The boot of the cloud that said so.
     pub cloud_boot: u64,
+    /// The running hash at `applied`.
+    #[serde(default)]
+    pub hash: u64,
 }
 
 /// One boot's part of the log.
@@ -132,11 +146,19 @@ pub struct BootPart {
     pub alerts: VecDeque<(AlertBody, Before)>,
     /// What was done to alarms beyond `applied`: seq of its record, and where the log stood before it.
     pub acts: VecDeque<(u64, Act, Before)>,
+    /// The running hash of its log at `end` ([`crate::hash`]).
+    pub hash: u64,
+    /// The same at `applied`.
+    pub hash_applied: u64,
+    /// Another speaks under its name: what is told of it ends here.
+    pub forked: Option<Fork>,
 }
 
 impl BootPart {
     /// Takes the cloud's acknowledgement, as soon as it is there.
-    pub fn acknowledged(&mut self, applied: u64, readings: u64, shed: u64) {
+    pub fn acknowledged(&mut self, applied: u64, readings: u64, shed: u64, hash: u64) {
+        // What a clone told beyond the end is none of ours.
+        self.hash_applied = if applied > self.end { self.hash } else { hash };
         let applied = applied.min(self.end);
         self.applied = applied;
         self.readings_applied = readings.min(self.readings);
@@ -206,7 +228,13 @@ impl BootPart {
 
     /// Folds the record of an acknowledgement: what it covers is let go of.
     pub(crate) fn acknowledgement_logged(&mut self, shelf: &mut Shelf) {
-        self.logged = Acknowledged { applied: self.applied, readings: self.readings_applied, shed: self.shed, cloud_boot: self.cloud_boot };
+        self.logged = Acknowledged {
+            applied: self.applied,
+            readings: self.readings_applied,
+            shed: self.shed,
+            cloud_boot: self.cloud_boot,
+            hash: self.hash_applied,
+        };
         if self.applied > self.complete_from {
             (self.complete_from, self.readings_from) = (self.applied, self.readings_applied);
         }

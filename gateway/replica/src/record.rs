@@ -29,6 +29,7 @@
 //! | 23 | [`Record::CrossAcked`] | gateway |
 //! | 24 | [`Record::CrossReceived`] | gateway |
 //! | 25 | [`Record::CrossShown`] | gateway |
+//! | 26 | [`Record::Forked`] | gateway |
 //! | 30 | [`Record::ClockSet`] | gateway |
 //! | 31 | [`Record::Unheard`] | gateway |
 //! | 32 | [`Record::Interval`] | cloud |
@@ -160,6 +161,18 @@ pub enum Record<'a> {
         /// Readings of that boot given up for good, as the cloud counts them.
         shed: u64,
         /// Readings of that boot at or below `applied`.
+        readings: u64,
+        /// The running hash of that boot's log at `applied`, 0 when it is not known.
+        hash: u64,
+    },
+    /// Another speaks under the name of that boot, with another log: nothing more is told of it,
+    /// and what it has beyond a record is given up.
+    Forked {
+        /// The boot.
+        boot: u64,
+        /// The last record that both are known to have.
+        at: u64,
+        /// Readings of that boot at or below it that may leave.
         readings: u64,
     },
     /// The cloud's receipt for an alert of the urgent lane.
@@ -387,6 +400,7 @@ impl Record<'_> {
             Record::Commanded { .. } => 17,
             Record::Offered { .. } => 20,
             Record::Unnamed { .. } => 21,
+            Record::Forked { .. } => 26,
             Record::Crossed { .. } => 22,
             Record::CrossAcked { .. } => 23,
             Record::CrossReceived { .. } => 24,

@@ -14,7 +14,7 @@ use crate::fold::{Fold, FoldConfig, Open, Series, Undated};
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::machine::{Machine, Machines};
 use crate::outbox::page::name_of;
-use crate::outbox::{Acknowledged, Before, BootPart, Entries, EntryName, MarkPage, Marks, Page, Sealed};
+use crate::outbox::{Acknowledged, Before, BootPart, Entries, EntryName, Fork, MarkPage, Marks, Page, Sealed};
 use crate::session::Sessions;
 use detect::Watch;
 use detect::alarm::Annunciator;
@@ -147,6 +147,10 @@ struct BootView<'a> {
     sizes_ms: &'a [i64],
     grace_ms: i64,
     cloud_boot: u64,
+    hash: u64,
+    hash_applied: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forked: Option<Fork>,
 }
 
 #[derive(Deserialize)]
@@ -190,6 +194,12 @@ struct SavedBoot {
     grace_ms: i64,
     #[serde(default)]
     cloud_boot: u64,
+    #[serde(default)]
+    hash: u64,
+    #[serde(default)]
+    hash_applied: u64,
+    #[serde(default)]
+    forked: Option<Fork>,
 }
 
 fn anything() -> u64 {
@@ -321,6 +331,9 @@ fn view_boot(p: &BootPart) -> BootView<'_> {
         sizes_ms: &p.sizes_ms,
         grace_ms: p.grace_ms,
         cloud_boot: p.logged.cloud_boot,
+        hash: p.hash,
+        hash_applied: p.logged.hash,
+        forked: p.forked,
     }
 }
 
@@ -389,7 +402,13 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             // The first programs said nothing of it, and had let go of all that was applied.
             readings_from: if b.complete_from < b.applied { b.readings_applied } else { b.readings_from },
             group: b.group,
-            logged: Acknowledged { applied: b.applied, readings: b.readings_applied, shed: b.shed, cloud_boot: b.cloud_boot },
+            logged: Acknowledged {
+                applied: b.applied,
+                readings: b.readings_applied,
+                shed: b.shed,
+                cloud_boot: b.cloud_boot,
+                hash: b.hash_applied,
+            },
             entries: Entries::of_pages(b.pages),
             damage: b.damage,
             shed_to: b.shed_to,
@@ -400,6 +419,9 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             grace_ms: if b.sizes_ms.is_some() { b.grace_ms } else { fold.config.grace_ms },
             sizes_ms: b.sizes_ms.unwrap_or_else(|| fold.config.sizes_ms.clone()),
             cloud_boot: b.cloud_boot,
+            hash: b.hash,
+            hash_applied: b.hash_applied,
+            forked: b.forked,
         };
         let shelf = &mut fold.shelf;
         b.entries.restore(|name, version, before, _, _, aggregate| {

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `interval` | the next interval, computed |
 //! | `flight` | intervals under way: how many, how large, what a loss takes with it |
+//! | [`proof`] | whether the cloud has of a boot what this log says |
 //! | `urgent` | alerts without a receipt |
 //! | `rtt` | how long answers take |
 //! | `drain` | how a backlog drains |
@@ -21,6 +22,7 @@
 mod drain;
 mod flight;
 mod interval;
+pub mod proof;
 mod rtt;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,8 @@ use crate::timer::Timer;
 pub use drain::Drain;
 use drain::{Done, Meter};
 use flight::Flights;
+use proof::{Chain, Judged};
+pub use proof::{Proof, Question};
 use schemas::message::{Ack, AlertBody, AlertUp, Beat, Delta, FORMAT, Hello, READS, Receipt};
 use std::collections::{BTreeMap, BTreeSet};
 pub use urgent::AlertId;
@@ -87,6 +91,8 @@ pub enum Out {
     Offer(u64, u64),
     /// The connection is deaf: give it up and make another.
     Drop(Lane),
+    /// Ask the log, and tell [`Uplink::proved`].
+    Prove(Question),
     /// So many alerts, and this one the longest, have no receipt for too long; none: all have been heard.
     Unheard(Option<(u64, AlertId)>),
 }
@@ -103,7 +109,7 @@ pub struct Uplink {
     cloud_boot: u64,
     /// What it reads beyond the first format.
     reads: u32,
-    /// Of the last interval; counts from the living boot on.
+    /// Of the last interval, less what its number has of the log; counts from the living boot on.
     number: u64,
     flights: Flights,
     urgent: Urgent,
@@ -131,6 +137,11 @@ pub struct Uplink {
     entry_bytes: usize,
     meter: Meter,
     unreadable: Vec<u64>,
+    /// Acks that the log must be asked about, by boot, and whether it was.
+    doubts: BTreeMap<u64, (Ack, bool)>,
+    chain: Chain,
+    /// What the log answered last, by boot: about which record.
+    proofs: BTreeMap<u64, (u64, Proof)>,
     /// When marks that were counted are told to the log again, should it not know.
     retell_ms: i64,
     chance: u64,
@@ -145,6 +156,8 @@ pub struct Acknowledged {
     pub told: Option<(u64, u64, Vec<u64>)>,
     /// The cloud holds less than it acknowledged before: the boot, and how far it is now.
     pub went_back: Option<(u64, u64)>,
+    /// Another speaks under the name of a boot, to be logged.
+    pub forked: Option<Record<'static>>,
 }
 
 impl Uplink {
@@ -176,6 +189,9 @@ impl Uplink {
             entry_bytes: ENTRY_WIRE_BYTES_GUESS * 16,
             meter: Meter::default(),
             unreadable: Vec::new(),
+            doubts: BTreeMap::new(),
+            chain: Chain::of(settings.boot),
+            proofs: BTreeMap::new(),
             retell_ms: 0,
             chance: settings.seed,
             settings,
@@ -260,6 +276,9 @@ impl Uplink {
                 .flat_map(|p| p.alerts.iter().filter(|(alert, _)| alert.seq > p.applied))
                 .filter(|(alert, _)| shown(alert));
             alerts.for_each(|(alert, _)| self.urgent.add(now_ms, alert));
+        }
+        if let Some(question) = self.question(fold) {
+            return Some(Out::Prove(question));
         }
         if self.is_due(Timer::DeafIntervals, now_ms) {
             self.flights.give_up();
@@ -357,17 +376,32 @@ impl Uplink {
 
     /// The cloud answered an interval.
     pub fn acked(&mut self, now_ms: i64, ack: &Ack, fold: &mut Fold) -> Acknowledged {
-        let sent = self.number.wrapping_sub(self.settings.boot);
-        if !(1..=sent).contains(&ack.number.wrapping_sub(self.settings.boot)) {
+        let sent = flight::count_from(self.settings.boot, self.number);
+        if !(1..=sent).contains(&flight::count_from(self.settings.boot, ack.number)) {
             return Acknowledged::default();
         }
-        let known = fold.boots.iter().find(|p| p.boot == ack.boot);
+        let known = fold.boots.iter().find(|p| p.boot == ack.boot && p.forked.is_none());
         if ack.cloud_boot == 0 || known.is_none_or(|p| ack.cloud_boot == p.cloud_boot && ack.applied < p.applied) {
             // A boot of the cloud never goes back: this ack was overtaken by a later one. One that
             // has no boot yet has not read its own log.
             return Acknowledged::default();
         }
         self.heard_ms = self.heard_ms.max(now_ms);
+        let Some(known) = known else { return Acknowledged::default() };
+        if ack.cloud_boot != self.cloud_boot {
+            self.chain.anew(self.settings.boot);
+        }
+        if !self.heard(ack) {
+            return Acknowledged { forked: Some(self.fork(known)), ..Acknowledged::default() };
+        }
+        let hash = match self.judge(ack, known, fold) {
+            Judged::Ours(hash) => hash,
+            Judged::Doubtful => {
+                self.doubt(ack);
+                return Acknowledged::default();
+            }
+            Judged::Others => return Acknowledged { forked: Some(self.fork(known)), ..Acknowledged::default() },
+        };
         let answered = self.flights.answered(now_ms, ack.number, ack.boot);
         let is_late = answered.as_ref().is_some_and(|(_, is_late)| *is_late);
         let flight = answered.map(|(flight, _)| flight);
@@ -415,6 +449,10 @@ impl Uplink {
             } else if !is_late {
                 // Once for each loss: what builds on it is under way no longer.
                 self.flights.turned_down(ack.boot, ack.applied);
+                if ack.boot == self.settings.boot && ack.last != 0 {
+                    // Those that follow it are turned down too, whatever they begin with.
+                    self.flights.forsake(ack.boot);
+                }
                 self.flights.narrow();
                 self.refused += 1;
                 // What is turned down again and again is not offered without end.
@@ -445,8 +483,8 @@ impl Uplink {
         part.cloud_boot = ack.cloud_boot;
         let is_new = part.ended && part.logged.cloud_boot != ack.cloud_boot;
         if ack.applied != part.applied || ack.shed != part.shed || is_new {
-            result.record =
-                Some(Record::Acked { boot: ack.boot, applied: ack.applied, cloud_boot: ack.cloud_boot, shed: ack.shed, readings });
+            let Ack { boot, applied, cloud_boot, shed, .. } = *ack;
+            result.record = Some(Record::Acked { boot, applied, cloud_boot, shed, readings, hash });
         }
         if let Some(second) = fold.second(ack.boot) {
             second.entries.hold(ack.cloud_boot, held);
@@ -454,6 +492,14 @@ impl Uplink {
                 second.marks.told(*cloud_boot, pages);
             }
         }
+        result
+    }
+
+    /// The log answered [`Out::Prove`]: the ack that it was about is taken.
+    pub fn proved(&mut self, now_ms: i64, question: &Question, proof: Proof, fold: &mut Fold) -> Acknowledged {
+        let Some(ack) = self.answer(question, proof) else { return Acknowledged::default() };
+        let result = self.acked(now_ms, &ack, fold);
+        self.proofs.remove(&question.boot);
         result
     }
 

@@ -241,6 +241,8 @@ pub fn ack() -> Ack {
         clock_ms: 0,
         retry_after_ms: None,
         reads: 0,
+        hash: 0,
+        last: 0,
     }
 }
 
@@ -257,6 +259,11 @@ pub fn ack_busy() -> Ack {
 /// Of a cloud that reads more than the first format.
 pub fn ack_reads() -> Ack {
     Ack { reads: 1, ..ack_busy() }
+}
+
+/// Of one that knows the hash of what it has.
+pub fn ack_hashed() -> Ack {
+    Ack { hash: 0x8b7d_1f00_52ac_99e1, last: 12, ..ack_reads() }
 }
 
 /// To such a cloud: an alert, marks, and an alert that is only named.
@@ -276,4 +283,9 @@ pub fn delta_lost() -> Delta {
 /// The same of a boot that is told again to a cloud that lost it.
 pub fn delta_past() -> Delta {
     Delta { past: true, ..delta_lost() }
+}
+
+/// With the running hashes of its log.
+pub fn delta_hashed() -> Delta {
+    Delta { hash_from: 0x8b7d_1f00_52ac_99e1, hash_to: 0x0412_c3d0_77aa_0b9e, after: 11, ..delta_past() }
 }

@@ -1,6 +1,6 @@
 //! What a device makes of what is durable, and says and hears: what `edge::core` does.
 
-use super::{Ctx, Device, EPOCH_MS, LANES, OUTS_MAX};
+use super::{Ctx, Device, EPOCH_MS, LANES, OUTS_MAX, Process};
 use crate::disk::Frame;
 use crate::mutation::Mutation;
 use crate::network::State;
@@ -8,7 +8,7 @@ use replica::fold::Fold;
 use replica::limits::IDLE_FRONTIER_MS;
 use replica::outbox::Fate;
 use replica::record::{Numbers, Record};
-use replica::uplink::{Lane, Out};
+use replica::uplink::{Acknowledged, Lane, Out, Proof};
 use schemas::message::{Ack, Delta, Receipt};
 
 /// An interval in one line.
@@ -47,6 +47,28 @@ pub(super) fn fold_frame(name: &str, fold: &mut Fold, frame: &Frame, ctx: &mut C
     Ok(())
 }
 
+impl Process {
+    /// Logs what came of an ack.
+    fn settle(&mut self, outcome: Acknowledged, wall_ms: i64, now_ms: i64) {
+        if let Some((boot, cloud_boot, pages)) = outcome.told {
+            let pages = Numbers::encode(&pages);
+            self.push(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
+        }
+        if let Some(record) = outcome.record {
+            self.clock.read(wall_ms, now_ms);
+            self.push(&record);
+            if let Record::Acked { boot, applied, shed, readings, hash, .. } = record
+                && let Some(part) = self.fold.boots.iter_mut().find(|p| p.boot == boot)
+            {
+                part.acknowledged(applied, readings, shed, hash);
+            }
+        }
+        if let Some(record) = outcome.forked {
+            self.push(&record);
+        }
+    }
+}
+
 impl Device {
     /// Folds what is durable, ticks, speaks: a round of `edge::core`.
     pub fn think(&mut self, ctx: &mut Ctx) -> Result<(), String> {
@@ -61,6 +83,17 @@ impl Device {
         while let Some(frame) = process.pending.pop_front() {
             fold_frame(&self.name, &mut process.fold, &frame, ctx)?;
         }
+        if process.uplink.is_forked(&process.fold) {
+            ctx.trace(|| format!("{} begins another boot", self.name));
+            let links = LANES.map(|lane| *self.link.lane(lane) == State::Up);
+            self.crash(ctx, true)?;
+            self.start(ctx)?;
+            if links[0] {
+                self.reconnect(ctx);
+            }
+            return Ok(());
+        }
+        ctx.oracle.forked(&self.name, &mut self.disk, &process.fold)?;
         self.show(ctx)?;
         self.cross(ctx)?;
         self.heal(ctx)?;
@@ -94,6 +127,7 @@ impl Device {
                 Out::Delta(delta) => {
                     let number = delta.number;
                     let delta = mutated(delta, ctx.mutation, &process.fold);
+                    ctx.oracle.sent(&self.name, &self.disk, &process.fold, &delta);
                     ctx.trace(|| format!("{} {:x} sends {}", self.name, process.boot, told(&delta)));
                     let bytes = delta.encode();
                     process.uplink.weighed(ctx.now_ms, number, bytes.len());
@@ -104,6 +138,22 @@ impl Device {
                     ctx.trace(|| format!("{} gives up {lane:?}", self.name));
                     *self.link.lane(lane) = State::Down;
                     process.uplink.disconnected(lane);
+                    continue;
+                }
+                Out::Prove(mut question) => {
+                    self.disk
+                        .frames
+                        .iter()
+                        .flat_map(|frame| frame.records())
+                        .for_each(|(lsn, kind, bytes)| question.read(lsn, kind, bytes));
+                    let proof = match question.proof() {
+                        _ if ctx.mutation == Mutation::HashNotCompared => Proof::Unknown,
+                        _ if question.records().1 > self.disk.end => Proof::Beyond,
+                        proof => proof,
+                    };
+                    ctx.trace(|| format!("{} {:x} asks its log {question:x?}: {proof:x?}", self.name, process.boot));
+                    let outcome = process.uplink.proved(ctx.now_ms, &question, proof, &mut process.fold);
+                    process.settle(outcome, wall_ms, ctx.now_ms);
                     continue;
                 }
                 Out::Offer(boot, born) => {
@@ -128,7 +178,7 @@ impl Device {
         let shown = process.fold.shown;
         for (_, alert) in fresh.iter().filter(|(lsn, _)| *lsn > shown) {
             let leaves = process.fold.boots.iter().any(|p| p.owes(alert));
-            ctx.oracle.raised(&self.name, alert, leaves)?;
+            ctx.oracle.raised(&self.name, self.disk.name(alert.boot, alert.seq), alert, leaves)?;
             if leaves {
                 process.uplink.urgent(ctx.now_ms, alert);
             }
@@ -196,24 +246,13 @@ impl Device {
         match ctx.mutation {
             Mutation::AppliedTooFar => ack.applied += 1,
             Mutation::AckOfAnotherBoot => ack.boot = process.boot,
+            Mutation::HashNotCompared => ack.hash = 0,
             _ => {}
         }
         ctx.trace(|| format!("{} {:x} gets {ack:x?}", self.name, process.boot));
         let outcome = process.uplink.acked(ctx.now_ms, &ack, &mut process.fold);
-        if let Some((boot, cloud_boot, pages)) = outcome.told {
-            let pages = Numbers::encode(&pages);
-            process.push(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
-        }
-        if let Some(record) = outcome.record {
-            let wall_ms = (EPOCH_MS + ctx.now_ms + ctx.now_ms * self.drift / 1_000 + self.offset_ms).max(0);
-            process.clock.read(wall_ms, ctx.now_ms);
-            process.push(&record);
-            if let Record::Acked { boot, applied, shed, readings, .. } = record
-                && let Some(part) = process.fold.boots.iter_mut().find(|p| p.boot == boot)
-            {
-                part.acknowledged(applied, readings, shed);
-            }
-        }
+        let wall_ms = (EPOCH_MS + ctx.now_ms + ctx.now_ms * self.drift / 1_000 + self.offset_ms).max(0);
+        process.settle(outcome, wall_ms, ctx.now_ms);
         ctx.oracle.gateway(&self.name, &self.disk, &process.fold)
     }
 }

@@ -42,6 +42,11 @@ impl Wanted {
         }
     }
 
+    /// All readings that ever were in logs.
+    pub fn readings(&self) -> u64 {
+        self.gateways.values().map(|share| share.logged() + share.lost).sum()
+    }
+
     /// Readings in logs.
     pub fn logged(&self) -> u64 {
         self.gateways.values().map(Share::logged).sum()

@@ -28,6 +28,9 @@ impl Core {
         let mut sums = [0u64; 7];
         let gateways = self.bridge.gateways.iter().map(|(name, g)| {
             let mut status = self.gateway_status(name, g);
+            if let Some(conflict) = self.conflicts.get(name) {
+                status["shared_boot"] = conflict.json();
+            }
             status["ledger"] = publish::ledger(g);
             for (sum, key) in sums.iter_mut().zip(["accepted", "delivered", "held", "shed", "local", "expired", "refused"]) {
                 *sum = sum.saturating_add(status[key].as_u64().unwrap_or(0));
@@ -60,6 +63,12 @@ impl Core {
                 "gauge",
                 "Gateways under whose name two processes live.",
                 self.speakers.conflicts(Instant::now()) as f64,
+            ),
+            (
+                "gateways_sharing_boot",
+                "gauge",
+                "Gateways of which two spoke under one boot, seen by this process.",
+                self.conflicts.len() as f64,
             ),
             ("series", "gauge", "Series known.", self.bridge.series() as f64),
             ("readings_accepted_total", "counter", "Readings accepted by gateways, as far as known here.", sums[0] as f64),

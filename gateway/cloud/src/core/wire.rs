@@ -135,7 +135,10 @@ impl Core {
             self.clocks.insert(gateway.to_owned(), (sent_ms.saturating_sub(arrived_ms), clock));
         }
         match self.bridge.admit(gateway, &interval.delta) {
-            Err(ack) => self.ack(gateway, ack),
+            Err(ack) => {
+                self.compare(gateway, &interval.delta);
+                self.ack(gateway, ack);
+            }
             Ok(()) => match self.log(&Record::Interval { gateway, bytes }, runtime) {
                 Some(lsn) if self.decoded_entries + interval.len() <= DECODED_ENTRIES_MAX => {
                     self.decoded_entries += interval.len();

@@ -7,7 +7,6 @@ mod tests;
 
 use super::Fold;
 use crate::limits::ACTS_HELD_MAX;
-use crate::outbox::Before;
 use detect::Kind;
 use detect::alarm::SERIES;
 use detect::alarm::{Request, Summary};
@@ -68,10 +67,11 @@ impl Fold {
             self.suppress(&alert, reason, until_ms);
         }
         self.fresh.push((self.lsn, alert.clone()));
+        let before = self.boots.last().map(|part| self.before(part)).unwrap_or_default();
         if let Some(part) = self.boots.last_mut()
             && leaves
         {
-            part.alerts.push_back((alert, Before { readings: part.readings, clock_ms: self.before_ms }));
+            part.alerts.push_back((alert, before));
         }
     }
 
@@ -93,10 +93,10 @@ impl Fold {
     pub(super) fn done(&mut self, act: Act) {
         self.alarms.board.join(self.clock_ms, &act);
         let leaves = self.alarms.board.get(&act.series, &act.kind).is_some_and(|alarm| alarm.leaves);
+        let before = self.boots.last().map(|part| self.before(part)).unwrap_or_default();
         if let Some(part) = self.boots.last_mut()
             && leaves
         {
-            let before = Before { readings: part.readings, clock_ms: self.before_ms };
             part.acts.push_back((self.lsn - part.base, act.clone(), before));
             self.fresh_acts.push(act);
         }

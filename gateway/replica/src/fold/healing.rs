@@ -150,7 +150,8 @@ impl Fold {
             let Some(living) = same.or_else(|| self.boots.iter().find(|p| p.boot == part.boot)) else { continue };
             let (applied, readings) = (living.applied.min(part.end), living.readings_applied.min(part.readings));
             if (applied, readings, living.shed) != (part.applied, part.readings_applied, part.shed) {
-                part.acknowledged(applied, readings, living.shed);
+                let hash = if applied == living.applied { living.hash_applied } else { part.hash };
+                part.acknowledged(applied, readings, living.shed, hash);
                 part.acknowledgement_logged(shelf);
             }
         }
@@ -166,7 +167,7 @@ impl Fold {
     }
 }
 
-/// Whether the cloud is known to lack what is let go of here.
+/// Whether the cloud is known to lack what is let go of here, and only this one can tell it again.
 fn lacks(part: &BootPart) -> bool {
-    part.applied < part.complete_from
+    part.forked.is_none() && part.applied < part.complete_from
 }

@@ -60,6 +60,13 @@ pub struct Part {
     /// Lowest and highest birth of the entries that came ahead of `applied`.
     #[serde(default = "any_birth")]
     pub ahead: Option<(u64, u64)>,
+    /// The running hash of its log at `applied`, 0 when it is not known.
+    #[serde(default)]
+    pub hash: u64,
+    /// Number of the last interval taken that said which one it follows: so of two that speak
+    /// under its name one alone is heard.
+    #[serde(default)]
+    pub last: u64,
 }
 
 /// What a state says that was saved before births were noted.

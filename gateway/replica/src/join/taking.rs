@@ -4,6 +4,7 @@ use super::series::{UNPLACED, valid_name};
 use super::store::StoreError;
 use super::window::Held;
 use super::{Bridge, Effects, WindowKey};
+use crate::hash;
 use crate::limits::{ALERTS_AHEAD_MAX, BLOCK_ENTRIES_MAX, GATEWAY_SERIES_MAX, MARKS_HELD_MAX, MARKS_WAIT_MS, WINDOW_ENTRIES_MAX};
 use schemas::DecodeError;
 use schemas::message::{Ack, AlertBody, Delta, FORMAT, READS, Receipt};
@@ -19,6 +20,17 @@ pub struct Interval {
     entries: Vec<Entry>,
     /// Those before it are covered by `to`; the others go ahead.
     covered: usize,
+}
+
+/// What hashes say of an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compared {
+    /// Nothing against it.
+    Fits,
+    /// It cannot be told.
+    Unknown,
+    /// It is of another log.
+    Differs,
 }
 
 impl Interval {
@@ -55,11 +67,40 @@ impl Bridge {
         if delta.from > applied || (delta.cloud_boot != 0 && delta.cloud_boot != self.boot) {
             return Err(self.ack(gateway, delta, false, false));
         }
+        if self.compare(gateway, delta) != Compared::Fits {
+            return Err(self.ack(gateway, delta, false, false));
+        }
         let marks = self.part(gateway, delta.boot).map_or(0, |p| p.marks.len());
         if !delta.marks.is_empty() && marks + delta.marks.len() > MARKS_HELD_MAX {
             return Err(self.busy(gateway, delta, MARKS_WAIT_MS));
         }
         Ok(())
+    }
+
+    /// Whether an interval goes on from what is here, by the running hashes of the boot's log. One
+    /// that begins below `applied` can be compared only where it ends there; unless it claims
+    /// nothing, it has to go on from `applied`, whose hash its sender can compare.
+    fn compare(&self, gateway: &str, delta: &Delta) -> Compared {
+        let Some(part) = self.part(gateway, delta.boot) else { return Compared::Fits };
+        let known = part.hash != hash::UNKNOWN && delta.hash_from != hash::UNKNOWN;
+        let there = match part.applied {
+            applied if applied == delta.from => delta.hash_from,
+            applied if applied == delta.to => delta.hash_to,
+            _ if known && delta.from < delta.to => return Compared::Unknown,
+            _ => return Compared::Fits,
+        };
+        if hash::differ(part.hash, there) { Compared::Differs } else { Compared::Fits }
+    }
+
+    /// Whether an interval follows the last one that was taken, or is that one once more.
+    fn follows(&self, gateway: &str, delta: &Delta) -> bool {
+        let last = self.part(gateway, delta.boot).map_or(0, |p| p.last);
+        delta.after == 0 || last == 0 || [delta.after, delta.number].contains(&last)
+    }
+
+    /// Whether an interval is of another log than what is here of its boot: two speak under one name.
+    pub fn is_of_another_log(&self, gateway: &str, delta: &Delta) -> bool {
+        self.compare(gateway, delta) == Compared::Differs
     }
 
     /// Whether an alert can be published, and remembered until its interval comes.
@@ -88,6 +129,8 @@ impl Bridge {
             clock_ms: 0,
             retry_after_ms: None,
             reads: READS,
+            hash: part.map_or(hash::UNKNOWN, |p| p.hash),
+            last: part.map_or(0, |p| p.last),
         }
     }
 
@@ -112,7 +155,10 @@ impl Bridge {
 
     pub(super) fn interval(&mut self, gateway: &str, interval: Interval, effects: &mut Effects) -> Result<(), StoreError> {
         let Interval { delta, entries, covered } = interval;
-        if let Err(ack) = self.admit(gateway, &delta) {
+        // What it follows is judged here alone: the one before may be on its way into the log.
+        let refused =
+            self.admit(gateway, &delta).err().or_else(|| (!self.follows(gateway, &delta)).then(|| self.ack(gateway, &delta, false, false)));
+        if let Some(ack) = refused {
             effects.ack = Some((gateway.to_owned(), ack));
             return Ok(());
         }
@@ -169,6 +215,10 @@ impl Bridge {
                     p.shed = p.shed.saturating_add(delta.lost.saturating_sub(p.lost));
                     p.lost = p.lost.max(delta.lost);
                     (p.applied, p.readings, p.frontier_ms) = (delta.to, delta.readings_to, p.frontier_ms.max(delta.frontier_ms));
+                    p.hash = delta.hash_to;
+                }
+                if delta.after != 0 {
+                    p.last = delta.number;
                 }
                 p.ended |= delta.ended && p.applied == delta.to;
                 p.alerts.retain(|(seq, _)| *seq > p.applied);

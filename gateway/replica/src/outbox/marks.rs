@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn steps_of_entries_that_stay_spoil_no_page() {
         let mark = |born| Mark { name: EntryName { born, series: 1, size_ms: 10, start_ms: 0 }, version: born, count: 2 };
-        let steps: BTreeMap<u64, Before> = (1..=100).map(|born| (born, Before { readings: born, clock_ms: 5 })).collect();
+        let steps: BTreeMap<u64, Before> = (1..=100).map(|born| (born, Before { readings: born, clock_ms: 5, hash: born })).collect();
         let (mut all, mut shelf) = (Marks::default(), Shelf::default());
         all.add(Made { shed_seq: 101, applied: 0, base_ms: 10 }, &[mark(3), mark(90)], &steps, &mut shelf);
         let batch = all.oldest(&shelf, u64::MAX, usize::MAX, |_| Fate::Goes);
@@ -341,7 +341,7 @@ mod tests {
                 Mark { name: EntryName { born, series, size_ms, start_ms }, version: born + span, count }
             }).collect();
             marks.sort_by_key(|m| m.name);
-            let steps: BTreeMap<u64, Before> = marks.iter().map(|m| (m.name.born, Before { readings: m.name.born, clock_ms: -3 })).collect();
+            let steps: BTreeMap<u64, Before> = marks.iter().map(|m| (m.name.born, Before { readings: m.name.born, clock_ms: -3, hash: 9 })).collect();
             let (mut all, mut shelf) = (Marks::default(), Shelf::default());
             shelf.set_page_entries(page_entries);
             let some = all.oldest(&shelf, 500, 7, |_| Fate::Goes);

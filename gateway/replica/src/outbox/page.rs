@@ -2,7 +2,7 @@
 //!
 //! Layout of a page: length of the block (varint), the block of its entries, then the steps,
 //! packed: how many (varint), and for each the differences to the one before: birth, readings
-//! (varints), clock (zigzag, ms).
+//! (varints), clock (zigzag, ms); then the running hash of each (8 bytes).
 
 use super::{Before, EntryName, Sealed};
 use schemas::wire::{self, Reader};
@@ -96,15 +96,17 @@ pub fn decode(page: &Page, bytes: &[u8]) -> Result<Content, DecodeError> {
 
 /// Appends steps, in order of birth.
 pub(super) fn put_steps(out: &mut Vec<u8>, steps: impl Iterator<Item = (u64, Before)>) {
-    let (mut bytes, mut count, mut last) = (Vec::new(), 0, (0u64, Before::default()));
+    let (mut bytes, mut hashes, mut count, mut last) = (Vec::new(), Vec::new(), 0, (0u64, Before::default()));
     for (born, before) in steps {
         wire::put_varint(&mut bytes, born - last.0);
         wire::put_varint(&mut bytes, before.readings.wrapping_sub(last.1.readings));
         wire::put_zigzag(&mut bytes, before.clock_ms.wrapping_sub(last.1.clock_ms));
+        hashes.push(before.hash);
         (count, last) = (count + 1, (born, before));
     }
     wire::put_varint(out, count);
     out.extend_from_slice(&bytes);
+    hashes.iter().for_each(|hash| wire::put_u64(out, *hash));
 }
 
 /// Reads at most `max` steps.
@@ -120,6 +122,12 @@ pub(super) fn get_steps(r: &mut Reader<'_>, max: usize) -> Result<Vec<(u64, Befo
         last.1.readings = last.1.readings.wrapping_add(r.varint()?);
         last.1.clock_ms = last.1.clock_ms.wrapping_add(r.zigzag()?);
         steps.push(last);
+    }
+    // The first programs kept none.
+    if !r.is_empty() {
+        for (_, before) in &mut steps {
+            before.hash = r.u64()?;
+        }
     }
     Ok(steps)
 }

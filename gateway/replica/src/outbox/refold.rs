@@ -86,7 +86,7 @@ proptest! {
                         let readings = part.readings_applied + (part.readings - part.readings_applied) * percent / 100;
                         // Nothing is acknowledged that was not offered.
                         log(&Record::Offered { boot: part.boot, born: part.end }, 0, &mut sent);
-                        log(&Record::Acked { boot: part.boot, applied, cloud_boot: 9, shed: 0, readings }, 0, &mut sent);
+                        log(&Record::Acked { boot: part.boot, applied, cloud_boot: 9, shed: 0, readings, hash: 0 }, 0, &mut sent);
                     }
                 }
                 Step::Shed(bytes) => {

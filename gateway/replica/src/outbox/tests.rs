@@ -12,7 +12,7 @@ fn sealed() -> impl Strategy<Value = Vec<(EntryName, Sealed)>> {
     proptest::collection::vec(one, 0..300).prop_map(|all| {
         let entries = all.into_iter().map(|(born, series, size_ms, start, span, value)| {
             let name = EntryName { born, series, size_ms, start_ms: start * size_ms };
-            let before = Before { readings: born * 3, clock_ms: born as i64 * 7 };
+            let before = Before { readings: born * 3, clock_ms: born as i64 * 7, hash: born * 11 };
             (name, Sealed { version: born + span, before, aggregate: Aggregate::new(start * size_ms + 1, value as f64 / 10.0) })
         });
         entries.collect::<BTreeMap<_, _>>().into_iter().collect()

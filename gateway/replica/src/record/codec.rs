@@ -58,11 +58,17 @@ impl<'a> Record<'a> {
                 wire::put_varint(out, *number);
                 event.encode(out);
             }
-            Record::Acked { boot, applied, cloud_boot, shed, readings } => {
+            Record::Acked { boot, applied, cloud_boot, shed, readings, hash } => {
                 wire::put_u64(out, *boot);
                 wire::put_varint(out, *applied);
                 wire::put_u64(out, *cloud_boot);
                 wire::put_varint(out, *shed);
+                wire::put_varint(out, *readings);
+                wire::put_u64(out, *hash);
+            }
+            Record::Forked { boot, at, readings } => {
+                wire::put_u64(out, *boot);
+                wire::put_varint(out, *at);
                 wire::put_varint(out, *readings);
             }
             Record::Receipt { boot, seq, ordinal } => {
@@ -180,7 +186,16 @@ impl<'a> Record<'a> {
                 packet_id: packet_id(r.varint()?)?,
             },
             9 => Record::Session { number: r.varint()?, event: SessionEvent::decode(r)? },
-            10 => Record::Acked { boot: r.u64()?, applied: r.varint()?, cloud_boot: r.u64()?, shed: r.varint()?, readings: r.varint()? },
+            10 => Record::Acked {
+                boot: r.u64()?,
+                applied: r.varint()?,
+                cloud_boot: r.u64()?,
+                shed: r.varint()?,
+                readings: r.varint()?,
+                // The first programs kept none.
+                hash: if r.is_empty() { crate::hash::UNKNOWN } else { r.u64()? },
+            },
+            26 => Record::Forked { boot: r.u64()?, at: r.varint()?, readings: r.varint()? },
             11 => Record::Receipt { boot: r.u64()?, seq: r.varint()?, ordinal: narrow(r.varint()?)? },
             12 => Record::Shown { lsn: r.varint()? },
             13 => Record::Shed { boot: r.u64()?, version: r.varint()? },

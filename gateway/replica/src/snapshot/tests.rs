@@ -105,7 +105,7 @@ fn log(chance: &mut Chance, messages: u64) -> Vec<(u8, Vec<u8>)> {
         let readings = Readings { bytes: &bytes };
         let last = put(READINGS as u64 * 1_000, &Record::Message { flags: FLAG_LEAVES | FLAG_TIMED, session: 1, packet_id: 0, readings });
         match chance.below(16) {
-            0 => drop(put(0, &Record::Acked { boot, applied: (last - base) / 2, cloud_boot: 9, shed: 0, readings: 0 })),
+            0 => drop(put(0, &Record::Acked { boot, applied: (last - base) / 2, cloud_boot: 9, shed: 0, readings: 0, hash: 0 })),
             1 => {
                 let verb = [Verb::Acknowledge, Verb::Shelve, Verb::Unshelve, Verb::OutOfService, Verb::Return][chance.below(5) as usize];
                 let kind = ["high-high", "high", "shift", "spike", "group"][chance.below(5) as usize];

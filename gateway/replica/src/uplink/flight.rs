@@ -1,11 +1,26 @@
 //! Intervals under way: how many and how large they may be, and what a lost one takes with it.
 
 use super::rtt::Rtt;
+use crate::hash;
 use crate::limits::{
     DEAF_MS_MAX, FLIGHT_BYTES_MAX, FLIGHTS_MAX, INTERVAL_BYTES_AIM, INTERVAL_BYTES_FIRST, INTERVAL_BYTES_LEAST, LATE_FLIGHTS_MAX, QUEUE_MS,
 };
-use crate::outbox::EntryName;
+use crate::outbox::{BootPart, EntryName};
 use std::collections::VecDeque;
+
+/// The low bits of an interval's number count; the others are of the running hash of the log, so
+/// that no answer to another who speaks under the same boot passes for one to ours.
+const COUNT: u64 = (1 << 40) - 1;
+
+/// The number of the interval counted `count`, made from a log of that hash.
+pub(super) fn number(count: u64, hash: u64) -> u64 {
+    count & COUNT | hash & !COUNT
+}
+
+/// How many intervals after `first` the one of that number was; numbers go around.
+pub(super) fn count_from(first: u64, number: u64) -> u64 {
+    number.wrapping_sub(first) & COUNT
+}
 
 /// An interval under way.
 #[derive(Debug, Clone)]
@@ -19,6 +34,8 @@ pub(super) struct Flight {
     pub(super) to: u64,
     /// Readings at or below `to`.
     pub(super) readings: u64,
+    /// The running hash of the boot's log at `to`.
+    pub(super) hash: u64,
     /// Entries with the version they were sent at: one that is open may since have grown. By name.
     pub(super) names: Vec<(EntryName, u64)>,
     pub(super) ahead: Vec<(EntryName, u64)>,
@@ -107,10 +124,28 @@ impl Flights {
         self.list.len() < self.window && self.list.iter().map(|f| f.bytes).sum::<usize>() < FLIGHT_BYTES_MAX
     }
 
-    /// How far a boot is told, with what is under way; and readings up to there.
-    pub(super) fn told(&self, boot: u64, applied: (u64, u64)) -> (u64, u64) {
-        let told = self.list.iter().filter(|f| f.boot == boot && !f.asks).map(|f| (f.to, f.readings)).max_by_key(|(to, _)| *to);
-        told.filter(|(to, _)| *to > applied.0).unwrap_or(applied)
+    /// How far a boot is told, with what is under way; readings up to there, and the hash there.
+    pub(super) fn told(&self, part: &BootPart) -> (u64, u64, u64) {
+        let told = self.list.iter().filter(|f| f.boot == part.boot && !f.asks).map(|f| (f.to, f.readings, f.hash)).max_by_key(|f| f.0);
+        told.filter(|(to, ..)| *to > part.applied).unwrap_or((part.applied, part.readings_applied, part.hash_applied))
+    }
+
+    /// The running hash of a boot's log at `seq`, if something that is under way, or was, ends there.
+    pub(super) fn hash_at(&self, boot: u64, seq: u64) -> Option<u64> {
+        let all = self.list.iter().chain(&self.late);
+        all.filter(|f| f.boot == boot && f.to == seq && !f.asks).map(|f| f.hash).find(|hash| *hash != hash::UNKNOWN)
+    }
+
+    /// Number of the last interval of a boot that is under way.
+    pub(super) fn last(&self, boot: u64) -> Option<u64> {
+        self.list.iter().rev().find(|f| f.boot == boot && !f.asks).map(|f| f.number)
+    }
+
+    /// Nothing more is said of a boot, and no answer waited for.
+    pub(super) fn forsake(&mut self, boot: u64) {
+        self.list.retain(|f| f.boot != boot);
+        self.late.retain(|f| f.boot != boot);
+        self.since_ms = self.since_ms.filter(|_| !self.list.is_empty());
     }
 
     /// Whether the cloud is being asked how far it is in a boot.
@@ -176,8 +211,8 @@ impl Flights {
 
     /// The cloud is at `applied` of a boot: answers to what went before and ends there were lost.
     pub(super) fn passed(&mut self, number: u64, boot: u64, applied: u64) {
-        // Numbers go around: those of the half behind it came before.
-        let before = |n: u64| number.wrapping_sub(n).cast_signed() > 0;
+        // Those of the half behind it came before.
+        let before = |n: u64| (1..=COUNT / 2).contains(&count_from(n, number));
         self.lose(|f| f.boot == boot && f.to <= applied && before(f.number));
     }
 

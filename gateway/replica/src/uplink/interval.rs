@@ -1,8 +1,9 @@
 //! The next interval, computed from the fold, what was acknowledged, and what is under way.
 
-use super::flight::Flight;
+use super::flight::{self, Flight};
 use super::{Out, Uplink};
 use crate::fold::Fold;
+use crate::hash;
 use crate::interval::{self, Content, Unreadable};
 use crate::lane;
 use crate::limits::{ENTRY_BYTES_GUESS, HEALING_PAUSE_MS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX, OFFER_RECORDS};
@@ -17,6 +18,8 @@ use telemetry::entry::Entry;
 #[derive(Default)]
 struct Plan {
     from: u64,
+    /// The running hash of the log there.
+    hash_from: u64,
     to: u64,
     before: Before,
     entries: Vec<Entry>,
@@ -101,12 +104,12 @@ impl Uplink {
     /// Whether it is not known if the present cloud has all of a boot that is over: nothing else
     /// would ever be said of it.
     fn asks(&self, part: &BootPart) -> bool {
-        part.ended && self.cloud_boot != 0 && part.cloud_boot != self.cloud_boot && !self.flights.asks(part.boot)
+        part.ended && part.forked.is_none() && self.cloud_boot != 0 && part.cloud_boot != self.cloud_boot && !self.flights.asks(part.boot)
     }
 
     /// An interval that begins beyond everything changes nothing, and is answered with `applied`.
     fn ask(&mut self, now_ms: i64, living: &Fold, part: &BootPart) -> Delta {
-        let before = Before { readings: part.readings, clock_ms: part.clock_ms };
+        let before = Before { readings: part.readings, clock_ms: part.clock_ms, hash: hash::UNKNOWN };
         let plan = Plan { from: u64::MAX, to: u64::MAX, before, is_cut: true, ..Plan::default() };
         self.send(now_ms, living, living, part, plan)
     }
@@ -119,13 +122,17 @@ impl Uplink {
 
     /// Whether an interval about `part` would tell the cloud anything that is not under way.
     fn worth(&self, living: &Fold, fold: &Fold, part: &BootPart) -> bool {
-        let (told, readings) = self.flights.told(part.boot, (part.applied, part.readings_applied));
+        let (told, readings, _) = self.flights.told(part);
+        let own = living.boots.iter().find(|p| p.boot == part.boot);
+        if own.is_some_and(|p| p.forked.is_some()) {
+            return false;
+        }
         if part.ended {
             return told < part.end || self.has_marks(part, part.end);
         }
         let (to, before) = fold.complete_to(part);
         // What is let go of here, the cloud must come to have.
-        let let_go = living.boots.iter().find(|p| p.boot == part.boot).filter(|_| living.is_healing()).map_or(0, |p| p.complete_from);
+        let let_go = own.filter(|_| living.is_healing()).map_or(0, |p| p.complete_from);
         if self.has_marks(part, to) || told < let_go.min(to) {
             return true;
         }
@@ -167,7 +174,7 @@ impl Uplink {
 
     /// The newest windows of the living boot, ahead of a backlog.
     fn newest(&mut self, now_ms: i64, fold: &Fold, most: usize) -> Option<Out> {
-        let part = fold.current()?;
+        let part = fold.current().filter(|p| p.forked.is_none())?;
         if let Some(offer) = self.offer(part) {
             return Some(offer);
         }
@@ -182,14 +189,15 @@ impl Uplink {
         }
         self.share.went(true, ahead.len());
         // It claims nothing: whatever becomes of what is under way, it is taken.
-        let (from, before) = (part.applied, Before { readings: part.readings_applied, clock_ms: 0 });
-        let plan = Plan { from, to: from, before, ahead, is_cut: true, ..Plan::default() };
+        let (from, hash_from) = (part.applied, part.hash_applied);
+        let before = Before { readings: part.readings_applied, clock_ms: 0, hash: hash_from };
+        let plan = Plan { from, hash_from, to: from, before, ahead, is_cut: true, ..Plan::default() };
         Some(Out::Delta(self.send(now_ms, fold, fold, part, plan)))
     }
 
     /// The interval that goes on from what is told.
     fn covering(&mut self, fold: &Fold, part: &BootPart, most: usize) -> Result<Plan, Unreadable> {
-        let (from, readings) = self.flights.told(part.boot, (part.applied, part.readings_applied));
+        let (from, readings, hash_from) = self.flights.told(part);
         let packs = self.reads & READS != 0;
         // Packed, a mark takes about a third of an entry, and else nearly twice as much.
         let marks_max = if packs { 2 * most } else { most / 2 };
@@ -238,16 +246,16 @@ impl Uplink {
         }
         if to < from {
             // What a clone told for us: nothing new below, entries ahead all the same.
-            (to, before.readings) = (from, readings);
+            (to, before.readings, before.hash) = (from, readings, hash_from);
         }
         if !part.ended {
             self.frontier_ms = before.clock_ms;
         }
-        Ok(Plan { from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, is_cut })
+        Ok(Plan { from, hash_from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, is_cut })
     }
 
     fn send(&mut self, now_ms: i64, living: &Fold, fold: &Fold, part: &BootPart, plan: Plan) -> Delta {
-        let Plan { from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, .. } = plan;
+        let Plan { from, hash_from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, .. } = plan;
         let known = self.defined.get(&part.boot);
         let is_new = |s: &u32| known.is_none_or(|k| !k.contains(s)) && !self.flights.defines(part.boot, *s);
         let numbers = entries.iter().chain(&ahead).map(|e| e.series).chain(marks.iter().map(|m| m.series));
@@ -255,6 +263,12 @@ impl Uplink {
         definitions.sort_unstable();
         definitions.dedup();
         self.number = self.number.wrapping_add(1);
+        let number = flight::number(self.number, living.current().map_or(hash::UNKNOWN, |p| p.hash));
+        let is_living = part.boot == self.settings.boot && from != u64::MAX;
+        let after = if is_living { self.flights.last(part.boot).unwrap_or(self.chain.taken()) } else { 0 };
+        if is_living {
+            self.chain.send(number);
+        }
         let (complete_from, readings_from) = living.gap_to(part.boot);
         let defs = definitions.iter().filter_map(|n| {
             let series = fold.series.get(*n as usize)?;
@@ -266,7 +280,7 @@ impl Uplink {
             from,
             to,
             cloud_boot: self.cloud_boot,
-            number: self.number,
+            number,
             frontier_ms: before.clock_ms,
             ended: part.ended && to == part.end,
             readings_to: before.readings,
@@ -289,19 +303,23 @@ impl Uplink {
             tally: (!part.ended).then(|| tally(living)).flatten(),
             lost: part.lost_to(to),
             readings_from,
+            hash_from,
+            hash_to: before.hash,
+            after,
             past: !part.ended && living.current().is_some_and(|p| p.boot != part.boot),
             more: Vec::new(),
             named,
             packs: self.reads & READS != 0,
         };
         self.flights.push(Flight {
-            number: self.number,
+            number,
             boot: part.boot,
             cloud_boot: self.cloud_boot,
             asks: from == u64::MAX,
             from,
             to,
             readings: before.readings,
+            hash: before.hash,
             names: names(&entries),
             ahead: names(&ahead),
             mark_pages,

@@ -42,6 +42,8 @@ struct Pair {
     line: Line,
     fold: Fold,
     lsn: u64,
+    /// Kinds and payloads of all records.
+    logged: Vec<(u8, Vec<u8>)>,
     uplink: Uplink,
     bridge: Bridge,
     cloud_lsn: u64,
@@ -72,6 +74,7 @@ impl Pair {
             line,
             fold: Fold::default(),
             lsn: 0,
+            logged: Vec::new(),
             uplink: Uplink::new(Settings {
                 gateway: "a".into(),
                 version: "1".into(),
@@ -112,8 +115,13 @@ impl Pair {
     fn log(&mut self, advance_ms: u64, record: &Record<'_>) {
         let mut payload = Vec::new();
         record.encode(advance_ms, &mut payload);
+        self.apply(record.kind(), payload);
+    }
+
+    fn apply(&mut self, kind: u8, payload: Vec<u8>) {
         self.lsn += 1;
-        self.fold.apply(self.lsn, record.kind(), &payload).unwrap();
+        self.fold.apply(self.lsn, kind, &payload).unwrap();
+        self.logged.push((kind, payload));
     }
 
     fn cloud_log(&mut self, record: &Record<'_>) -> crate::join::Effects {
@@ -136,8 +144,7 @@ impl Pair {
         let clock_ms = self.fold.clock_ms + advance_ms as i64;
         put_message_head(&mut payload, FLAG_LEAVES, 0, 0);
         put_reading(&mut payload, series, clock_ms, clock_ms, value);
-        self.lsn += 1;
-        self.fold.apply(self.lsn, KIND_MESSAGE, &payload).unwrap();
+        self.apply(KIND_MESSAGE, payload);
         self.show();
     }
 
@@ -184,6 +191,14 @@ impl Pair {
                     if !self.line.dead {
                         self.uplink.connected(self.now_ms, lane);
                     }
+                    continue;
+                }
+                Out::Prove(mut question) => {
+                    let records = self.logged.iter().enumerate();
+                    records.for_each(|(at, (kind, payload))| question.read(at as u64 + 1, *kind, payload));
+                    let proof = if question.records().1 > self.lsn { Proof::Beyond } else { question.proof() };
+                    let outcome = self.uplink.proved(self.now_ms, &question, proof, &mut self.fold);
+                    self.settle(outcome);
                     continue;
                 }
                 Out::Unheard(told) => {
@@ -249,8 +264,7 @@ impl Pair {
     fn arrive(&mut self) {
         while self.committing.front().is_some_and(|(at, ..)| *at <= self.now_ms) {
             let (_, kind, payload) = self.committing.pop_front().unwrap();
-            self.lsn += 1;
-            self.fold.apply(self.lsn, kind, &payload).unwrap();
+            self.apply(kind, payload);
         }
         while self.up.front().is_some_and(|p| p.at_ms <= self.now_ms) {
             let packet = self.up.pop_front().unwrap();
@@ -266,16 +280,23 @@ impl Pair {
                 continue;
             }
             let outcome = self.uplink.acked(self.now_ms, &Ack::decode(&packet.bytes).unwrap(), &mut self.fold);
-            if let Some((boot, cloud_boot, pages)) = outcome.told {
-                let pages = Numbers::encode(&pages);
-                self.commit(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
+            self.settle(outcome);
+        }
+    }
+
+    fn settle(&mut self, outcome: Acknowledged) {
+        if let Some((boot, cloud_boot, pages)) = outcome.told {
+            let pages = Numbers::encode(&pages);
+            self.commit(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
+        }
+        if let Some(record) = outcome.record {
+            self.commit(&record);
+            if let Record::Acked { boot, applied, shed, readings, hash, .. } = record {
+                self.fold.boots.iter_mut().find(|p| p.boot == boot).unwrap().acknowledged(applied, readings, shed, hash);
             }
-            if let Some(record) = outcome.record {
-                self.commit(&record);
-                if let Record::Acked { boot, applied, shed, readings, .. } = record {
-                    self.fold.boots.iter_mut().find(|p| p.boot == boot).unwrap().acknowledged(applied, readings, shed);
-                }
-            }
+        }
+        if let Some(record) = outcome.forked {
+            self.commit(&record);
         }
     }
 

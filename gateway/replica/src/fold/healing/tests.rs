@@ -110,7 +110,7 @@ proptest! {
                         let most = living.complete_to(part).0.max(part.applied);
                         let applied = part.applied + (most - part.applied) * percent / 100;
                         let readings = counts[&part.boot].get(applied as usize).copied().unwrap_or(0);
-                        todo.push(encoded(&Record::Acked { boot: part.boot, applied, cloud_boot: 9, shed: 0, readings }, 0));
+                        todo.push(encoded(&Record::Acked { boot: part.boot, applied, cloud_boot: 9, shed: 0, readings, hash: 0 }, 0));
                     }
                 }
                 Some(Step::Shed(bytes)) => {
@@ -148,7 +148,7 @@ proptest! {
         let mut applied = BTreeMap::new();
         for (part, percent) in living.boots.iter_mut().zip(&lost) {
             let back = part.applied * percent / 100;
-            part.acknowledged(back, counts[&part.boot][back as usize], 0);
+            part.acknowledged(back, counts[&part.boot][back as usize], 0, 0);
             applied.insert(part.boot, back);
         }
         let Some(from) = living.heals_from() else {
@@ -178,7 +178,7 @@ proptest! {
         }
         // Once the cloud has it all, nothing is left of it.
         for part in &mut living.boots {
-            part.acknowledged(part.end, part.readings, 0);
+            part.acknowledged(part.end, part.readings, 0, 0);
         }
         living.catch_up();
         prop_assert!(!living.is_healing());

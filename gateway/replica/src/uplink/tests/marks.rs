@@ -19,8 +19,7 @@ fn given_up(line: Line, seed: u64, messages: u32) -> Pair {
                 let value = f64::from(pair.rng.random_range(0..500_000)) / 1_000.0;
                 put_reading(&mut payload, series, time_ms, clock_ms, value);
             }
-            pair.lsn += 1;
-            pair.fold.apply(pair.lsn, KIND_MESSAGE, &payload).unwrap();
+            pair.apply(KIND_MESSAGE, payload);
         }
         let held: u64 = pair.fold.boots.iter().map(|p| p.entries.bytes()).sum();
         if message >= messages / 2
