@@ -21,8 +21,9 @@ const SEQS_END: u64 = 100 * SEQS;
 fn is_left_out(field: &str, value: u8) -> bool {
     match field {
         "settings" | "config" | "shelf" | "by_name" => true,
-        // Hashes tell the way here, and with one machine there is nobody to tell apart.
-        "hash" | "hash_from" | "hash_to" | "hash_applied" | "before_hash" | "chain" | "proofs" | "after" => true,
+        // Hashes tell the way here, and with one machine there is nobody to tell apart. Which interval
+        // follows which is told with their numbers.
+        "hash" | "hash_from" | "hash_to" | "hash_applied" | "before_hash" | "chain" | "proofs" | "after" | "followed" => true,
         "meter" | "rtt" | "share" | "number" | "entry_bytes" | "chance" | "bytes" | "aim" | "answers" | "times" => true,
         "sent_ms" | "deadline_ms" | "heard_ms" | "turn_ms" | "since_ms" | "due_ms" | "next_ms" | "look_ms" | "retell_ms" => true,
         // Of a window's being complete nothing is asked here.

@@ -11,7 +11,7 @@ use crate::oracle::Told;
 use replica::join::store::{Batch, Store, StoreError};
 use replica::join::{Bridge, Effects, Window, WindowKey};
 use replica::record::Record;
-use schemas::message::{AlertUp, Delta, Hello};
+use schemas::message::{Ack, AlertUp, Delta, Hello};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -115,7 +115,7 @@ impl Process {
             if ack.ahead {
                 ctx.oracle.taken(ack.number)?;
             }
-            down.push((gateway, "ack", ack.encode()));
+            down.push((gateway, "ack", said(ctx, ack)));
         }
         for merged in &effects.merged {
             ctx.oracle.published(merged)?;
@@ -125,6 +125,14 @@ impl Process {
         }
         Ok(())
     }
+}
+
+/// An ack as that version of the bridge encodes it.
+fn said(ctx: &Ctx, mut ack: Ack) -> Vec<u8> {
+    if ctx.is_old(ack.cloud_boot) {
+        (ack.hash, ack.last) = (0, 0);
+    }
+    ack.encode()
 }
 
 impl Cloud {
@@ -203,7 +211,7 @@ impl Cloud {
             }
             _ => {
                 let mut delta = Delta::decode(bytes).map_err(undecodable)?;
-                if ctx.mutation == Mutation::HashNotCompared {
+                if ctx.mutation == Mutation::HashNotCompared || ctx.is_old(process.bridge.boot) {
                     (delta.hash_from, delta.hash_to, delta.after) = (0, 0, 0);
                 }
                 ctx.oracle.interval(gateway, &delta)?;
@@ -217,14 +225,14 @@ impl Cloud {
                         probe.from = u64::MAX;
                         if let Err(mut ack) = process.bridge.admit(gateway, &probe) {
                             ack.ahead = true;
-                            down.push((gateway.to_owned(), "ack", ack.encode()));
+                            down.push((gateway.to_owned(), "ack", said(ctx, ack)));
                         }
                     }
                     Ok(()) => {
                         let bytes = mutated(delta, ctx.mutation);
                         process.log(ctx, &Record::Interval { gateway, bytes: &bytes });
                     }
-                    Err(ack) => down.push((gateway.to_owned(), "ack", ack.encode())),
+                    Err(ack) => down.push((gateway.to_owned(), "ack", said(ctx, ack))),
                 }
             }
         }
@@ -302,6 +310,12 @@ impl Cloud {
         let windows = process.windows.lock().map(|windows| windows.clone()).unwrap_or_default();
         debug_assert!(process.batch.is_empty() && process.pending.is_empty());
         canonical::Told::of(&[&bridge.boot, &bridge.gateways, &bridge.alarms, &windows])
+    }
+
+    /// Numbers of the intervals that it took last of each boot.
+    pub fn followed(&self) -> Vec<u64> {
+        let gateways = self.process.iter().flat_map(|p| p.bridge.gateways.values());
+        gateways.flat_map(|g| g.boots.values()).map(|part| part.followed).collect()
     }
 
     pub fn quiet(&self) -> bool {

@@ -21,6 +21,7 @@ use crate::oracle::Oracle;
 use crate::rng::Rng;
 use clock::Clock;
 use replica::fold::Fold;
+use replica::hash;
 use replica::record::{Record, SessionEvent};
 use replica::session::Redelivery;
 use replica::uplink::{Lane, Settings, Uplink};
@@ -67,6 +68,8 @@ pub struct Ctx {
     pub messages: u64,
     /// Whether the cloud publishes what it merges.
     pub publishes: bool,
+    /// Some processes are of the version before: no hashes, and nothing said of which interval follows which.
+    pub mixed: bool,
     /// Whether to tell what happens.
     pub traced: bool,
     /// Boots are counted for each side instead of drawn: the same whatever came before.
@@ -83,6 +86,11 @@ impl Ctx {
             }
             None => self.rng.next() | 1,
         }
+    }
+
+    /// Whether the process of that boot is of the version before.
+    pub fn is_old(&self, boot: u64) -> bool {
+        self.mixed && boot & 2 == 0
     }
 
     /// For a person who replays a seed.
@@ -181,7 +189,7 @@ impl Device {
         if self.process.is_some() {
             return Ok(());
         }
-        let fold = self.recover(ctx)?;
+        let mut fold = self.recover(ctx)?;
         ctx.oracle.forked(&self.name, &mut self.disk, &fold)?;
         ctx.oracle.recovered(&self.name, &self.disk, &fold)?;
         let boot = match (ctx.mutation, fold.current()) {
@@ -189,6 +197,12 @@ impl Device {
             _ => ctx.draw(0),
         };
         let parent = fold.current().map(|p| (p.boot, p.end));
+        if ctx.mixed && boot & 4 == 0 {
+            // The snapshot was of the version before.
+            for part in &mut fold.boots {
+                (part.hash, part.hash_applied, part.logged.hash) = (hash::UNKNOWN, hash::UNKNOWN, hash::UNKNOWN);
+            }
+        }
         let wall_ms = self.wall_ms(ctx);
         let mut process = Process {
             uplink: Uplink::new(Settings {
@@ -298,7 +312,7 @@ impl Device {
     /// The uplink. Acks of intervals of another process are not even looked at: they are lost.
     pub fn tell_uplink(&mut self) -> Flying {
         let Some(process) = &self.process else { return Flying::default() };
-        self.link.drop_acks(|number| number.wrapping_sub(process.boot) >= BOOTS_APART);
+        self.link.drop_acks(|number| !is_of(process.boot, number));
         Flying::of(&format!("{:?}", process.uplink), process.boot)
     }
 
@@ -316,6 +330,7 @@ impl Device {
         let frame = Rc::new(std::mem::replace(&mut process.batch, next));
         ctx.oracle.durable(&self.name, self.disk.alias, &frame)?;
         self.disk.append(frame.clone());
+        ctx.oracle.logged(&self.name, &self.disk, process.boot, &frame);
         process.pending.push_back(frame);
         Ok(())
     }
@@ -426,6 +441,11 @@ impl Device {
     }
 }
 
+/// Whether an interval's number is one of a boot that is counted; the high bits are of a hash.
+fn is_of(boot: u64, number: u64) -> bool {
+    number.wrapping_sub(boot) % (1 << 40) < BOOTS_APART
+}
+
 /// An uplink as it tells itself.
 #[derive(Clone, Default)]
 pub struct Flying {
@@ -436,6 +456,8 @@ pub struct Flying {
     late: Vec<(u64, Told)>,
     /// Of its intervals under way, in its order.
     numbers: Vec<u64>,
+    /// Of the last that it knows to be taken.
+    pub taken: u64,
 }
 
 impl Flying {
@@ -449,7 +471,9 @@ impl Flying {
             text[start..end].split(FLIGHT).skip(1).map(|flight| (number(flight), Told::text(flight.trim_end_matches(", ")))).collect();
         let rest = [&text[..start], &text[end..]].concat();
         let numbers = rest.split(FLIGHT).skip(1).map(number).collect();
-        Self { boot, told: Told::text(&rest), late, numbers }
+        const TAKEN: &str = "chain: Chain { taken: ";
+        let taken = rest.split(TAKEN).nth(1).map_or(0, number);
+        Self { boot, told: Told::text(&rest), late, numbers, taken }
     }
 
     /// Those taken for lost that something under way can still answer.
@@ -457,12 +481,17 @@ impl Flying {
         self.late.iter().filter(|(number, _)| link.carries(*number)).collect()
     }
 
+    /// Numbers that it remembers, in its order.
+    pub fn known(&self, late: &[&(u64, Told)]) -> Vec<u64> {
+        self.numbers.iter().copied().chain(late.iter().map(|(late, _)| *late)).chain([self.taken]).collect()
+    }
+
     /// What a number names to this process: nothing, one that it forgot, or one under way or late.
     pub fn whose(&self, number: u64, late: &[&(u64, Told)]) -> usize {
         let mut known = self.numbers.iter().chain(late.iter().map(|(late, _)| late));
         match known.position(|n| *n == number) {
             Some(place) => 2 + place,
-            None => usize::from(number.wrapping_sub(self.boot) < BOOTS_APART),
+            None => usize::from(is_of(self.boot, number)),
         }
     }
 }

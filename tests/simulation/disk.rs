@@ -9,6 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Kind of the record that begins a boot.
+const BOOT: u8 = 1;
+
 /// Pages by number. Shared by nobody: what a process holds of its disk it holds as of a moment.
 #[derive(Debug, Clone, Default)]
 pub struct Kept(pub BTreeMap<u64, Arc<[u8]>>);
@@ -74,6 +77,8 @@ pub struct Disk {
     pub lineage: BTreeMap<u64, u64>,
     /// Of all records that it was given: who has the same folded the same.
     pub hash: u64,
+    /// Of each record, the hash of its boot's log up to there, as the oracle has it.
+    pub boots: Rc<Vec<(u64, u64)>>,
     /// It takes nothing more.
     pub full: bool,
     /// Part of the log was lost to damage.
@@ -93,7 +98,7 @@ pub struct Alias {
 }
 
 /// The hash of a log by one more frame.
-pub fn chained(before: u64, records: &[(u8, Vec<u8>)]) -> u64 {
+pub fn chained(before: u64, records: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
     (before, records).hash(&mut hasher);
     hasher.finish()
@@ -103,6 +108,11 @@ impl Disk {
     pub fn append(&mut self, frame: Rc<Frame>) {
         assert!(frame.first > self.end, "frames follow one another");
         self.hash = chained(self.hash, &frame.records);
+        let boots = Rc::make_mut(&mut self.boots);
+        for (lsn, kind, payload) in frame.records() {
+            let before = boots.last().filter(|_| kind != BOOT).map_or(0, |(_, hash)| *hash);
+            boots.push((lsn, chained(before, &[(kind, payload)])));
+        }
         self.end = frame.last();
         self.marks = frame.marks;
         let [_, _, boot, base] = frame.marks;
@@ -111,6 +121,11 @@ impl Disk {
             self.lineage.insert(alias.map_or(boot, |alias| alias.name), self.end - base);
         }
         self.frames.push(frame);
+    }
+
+    /// The hash of a boot's log up to a record.
+    pub fn hash_at(&self, lsn: u64) -> Option<u64> {
+        self.boots.binary_search_by_key(&lsn, |(at, _)| *at).ok().map(|at| self.boots[at].1)
     }
 
     /// What the oracle calls a boot whose records are here, or the boot of one of them.

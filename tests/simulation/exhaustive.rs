@@ -196,8 +196,15 @@ impl Node {
         let link = &self.world.devices[0].link;
         let late = uplink.late(link);
         let cloud_boot = self.world.cloud.process.as_ref().map_or(0, |p| p.bridge.boot);
-        let (packets, numbers) = link.tell(cloud_boot, |number| uplink.whose(number, &late));
-        let mut all = vec![&past.0, &past.1, records, boots, cloud, &uplink.told, &numbers];
+        let mut known = uplink.known(&late);
+        let followed = self.world.cloud.followed();
+        // Which of them the cloud took last.
+        let of_each: Vec<_> =
+            followed.iter().map(|number| (known.iter().position(|k| k == number), uplink.whose(*number, &late))).collect();
+        let taken = Told::of(&[&known.iter().position(|number| *number == uplink.taken), &of_each]);
+        known.extend(followed);
+        let (packets, numbers) = link.tell(cloud_boot, known, |number| uplink.whose(number, &late));
+        let mut all = vec![&past.0, &past.1, records, boots, cloud, &uplink.told, &numbers, &taken];
         all.extend(late.iter().map(|(_, told)| told).chain(packets));
         canonical::digest(&all, &past.2)
     }

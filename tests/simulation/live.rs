@@ -5,17 +5,19 @@
 //! One hole that the product's own text names is kept out: a machine does not crash while another
 //! has its boot.
 
-use crate::disk::{Alias, Disk};
+use crate::disk::{Alias, Disk, Frame};
 use crate::oracle::wanted::Wanted;
 use crate::oracle::{Boot, Oracle, Part, Window, ensure, number, series_number};
 use crate::plan::{Faults, Plan, Step};
 use crate::rng::Rng;
 use crate::world::{DEVICES_MAX, World};
 use replica::fold::Fold;
+use replica::hash::{BEGIN, UNKNOWN};
 use replica::join::Bridge;
 use replica::outbox::BootPart;
+use replica::record::Record;
 use schemas::message::Delta;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use telemetry::window;
 
 /// One in so many plans is of machines that are copied live.
@@ -35,6 +37,10 @@ pub struct Live {
     sent: BTreeMap<u64, Vec<(Name, u64)>>,
     /// Those that the cloud took.
     taken: BTreeMap<Name, u64>,
+    /// By the oracle's hash of a log: parts that came to have it after machines were copied. Two may log the same.
+    logged: HashMap<u64, BTreeSet<Boot>>,
+    /// What hashes are told of logs, by those of the oracle, and the other way.
+    hashes: [HashMap<u64, u64>; 2],
 }
 
 impl Live {
@@ -129,6 +135,48 @@ impl Oracle {
         self.live.aliases.get(&name).map_or(name.1, |(boot, _)| *boot)
     }
 
+    /// A frame is on stable storage.
+    pub fn logged(&mut self, gateway: &str, disk: &Disk, boot: u64, frame: &Frame) {
+        if self.live.is_empty() {
+            return;
+        }
+        let name = disk.alias.filter(|alias| alias.boot == boot).map_or(boot, |alias| alias.name);
+        for hash in (frame.first..=frame.last()).filter_map(|lsn| disk.hash_at(lsn)) {
+            self.live.logged.entry(hash).or_default().insert((number(gateway), name));
+        }
+    }
+
+    /// A gateway takes an answer for one to another that has its boot: there must be one.
+    pub fn found(&self, gateway: &str, forked: Option<&Record<'_>>) -> Result<(), String> {
+        let Some(Record::Forked { boot, at, .. }) = forked else { return Ok(()) };
+        ensure(self.names((number(gateway), *boot)).len() > 1, || {
+            format!("{gateway} takes boot {boot:x} beyond {at} for another's, and it is nobody else's")
+        })
+    }
+
+    /// A gateway says what an interval is to go on from, and where it ends: two logs have one hash
+    /// if and only if they are the same up to there.
+    pub fn hashed(&mut self, gateway: &str, disk: &Disk, fold: &Fold, delta: &Delta) -> Result<(), String> {
+        let Some(part) = fold.boots.iter().find(|p| p.boot == delta.boot) else { return Ok(()) };
+        for (seq, hash) in [(delta.from, delta.hash_from), (delta.to, delta.hash_to)] {
+            if hash == UNKNOWN {
+                continue;
+            }
+            let log = if seq == 0 { Some(0) } else { disk.hash_at(part.base + seq) };
+            let Some(log) = log else {
+                return Err(format!("{gateway} knows a hash at record {seq} of boot {:x}, which is not here", part.boot));
+            };
+            let known = (*self.live.hashes[0].entry(log).or_insert(hash), *self.live.hashes[1].entry(hash).or_insert(log));
+            ensure(known == (hash, log) && (seq == 0) == (hash == BEGIN), || {
+                format!(
+                    "{gateway} tells hash {hash:x} at record {seq} of boot {:x}, another log has it or this one has {:x}",
+                    part.boot, known.0
+                )
+            })?;
+        }
+        Ok(())
+    }
+
     /// A gateway found that another has its boot, or it did not.
     pub fn forked(&mut self, gateway: &str, disk: &mut Disk, fold: &Fold) -> Result<(), String> {
         for p in &fold.boots {
@@ -136,6 +184,10 @@ impl Oracle {
             let names = self.names((number(gateway), p.boot));
             ensure(names.len() > 1, || format!("{gateway} gives up boot {:x} beyond {}, which nobody else has", p.boot, fork.at))?;
             let mine = disk.alias.filter(|alias| alias.boot == p.boot).map_or(p.boot, |alias| alias.name);
+            if !self.live.given_up.contains_key(&(number(gateway), mine)) {
+                let there = disk.hash_at(p.base + fork.at);
+                self.judged(gateway, (p.boot, mine), (fork.at, there), given_up)?;
+            }
             if mine != p.boot {
                 disk.lineage.remove(&mine);
             }
@@ -153,6 +205,23 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// Beyond the fork lies all that only this machine has, and what is given up is what lies there; besides
+    /// what it had to tell that was given up before.
+    fn judged(&self, gateway: &str, (boot, mine): (u64, u64), (at, log): (u64, Option<u64>), given_up: u64) -> Result<(), String> {
+        let shared = |(name, (of, at)): (&Boot, &(u64, u64))| {
+            (name.0 == number(gateway) && *of == boot && (mine == boot || name.1 == mine)).then_some(*at)
+        };
+        let shared = self.live.aliases.iter().filter_map(shared).max().unwrap_or(0);
+        let is_alike = log.and_then(|log| self.live.logged.get(&log)).is_some_and(|names| names.len() > 1);
+        ensure(at <= shared || is_alike, || format!("{gateway} takes boot {boot:x} for shared up to {at}, and it is up to {shared}"))?;
+        let Some(part) = self.parts.get(&(number(gateway), mine)) else { return Ok(()) };
+        let beyond = part.counts(part.end).0 - part.counts(at).0;
+        let most = beyond + self.live.all_given_up();
+        ensure((beyond..=most).contains(&given_up), || {
+            format!("{gateway} gives up {given_up} readings of boot {boot:x} beyond {at}, where {beyond} are")
+        })
     }
 
     /// Readings that a boot tells against those that it logged up to there: it may have to tell
@@ -205,6 +274,8 @@ impl Oracle {
         let logged: u64 = wanted.iter().filter(|(key, _)| of_base(key)).map(|(_, w)| w.readings()).sum();
         let there: u64 = self.told.published.iter().filter(|(key, _)| of_base(key)).map(|(_, m)| m.aggregate.count()).sum();
         let shed: u64 = bridge.gateways.values().map(|g| g.totals.shed).sum();
-        ensure(logged <= there + shed, || format!("{logged} readings are in logs, {there} in windows, {shed} are told as shed"))
+        ensure(logged <= there + shed, || format!("{logged} readings are in logs, {there} in windows, {shed} are told as shed"))?;
+        let given_up = self.live.all_given_up();
+        ensure(shed <= given_up, || format!("{shed} readings are told as shed, {given_up} were given up"))
     }
 }

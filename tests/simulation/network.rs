@@ -34,6 +34,8 @@ pub struct Packet {
 struct Content {
     /// Of an interval, or of its answer.
     number: Option<u64>,
+    /// Of the interval that it follows, or that the cloud took last.
+    other: u64,
     /// The rest.
     told: Told,
     /// Of an interval that believes in a boot of the cloud: that boot, and all that is left of what it
@@ -48,7 +50,7 @@ impl Packet {
 
     fn content(&self) -> &Content {
         self.told.get_or_init(|| {
-            Rc::new(self.decode().unwrap_or_else(|_| Content { number: None, told: Told::of(&[&self.bytes]), believes: None }))
+            Rc::new(self.decode().unwrap_or_else(|_| Content { number: None, other: 0, told: Told::of(&[&self.bytes]), believes: None }))
         })
     }
 
@@ -60,14 +62,15 @@ impl Packet {
                 let blocks = [std::mem::take(&mut delta.entries), std::mem::take(&mut delta.ahead)];
                 let entries = blocks.map(|block| telemetry::block::decode(&block, 1 << 16));
                 let believes = (delta.cloud_boot != 0).then(|| (delta.cloud_boot, Told::of(&[&"another", &delta.boot])));
-                Content { number: Some(delta.number), told: Told::of(&[&delta, &entries]), believes }
+                Content { number: Some(delta.number), other: delta.after, told: Told::of(&[&delta, &entries]), believes }
             }
             "ack" => {
-                let ack = Ack::decode(bytes)?;
-                Content { number: Some(ack.number), told: Told::of(&[&ack]), believes: None }
+                let mut ack = Ack::decode(bytes)?;
+                let other = std::mem::take(&mut ack.last);
+                Content { number: Some(ack.number), other, told: Told::of(&[&ack]), believes: None }
             }
-            "alert" => Content { number: None, told: Told::of(&[&AlertUp::decode(bytes)?]), believes: None },
-            _ => Content { number: None, told: Told::of(&[&Receipt::decode(bytes)?]), believes: None },
+            "alert" => Content { number: None, other: 0, told: Told::of(&[&AlertUp::decode(bytes)?]), believes: None },
+            _ => Content { number: None, other: 0, told: Told::of(&[&Receipt::decode(bytes)?]), believes: None },
         })
     }
 }
@@ -188,9 +191,11 @@ impl Link {
         self.up.iter().chain(&self.down).any(|p| p.content().number == Some(number))
     }
 
-    /// What is under way to a cloud of that boot, in no order; of a number, `whose` says what it names.
+    /// What is under way to a cloud of that boot, in no order; of a number, `whose` says what it names,
+    /// and all that is told besides is which ones are the same. `known` are those that either side
+    /// remembers.
     /// An interval that believes in an earlier boot of the cloud is turned down, whatever it says.
-    pub fn tell(&self, cloud_boot: u64, whose: impl Fn(u64) -> usize) -> (Vec<&Told>, Told) {
+    pub fn tell(&self, cloud_boot: u64, mut known: Vec<u64>, whose: impl Fn(u64) -> usize) -> (Vec<&Told>, Told) {
         fn said(p: &Packet, cloud_boot: u64) -> &Told {
             match &p.content().believes {
                 Some((boot, rest)) if *boot != cloud_boot => rest,
@@ -199,10 +204,25 @@ impl Link {
         }
         let (mut packets, mut numbers) = (Vec::new(), Vec::new());
         for lane in [&self.up, &self.down] {
-            let mut content: Vec<_> = lane.iter().map(|p| (said(p, cloud_boot), p.content().number.map(&whose))).collect();
-            content.sort_unstable();
-            packets.extend(content.iter().map(|(told, _)| *told));
-            numbers.push(content.into_iter().map(|(_, number)| number).collect::<Vec<_>>());
+            let name = |number: u64| (whose(number), known.iter().position(|known| *known == number));
+            let mut content: Vec<_> = lane
+                .iter()
+                .map(|p| (said(p, cloud_boot), p.content().number.map(name), name(p.content().other), p.content()))
+                .map(|(told, number, other, content)| ((told, number, other), content))
+                .collect();
+            content.sort_unstable_by_key(|(told, _)| *told);
+            packets.extend(content.iter().map(|((told, ..), _)| *told));
+            for (_, content) in content {
+                let names = [content.number.unwrap_or(0), content.other].map(|number| {
+                    let place = known.iter().position(|known| *known == number).unwrap_or(known.len());
+                    if place == known.len() {
+                        known.push(number);
+                    }
+                    (whose(number), place)
+                });
+                numbers.push((content.number.is_some(), names));
+            }
+            numbers.push((false, [(0, 0); 2]));
         }
         (packets, Told::of(&[&self.state, &self.alerts, &numbers]))
     }

@@ -37,7 +37,7 @@ pub struct Part {
 }
 
 impl Part {
-    fn counts(&self, seq: u64) -> (u64, u64) {
+    pub fn counts(&self, seq: u64) -> (u64, u64) {
         match self.counts.partition_point(|(at, ..)| *at <= seq) {
             0 => (0, 0),
             n => (self.counts[n - 1].1, self.counts[n - 1].2),

@@ -31,6 +31,8 @@ impl Fold {
         }
         if gap {
             self.gap(readings, local);
+            // A boot whose first record is missing may be the one that others' forks waited for.
+            self.cut_forks();
         }
         Ok(())
     }

@@ -126,7 +126,11 @@ impl Device {
                 Out::Alert(alert) => (Lane::Alerts, "alert", alert.encode()),
                 Out::Delta(delta) => {
                     let number = delta.number;
-                    let delta = mutated(delta, ctx.mutation, &process.fold);
+                    ctx.oracle.hashed(&self.name, &self.disk, &process.fold, &delta)?;
+                    let mut delta = mutated(delta, ctx.mutation, &process.fold);
+                    if ctx.is_old(process.boot) {
+                        (delta.hash_from, delta.hash_to, delta.after) = (0, 0, 0);
+                    }
                     ctx.oracle.sent(&self.name, &self.disk, &process.fold, &delta);
                     ctx.trace(|| format!("{} {:x} sends {}", self.name, process.boot, told(&delta)));
                     let bytes = delta.encode();
@@ -153,6 +157,7 @@ impl Device {
                     };
                     ctx.trace(|| format!("{} {:x} asks its log {question:x?}: {proof:x?}", self.name, process.boot));
                     let outcome = process.uplink.proved(ctx.now_ms, &question, proof, &mut process.fold);
+                    ctx.oracle.found(&self.name, outcome.forked.as_ref())?;
                     process.settle(outcome, wall_ms, ctx.now_ms);
                     continue;
                 }
@@ -249,8 +254,12 @@ impl Device {
             Mutation::HashNotCompared => ack.hash = 0,
             _ => {}
         }
+        if ctx.is_old(process.boot) {
+            (ack.hash, ack.last) = (0, 0);
+        }
         ctx.trace(|| format!("{} {:x} gets {ack:x?}", self.name, process.boot));
         let outcome = process.uplink.acked(ctx.now_ms, &ack, &mut process.fold);
+        ctx.oracle.found(&self.name, outcome.forked.as_ref())?;
         let wall_ms = (EPOCH_MS + ctx.now_ms + ctx.now_ms * self.drift / 1_000 + self.offset_ms).max(0);
         process.settle(outcome, wall_ms, ctx.now_ms);
         ctx.oracle.gateway(&self.name, &self.disk, &process.fold)

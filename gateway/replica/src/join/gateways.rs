@@ -66,7 +66,7 @@ pub struct Part {
     /// Number of the last interval taken that said which one it follows: so of two that speak
     /// under its name one alone is heard.
     #[serde(default)]
-    pub last: u64,
+    pub followed: u64,
 }
 
 /// What a state says that was saved before births were noted.

@@ -94,7 +94,7 @@ impl Bridge {
 
     /// Whether an interval follows the last one that was taken, or is that one once more.
     fn follows(&self, gateway: &str, delta: &Delta) -> bool {
-        let last = self.part(gateway, delta.boot).map_or(0, |p| p.last);
+        let last = self.part(gateway, delta.boot).map_or(0, |p| p.followed);
         delta.after == 0 || last == 0 || [delta.after, delta.number].contains(&last)
     }
 
@@ -130,7 +130,7 @@ impl Bridge {
             retry_after_ms: None,
             reads: READS,
             hash: part.map_or(hash::UNKNOWN, |p| p.hash),
-            last: part.map_or(0, |p| p.last),
+            last: part.map_or(0, |p| p.followed),
         }
     }
 
@@ -218,7 +218,7 @@ impl Bridge {
                     p.hash = delta.hash_to;
                 }
                 if delta.after != 0 {
-                    p.last = delta.number;
+                    p.followed = delta.number;
                 }
                 p.ended |= delta.ended && p.applied == delta.to;
                 p.alerts.retain(|(seq, _)| *seq > p.applied);

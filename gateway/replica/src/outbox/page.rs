@@ -16,7 +16,7 @@ use telemetry::entry::Entry;
 const STEP_ENTRIES: usize = 128;
 
 /// Steps of a page, uncompressed bytes of each at most.
-const STEP_BYTES_MAX: usize = 32;
+const STEP_BYTES_MAX: usize = 40;
 
 /// What is known of a page without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

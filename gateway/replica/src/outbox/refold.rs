@@ -21,6 +21,8 @@ enum Step {
     Unname(u64),
     Offer,
     Boot,
+    /// Another speaks under one of the boots.
+    Fork(usize),
     /// The second fold is saved and restored here.
     Restart,
 }
@@ -35,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0u64..300).prop_map(Step::Unname),
         1 => Just(Step::Offer),
         1 => Just(Step::Boot),
+        1 => (0usize..3).prop_map(Step::Fork),
         2 => Just(Step::Restart),
     ]
 }
@@ -121,6 +124,11 @@ proptest! {
                 Step::Boot => {
                     boot += 1;
                     log(&Record::Boot { boot: boot + 1, parent: None, config: &config }, 0, &mut sent);
+                }
+                Step::Fork(index) => {
+                    if let Some(part) = one.boots.get(index) {
+                        log(&Record::Forked { boot: part.boot, at: part.applied, readings: part.readings_applied }, 0, &mut sent);
+                    }
                 }
                 Step::Restart => {
                     kept.0.extend(two.shelf.in_memory().map(|(id, bytes)| (id, bytes.clone())));
