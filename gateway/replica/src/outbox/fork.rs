@@ -1,8 +1,8 @@
 //! A boot under whose name another speaks, with another log: a virtual machine that was resumed
 //! from a live snapshot, beside the one that it was taken from (protocol §2).
 //!
-//! Whoever of the two is first to have an interval taken goes on under the name. The other ends its part of the boot where the two are known to be the same, and
-//! begins a boot of its own.
+//! Whoever of the two is first to have an interval taken goes on under the name. The other ends its
+//! part of the boot where the two are known to be the same, and begins a boot of its own.
 //!
 //! What is kept, and what is not:
 //! - everything up to the fork is told by the one that goes on under the name, once. If that one is
@@ -18,6 +18,10 @@
 //!   has beyond its end for told by a clone of its disk, whose log is the same: what it had logged
 //!   behind the fork is then lost, and called delivered;
 //! - a cloud that loses its disk is told the boot again by whoever kept the name.
+//!
+//! Why what the other logged is not counted under its new boot: where the two parted is known only
+//! to lie beyond the last record known to be shared, and what lies between is told by the first
+//! one. Counted by both it would count twice, in silence; shed is said aloud.
 
 use super::marks::Marks;
 use super::shelf::Shelf;
