@@ -1,6 +1,7 @@
 //! Messages of gateways, and ordinary ones for them: judged, logged, or answered at once.
 
 use super::Core;
+use crate::conflict::Conflict;
 use crate::inbound::wall_ms;
 use crate::limits::{CROSS_WAIT_MS, DECODED_ENTRIES_MAX, OVERLOAD_MS, RETRY_FULL_MS, RETRY_ROOM_MS, ROOM_WAIT, UNWRITTEN_WINDOWS_MAX};
 use journal::Refused;
@@ -11,7 +12,7 @@ use schemas::message::{Ack, AlertUp, Beat, Bye, CommandUp, CrossAck, CrossDone, 
 use std::collections::BTreeSet;
 use std::time::Instant;
 use tokio::runtime::Handle as Runtime;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 impl Core {
     /// A message from a gateway: logged when it is admitted, answered at once when it is not.
@@ -256,6 +257,23 @@ impl Core {
                     return None;
                 }
             }
+        }
+    }
+
+    /// Says so where an interval that is turned down is of another log than what is here.
+    fn compare(&mut self, gateway: &str, delta: &Delta) {
+        if !self.bridge.is_of_another_log(gateway, delta) {
+            return;
+        }
+        let known = self.conflicts.insert(gateway.to_owned(), Conflict { boot: delta.boot, seq: delta.from });
+        if known.is_none_or(|known| known.boot != delta.boot) {
+            let boot = format!("{:016x}", delta.boot);
+            error!(
+                gateway,
+                boot,
+                from = delta.from,
+                "two devices speak under one boot, with different logs; the second must begin another"
+            );
         }
     }
 }
