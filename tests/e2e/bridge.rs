@@ -152,6 +152,56 @@ fn messages_cross_once_and_in_order_through_an_outage_and_kills() {
     assert_eq!((gateway.stop(), bridge.stop()), (Some(0), Some(0)));
 }
 
+/// Of what waits on either side of a link that is gone, what is too old when it is back is counted
+/// and not delivered, and the rest is, once.
+#[test]
+fn what_is_too_old_when_the_link_is_back_is_counted_and_the_rest_crosses_once() {
+    const RULES: &str = "[[bridge]]\nfilter = \"up/brief/#\"\nttl = \"3s\"\n\
+        [[bridge]]\nfilter = \"up/#\"\nttl = \"10m\"\n\
+        [[bridge]]\nfilter = \"down/brief/#\"\ndirection = \"in\"\nttl = \"3s\"\n\
+        [[bridge]]\nfilter = \"down/#\"\ndirection = \"in\"\nttl = \"10m\"\n";
+    let dir = tempfile::tempdir().unwrap();
+    let (edge_port, cloud_port) = (free_port(), free_port());
+    let link = Link::to(cloud_port);
+    let (edge_config, edge_data) = edge(dir.path(), edge_port, link.port, RULES);
+    let (cloud_config, cloud_data) = cloud(dir.path(), &format!("listen = \"127.0.0.1:{cloud_port}\""));
+    let mut bridge = Role::start("cloud", &cloud_config, &cloud_data);
+    let mut gateway = Role::start("edge", &edge_config, &edge_data);
+    let (at_cloud, at_plant) = (consume(cloud_port, &["plants/#"]), consume(edge_port, &["down/#"]));
+    let (mut up, mut down) = (Heard::default(), Heard::default());
+    let both = |what: &str, from: u64, to: u64| {
+        publish("press", edge_port, messages(&format!("up/{what}"), from, to));
+        publish("office", cloud_port, messages(&format!("plants/plant-a/down/{what}"), from, to));
+    };
+    both("brief", 0, 4);
+    up.until(&at_cloud, "plants/plant-a/up/brief", 0..4);
+    down.until(&at_plant, "down/brief", 0..4);
+
+    link.set(State::Cut);
+    both("brief", 4, 14);
+    both("long", 0, 6);
+    let told = || (status_at(gateway.http)["bridge"].clone(), status_at(bridge.http)["gateways"]["plant-a"]["bridge"].clone());
+    until("what is too old is counted at both ends, though nothing comes", || {
+        let (here, there) = told();
+        [&here["expired"], &here["waiting"], &there["expired"], &there["waiting"]].map(|v| v.as_u64().unwrap()) == [10, 6, 10, 6]
+    });
+    link.set(State::Up);
+    up.until(&at_cloud, "plants/plant-a/up/long", 0..6);
+    down.until(&at_plant, "down/long", 0..6);
+    until("all is acknowledged, and the sums are right", || {
+        let (here, there) = told();
+        let sums =
+            [&here["taken"], &here["delivered"], &here["expired"], &here["received"], &there["up"], &there["down"], &there["expired"]];
+        // At the cloud, what was too old at either end.
+        sums.map(|v| v.as_u64().unwrap()) == [20, 10, 10, 10, 10, 10, 20]
+    });
+    up.until(&at_cloud, "plants/plant-a/up/brief", 0..4);
+    down.until(&at_plant, "down/brief", 0..4);
+    let metrics = crate::gateway::get_at(gateway.http, "/metrics").1;
+    assert!(metrics.lines().any(|line| line == "tidegate_bridge_expired_total 10"), "{metrics}");
+    assert_eq!((gateway.stop(), bridge.stop()), (Some(0), Some(0)));
+}
+
 /// Out, in and both at a broker with nobody behind it: at least once. An outage and a kill of the
 /// gateway lose nothing; what was under way then may come twice.
 fn alone(broker: u16) {

@@ -18,6 +18,7 @@ use crate::speakers::Speakers;
 use crate::store::Handle;
 use journal::room::Rate;
 use journal::{Frame, Journal};
+use replica::crossing::pace::Pace;
 use replica::join::{Bridge, Effects, Interval};
 use replica::record::Record;
 use std::collections::{BTreeMap, VecDeque};
@@ -70,7 +71,7 @@ pub struct Core {
     /// Gateways of which two spoke under one boot, as far as this process has seen.
     pub conflicts: BTreeMap<String, Conflict>,
     /// Ordinary messages on their way to gateways: until when to wait, and how many each had taken before.
-    pub carried: BTreeMap<String, (i64, u64)>,
+    pub carried: BTreeMap<String, (Pace, u64)>,
     /// Messages of an existing broker, to be acknowledged there once this record is durable.
     pub unacknowledged: VecDeque<(u64, u64, rumqttc::Publish)>,
     /// When this process began.

@@ -69,9 +69,6 @@ pub const DECODED_ENTRIES_MAX: usize = 16_384;
 /// The largest payload of an ordinary message that goes to a gateway: with its topic it must fit in one packet.
 pub const CROSS_PAYLOAD_BYTES_MAX: usize = 3 * 1024 * 1024;
 
-/// How long ordinary messages stay without an answer of their gateway before they go again, in ms.
-pub const CROSS_WAIT_MS: i64 = 3_000;
-
 /// Messages at an existing broker that may still come back by our own subscription; beyond, the
 /// oldest would go to its gateway once more.
 pub const ECHOES_MAX: usize = 10_000;

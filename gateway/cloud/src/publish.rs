@@ -1,5 +1,6 @@
 //! Merged windows and statuses as JSON (contract §4); alerts are [`replica::alert`]'s.
 
+use crate::inbound::wall_ms;
 use replica::alert::number;
 use replica::join::{Crossing, Gateway, Merged};
 use replica::record::Refusal;
@@ -81,9 +82,10 @@ pub fn status(name: &str, g: &Gateway, crossing: Option<&Crossing>, online: bool
         status.extend(rest);
     }
     if let Some(c) = crossing {
+        let (waiting, waiting_bytes, expired) = c.standing(wall_ms());
         status["bridge"] = json!({
-            "up": c.up, "down": c.down, "waiting": c.waiting(), "waiting_bytes": c.waiting_bytes,
-            "given_up": c.given_up.saturating_add(c.lost_there.0), "expired": c.expired.saturating_add(c.lost_there.1),
+            "up": c.up, "down": c.down, "waiting": waiting, "waiting_bytes": waiting_bytes,
+            "given_up": c.given_up.saturating_add(c.lost_there.0), "expired": expired.saturating_add(c.lost_there.1),
         });
     }
     status

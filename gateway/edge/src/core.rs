@@ -170,8 +170,9 @@ impl Core {
                 self.answer();
             }
             Event::Cross(event) => {
+                let now_ms = self.now_ms();
                 if let Some(crossing) = &mut self.crossing {
-                    crossing.event(event, &self.fold, &self.intake);
+                    crossing.event(event, now_ms, &self.fold, &self.intake);
                     crossing.show(&self.fold, &self.intake, &self.broker);
                 }
             }
@@ -331,13 +332,14 @@ impl Core {
     fn speak(&mut self) {
         self.speaks_on = false;
         self.alarms.show_kpi(&self.fold, &self.broker);
-        let logged_ms = self.logged_ms();
-        if let Some(crossing) = &mut self.crossing {
-            crossing.speak(logged_ms, &self.fold);
-        }
-        let now_ms = self.now_ms();
+        let (logged_ms, now_ms) = (self.logged_ms(), self.now_ms());
         let Some((uplink, link)) = &mut self.uplink else { return };
         uplink.paid(now_ms, link.take_bytes());
+        if let Some(crossing) = self.crossing.as_mut().filter(|_| uplink.may_cross(now_ms))
+            && let Some(bytes) = crossing.speak(now_ms, logged_ms, uplink.cross_bytes(), &self.fold)
+        {
+            uplink.crossed(now_ms, bytes);
+        }
         if let Some(up) = self.alarms.overdue(&self.fold) {
             uplink.paid(now_ms, link.send(Lane::Alerts, "command", up.encode()));
         }
@@ -394,8 +396,10 @@ impl Core {
         let logged_ms = self.logged_ms();
         let due = self.fold.next_due_ms().filter(|at| *at != self.ticked_ms);
         let due = due.map(|at| at.saturating_sub(logged_ms));
-        let speak = self.uplink.as_ref().and_then(|(u, _)| u.next_timeout_ms()).map(|at| at.saturating_sub(self.now_ms()));
-        let cross = self.crossing.as_ref().and_then(|c| c.next_timeout_ms(&self.fold)).map(|at| at.saturating_sub(logged_ms));
+        let uplink = self.uplink.as_ref().map(|(uplink, _)| uplink);
+        let speak = uplink.and_then(Uplink::next_timeout_ms).map(|at| at.saturating_sub(self.now_ms()));
+        let cross = self.crossing.as_ref().zip(uplink).and_then(|(c, u)| Some(c.next_timeout_ms(&self.fold)?.max(u.cross_at_ms())));
+        let cross = cross.map(|at| at.saturating_sub(self.now_ms()));
         let wait = due.into_iter().chain(speak).chain(cross).min().unwrap_or(i64::MAX);
         // A due time that is already ticked comes with its frame; look again soon in any case.
         Duration::from_millis(wait.clamp(1, 1_000) as u64)

@@ -11,9 +11,11 @@ pub mod rules;
 use crate::config::{CloudLink, Delivery, PlainBridge};
 use crate::core::Events;
 use crate::intake::Intake;
-use crate::limits::{CROSS_ECHOES_MAX, CROSS_WAIT_MS};
+use crate::limits::CROSS_ECHOES_MAX;
+use crate::link::Bytes;
 use broker::Broker;
 use link::{CrossEvent, CrossLink};
+use replica::crossing::pace::Pace;
 use replica::fold::Fold;
 use replica::record::{Plain, Record};
 use rules::Rules;
@@ -29,7 +31,6 @@ struct Flight {
     boot: u64,
     lane: u8,
     last: u64,
-    deadline_ms: i64,
 }
 
 /// The core's hand on ordinary messages.
@@ -40,6 +41,7 @@ pub struct Crossing {
     is_plain: bool,
     connected: bool,
     flight: Option<Flight>,
+    pace: Pace,
     /// The last acknowledgement logged: the fold decides what it covers, and what was too old by then.
     acked: u64,
     /// Messages of the cloud up to here were handled: durable with this record.
@@ -60,17 +62,37 @@ fn fingerprint(topic: &str, payload: &[u8]) -> u64 {
 
 impl Crossing {
     /// Starts the connection; without any `[[bridge]]` there is none.
-    pub fn start(gateway: &str, boot: u64, cloud: &CloudLink, bridges: &[PlainBridge], rules: Arc<Rules>, events: &Events) -> Option<Self> {
+    pub fn start(
+        gateway: &str,
+        boot: u64,
+        cloud: &CloudLink,
+        bridges: &[PlainBridge],
+        rules: Arc<Rules>,
+        events: &Events,
+        bytes: Arc<Bytes>,
+    ) -> Option<Self> {
         let is_plain = bridges.first()?.delivery == Delivery::Broker;
-        let events = events.clone();
+        let (events, at) = (events.clone(), (cloud.host.as_str(), cloud.port));
         let link = if is_plain {
             let filters = rules.wanted().into_iter().map(|w| w.filter).collect();
-            CrossLink::to_broker(gateway, &cloud.host, cloud.port, filters, events)
+            CrossLink::to_broker(gateway, at, filters, events, bytes)
         } else {
-            CrossLink::to_bridge(gateway, boot, &cloud.host, cloud.port, events)
+            CrossLink::to_bridge(gateway, boot, at, events, bytes)
         };
         let (unacknowledged, echoes) = (VecDeque::new(), VecDeque::new());
-        Some(Self { link, rules, is_plain, connected: false, flight: None, acked: 0, done: None, unacknowledged, echoes, shown: 0 })
+        Some(Self {
+            link,
+            rules,
+            is_plain,
+            connected: false,
+            flight: None,
+            pace: Pace::default(),
+            acked: 0,
+            done: None,
+            unacknowledged,
+            echoes,
+            shown: 0,
+        })
     }
 
     /// What its delivery promises.
@@ -78,15 +100,18 @@ impl Crossing {
         if self.is_plain { "at-least-once" } else { "once" }
     }
 
-    /// The connection has news.
-    pub fn event(&mut self, event: CrossEvent, fold: &Fold, intake: &Intake) {
+    /// The connection has news, at a clock that nobody can set.
+    pub fn event(&mut self, event: CrossEvent, now_ms: i64, fold: &Fold, intake: &Intake) {
         match event {
-            CrossEvent::Connected => (self.connected, self.flight) = (true, None),
-            CrossEvent::Disconnected => (self.connected, self.flight) = (false, None),
-            CrossEvent::Ack(ack) => self.acknowledged(ack.boot, ack.lane, ack.applied, intake),
+            CrossEvent::Connected | CrossEvent::Disconnected => {
+                self.connected = matches!(event, CrossEvent::Connected);
+                self.flight = None;
+                self.pace.disconnected();
+            }
+            CrossEvent::Ack(ack) => self.acknowledged(now_ms, (ack.boot, ack.lane, ack.applied), intake),
             CrossEvent::Taken => {
-                if let Some(Flight { boot, lane, last, .. }) = self.flight {
-                    self.acknowledged(boot, lane, last, intake);
+                if let Some(Flight { boot, lane, last }) = self.flight {
+                    self.acknowledged(now_ms, (boot, lane, last), intake);
                 }
             }
             CrossEvent::Came(down) => self.came(&down.messages, fold, intake),
@@ -94,8 +119,10 @@ impl Crossing {
         }
     }
 
-    fn acknowledged(&mut self, boot: u64, lane: u8, applied: u64, intake: &Intake) {
-        self.flight.take_if(|f| f.boot == boot && f.lane == lane && applied >= f.last);
+    fn acknowledged(&mut self, now_ms: i64, (boot, lane, applied): (u64, u8, u64), intake: &Intake) {
+        if self.flight.take_if(|f| f.boot == boot && f.lane == lane && applied >= f.last).is_some() {
+            self.pace.answered(now_ms);
+        }
         match intake.log(&Record::CrossAcked { boot, lane, applied }) {
             Ok(lsn) => self.acked = lsn,
             Err(refused) => warn!(%refused, "an acknowledgement is not logged; messages go again"),
@@ -160,33 +187,49 @@ impl Crossing {
             self.link.acknowledge(generation, &publish);
         }
         if let Some((_, boot, seq)) = self.done.take_if(|(lsn, ..)| *lsn <= fold.lsn) {
-            self.link.send("cross-done", CrossDone { format: FORMAT, boot, seq }.encode());
+            self.link.done(&CrossDone { format: FORMAT, boot, seq });
         }
     }
 
-    /// Sends what is next, when nothing is under way.
-    pub fn speak(&mut self, now_ms: i64, fold: &Fold) {
-        if !self.connected || fold.lsn < self.acked || self.flight.as_ref().is_some_and(|f| self.is_plain || now_ms < f.deadline_ms) {
-            return;
+    /// Sends what is next, when nothing is under way: bytes on the line. `clock_ms` is the logged
+    /// clock, by which messages are too old; `bytes_max` what the link has for them now.
+    pub fn speak(&mut self, now_ms: i64, clock_ms: i64, bytes_max: usize, fold: &Fold) -> Option<usize> {
+        if !self.is_ready(fold) || self.due_ms() > now_ms {
+            return None;
         }
-        let Some((lane, messages)) = fold.crossing.next_up(now_ms) else { return };
-        let sent = if self.is_plain { self.link.publish(&messages) } else { messages.len() };
-        let Some((boot, last)) = messages[..sent].last().map(|m| (m.boot, m.seq)) else { return };
-        self.flight = Some(Flight { boot, lane, last, deadline_ms: now_ms + CROSS_WAIT_MS });
+        let bytes_max = self.pace.batch_bytes().min(bytes_max as u64);
+        let (lane, messages) = fold.crossing.next_up(clock_ms, bytes_max)?;
+        let (sent, mut bytes) = if self.is_plain { self.link.publish(&messages) } else { (messages.len(), 0) };
+        let (boot, last) = messages[..sent].last().map(|m| (m.boot, m.seq))?;
+        self.flight = Some(Flight { boot, lane, last });
+        self.pace.sent(now_ms);
         if self.is_plain {
             self.echoes.extend(messages.iter().filter(|m| self.rules.local(&m.topic).is_some()).map(|m| fingerprint(&m.topic, &m.payload)));
             let beyond = self.echoes.len().saturating_sub(CROSS_ECHOES_MAX);
             self.echoes.drain(..beyond);
         } else {
             let (given_up, expired) = (fold.crossing.given_up, fold.crossing.expired);
-            self.link.send("cross", CrossUp { format: FORMAT, lane, messages, given_up, expired }.encode());
+            bytes = self.link.send(&CrossUp { format: FORMAT, lane, messages, given_up, expired });
+        }
+        Some(bytes)
+    }
+
+    /// Whether the connection stands and what was acknowledged is folded.
+    fn is_ready(&self, fold: &Fold) -> bool {
+        self.connected && fold.lsn >= self.acked
+    }
+
+    /// When the next may go, for all that is under way: a broker alone answers on its connection.
+    fn due_ms(&self) -> i64 {
+        match self.flight {
+            Some(_) if self.is_plain => i64::MAX,
+            Some(_) => self.pace.due_ms().unwrap_or(i64::MIN),
+            None => i64::MIN,
         }
     }
 
-    /// When [`Crossing::speak`] is due again.
+    /// When [`Crossing::speak`] is due again, if anything waits.
     pub fn next_timeout_ms(&self, fold: &Fold) -> Option<i64> {
-        let flight = self.flight.as_ref().filter(|_| self.connected && !self.is_plain);
-        let is_due = self.connected && self.flight.is_none() && fold.lsn >= self.acked && fold.crossing.waiting() > 0;
-        flight.map(|f| f.deadline_ms).or(is_due.then_some(0))
+        (self.is_ready(fold) && fold.crossing.waiting() > 0).then(|| self.due_ms()).filter(|at| *at < i64::MAX)
     }
 }

@@ -74,8 +74,9 @@ pub const BACKOFF_MS: (u64, u64) = (1_000, 30_000);
 /// oldest would be shown here once more.
 pub const CROSS_ECHOES_MAX: usize = 10_000;
 
-/// How long a batch of ordinary messages may stay without an answer before it goes again, in ms.
-pub const CROSS_WAIT_MS: i64 = 5_000;
+/// Keep-alive of the connection for ordinary messages: one of them, which goes whole, must pass the
+/// line within about twice as long, or the connection is taken for dead. Nobody's presence hangs on it.
+pub const CROSS_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// The share of the log's limit that ordinary messages may take while they wait, as a divisor.
 pub const CROSS_SHARE: u64 = 8;

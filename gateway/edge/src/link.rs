@@ -30,18 +30,24 @@ pub enum LinkEvent {
     Command(Command),
 }
 
-/// Bytes on the line, both ways.
+/// Bytes on the line, both ways, of all connections to the cloud.
 #[derive(Debug, Default)]
-struct Bytes {
+pub struct Bytes {
     all: AtomicU64,
     /// Those that the uplink has not been told of: all but what it said itself.
     untold: AtomicU64,
 }
 
 impl Bytes {
-    fn pass(&self, bytes: usize) {
-        self.all.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// So many passed.
+    pub fn pass(&self, bytes: usize) {
+        self.told(bytes);
         self.untold.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// So many passed, of which the uplink is told in another way.
+    pub fn told(&self, bytes: usize) {
+        self.all.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
@@ -71,8 +77,7 @@ impl Link {
             let mut options = MqttOptions::new(format!("tidegate-{gateway}-{boot:016x}-{name}"), host, port);
             options.set_keep_alive(Duration::from_secs(10)).set_clean_session(true);
             options.set_max_packet_size(LINK_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
-            // CONNECT: head, protocol, flags, keep-alive, identifier; and its CONNACK.
-            let mut greeting = 2 + 10 + 2 + options.client_id().len() + 4;
+            let mut greeting = greeting_bytes(&options.client_id());
             if lane == Lane::Intervals {
                 let (topic, bye) = (format!("bridge/v1/{gateway}/up/bye"), Bye { format: FORMAT, boot }.encode());
                 greeting += 2 + topic.len() + 2 + bye.len();
@@ -89,8 +94,7 @@ impl Link {
                 lane,
                 client: client.clone(),
                 mqtt,
-                // SUBSCRIBE and its SUBACK.
-                greeting: greeting + 2 + 2 + 4 + filters.iter().map(|f| 2 + f.len() + 1 + 1).sum::<usize>(),
+                greeting: greeting + subscribe_bytes(&filters),
                 filters,
                 events: events.clone(),
                 bytes: bytes.clone(),
@@ -126,7 +130,7 @@ impl Link {
             warn!(%error, ?lane, "the uplink's queue is full");
             return 0;
         }
-        self.bytes.all.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes.told(bytes);
         bytes
     }
 
@@ -153,14 +157,29 @@ impl Link {
         self.bytes.untold.swap(0, Ordering::Relaxed) as usize
     }
 
+    /// Where other connections to the cloud count theirs.
+    pub fn counter(&self) -> Arc<Bytes> {
+        self.bytes.clone()
+    }
+
     /// Bytes on the line, both ways, since this process began.
     pub fn bytes(&self) -> u64 {
         self.bytes.all.load(Ordering::Relaxed)
     }
 }
 
+/// Bytes of CONNECT: head, protocol, flags, keep-alive, identifier; and of its CONNACK.
+pub fn greeting_bytes(client_id: &str) -> usize {
+    2 + 10 + 2 + client_id.len() + 4
+}
+
+/// Bytes of SUBSCRIBE and its SUBACK.
+pub fn subscribe_bytes(filters: &[impl AsRef<str>]) -> usize {
+    2 + 2 + 4 + filters.iter().map(|f| 2 + f.as_ref().len() + 1 + 1).sum::<usize>()
+}
+
 /// Bytes of an MQTT PUBLISH: type, remaining length, topic, packet id, payload.
-fn publish_bytes(topic: usize, payload: usize, qos: QoS) -> usize {
+pub fn publish_bytes(topic: usize, payload: usize, qos: QoS) -> usize {
     let rest = 2 + topic + if qos == QoS::AtMostOnce { 0 } else { 2 } + payload;
     let length = match rest {
         0..128 => 1,

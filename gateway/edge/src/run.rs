@@ -177,7 +177,11 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
         (machine, Link::start(&config.gateway, boot, &cloud.host, cloud.port, &events))
     });
     let alarms = Alarms::new(&config.gateway, desk, &mut fold, &broker);
-    let crossing = config.cloud.as_ref().and_then(|cloud| Crossing::start(&config.gateway, boot, cloud, &config.bridges, rules, &events));
+    let crossing = config
+        .cloud
+        .as_ref()
+        .zip(uplink.as_ref())
+        .and_then(|(cloud, (_, link))| Crossing::start(&config.gateway, boot, cloud, &config.bridges, rules, &events, link.counter()));
     let core = Core {
         alarms,
         fold,

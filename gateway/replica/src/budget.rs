@@ -39,12 +39,20 @@ impl Budget {
         self.tokens = self.tokens.saturating_add(self.of_ms(passed)).min(self.of_ms(BUDGET_DEPTH_MS));
     }
 
-    /// So many bytes went, or came.
+    /// So many bytes went, or came: what could not wait is forgiven in part, so that all else is
+    /// back soon.
     pub fn pay(&mut self, now_ms: i64, bytes: usize) {
+        let least = (-self.of_ms(BUDGET_DEBT_MS)).min(self.tokens);
+        self.owe(now_ms, bytes);
+        self.tokens = self.tokens.max(least);
+    }
+
+    /// So many bytes went that could have waited: nothing else goes until they are paid for.
+    pub fn owe(&mut self, now_ms: i64, bytes: usize) {
         if self.rate.is_some() {
             self.fill(now_ms);
             let cost = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(1_000);
-            self.tokens = self.tokens.saturating_sub(cost).max(-self.of_ms(BUDGET_DEBT_MS));
+            self.tokens = self.tokens.saturating_sub(cost);
         }
     }
 
@@ -119,6 +127,18 @@ mod tests {
             }
             prop_assert!(sum as f64 >= rate as f64 * 9.9 && sum as f64 <= rate as f64 * 10.6, "{sum} at {rate}");
         }
+    }
+
+    #[test]
+    fn a_long_message_is_paid_for_in_full_and_urgent_ones_only_so_far() {
+        let mut budget = Budget::new(Some(1_000));
+        budget.owe(0, 60_100);
+        assert_eq!(budget.free_at_ms(), 60_001);
+        budget.pay(0, 500);
+        assert_eq!(budget.free_at_ms(), 60_001, "more is not owed for what could not wait");
+        let mut budget = Budget::new(Some(1_000));
+        budget.pay(0, 60_100);
+        assert_eq!(budget.free_at_ms(), BUDGET_DEBT_MS + 1);
     }
 
     #[test]

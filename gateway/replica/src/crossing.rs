@@ -6,7 +6,9 @@
 //! message is given up, then the oldest normal one, then the oldest urgent one. A message from
 //! the cloud is shown at the gateway's broker once by its name there.
 
-use crate::limits::{CROSS_BATCH_BYTES, CROSS_SOURCES_MAX};
+pub mod pace;
+
+use crate::limits::CROSS_SOURCES_MAX;
 use schemas::cbor;
 use schemas::limits::CROSSED_MAX;
 use schemas::message::{Crossed, LANES};
@@ -130,15 +132,15 @@ impl Crossing {
     }
 
     /// What goes next: the first lane that has something, from its oldest on, of one boot, some
-    /// [`CROSS_BATCH_BYTES`]. One that is too old at `now_ms` holds back what is behind it until the
+    /// `bytes_max`. One that is too old at `now_ms` holds back what is behind it until the
     /// log says so: a process that left it out, and died, would be followed by one that takes the
     /// acknowledgement of the next for its own.
-    pub fn next_up(&self, now_ms: i64) -> Option<(u8, Vec<Crossed>)> {
+    pub fn next_up(&self, now_ms: i64, bytes_max: u64) -> Option<(u8, Vec<Crossed>)> {
         (0..LANES).find_map(|lane| {
             let mut batch: Vec<Crossed> = Vec::new();
             let mut size = 0;
             for message in self.lanes[lane].values().take_while(|m| m.expires_ms > now_ms) {
-                let full = size + message.bytes() > CROSS_BATCH_BYTES || batch.len() == CROSSED_MAX;
+                let full = size + message.bytes() > bytes_max || batch.len() == CROSSED_MAX;
                 if batch.first().is_some_and(|first| full || first.boot != message.crossed.boot) {
                     break;
                 }
@@ -195,7 +197,7 @@ mod tests {
     }
 
     fn seqs(c: &Crossing, now_ms: i64) -> Option<(u8, Vec<u64>)> {
-        c.next_up(now_ms).map(|(lane, batch)| (lane, batch.iter().map(|m| m.seq).collect()))
+        c.next_up(now_ms, 1 << 18).map(|(lane, batch)| (lane, batch.iter().map(|m| m.seq).collect()))
     }
 
     #[test]

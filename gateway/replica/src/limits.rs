@@ -187,6 +187,17 @@ pub const GENERATION_WINDOWS: usize = CLEAN_WINDOWS_MAX / 8;
 
 /// Bytes of ordinary messages in one message of the link; a longer one goes alone.
 pub const CROSS_BATCH_BYTES: u64 = 256 * 1024;
+/// The first batch on a connection, and the least: a slow line must be through with one before the
+/// connection is taken for dead.
+pub const CROSS_BATCH_BYTES_FIRST: u64 = 16 * 1024;
+/// See [`CROSS_BATCH_BYTES_FIRST`].
+pub const CROSS_BATCH_BYTES_LEAST: u64 = 1024;
+/// A batch that is answered sooner may be followed by one of twice the size, in ms; one that is
+/// answered later than the second figure by one of half the size.
+pub const CROSS_ANSWER_MS: (i64, i64) = (1_000, 3_000);
+/// How long a batch may stay without an answer before it goes again, in ms, at first and at most:
+/// doubled each time, as it may only be under way still.
+pub const CROSS_WAIT_MS: (i64, i64) = (5_000, 300_000);
 
 /// Bytes of ordinary messages that wait at the cloud for one gateway; beyond, the oldest is given up and counted.
 pub const CROSS_DOWN_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -18,7 +18,9 @@
 //! | `urgent` | alerts without a receipt |
 //! | `rtt` | how long answers take |
 //! | `drain` | how a backlog drains |
+//! | `crossing` | what ordinary messages may take of the link |
 
+mod crossing;
 mod drain;
 mod flight;
 mod interval;
@@ -114,6 +116,8 @@ pub struct Uplink {
     flights: Flights,
     urgent: Urgent,
     budget: Budget,
+    /// Ordinary messages went since the last interval.
+    crossed: bool,
     share: Share,
     /// When the next interval is due.
     next_ms: i64,
@@ -175,6 +179,7 @@ impl Uplink {
             flights: Flights::new(settings.interval_bytes),
             urgent: Urgent::default(),
             budget: Budget::new(settings.budget),
+            crossed: false,
             share: Share::default(),
             next_ms: 0,
             look_ms: 0,
@@ -255,6 +260,7 @@ impl Uplink {
 
     /// The interval of that number took so many bytes on the line.
     pub fn weighed(&mut self, now_ms: i64, number: u64, bytes: usize) {
+        self.crossed = false;
         self.budget.pay(now_ms, bytes);
         let Some(flight) = self.flights.weigh(number, bytes) else { return };
         let entries = flight.names.len() + flight.ahead.len();

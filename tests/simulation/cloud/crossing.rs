@@ -6,6 +6,7 @@ use crate::device::Ctx;
 use crate::mutation::Mutation;
 use crate::rng::Rng;
 use replica::join::{Bridge, Effects};
+use replica::limits::CROSS_BATCH_BYTES;
 use replica::record::{Plain, Record};
 use schemas::message::{CrossAck, CrossDone, CrossDown, CrossUp, FORMAT};
 
@@ -68,7 +69,7 @@ impl Process {
             if self.carried.get(name).is_some_and(|(until, had)| ctx.now_ms < *until && *had == crossing.down) {
                 continue;
             }
-            let messages = crossing.next_down(crate::device::EPOCH_MS + ctx.now_ms);
+            let messages = crossing.next_down(crate::device::EPOCH_MS + ctx.now_ms, CROSS_BATCH_BYTES);
             if !messages.is_empty() {
                 down.push((name.clone(), "cross", CrossDown { format: FORMAT, messages }.encode()));
                 self.carried.insert(name.clone(), (ctx.now_ms + WAIT_MS, crossing.down));
@@ -91,6 +92,6 @@ impl Cloud {
     pub fn carried_all(&self, ctx: &Ctx, gateways: &[&str]) -> bool {
         let Some(process) = &self.process else { return false };
         let now_ms = crate::device::EPOCH_MS + ctx.now_ms;
-        gateways.iter().all(|name| process.bridge.crossings.get(*name).is_none_or(|c| c.next_down(now_ms).is_empty()))
+        gateways.iter().all(|name| process.bridge.crossings.get(*name).is_none_or(|c| c.next_down(now_ms, CROSS_BATCH_BYTES).is_empty()))
     }
 }

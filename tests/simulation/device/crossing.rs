@@ -5,6 +5,7 @@ use crate::crossed::{self, Fact};
 use crate::mutation::Mutation;
 use crate::network::State;
 use crate::rng::Rng;
+use replica::limits::CROSS_BATCH_BYTES;
 use replica::record::{Plain, Record};
 use replica::uplink::Lane;
 use schemas::message::{CrossAck, CrossDone, CrossDown, CrossUp, FORMAT};
@@ -91,7 +92,7 @@ impl Device {
             return Ok(());
         }
         let now_ms = process.clock.read(wall_ms, ctx.now_ms);
-        let Some((lane, messages)) = process.fold.crossing.next_up(now_ms) else { return Ok(()) };
+        let Some((lane, messages)) = process.fold.crossing.next_up(now_ms, CROSS_BATCH_BYTES) else { return Ok(()) };
         let Some((boot, last)) = messages.last().map(|m| (m.boot, m.seq)) else { return Ok(()) };
         process.crossing.flight = Some(Flight { boot, lane, last, deadline_ms: ctx.now_ms + WAIT_MS });
         let (given_up, expired) = (process.fold.crossing.given_up, process.fold.crossing.expired);
@@ -134,8 +135,8 @@ impl Device {
     /// Whether no message waits here that could still go.
     pub fn crossed_all(&self, ctx: &Ctx) -> bool {
         let now_ms = self.wall_ms(ctx);
-        self.process
-            .as_ref()
-            .is_some_and(|p| p.fold.crossing.next_up(now_ms.max(p.clock.now_ms)).is_none() && p.fold.crossing.fresh.is_empty())
+        self.process.as_ref().is_some_and(|p| {
+            p.fold.crossing.next_up(now_ms.max(p.clock.now_ms), CROSS_BATCH_BYTES).is_none() && p.fold.crossing.fresh.is_empty()
+        })
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Core;
 use crate::alarms;
+use crate::inbound::wall_ms;
 use crate::publish;
 use crate::status::Status;
 use crate::store::Figures;
@@ -93,9 +94,9 @@ impl Core {
             ("windows_damaged_total", "counter", "Parts of runs that were lost.", damaged as f64),
             ("bridge_up_total", "counter", "Ordinary messages taken from gateways.", crossed(|c| c.up)),
             ("bridge_down_total", "counter", "Ordinary messages taken by gateways.", crossed(|c| c.down)),
-            ("bridge_waiting", "gauge", "Ordinary messages that wait for gateways.", crossed(|c| c.waiting() as u64)),
+            ("bridge_waiting", "gauge", "Ordinary messages that wait for gateways.", crossed(|c| c.standing(wall_ms()).0)),
             ("bridge_given_up_total", "counter", "Ordinary messages for gateways given up for want of room.", crossed(|c| c.given_up)),
-            ("bridge_expired_total", "counter", "Ordinary messages for gateways that were too old.", crossed(|c| c.expired)),
+            ("bridge_expired_total", "counter", "Ordinary messages for gateways that were too old.", crossed(|c| c.standing(wall_ms()).2)),
             ("broker_connected", "gauge", "1 while the broker is there.", f64::from(u8::from(self.out.is_connected()))),
         ];
         let mut figures = figures;

@@ -3,7 +3,7 @@
 use super::Core;
 use crate::conflict::Conflict;
 use crate::inbound::wall_ms;
-use crate::limits::{CROSS_WAIT_MS, DECODED_ENTRIES_MAX, OVERLOAD_MS, RETRY_FULL_MS, RETRY_ROOM_MS, ROOM_WAIT, UNWRITTEN_WINDOWS_MAX};
+use crate::limits::{DECODED_ENTRIES_MAX, OVERLOAD_MS, RETRY_FULL_MS, RETRY_ROOM_MS, ROOM_WAIT, UNWRITTEN_WINDOWS_MAX};
 use journal::Refused;
 use replica::join::Interval;
 use replica::record::{Plain, Record};
@@ -215,16 +215,22 @@ impl Core {
     pub(super) fn carry(&mut self) {
         let clock_ms = self.clock_ms();
         for (name, crossing) in &self.bridge.crossings {
-            if crossing.waiting() == 0 || !self.presence.of(name).0 {
+            let (pace, down) = self.carried.entry(name.clone()).or_default();
+            if *down != crossing.down {
+                *down = crossing.down;
+                pace.answered(clock_ms);
+            }
+            if !self.presence.of(name).0 {
+                pace.disconnected();
                 continue;
             }
-            if self.carried.get(name).is_some_and(|(until, down)| clock_ms < *until && *down == crossing.down) {
+            if pace.due_ms().is_some_and(|at| clock_ms < at) {
                 continue;
             }
-            let messages = crossing.next_down(wall_ms());
+            let messages = crossing.next_down(wall_ms(), pace.batch_bytes());
             if !messages.is_empty() {
                 self.out.answer(format!("bridge/v1/{name}/down/cross"), CrossDown { format: FORMAT, messages }.encode());
-                self.carried.insert(name.clone(), (clock_ms + CROSS_WAIT_MS, crossing.down));
+                pace.sent(clock_ms);
             }
         }
     }

@@ -6,11 +6,12 @@
 //! broker's PUBACK is the answer; what comes is acknowledged there after our commit.
 
 use crate::core::{Event, Events};
-use crate::limits::{BACKOFF_MS, LINK_PACKET_BYTES_MAX};
+use crate::limits::{BACKOFF_MS, CROSS_KEEP_ALIVE, LINK_PACKET_BYTES_MAX};
+use crate::link::{Bytes, greeting_bytes, publish_bytes, subscribe_bytes};
 use parking_lot::Mutex;
-use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, NetworkOptions, Packet, Publish, QoS};
+use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, Publish, QoS};
 use schemas::limits::CROSSED_MAX;
-use schemas::message::{CrossAck, CrossDown, Crossed};
+use schemas::message::{CrossAck, CrossDone, CrossDown, CrossUp, Crossed};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
@@ -46,26 +47,27 @@ pub struct CrossLink {
     gateway: String,
     client: AsyncClient,
     state: Arc<Mutex<State>>,
+    bytes: Arc<Bytes>,
 }
 
 impl CrossLink {
     /// Starts the connection to a bridge's broker; it comes back by itself. Its events go to the core.
-    pub fn to_bridge(gateway: &str, boot: u64, host: &str, port: u16, events: Events) -> Self {
+    pub fn to_bridge(gateway: &str, boot: u64, (host, port): (&str, u16), events: Events, bytes: Arc<Bytes>) -> Self {
         let down = |what: &str| format!("bridge/v1/{gateway}/down/{what}");
         let mut options = MqttOptions::new(format!("tidegate-{gateway}-{boot:016x}-cross"), host, port);
         options.set_clean_session(true);
-        Self::start(gateway, options, vec![(down("cross"), QoS::AtMostOnce), (down("cross-ack"), QoS::AtMostOnce)], events)
+        Self::start(gateway, options, vec![(down("cross"), QoS::AtMostOnce), (down("cross-ack"), QoS::AtMostOnce)], events, bytes)
     }
 
     /// The same to a broker that stands alone, where it keeps a session and subscribes to `filters`.
-    pub fn to_broker(gateway: &str, host: &str, port: u16, filters: Vec<String>, events: Events) -> Self {
+    pub fn to_broker(gateway: &str, (host, port): (&str, u16), filters: Vec<String>, events: Events, bytes: Arc<Bytes>) -> Self {
         let mut options = MqttOptions::new(format!("tidegate-{gateway}-cross"), host, port);
         options.set_clean_session(false).set_manual_acks(true);
-        Self::start(gateway, options, filters.into_iter().map(|f| (f, QoS::AtLeastOnce)).collect(), events)
+        Self::start(gateway, options, filters.into_iter().map(|f| (f, QoS::AtLeastOnce)).collect(), events, bytes)
     }
 
-    fn start(gateway: &str, mut options: MqttOptions, filters: Vec<(String, QoS)>, events: Events) -> Self {
-        options.set_keep_alive(Duration::from_secs(10)).set_inflight(100);
+    fn start(gateway: &str, mut options: MqttOptions, filters: Vec<(String, QoS)>, events: Events, bytes: Arc<Bytes>) -> Self {
+        options.set_keep_alive(CROSS_KEEP_ALIVE).set_inflight(100);
         options.set_max_packet_size(LINK_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
         // A batch, its subscriptions and acknowledgements of what came meanwhile.
         let (client, mut mqtt) = AsyncClient::new(options, 4 * CROSSED_MAX);
@@ -73,22 +75,40 @@ impl CrossLink {
         network.set_tcp_nodelay(true);
         mqtt.set_network_options(network);
         let state = Arc::new(Mutex::new(State::default()));
-        tokio::spawn(drive(client.clone(), mqtt, filters, state.clone(), events));
-        Self { gateway: gateway.to_owned(), client, state }
+        tokio::spawn(drive(client.clone(), mqtt, filters, state.clone(), events, bytes.clone()));
+        Self { gateway: gateway.to_owned(), client, state, bytes }
     }
 
-    /// Sends a message of the protocol; what is lost is sent again when its answer does not come.
-    pub fn send(&self, what: &str, payload: Vec<u8>) {
+    /// Sends a batch; its bytes on the line, for the uplink to be told. What is lost is sent again
+    /// when its answer does not come.
+    pub fn send(&self, batch: &CrossUp) -> usize {
+        let bytes = self.publish_to("cross", batch.encode());
+        self.bytes.told(bytes);
+        bytes
+    }
+
+    /// Says that messages of the cloud are here.
+    pub fn done(&self, done: &CrossDone) {
+        self.bytes.pass(self.publish_to("cross-done", done.encode()));
+    }
+
+    fn publish_to(&self, what: &str, payload: Vec<u8>) -> usize {
         let state = self.state.lock();
         let topic = format!("bridge/v1/{}/up/{what}", self.gateway);
-        if state.connected && self.client.try_publish(topic, QoS::AtMostOnce, false, payload).is_err() {
-            warn!("the queue for ordinary messages is full");
+        let bytes = publish_bytes(topic.len(), payload.len(), QoS::AtMostOnce);
+        if !state.connected {
+            return 0;
         }
+        if self.client.try_publish(topic, QoS::AtMostOnce, false, payload).is_err() {
+            warn!("the queue for ordinary messages is full");
+            return 0;
+        }
+        bytes
     }
 
-    /// Publishes at a broker alone, as many as the queue takes: their number. Unless that is 0,
-    /// [`CrossEvent::Taken`] or [`CrossEvent::Disconnected`] follows.
-    pub fn publish(&self, messages: &[Crossed]) -> usize {
+    /// Publishes at a broker alone, as many as the queue takes: their number, and bytes on the line.
+    /// Unless that is 0, [`CrossEvent::Taken`] or [`CrossEvent::Disconnected`] follows.
+    pub fn publish(&self, messages: &[Crossed]) -> (usize, usize) {
         // Under the lock, so that nothing enters the queue of a connection that is gone.
         let mut state = self.state.lock();
         let taken = messages.iter().take_while(|m| {
@@ -96,7 +116,9 @@ impl CrossLink {
         });
         let taken = taken.count();
         state.awaited += taken;
-        taken
+        let bytes = messages[..taken].iter().map(|m| publish_bytes(m.topic.len(), m.payload.len(), QoS::AtLeastOnce)).sum();
+        self.bytes.told(bytes);
+        (taken, bytes)
     }
 
     /// Acknowledges what came, unless the connection that it came by is gone.
@@ -114,13 +136,23 @@ async fn tell(events: &Events, event: CrossEvent) -> bool {
 }
 
 /// One connection for as long as the process lives: poll, and come back with full jitter.
-async fn drive(client: AsyncClient, mut mqtt: EventLoop, filters: Vec<(String, QoS)>, state: Arc<Mutex<State>>, events: Events) {
+async fn drive(
+    client: AsyncClient,
+    mut mqtt: EventLoop,
+    filters: Vec<(String, QoS)>,
+    state: Arc<Mutex<State>>,
+    events: Events,
+    bytes: Arc<Bytes>,
+) {
+    let greeting = greeting_bytes(&mqtt.mqtt_options.client_id());
+    let subscription = subscribe_bytes(&filters.iter().map(|(filter, _)| filter.as_str()).collect::<Vec<_>>());
     let mut wait_ms = BACKOFF_MS.0;
     let mut up = false;
     let mut subscribed = false;
     loop {
         let event = match mqtt.poll().await {
             Ok(Mqtt::Incoming(Packet::ConnAck(ack))) => {
+                bytes.pass(greeting);
                 let generation = {
                     let mut state = state.lock();
                     state.connected = true;
@@ -129,6 +161,7 @@ async fn drive(client: AsyncClient, mut mqtt: EventLoop, filters: Vec<(String, Q
                 };
                 // A subscription made again would bring everything retained again.
                 if !ack.session_present || !subscribed {
+                    bytes.pass(subscription);
                     subscribed = filters.iter().all(|(filter, qos)| client.try_subscribe(filter.as_str(), *qos).is_ok());
                 }
                 info!(generation, "ordinary messages go");
@@ -136,6 +169,7 @@ async fn drive(client: AsyncClient, mut mqtt: EventLoop, filters: Vec<(String, Q
                 CrossEvent::Connected
             }
             Ok(Mqtt::Incoming(Packet::PubAck(_))) => {
+                bytes.pass(4);
                 wait_ms = BACKOFF_MS.0;
                 let mut state = state.lock();
                 state.awaited = state.awaited.saturating_sub(1);
@@ -145,6 +179,7 @@ async fn drive(client: AsyncClient, mut mqtt: EventLoop, filters: Vec<(String, Q
                 CrossEvent::Taken
             }
             Ok(Mqtt::Incoming(Packet::Publish(publish))) => {
+                bytes.pass(publish_bytes(publish.topic.len(), publish.payload.len(), publish.qos));
                 wait_ms = BACKOFF_MS.0;
                 match publish.topic.strip_prefix("bridge/v1/").and_then(|rest| rest.split_once("/down/")) {
                     Some((_, "cross")) => match CrossDown::decode(&publish.payload) {
@@ -166,6 +201,14 @@ async fn drive(client: AsyncClient, mut mqtt: EventLoop, filters: Vec<(String, Q
                         CrossEvent::Plain(generation, publish)
                     }
                 }
+            }
+            Ok(Mqtt::Outgoing(Outgoing::PingReq) | Mqtt::Incoming(Packet::PingResp)) => {
+                bytes.pass(2);
+                continue;
+            }
+            Ok(Mqtt::Outgoing(Outgoing::PubAck(_))) => {
+                bytes.pass(4);
+                continue;
             }
             Ok(_) => continue,
             Err(error) => {

@@ -6,7 +6,7 @@
 
 use super::{Bridge, Effects};
 use crate::crossing::{NEVER_MS, Outgoing, bytes};
-use crate::limits::{CROSS_BATCH_BYTES, CROSS_DOWN_BYTES_MAX};
+use crate::limits::CROSS_DOWN_BYTES_MAX;
 use schemas::limits::CROSSED_MAX;
 use schemas::message::{CrossAck, CrossUp, Crossed, FORMAT, LANES, Wanted};
 use serde::{Deserialize, Serialize};
@@ -96,13 +96,13 @@ impl Crossing {
         });
     }
 
-    /// What goes to the gateway next.
-    pub fn next_down(&self, now_ms: i64) -> Vec<Crossed> {
+    /// What goes to the gateway next, some `bytes_max` of it.
+    pub fn next_down(&self, now_ms: i64, bytes_max: u64) -> Vec<Crossed> {
         let mut batch: Vec<Crossed> = Vec::new();
         let mut size = 0;
         for message in self.queue.iter().filter(|m| m.expires_ms > now_ms) {
             let more = bytes(&message.crossed);
-            if !batch.is_empty() && (size + more > CROSS_BATCH_BYTES || batch.len() == CROSSED_MAX) {
+            if !batch.is_empty() && (size + more > bytes_max || batch.len() == CROSSED_MAX) {
                 break;
             }
             size += more;
@@ -111,7 +111,15 @@ impl Crossing {
         batch
     }
 
-    /// Messages that wait for the gateway.
+    /// How many wait for the gateway, what they take, and how many were too old, at `now_ms`: what the
+    /// log says with the next message that comes, a person is told at once.
+    pub fn standing(&self, now_ms: i64) -> (u64, u64, u64) {
+        let late = self.queue.iter().filter(|m| m.expires_ms <= now_ms);
+        let (count, size) = late.fold((0, 0), |(count, size), m| (count + 1, size + bytes(&m.crossed)));
+        (self.queue.len() as u64 - count, self.waiting_bytes.saturating_sub(size), self.expired + count)
+    }
+
+    /// Messages in the queue for the gateway.
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
@@ -179,8 +187,10 @@ mod tests {
             c.offer(seq as i64 * 300, &message(1, seq, 10));
         }
         c.offer(1_200, &Crossed { topic: "other".into(), ..message(1, 5, 1) });
-        assert_eq!(c.next_down(1_299).iter().map(|m| m.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
-        assert_eq!(c.next_down(1_300).iter().map(|m| m.seq).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(c.next_down(1_299, 1 << 18).iter().map(|m| m.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(c.next_down(1_300, 1 << 18).iter().map(|m| m.seq).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(c.standing(1_300), (3, 3 * bytes(&message(1, 2, 10)), 1));
+        assert_eq!(c.standing(9_000), (0, 0, 4), "whether or not anything comes any more");
         c.done(1_300, 1, 3);
         c.done(1_300, 1, 3);
         c.done(1_300, 9, 4);
@@ -191,7 +201,7 @@ mod tests {
         for seq in 0..40 {
             c.offer(0, &message(1, seq, 1 << 20));
         }
-        assert!(c.waiting_bytes <= CROSS_DOWN_BYTES_MAX && c.given_up > 0 && c.next_down(i64::MAX - 1).len() == 1);
+        assert!(c.waiting_bytes <= CROSS_DOWN_BYTES_MAX && c.given_up > 0 && c.next_down(i64::MAX - 1, 1 << 18).len() == 1);
         assert_eq!(c.given_up + c.waiting() as u64, 40);
     }
 }
