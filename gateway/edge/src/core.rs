@@ -22,6 +22,7 @@ use replica::alert::topic_and_json;
 use replica::fold::Fold;
 use replica::record::{Numbers, Record};
 use replica::uplink::{Acknowledged, Lane, Out, Uplink};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -90,6 +91,8 @@ pub struct Core {
     /// Who asked for the status, and the record that must be folded first: what was durable
     /// then may be acknowledged already, and counts in the answer.
     pub asked: Vec<(u64, oneshot::Sender<Status>)>,
+    /// Acknowledgements of the cloud that the log had no room for, by boot.
+    pub unlogged: BTreeMap<u64, Record<'static>>,
     /// An interval went, and perhaps more are to go: not before what happened meanwhile, as each
     /// takes milliseconds to make.
     pub speaks_on: bool,
@@ -292,7 +295,7 @@ impl Core {
                 // An answer, not a connection, shows that the other side works.
                 link.answered();
                 let outcome = uplink.acked(now_ms, &ack, &mut self.fold);
-                acknowledged(outcome, &mut self.fold, &self.intake);
+                acknowledged(outcome, &mut self.fold, &self.intake, &mut self.unlogged);
             }
         }
     }
@@ -316,6 +319,13 @@ impl Core {
     /// Time that makes something due enters the log as a record. Due is what the logged clock
     /// would reach, which goes on when the wall clock is set back.
     fn tick(&mut self) {
+        // Of an ended boot no other acknowledgement may ever come.
+        while let Some(waits) = self.unlogged.first_entry() {
+            if self.intake.log(waits.get()).is_err() {
+                break;
+            }
+            waits.remove();
+        }
         let now_ms = self.logged_ms();
         let due = self.fold.next_due_ms().filter(|at| *at <= now_ms && *at != self.ticked_ms);
         let idle = self.uplink.as_ref().is_some_and(|(u, _)| u.is_connected())
@@ -365,7 +375,7 @@ impl Core {
                 Out::Prove(question) => {
                     let proof = prove(&self.journal, question, self.healing.reads());
                     let outcome = uplink.proved(now_ms, &question, proof, &mut self.fold);
-                    acknowledged(outcome, &mut self.fold, &self.intake);
+                    acknowledged(outcome, &mut self.fold, &self.intake, &mut self.unlogged);
                 }
                 Out::Drop(lane) => link.give_up(lane),
                 Out::Unheard(told) => {
@@ -406,8 +416,8 @@ impl Core {
     }
 }
 
-/// Logs what came of an ack.
-fn acknowledged(outcome: Acknowledged, fold: &mut Fold, intake: &Intake) {
+/// Logs what came of an ack; what the log refuses is kept in `unlogged`.
+fn acknowledged(outcome: Acknowledged, fold: &mut Fold, intake: &Intake, unlogged: &mut BTreeMap<u64, Record<'static>>) {
     if let Some((boot, applied)) = outcome.went_back {
         error!(
             boot = format!("{boot:016x}"),
@@ -422,13 +432,14 @@ fn acknowledged(outcome: Acknowledged, fold: &mut Fold, intake: &Intake) {
             warn!(%refused, "windows given up are told to the cloud again");
         }
     }
-    if let Some(record) = outcome.record {
+    if let Some(record @ Record::Acked { boot, applied, shed, readings, hash, .. }) = outcome.record {
+        // A newer one takes the place of one that still waits.
+        unlogged.remove(&boot);
         if let Err(refused) = intake.log(&record) {
-            warn!(%refused, "an acknowledgement is not logged; it will be asked for again");
+            warn!(%refused, "an acknowledgement is logged once the log takes records again");
+            unlogged.insert(boot, record);
         }
-        if let Record::Acked { boot, applied, shed, readings, hash, .. } = record
-            && let Some(part) = fold.boots.iter_mut().find(|p| p.boot == boot)
-        {
+        if let Some(part) = fold.boots.iter_mut().find(|p| p.boot == boot) {
             // Folding the record later gives the same; until then the next interval must not wait.
             part.acknowledged(applied, readings, shed, hash);
         }

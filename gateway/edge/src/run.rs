@@ -21,6 +21,7 @@ use journal::{Opened, Options, RunState, Tuning};
 use replica::fold::{Fold, FoldConfig};
 use replica::record::Record;
 use replica::uplink::{Settings, Uplink};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -199,6 +200,7 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
         ticked_ms: 0,
         asked: Vec::new(),
         speaks_on: false,
+        unlogged: BTreeMap::new(),
         rate: Rate::default(),
     };
     let (alive, mut core_ended) = oneshot::channel::<()>();
