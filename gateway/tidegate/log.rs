@@ -307,7 +307,10 @@ fn describe_event(event: &SessionEvent<'_>, put: &mut impl FnMut(&str, Value)) {
             ("opened", Some(("expiry_s", json!(expiry_s))))
         }
         SessionEvent::Resumed { expiry_s } => ("resumed", Some(("expiry_s", json!(expiry_s)))),
-        SessionEvent::Disconnected { expiry_s } => ("disconnected", Some(("expiry_s", json!(expiry_s)))),
+        SessionEvent::Disconnected { expiry_s, settled } => {
+            put("settled", json!(settled));
+            ("disconnected", Some(("expiry_s", json!(expiry_s))))
+        }
         SessionEvent::Ended => ("ended", None),
         SessionEvent::Subscribed { filter, options, identifier } => {
             put("options", json!(options));

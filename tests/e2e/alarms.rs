@@ -5,7 +5,7 @@ use crate::gateway::tidegate;
 use crate::link::{Link, State};
 use crate::plant::{Role, configs, consume, free_port};
 use crate::wire::Wire;
-use broker::Version::V5;
+use broker::Version::{V3, V5};
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
@@ -292,6 +292,11 @@ fn wrong_requests_are_told_why() {
         assert_eq!(ask(&path, r#"{"by":"ann"}"#), 0);
         // What is asked for is no message to others.
         five.expect_quiet();
+        // MQTT 3.1.1 has no word for no, and closing would only make a client send it again.
+        let mut three = Wire::clean(SocketAddr::from(([127, 0, 0, 1], role.mqtt)), V3, "three");
+        for (alarm, body) in [(&*path, "ann"), (no_such, r#"{"by":"ann"}"#)] {
+            assert_eq!(three.say(&format!("alarms/{alarm}/ack"), body), 0);
+        }
     }
     let url = format!("http://127.0.0.1:{}", plant.edge.http);
     let done = tidegate(&["alarms", "shelve", &path, "--by", "ann", "--for", "1h", "--reason", "why not", "--url", &url]);

@@ -46,12 +46,18 @@ fn readings_before_the_clock_is_set_get_their_date_once_it_is() {
     let messages = (0..20).flat_map(|i| {
         let own_ms = began_ms - 60_000 + i * 500;
         let timed = format!("{{\"value\":{i},\"ts\":{own_ms}}}");
-        [("sensors/timed".to_owned(), timed), ("sensors/untimed".to_owned(), format!("{{\"value\":{i}}}"))]
+        // A minute before it came, as SenML says it.
+        let relative = format!("[{{\"n\":\"x\",\"v\":{i},\"t\":-60}}]");
+        [
+            ("sensors/timed".to_owned(), timed),
+            ("sensors/untimed".to_owned(), format!("{{\"value\":{i}}}")),
+            ("sensors/relative".to_owned(), relative),
+        ]
     });
     publish_all(port, messages.collect()).join().unwrap();
     let sent_ms = now_ms();
-    until("all of them wait", || status_at(gateway.http)["undated"] == 40);
-    assert_eq!(status_at(gateway.http)["ledger"]["held"], 40, "what waits is acknowledged, and held");
+    until("all of them wait", || status_at(gateway.http)["undated"] == 60);
+    assert_eq!(status_at(gateway.http)["ledger"]["held"], 60, "what waits is acknowledged, and held");
 
     std::fs::write(&clock, "+0").unwrap();
     until("none waits", || status_at(gateway.http)["undated"] == 0);
@@ -61,7 +67,7 @@ fn readings_before_the_clock_is_set_get_their_date_once_it_is() {
             let key = (v["series"].as_str().unwrap().to_owned(), v["start"].as_i64().unwrap());
             windows.insert(key, v["count"].as_u64().unwrap());
         }
-        windows.values().sum::<u64>() >= 40
+        windows.values().sum::<u64>() >= 60
     });
     let mut truth: BTreeMap<i64, u64> = BTreeMap::new();
     (0..20).for_each(|i| *truth.entry((began_ms - 60_000 + i * 500).div_euclid(1_000) * 1_000).or_default() += 1);
@@ -73,5 +79,8 @@ fn readings_before_the_clock_is_set_get_their_date_once_it_is() {
     assert_eq!(untimed.values().sum::<u64>(), 20);
     let near = |start: &i64| (began_ms - 1_000..=sent_ms).contains(start);
     assert!(untimed.keys().all(near), "{untimed:?}, sent from {began_ms} to {sent_ms}");
+    let relative = of("relative/x");
+    assert_eq!(relative.values().sum::<u64>(), 20);
+    assert!(relative.keys().all(|start| near(&(start + 60_000))), "{relative:?}, sent from {began_ms} to {sent_ms}");
     assert_eq!((gateway.stop(), bridge.stop()), (Some(0), Some(0)));
 }

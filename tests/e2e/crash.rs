@@ -148,6 +148,61 @@ fn a_timed_redelivery_is_a_duplicate_and_an_untimed_one_counts_again() {
     }
 }
 
+/// More in flight than a session is remembered to have sent, in messages of one and of many readings,
+/// and one by a clock that is ahead.
+#[test]
+fn all_that_was_in_flight_is_known_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let array = |from: u64, count: u64| format!("[{}]", (from..from + count).map(timed).collect::<Vec<_>>().join(","));
+    let mut messages: Vec<String> = (0..1_200).map(timed).collect();
+    messages.extend((0..20).map(|n| array(10_000 + n * 60, 60)));
+    messages.push(array(20_000, 1_500));
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    messages.push(format!("{{\"value\":1,\"ts\":{}}}", now_ms + 3_600_000));
+    let readings = 1_200 + 20 * 60 + 1_500 + 1;
+    for (round, version) in [V3, V5].into_iter().enumerate() {
+        // MQTT 5 allows fewer at once.
+        for dup in [false, true] {
+            let (mut wire, _) = Wire::durable(gateway.at(), version, "sensor");
+            for chunk in messages.iter().enumerate().collect::<Vec<_>>().chunks(if version == V5 { 1_000 } else { 2_000 }) {
+                let publish = |(n, payload): &(usize, &String)| {
+                    Publish { qos: 1, id: *n as u16 + 1, dup, ..Publish::of("sensors/a", payload) }.bytes(version)
+                };
+                wire.send(&chunk.iter().flat_map(publish).collect::<Vec<u8>>());
+                for (n, _) in chunk {
+                    wire.expect(PUBACK, &(*n as u16 + 1).to_be_bytes());
+                }
+            }
+            gateway.kill_and_restart();
+        }
+        gateway.has_accepted((round as u64 + 1) * readings);
+        gateway.until("duplicates are counted", |g| g.ledger("duplicates") == (round as u64 + 1) * readings);
+        Wire::clean(gateway.at(), version, "sensor").leave();
+    }
+}
+
+/// As a client that is started once for each message: same identifier, same second, another message.
+#[test]
+fn who_left_in_order_sends_a_new_message_under_the_same_identifier() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let mut sent = 0;
+    for version in [V3, V5] {
+        for restart in [false, true, false] {
+            let (mut wire, _) = Wire::durable(gateway.at(), version, "now and then");
+            assert_eq!(wire.say("sensors/a", &timed(1)), 0);
+            wire.leave();
+            sent += 1;
+            if restart {
+                gateway.kill_and_restart();
+            }
+        }
+    }
+    gateway.has_accepted(sent);
+    assert_eq!(gateway.ledger("duplicates"), 0);
+}
+
 /// Publishes as quickly as the window of 100 allows until the connection ends; the highest
 /// acknowledged reading, from 1 on without a gap.
 fn flood(mut wire: Wire, first: u64) -> std::thread::JoinHandle<u64> {

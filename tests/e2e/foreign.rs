@@ -55,6 +55,18 @@ pub fn mosquitto() -> Option<Foreign> {
     start("mosquitto", &["-c"], config)
 }
 
+/// The same, with a bridge of its own as people set it up, which sends all that is published there to
+/// the broker on `port`.
+pub fn mosquitto_bridged_to(port: u16) -> Option<Foreign> {
+    let config = |own: u16, _: &str| {
+        format!(
+            "listener {own} 127.0.0.1\nallow_anonymous true\n\
+             connection tidegate\naddress 127.0.0.1:{port}\ntopic # out 1\nrestart_timeout 1\n"
+        )
+    };
+    start("mosquitto", &["-c"], config)
+}
+
 /// NATS with its MQTT door on a free port; none, with a word why, where it is not installed.
 pub fn nats() -> Option<Foreign> {
     let config = |port: u16, dir: &str| {

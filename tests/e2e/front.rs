@@ -210,3 +210,41 @@ fn a_thousand_sensors_are_heard_at_once() {
     sensors.iter_mut().for_each(|s| s.expect(PUBACK, &[0, 1]));
     gateway.has_accepted(1_000);
 }
+
+/// Processor time of a process so far, in clock ticks of 10 ms.
+fn ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn who_asks_for_much_that_is_retained_and_reads_nothing_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), "");
+    let mut writer = Wire::clean(gateway.at(), V5, "writer");
+    let text = "y".repeat(200);
+    for n in 0..20_000u32 {
+        writer.publish(Publish { retain: true, ..Publish::of(&format!("r/{n:05}"), &text) });
+    }
+    assert_eq!(writer.say("end", "1"), 0);
+    let mut live = Wire::clean(gateway.at(), V5, "live");
+    live.subscribe(&[("live/#", 1)]);
+    let mut greedy = Wire::clean(gateway.at(), V5, "greedy");
+    let filters = ["r/#", "#", "+/+", "r/+", "+/#"];
+    let subscribe = |id: u16| {
+        let body = [&id.to_be_bytes()[..], &[0], &crate::wire::string(filters[usize::from(id) % 5]), &[0]].concat();
+        crate::wire::packet(0x82, &body)
+    };
+    greedy.send(&(1..=150).flat_map(subscribe).collect::<Vec<u8>>());
+    // Until the socket takes no more of it.
+    std::thread::sleep(Duration::from_millis(1_500));
+    let before = ticks(gateway.role.pid());
+    std::thread::sleep(Duration::from_secs(2));
+    let used = ticks(gateway.role.pid()) - before;
+    assert!(used < 100, "{used} ticks of 200 for one who does not read");
+    assert_eq!(writer.say("live/x", "hello"), 0);
+    assert_eq!(live.message().brief(), ("live/x", "hello", 1, false));
+    let status = gateway.status();
+    assert_eq!(status["subscriber_dropped"], 0, "{status}");
+}

@@ -290,3 +290,14 @@ fn a_killed_gateway_has_acknowledged_nothing_that_it_has_not() {
         assert!(gateway.ledger("accepted") >= acknowledged, "{acknowledged} acknowledged");
     }
 }
+
+#[test]
+fn a_bridge_of_mosquitto_as_it_is_by_default_brings_readings() {
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = Gateway::start(dir.path(), "");
+    let Some(mosquitto) = foreign::mosquitto_bridged_to(gateway.role.mqtt) else { return };
+    let bridged = || gateway.status()["sessions"].as_u64() == Some(1);
+    gateway.until("the bridge is there", |_| bridged());
+    publish(mosquitto.port, (0..10).map(|n| ("sensors/a".to_owned(), timed(n))).collect());
+    gateway.until_accepted(10);
+}

@@ -78,6 +78,9 @@ pub enum Verdict {
     /// What is [`Refusal::NotAuthorized`] MQTT 3.1.1 acknowledges and drops: who may not publish
     /// there would only come back with it.
     Refuse(Refusal),
+    /// Not taken, and never will be: MQTT 5 hears why; in MQTT 3.1.1 it is acknowledged, as
+    /// closing would only make the client send it again.
+    Decline(Refusal),
 }
 
 /// A durable session to be opened.
@@ -112,6 +115,8 @@ pub enum SessionEvent<'a> {
     Disconnected {
         /// Expiry in seconds from now, `u32::MAX` for never.
         expiry_s: u32,
+        /// It sent DISCONNECT when it had been sent an answer to everything before.
+        settled: bool,
     },
     /// It is over: expired, or its client began anew.
     Ended,

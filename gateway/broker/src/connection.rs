@@ -19,7 +19,7 @@ use crate::limits::{
     PENDING_MAX, READ_BYTES_MAX, READ_BYTES_MIN, SETTLE_WAIT, WRITE_STALL,
 };
 use crate::message::{Delivery, Message};
-use crate::registry::Hold;
+use crate::registry::{Detached, Hold};
 use crate::router::Routes;
 use crate::server::{Inner, Stop};
 use crate::session::Session;
@@ -61,7 +61,7 @@ enum Answer {
 #[derive(Debug)]
 enum End {
     /// The client said so.
-    Disconnect { will: bool },
+    Disconnect { will: bool, settled: bool },
     /// The socket closed or failed, or nothing can be acknowledged any more.
     Lost,
     /// This side closes, with a reason.
@@ -134,6 +134,14 @@ struct Busy {
     ask: bool,
 }
 
+impl Busy {
+    /// When it is asked again. Once that is due it has no deadline more: what is taken from this client
+    /// then waits for what is full, and that is heard of.
+    fn due(&self) -> Option<Instant> {
+        (!self.ask).then_some(self.asked + BUSY_RETRY)
+    }
+}
+
 /// What a deadline is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Due {
@@ -162,8 +170,8 @@ impl Connection {
         let timer = tokio::time::sleep_until(armed);
         tokio::pin!(timer);
         loop {
-            let more = match self.turn() {
-                Ok(more) => more,
+            let (unread, unfilled) = match self.turn() {
+                Ok(left) => left,
                 Err(End::CloseAfterwards(code)) => {
                     self.close_afterwards(End::Close(code));
                     continue;
@@ -175,6 +183,8 @@ impl Connection {
                 Ok(false) => {}
                 Err(_) => return End::Lost,
             }
+            // Output that the socket does not take waits for the socket, not for more of it.
+            let more = unread || (unfilled && self.output.len() < OUTPUT_FILL_BYTES);
             if self.horizon.borrow().failed {
                 return End::Lost;
             }
@@ -271,19 +281,17 @@ impl Connection {
         }
     }
 
-    /// Whatever can be done without waiting; true where there is more of it.
-    fn turn(&mut self) -> Result<bool, End> {
+    /// Whatever can be done without waiting; whether there is more to read, and more to send.
+    fn turn(&mut self) -> Result<(bool, bool), End> {
         self.release();
-        let mut more = false;
+        let mut unread = false;
         if self.closing.is_none() && self.welcomed && self.busy.as_ref().is_none_or(|b| b.ask) {
-            more = self.packets()?;
+            unread = self.packets()?;
             self.release();
         }
-        more &= !self.is_full(0);
-        if self.closing.is_none() && self.settling.is_none() {
-            more |= self.fill();
-        }
-        Ok(more)
+        unread &= !self.is_full(0);
+        let unfilled = self.closing.is_none() && self.settling.is_none() && self.fill();
+        Ok((unread, unfilled))
     }
 
     /// Whether so much waits already, `more` PUBLISHes of a batch included, that nothing more
@@ -315,7 +323,7 @@ impl Connection {
         let patience = self.keep_alive.map_or(BUSY_WAIT, |k| k / 2);
         let refuse = self.held_back.map(|since| (since + patience, Due::Refuse));
         let unanswered = self.unanswered.map(|since| (since + ANSWER_WAIT, Due::Refuse));
-        let ask = self.busy.as_ref().map(|b| (b.asked + BUSY_RETRY, Due::Ask));
+        let ask = self.busy.as_ref().and_then(Busy::due).map(|at| (at, Due::Ask));
         [silent, stalled, settled, drained, refuse, unanswered, ask].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -394,8 +402,9 @@ impl Connection {
         let Self { inner, client, session, subscriber, hold, mut routes, pending, mut horizon, output, .. } = self;
         let from = subscriber.id;
         let stopping = *inner.stop.borrow() > Stop::Running;
-        let will = will.filter(|_| !stopping && !matches!(end, End::Disconnect { will: false }));
-        inner.detach(hold, client, session, subscriber, will);
+        let will = will.filter(|_| !stopping && !matches!(end, End::Disconnect { will: false, .. }));
+        let settled = matches!(end, End::Disconnect { settled: true, .. });
+        inner.detach(Detached { hold, client, session, subscriber, settled }, will);
         let rest: Vec<Pending> = pending.into_iter().filter(|p| p.message.is_some()).collect();
         if !rest.is_empty() {
             // What was taken is routed once it is durable, whether or not its sender is there.
@@ -439,5 +448,17 @@ async fn close(stream: &mut TcpStream, last: &[u8]) {
     };
     if let Ok(Err(error)) = tokio::time::timeout(LINGER, orderly).await {
         tracing::trace!(%error, "a socket did not close in order");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_to_be_asked_again_is_waited_for_by_no_clock() {
+        let asked = Instant::now();
+        assert_eq!(Busy { asked, ask: false }.due(), Some(asked + BUSY_RETRY));
+        assert_eq!(Busy { asked, ask: true }.due(), None, "a deadline that is over would come at once, again and again");
     }
 }

@@ -31,13 +31,20 @@ pub const LAG_MESSAGES: usize = SUBSCRIBER_QUEUE_MAX / 2;
 /// How long a lagging subscriber is waited for: who takes fewer than some 170 messages a second,
 /// or none, is left behind and misses what its queue has no room for.
 pub const LAG_WAIT: Duration = Duration::from_secs(15);
+/// Bytes of them; one more message is dropped and counted, so that no absent subscriber takes the
+/// room of all.
+pub const SUBSCRIBER_BYTES_MAX: usize = 64 << 20;
 /// Bytes waiting for all subscribers together (shared payloads count once for each); one more
-/// message is dropped and counted.
+/// message is dropped and counted, unless it is urgent: those are few, and bounded by number.
 pub const QUEUED_BYTES_MAX: usize = 512 << 20;
 /// QoS 1 messages sent to a subscriber and not acknowledged, unless it asks for fewer.
 pub const INFLIGHT_MAX: u16 = 512;
 /// Topics whose subscribers a connection remembers; cleared when reached.
 pub const ROUTES_CACHED_MAX: usize = 4096;
+/// Bytes of these topics; the same.
+pub const ROUTES_CACHED_BYTES_MAX: usize = 512 << 10;
+/// Bytes of a topic whose subscribers are remembered; those of a longer one are found anew each time.
+pub const TOPIC_CACHED_BYTES_MAX: usize = 512;
 
 /// Retained messages; a new topic beyond is routed, not retained, and counted.
 pub const RETAINED_MAX: usize = 200_000;
@@ -46,6 +53,11 @@ pub const RETAINED_BYTES_MAX: usize = 256 << 20;
 
 /// Subscriptions of one session; one more is refused with 0x97 (0x80 in MQTT 3.1.1).
 pub const SUBSCRIPTIONS_MAX: usize = 1_000;
+/// Bytes of a session's filters; one more is refused likewise. A durable session's are in the log and
+/// in each snapshot.
+pub const SUBSCRIPTIONS_BYTES_MAX: usize = 256 << 10;
+/// Bytes of all sessions' filters; the same.
+pub const SUBSCRIPTIONS_TOTAL_BYTES_MAX: usize = 256 << 20;
 /// Subscriptions of all sessions; the same.
 pub const SUBSCRIPTIONS_TOTAL_MAX: usize = 1_000_000;
 /// Levels of a filter: bounds the depth of the subscription trie and of its walks.
@@ -93,6 +105,7 @@ pub const ANSWER_WAIT: Duration = Duration::from_secs(20);
 pub const BUSY_RETRY: Duration = Duration::from_millis(100);
 
 const _: () = assert!(BATCH_MAX <= PENDING_MAX);
+const _: () = assert!(SUBSCRIBER_BYTES_MAX < QUEUED_BYTES_MAX && SUBSCRIPTIONS_BYTES_MAX < SUBSCRIPTIONS_TOTAL_BYTES_MAX);
 const _: () = assert!(INFLIGHT_MAX > 0 && RECEIVE_MAX > 0);
 const _: () = assert!(OUTPUT_FILL_BYTES < OUTPUT_BYTES_MAX);
 const _: () = assert!(RECEIVED_IDS_MAX >= RECEIVE_MAX as usize);

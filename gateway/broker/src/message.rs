@@ -48,8 +48,6 @@ pub(crate) struct Delivery {
     pub qos: u8,
     /// Retain flag to be sent.
     pub retain: bool,
-    /// It answers a SUBSCRIBE from the retained store, whose size bounds it.
-    pub replay: bool,
     /// Subscription identifiers that matched.
     pub identifiers: Option<Arc<[u32]>>,
 }

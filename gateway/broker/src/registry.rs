@@ -60,6 +60,16 @@ pub(crate) struct Attached {
     pub hold: Hold,
 }
 
+/// What a connection gives back.
+pub(crate) struct Detached {
+    pub hold: Hold,
+    pub client: Client,
+    pub session: Session,
+    pub subscriber: Arc<Subscriber>,
+    /// Its client said goodbye, with an answer to all that it had sent.
+    pub settled: bool,
+}
+
 /// Proof that a connection has a session; dropped, the session is free.
 pub(crate) struct Hold {
     inner: Arc<Inner>,
@@ -187,7 +197,8 @@ impl Inner {
 
     /// Gives a session back when its connection ends; `will` is published now, after its delay
     /// or with the session's end, whichever comes first.
-    pub fn detach(self: &Arc<Self>, hold: Hold, client: Client, session: Session, subscriber: Arc<Subscriber>, will: Option<Will>) {
+    pub fn detach(self: &Arc<Self>, attached: Detached, will: Option<Will>) {
+        let Detached { hold, client, session, subscriber, settled } = attached;
         subscriber.set_online(false);
         let expiry_s = session.expiry_s;
         let client_id = hold.client_id.clone();
@@ -203,7 +214,7 @@ impl Inner {
                 will::publish(self, last);
             }
         } else {
-            if self.log(session.number, SessionEvent::Disconnected { expiry_s }).is_err() {
+            if self.log(session.number, SessionEvent::Disconnected { expiry_s, settled }).is_err() {
                 tracing::debug!(client_id, "a session's pause is not logged; after a restart its expiry counts from there");
             }
             let will = match last {

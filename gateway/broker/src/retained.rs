@@ -17,15 +17,35 @@ pub(crate) struct Retained {
 #[derive(Debug, Default)]
 struct Store {
     /// Ordered, so that a filter looks only at topics that begin as it does.
-    messages: BTreeMap<Box<str>, Arc<Message>>,
+    messages: BTreeMap<Box<str>, Held>,
+    /// How often something was retained.
+    changes: u64,
     bytes: usize,
     /// How many of them have an expiry; the sweep is for them.
     expiring: usize,
 }
 
+#[derive(Debug)]
+struct Held {
+    message: Arc<Message>,
+    /// The store's count of changes with it.
+    change: u64,
+}
+
+/// How a walk over the store ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Walk {
+    /// There is nothing more.
+    Over,
+    /// No more was wanted.
+    Stopped,
+    /// It looked at as many topics as it may.
+    Tired,
+}
+
 impl Store {
     fn remove(&mut self, topic: &str) {
-        if let Some(old) = self.messages.remove(topic) {
+        if let Some(Held { message: old, .. }) = self.messages.remove(topic) {
             self.bytes -= old.bytes();
             self.expiring -= usize::from(old.expires.is_some());
         }
@@ -52,20 +72,61 @@ impl Retained {
         }
         store.bytes += message.bytes();
         store.expiring += usize::from(message.expires.is_some());
-        store.messages.insert(message.topic.clone(), message.clone());
+        store.changes += 1;
+        let held = Held { message: message.clone(), change: store.changes };
+        store.messages.insert(message.topic.clone(), held);
         true
     }
 
-    /// Calls `each` with every message that a filter matches.
-    pub fn matching(&self, filter: &str, each: &mut dyn FnMut(&Arc<Message>)) {
+    /// How often something was retained up to now.
+    pub fn changes(&self) -> u64 {
+        self.store.read().changes
+    }
+
+    /// Calls `each` with the messages that a filter matches, by topic from behind `after` on, as long
+    /// as it wants them, and moves `after` along. Those retained by later changes than `until` are
+    /// passed over; at most `topics` are looked at.
+    pub fn walk(
+        &self,
+        filter: &str,
+        until: u64,
+        after: &mut Option<Box<str>>,
+        topics: usize,
+        each: &mut dyn FnMut(&Arc<Message>) -> bool,
+    ) -> Walk {
         let store = self.store.read();
         let prefix = literal_prefix(filter);
+        let fits = |held: &Held| held.change <= until && !held.message.is_expired();
         if prefix.len() == filter.len() {
-            return store.messages.get(filter).filter(|m| !m.is_expired()).into_iter().for_each(each);
+            return match store.messages.get(filter).filter(|held| fits(held)) {
+                Some(held) if !each(&held.message) => Walk::Stopped,
+                _ => Walk::Over,
+            };
         }
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let alike = store.messages.range::<str, _>(from).take_while(|(topic, _)| topic.starts_with(prefix));
-        alike.filter(|(topic, m)| matches(filter, topic) && !m.is_expired()).for_each(|(_, m)| each(m));
+        let from = match after.as_deref() {
+            Some(after) => Bound::Excluded(after),
+            None => Bound::Included(prefix),
+        };
+        let alike = store.messages.range::<str, _>((from, Bound::Unbounded)).take_while(|(topic, _)| topic.starts_with(prefix));
+        let mut last = None;
+        let mut walk = Walk::Over;
+        for (looked, (topic, held)) in alike.enumerate() {
+            if looked == topics {
+                walk = Walk::Tired;
+                break;
+            }
+            if fits(held) && matches(filter, topic) && !each(&held.message) {
+                walk = Walk::Stopped;
+                break;
+            }
+            last = Some(topic);
+        }
+        if walk != Walk::Over
+            && let Some(topic) = last
+        {
+            *after = Some(topic.clone());
+        }
+        walk
     }
 
     /// Forgets what has expired.
@@ -74,7 +135,7 @@ impl Retained {
             return;
         }
         let mut store = self.store.write();
-        let over: Vec<Box<str>> = store.messages.iter().filter(|(_, m)| m.is_expired()).map(|(t, _)| t.clone()).collect();
+        let over: Vec<Box<str>> = store.messages.iter().filter(|(_, held)| held.message.is_expired()).map(|(t, _)| t.clone()).collect();
         for topic in over {
             store.remove(&topic);
         }
@@ -101,7 +162,11 @@ mod tests {
 
     fn found(retained: &Retained, filter: &str) -> Vec<String> {
         let mut topics = Vec::new();
-        retained.matching(filter, &mut |m| topics.push(m.topic.to_string()));
+        let walk = retained.walk(filter, u64::MAX, &mut None, usize::MAX, &mut |m| {
+            topics.push(m.topic.to_string());
+            true
+        });
+        assert_eq!(walk, Walk::Over);
         topics
     }
 

@@ -4,7 +4,9 @@
 //! that a connection can remember the subscribers of its topics ([`Routes`]) and asks the trie
 //! only after a change.
 
-use crate::limits::{ROUTES_CACHED_MAX, SUBSCRIPTIONS_TOTAL_MAX};
+use crate::limits::{
+    ROUTES_CACHED_BYTES_MAX, ROUTES_CACHED_MAX, SUBSCRIPTIONS_TOTAL_BYTES_MAX, SUBSCRIPTIONS_TOTAL_MAX, TOPIC_CACHED_BYTES_MAX,
+};
 use crate::message::{Delivery, Message};
 use crate::subscriber::Subscriber;
 use hashbrown::HashMap;
@@ -59,6 +61,8 @@ pub(crate) struct Router {
     root: RwLock<Node>,
     generation: AtomicU64,
     subscriptions: AtomicUsize,
+    /// Of their filters, each with a byte more.
+    bytes: AtomicUsize,
 }
 
 impl Router {
@@ -69,7 +73,7 @@ impl Router {
 
     /// Whether there is room for another one.
     pub fn has_room(&self) -> bool {
-        self.len() < SUBSCRIPTIONS_TOTAL_MAX
+        self.len() < SUBSCRIPTIONS_TOTAL_MAX && self.bytes.load(Ordering::Relaxed) < SUBSCRIPTIONS_TOTAL_BYTES_MAX
     }
 
     /// Adds or replaces a subscription.
@@ -90,6 +94,7 @@ impl Router {
             None => {
                 place.push(new);
                 self.subscriptions.fetch_add(1, Ordering::Release);
+                self.bytes.fetch_add(filter.len() + 1, Ordering::Relaxed);
             }
         }
         self.generation.fetch_add(1, Ordering::Release);
@@ -100,6 +105,7 @@ impl Router {
         let mut root = self.root.write();
         if remove(&mut root, Some(filter), subscriber) {
             self.subscriptions.fetch_sub(1, Ordering::Release);
+            self.bytes.fetch_sub(filter.len() + 1, Ordering::Relaxed);
         }
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -107,8 +113,9 @@ impl Router {
     /// Removes whatever a subscriber has, for a session that was lost with its connection's task.
     pub fn forget(&self, subscriber: u64) {
         let mut root = self.root.write();
-        let gone = root.forget(subscriber);
+        let (gone, bytes) = root.forget(subscriber, 0);
         self.subscriptions.fetch_sub(gone, Ordering::Release);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -149,7 +156,6 @@ pub(crate) fn send(message: &Arc<Message>, targets: &[Target]) {
             message: message.clone(),
             qos: target.qos.min(message.qos),
             retain: target.retain_as_published && message.retain,
-            replay: false,
             identifiers: target.identifiers.clone(),
         });
     }
@@ -216,17 +222,21 @@ fn remove(node: &mut Node, filter: Option<&str>, subscriber: u64) -> bool {
 }
 
 impl Node {
-    fn forget(&mut self, subscriber: u64) -> usize {
-        let before = self.here.len() + self.below.len();
+    /// How many subscriptions went, and the bytes of their filters, each with one more; `path`: those
+    /// of the levels above, each with its slash.
+    fn forget(&mut self, subscriber: u64, path: usize) -> (usize, usize) {
+        let (here, below) = (self.here.len(), self.below.len());
         self.here.retain(|s| s.subscriber.id != subscriber);
         self.below.retain(|s| s.subscriber.id != subscriber);
-        let mut gone = before - self.here.len() - self.below.len();
-        self.children.retain(|_, child| {
-            gone += child.forget(subscriber);
+        let (here, below) = (here - self.here.len(), below - self.below.len());
+        let mut gone = (here + below, here * path + below * (path + 2));
+        let mut and = |(more, bytes): (usize, usize)| gone = (gone.0 + more, gone.1 + bytes);
+        self.children.retain(|level, child| {
+            and(child.forget(subscriber, path + level.len() + 1));
             !child.is_empty()
         });
         if let Some(plus) = &mut self.plus {
-            gone += plus.forget(subscriber);
+            and(plus.forget(subscriber, path + 2));
         }
         self.plus.take_if(|plus| plus.is_empty());
         gone
@@ -242,6 +252,10 @@ impl Node {
 pub(crate) struct Routes {
     generation: u64,
     targets: HashMap<String, Vec<Target>>,
+    /// Of the topics.
+    bytes: usize,
+    /// Those of a topic that is too long to be remembered.
+    once: Vec<Target>,
 }
 
 impl Routes {
@@ -250,12 +264,19 @@ impl Routes {
         if router.len() == 0 {
             return &[];
         }
-        let generation = router.generation.load(Ordering::Acquire);
-        if generation != self.generation || self.targets.len() >= ROUTES_CACHED_MAX {
-            self.targets.clear();
-            self.generation = generation;
+        if topic.len() > TOPIC_CACHED_BYTES_MAX {
+            self.once = router.resolve(topic, from);
+            return &self.once;
         }
-        self.targets.entry_ref(topic).or_insert_with(|| router.resolve(topic, from))
+        let generation = router.generation.load(Ordering::Acquire);
+        if generation != self.generation || self.targets.len() >= ROUTES_CACHED_MAX || self.bytes > ROUTES_CACHED_BYTES_MAX {
+            self.targets.clear();
+            (self.generation, self.bytes) = (generation, 0);
+        }
+        self.targets.entry_ref(topic).or_insert_with(|| {
+            self.bytes += topic.len();
+            router.resolve(topic, from)
+        })
     }
 }
 
@@ -294,12 +315,12 @@ mod tests {
         for filter in ["a/b/c", "a/+/c", "#", "a/#", "+/+"] {
             router.subscribe(&one, filter, 0, None);
         }
-        assert_eq!(router.len(), 5);
+        assert_eq!((router.len(), router.bytes.load(Ordering::Relaxed)), (5, 6 + 6 + 2 + 4 + 4));
         for filter in ["a/b/c", "a/+/c", "never/there"] {
             router.unsubscribe(1, filter);
         }
         router.forget(1);
-        assert_eq!(router.len(), 0);
+        assert_eq!((router.len(), router.bytes.load(Ordering::Relaxed)), (0, 0));
         assert!(router.root.read().is_empty());
     }
 
@@ -312,6 +333,14 @@ mod tests {
         assert_eq!(routes.targets(&router, "a", 0).len(), 1);
         router.unsubscribe(1, "a");
         assert!(routes.targets(&router, "a", 0).is_empty());
+        router.subscribe(&one, "#", 0, None);
+        let long = "a".repeat(TOPIC_CACHED_BYTES_MAX + 1);
+        assert_eq!(routes.targets(&router, &long, 0).len(), 1);
+        assert!(!routes.targets.contains_key(&long), "a long topic is not remembered");
+        for n in 0..2 * ROUTES_CACHED_BYTES_MAX / 500 {
+            assert_eq!(routes.targets(&router, &format!("{n:0500}"), 0).len(), 1);
+            assert!(routes.bytes <= ROUTES_CACHED_BYTES_MAX + 500);
+        }
     }
 
     proptest! {

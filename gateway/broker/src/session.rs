@@ -112,7 +112,7 @@ mod tests {
             expires: None,
             urgent: false,
         };
-        Delivery { message: Arc::new(message), qos: 1, retain: false, replay: false, identifiers: None }
+        Delivery { message: Arc::new(message), qos: 1, retain: false, identifiers: None }
     }
 
     #[test]

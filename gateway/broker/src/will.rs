@@ -59,7 +59,7 @@ async fn offer(inner: &Inner, client: &Client, will: &Will, horizon: &mut watch:
             }
             Some(Verdict::Refuse(Refusal::Busy)) if Instant::now() < until => tokio::time::sleep(BUSY_RETRY).await,
             Some(Verdict::Accept) => return false,
-            Some(Verdict::Refuse(refusal)) => {
+            Some(Verdict::Refuse(refusal) | Verdict::Decline(refusal)) => {
                 count(&inner.counters.refused, 1);
                 tracing::warn!(client = client.client_id, topic = will.topic, ?refusal, "a last will is refused");
                 return false;

@@ -86,7 +86,7 @@ impl Door {
     /// # Errors
     /// The journal's refusal.
     pub fn log(&self, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
-        self.append(&mut self.state.lock(), record)
+        self.append(&mut self.state.lock(), std::slice::from_ref(record))
     }
 
     /// What the core is to do about a gateway's message: of an alert that overtakes, only that the
@@ -133,23 +133,22 @@ impl Door {
     fn ask(&self, client: &Client, publish: &Publish<'_>, target: &Target<'_>) -> Verdict {
         let alarm = format!("{}/{}/{}", target.gateway, target.series, target.kind);
         if !self.known.read().contains_key(&alarm) {
-            return Verdict::Refuse(Refusal::TopicNameInvalid);
+            warn!(client = client.client_id, alarm, "what was asked about an alarm that is not known is refused");
+            return Verdict::Decline(Refusal::TopicNameInvalid);
         }
         let body = match Body::parse(target.verb, publish.payload, settings::unit::duration_ms) {
             Ok(body) => body,
             Err(BodyError::Malformed(why) | BodyError::Wrong(why)) => {
                 tracing::warn!(client = client.client_id, alarm, why, "what was asked about an alarm is refused");
-                return Verdict::Refuse(Refusal::PayloadFormatInvalid);
+                return Verdict::Decline(Refusal::PayloadFormatInvalid);
             }
         };
         let request = target.request(rand::random(), &body);
-        let logged = self.log(&Record::AskedAt { gateway: target.gateway, request }).and_then(|ticket| match publish.qos {
-            2 if client.session != 0 => {
-                let event = Logged::Qos2Received { packet_id: publish.packet_id };
-                self.log(&Record::Session { number: client.session, event })
-            }
-            _ => Ok(ticket),
-        });
+        let event = Logged::Qos2Received { packet_id: publish.packet_id };
+        let records = [Record::AskedAt { gateway: target.gateway, request }, Record::Session { number: client.session, event }];
+        let is_received = publish.qos == 2 && client.session != 0;
+        // Both or none: what is offered again must not be asked twice.
+        let logged = self.append(&mut self.state.lock(), &records[..1 + usize::from(is_received)]);
         match logged {
             Ok(ticket) => Verdict::After { ticket, route: false },
             Err(journal::Refused::Full) => Verdict::Refuse(Refusal::Busy),
@@ -189,12 +188,17 @@ impl Door {
         }
     }
 
-    fn append(&self, state: &mut State, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
+    /// All of them or none; the last one's ticket.
+    fn append(&self, state: &mut State, records: &[Record<'_>]) -> Result<Ticket, journal::Refused> {
         let mut append = self.journal.append_bookkeeping()?;
         let now_ms = state.now_ms();
-        let advance = now_ms.abs_diff(state.logged_ms);
-        state.logged_ms = now_ms;
-        Ok(append.push(record.kind(), |out| record.encode(advance, out)))
+        let mut ticket = 0;
+        for record in records {
+            let advance = now_ms.abs_diff(state.logged_ms);
+            state.logged_ms = now_ms;
+            ticket = append.push(record.kind(), |out| record.encode(advance, out));
+        }
+        Ok(ticket)
     }
 }
 
@@ -240,14 +244,14 @@ impl broker::Application for Door {
         let number = state.sessions_last;
         let version = if open.version == Version::V5 { 5 } else { 4 };
         let event = Logged::Opened { client_id: open.client_id, expiry_s: open.expiry_s, version };
-        let ticket = self.append(&mut state, &Record::Session { number, event }).map_err(|_| Refusal::Unavailable)?;
+        let ticket = self.append(&mut state, &[Record::Session { number, event }]).map_err(|_| Refusal::Unavailable)?;
         Ok(Opened { number, ticket })
     }
 
     fn session(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, Refusal> {
         let event = match event {
             SessionEvent::Resumed { expiry_s } => Logged::Resumed { expiry_s },
-            SessionEvent::Disconnected { expiry_s } => Logged::Disconnected { expiry_s },
+            SessionEvent::Disconnected { expiry_s, settled } => Logged::Disconnected { expiry_s, settled },
             SessionEvent::Ended => Logged::Ended,
             SessionEvent::Subscribed { filter, options, identifier } => Logged::Subscribed { filter, options, identifier },
             SessionEvent::Unsubscribed { filter } => Logged::Unsubscribed { filter },

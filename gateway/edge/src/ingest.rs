@@ -64,8 +64,8 @@ struct Waiting {
     publish: rumqttc::Publish,
     /// Whether our own subscribers get it.
     route: bool,
-    /// Whether the plant's broker waits for our acknowledgement, on this connection.
-    acknowledge: bool,
+    /// The connection on which the plant's broker waits for our acknowledgement.
+    connection: u64,
 }
 
 /// One plant broker's messages on their way.
@@ -77,8 +77,11 @@ struct Plant {
     /// As whom the intake knows us.
     us: Client,
     horizon: watch::Receiver<Horizon>,
-    /// Received, and not taken by the log yet.
-    backlog: VecDeque<rumqttc::Publish>,
+    /// Which connection to the plant's broker this is: an identifier of one says nothing on the next,
+    /// where it may be another message's.
+    connection: u64,
+    /// Received on which connection, and not taken by the log yet.
+    backlog: VecDeque<(u64, rumqttc::Publish)>,
     /// Judged, in order, and not acknowledged yet.
     waiting: VecDeque<Waiting>,
     /// So many more messages may be redeliveries without the mark.
@@ -103,7 +106,8 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
     // As MQTT 3.1.1: what is no reading is kept aside with its reason, as nobody here hears one.
     let us = Client { client_id: id, session, version: Version::V3, connection: 0, memory: Mutex::new(None) };
     let (backlog, waiting) = (VecDeque::new(), VecDeque::new());
-    let mut plant = Plant { ingest, intake, broker, client, us, horizon, backlog, waiting, doubt: 0, subscribed: false, stalled: false };
+    let mut plant =
+        Plant { ingest, intake, broker, client, us, horizon, connection: 0, backlog, waiting, doubt: 0, subscribed: false, stalled: false };
     let mut backoff_ms = BACKOFF_MS.0;
     let mut pause = Duration::ZERO;
     loop {
@@ -139,7 +143,7 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
                 plant.connected(connack.session_present);
             }
             Ok(Event::Incoming(Packet::SubAck(suback))) => plant.confirmed(&suback.return_codes),
-            Ok(Event::Incoming(Packet::Publish(publish))) => plant.backlog.push_back(publish),
+            Ok(Event::Incoming(Packet::Publish(publish))) => plant.backlog.push_back((plant.connection, publish)),
             Ok(_) => {}
             Err(error) => {
                 warn!(%error, url = %plant.ingest.url, "the plant's broker is not reached");
@@ -152,16 +156,15 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
 }
 
 impl Plant {
-    /// Identifiers of this connection say nothing on the next one.
     fn disconnected(&mut self) {
-        self.waiting.iter_mut().for_each(|w| w.acknowledge = false);
+        self.connection += 1;
     }
 
     fn connected(&mut self, session_present: bool) {
         info!(url = %self.ingest.url, filter = self.ingest.filter, session_present, "reading from the plant's broker");
         if session_present {
             // What was not even taken comes again; without its session the broker knows of none.
-            self.backlog.retain(|p| p.qos == QoS::AtMostOnce);
+            self.backlog.retain(|(_, p)| p.qos == QoS::AtMostOnce);
             self.doubt = INGEST_DOUBT_MAX;
             if self.us.session != 0 && self.intake.session(self.us.session, SessionEvent::Resumed { expiry_s: u32::MAX }).is_err() {
                 warn!("the return to the plant's broker is not logged");
@@ -186,7 +189,7 @@ impl Plant {
     /// Offers what came to the intake, until that is busy or has no room.
     fn take(&mut self) {
         let mut verdicts = Vec::with_capacity(1);
-        while let Some(p) = self.backlog.front() {
+        while let Some((_, p)) = self.backlog.front() {
             if self.intake.is_refusing() {
                 return;
             }
@@ -209,15 +212,14 @@ impl Plant {
                 Some(Verdict::Refuse(Refusal::Busy | Refusal::Unavailable)) | None => return,
                 Some(Verdict::Refuse(_)) if self.intake.is_refusing() => return,
                 // A limit that will not go away by waiting; counted by the intake.
-                Some(Verdict::Refuse(refusal)) => {
+                Some(Verdict::Refuse(refusal) | Verdict::Decline(refusal)) => {
                     warn!(topic = p.topic, ?refusal, "a message of the plant's broker is refused");
                     (0, false)
                 }
             };
             self.doubt = self.doubt.saturating_sub(1);
-            if let Some(publish) = self.backlog.pop_front() {
-                let acknowledge = publish.qos != QoS::AtMostOnce;
-                self.waiting.push_back(Waiting { ticket, publish, route, acknowledge });
+            if let Some((connection, publish)) = self.backlog.pop_front() {
+                self.waiting.push_back(Waiting { ticket, publish, route, connection });
             }
         }
     }
@@ -234,11 +236,68 @@ impl Plant {
                 let p = &w.publish;
                 self.broker.publish(&p.topic, p.payload.clone(), p.qos as u8, p.retain);
             }
-            if w.acknowledge && self.client.try_ack(&w.publish).is_err() {
+            let is_awaited = w.publish.qos != QoS::AtMostOnce && w.connection == self.connection;
+            if is_awaited && self.client.try_ack(&w.publish).is_err() {
                 self.stalled = true;
                 return;
             }
             self.waiting.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crossing::rules::Rules;
+    use crate::desk::Desk;
+    use settings::BrokerUrl;
+
+    #[test]
+    fn what_came_on_a_connection_before_is_not_acknowledged_on_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = journal::open(dir.path(), journal::Options { retain: Duration::MAX, limit_bytes: 1 << 30 }).unwrap();
+        let journal = journal.start(Box::new(drop)).unwrap();
+        let sources = telemetry::source::Sources::new("plant-a", vec![telemetry::source::Source::default()]).unwrap();
+        let (sender, horizon) = watch::channel(Horizon { durable: u64::MAX, failed: false });
+        let (desk, rules) = (Arc::new(Desk::new("plant-a")), Arc::new(Rules::new("plant-a", &[])));
+        let settings = detect::Settings::default();
+        let intake = Arc::new(Intake::new(journal, &Fold::default(), sources, true, settings, rules, 10, horizon.clone(), desk));
+        let config = broker::Config { max_packet: 1 << 16, connections_max: 1 };
+        let broker = Broker::new(config, intake.clone(), Vec::new());
+        let options = MqttOptions::new("us", "127.0.0.1", 1);
+        // Room for one acknowledgement, so that it is seen whether one is on its way.
+        let (client, _mqtt) = AsyncClient::new(options, 1);
+        let us = Client { client_id: "us".into(), session: 0, version: Version::V3, connection: 0, memory: Mutex::new(None) };
+        let ingest = Ingest { url: BrokerUrl { host: "127.0.0.1".into(), port: 1 }, filter: "#".into() };
+        let (backlog, waiting) = (VecDeque::new(), VecDeque::new());
+        let mut plant = Plant {
+            ingest,
+            intake,
+            broker,
+            client,
+            us,
+            horizon,
+            connection: 0,
+            backlog,
+            waiting,
+            doubt: 0,
+            subscribed: false,
+            stalled: false,
+        };
+        let publish = || {
+            let mut publish = rumqttc::Publish::new("sensors/a", QoS::AtLeastOnce, "1.5");
+            publish.pkid = 7;
+            publish
+        };
+        let is_free = |plant: &Plant| plant.client.try_publish("probe", QoS::AtMostOnce, false, "").is_ok();
+        // Not taken by the log when the connection went.
+        plant.backlog.push_back((plant.connection, publish()));
+        plant.disconnected();
+        plant.take();
+        plant.release();
+        assert!(plant.backlog.is_empty() && plant.waiting.is_empty());
+        assert!(is_free(&plant), "nothing is acknowledged: there 7 may be another message");
+        drop(sender);
     }
 }

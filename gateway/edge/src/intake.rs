@@ -3,6 +3,7 @@
 //! Payloads are parsed on the client's own task; only naming, stamping and appending happen
 //! under the one lock that gives the log its order.
 
+mod asked;
 mod complaint;
 mod naming;
 mod redelivery;
@@ -11,8 +12,11 @@ mod tests;
 
 use crate::clock::{self, LoggedClock, wall_ms};
 use crate::crossing::rules::{Out, Rules};
-use crate::desk::{Desk, Refused};
-use crate::limits::{QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPICS_CACHED_MAX};
+use crate::desk::Desk;
+use crate::limits::{
+    QUARANTINE_BYTES_MAX, QUARANTINE_PAYLOAD_BYTES_MAX, TOPIC_CACHED_BYTES_MAX, TOPICS_CACHED_BYTES_MAX, TOPICS_CACHED_MAX,
+};
+use asked::Asked;
 use broker::{Client, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
 use complaint::Complaints;
 use detect::{Critical, Settings};
@@ -21,12 +25,11 @@ use journal::{Append, Journal};
 use naming::{Route, no_series};
 use parking_lot::Mutex;
 use redelivery::Memory;
-use replica::alarm::{Body, Target};
 use replica::fold::Fold;
 use replica::limits::FUTURE_MS_MAX;
 use replica::record::{
-    self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Plain, Record, Refusal,
-    SessionEvent as Logged,
+    self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Plain, Record,
+    Refusal, SessionEvent as Logged,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,6 +81,8 @@ impl State {
 #[derive(Default)]
 struct Connection {
     topics: HashMap<String, u32>,
+    /// Bytes of these topics.
+    topics_bytes: usize,
     /// By the index above; `None` for topics that no source matches.
     routes: Vec<Option<Route>>,
     /// What it sent, when it has no durable session that would remember it.
@@ -92,29 +97,46 @@ impl Connection {
         if let Some(known) = self.topics.get(topic) {
             return *known as usize;
         }
-        let route = sources.resolve(topic).map(|(source, series)| Route { source, series: series.into(), plain: None });
+        // The text of a topic that makes no series may be long, and the next one another.
+        let series = |name: &str| if valid_series(name) { Ok(name.into()) } else { Err(no_series(name)) };
+        let route = sources.resolve(topic).map(|(source, name)| Route { source, series: series(&name), plain: None });
+        let is_kept = topic.len() <= TOPIC_CACHED_BYTES_MAX && route.as_ref().is_none_or(|r| r.series.is_ok());
         let index = self.routes.len();
         self.routes.push(route);
-        // Bounded by TOPICS_CACHED_MAX and one batch, so the index fits.
-        self.topics.insert(topic.to_owned(), index as u32);
+        if is_kept {
+            // Bounded by TOPICS_CACHED_MAX and one batch, so the index fits.
+            self.topics.insert(topic.to_owned(), index as u32);
+            self.topics_bytes += topic.len();
+        }
         index
+    }
+
+    /// Forgets between batches only: within one, indexes stay true.
+    fn make_room(&mut self, batch: usize) {
+        if self.routes.len() + batch > TOPICS_CACHED_MAX || self.topics_bytes > TOPICS_CACHED_BYTES_MAX {
+            self.topics.clear();
+            self.routes.clear();
+            self.topics_bytes = 0;
+        }
     }
 }
 
-/// An ordinary message that crosses the link.
-struct Crossing<'a> {
+/// A message on its way to the lock: where in its batch, and what it is.
+struct Item<'a> {
     index: usize,
-    out: Result<Out, ()>,
     publish: &'a Publish<'a>,
+    what: What<'a>,
 }
 
-/// A message of a source, on its way to the lock.
-struct Parsed<'a> {
-    index: usize,
-    route: usize,
-    samples: std::ops::Range<usize>,
-    refused: Option<(Refusal, String)>,
-    publish: &'a Publish<'a>,
+enum What<'a> {
+    /// A source's: its route and samples.
+    Readings(usize, std::ops::Range<usize>),
+    /// A source's, which is no reading.
+    Refused(Refusal, String),
+    /// An ordinary message that crosses the link, unless its name there would be too long.
+    Crossing(Result<Out, ()>),
+    /// Something asked for about an alarm.
+    Asked(Box<Asked<'a>>),
 }
 
 impl Intake {
@@ -242,99 +264,115 @@ impl Intake {
             verdicts.extend(batch.iter().map(|_| Verdict::Route));
             return;
         };
-        let arrival_ms = wall_ms();
         let first = verdicts.len();
         let mut samples = Vec::with_capacity(batch.len());
-        let mut parsed = Vec::with_capacity(batch.len());
-        let mut crossing = Vec::new();
-        if connection.routes.len() + batch.len() > TOPICS_CACHED_MAX {
-            // Forgotten between batches only: within one, indexes stay true.
-            connection.topics.clear();
-            connection.routes.clear();
-        }
+        let mut items = Vec::with_capacity(batch.len());
+        connection.make_room(batch.len());
         for (index, publish) in batch.iter().enumerate() {
             verdicts.push(Verdict::Route);
-            if replica::alert::is_gateways_own(publish.topic) {
-                verdicts[first + index] = match self.desk.target(publish.topic) {
-                    Some(target) => self.ask(client, publish, &target),
-                    None => Verdict::Refuse(broker::Refusal::NotAuthorized),
-                };
-                continue;
-            }
-            if publish.payload.is_empty() {
-                crossing.extend(self.rules.out(publish.topic).map(|out| Crossing { index, out, publish }));
-                continue;
-            }
-            let place = connection.route(&self.sources, publish.topic);
-            let Some(route) = &connection.routes[place] else {
-                crossing.extend(self.rules.out(publish.topic).map(|out| Crossing { index, out, publish }));
-                continue;
-            };
-            let from = samples.len();
-            let refused = match payload::parse(publish.payload, arrival_ms, &mut samples) {
-                Ok(()) if route.plain.is_some() || valid_series(&route.series) => None,
-                Ok(()) => Some((Refusal::Series, no_series(&route.series))),
-                Err(_) if self.sources.get(route.source).on_invalid == OnInvalid::Pass => {
-                    samples.truncate(from);
-                    crossing.extend(self.rules.out(publish.topic).map(|out| Crossing { index, out, publish }));
+            let what = match replica::alert::is_gateways_own(publish.topic).then(|| self.asked(publish)) {
+                None => self.read(connection, publish, &mut samples),
+                Some(Some(asked)) => Some(What::Asked(asked)),
+                Some(None) => {
+                    verdicts[first + index] = Verdict::Refuse(broker::Refusal::NotAuthorized);
                     continue;
                 }
-                Err(error) => Some((Refusal::Payload, error.to_string())),
             };
-            if refused.is_some() {
-                samples.truncate(from);
-            }
-            parsed.push(Parsed { index, route: place, samples: from..samples.len(), refused, publish });
+            items.extend(what.map(|what| Item { index, publish, what }));
         }
-        if parsed.is_empty() && crossing.is_empty() {
+        if items.is_empty() {
             return;
         }
         let mut state = self.state.lock();
-        let mut append = match self.journal.append() {
-            Ok(append) => append,
-            Err(refused) => {
-                for index in parsed.iter().map(|p| p.index).chain(crossing.iter().map(|c| c.index)) {
-                    verdicts[first + index] = match &refused {
-                        journal::Refused::Full => Verdict::Refuse(broker::Refusal::Busy),
-                        journal::Refused::Stopped => Verdict::Refuse(broker::Refusal::Unavailable),
-                        why => {
-                            self.complaints.refused(Refusal::Room, &client.client_id, batch[index].topic, &why.to_string());
-                            self.refuse(Refusal::Room)
-                        }
-                    };
-                }
+        let (mut append, refusing) = match self.open(&items) {
+            Ok(open) => open,
+            Err(refusal) => {
+                items.iter().for_each(|item| verdicts[first + item.index] = Verdict::Refuse(refusal));
                 return;
             }
         };
         // What was read at once arrived at once.
         let now_ms = state.clock.read();
-        for p in parsed {
-            let verdict = match &p.refused {
-                Some((reason, detail)) => self.refuse_message(&mut state, &mut append, client, &p, *reason, detail),
-                None => match self.append(&mut state, &mut append, connection, client, now_ms, &p, &samples[p.samples.clone()]) {
-                    Ok(verdict) => verdict,
-                    Err(reason @ Refusal::Series) => {
-                        let detail = "a field, a name or a unit in it makes a name that no series can have";
-                        self.refuse_message(&mut state, &mut append, client, &p, reason, detail)
+        for item in &items {
+            let publish = item.publish;
+            verdicts[first + item.index] = match (&item.what, &refusing) {
+                (What::Asked(asked), _) => self.ask(&mut state, &mut append, client, publish, asked),
+                (_, Some(why)) => {
+                    self.complaints.refused(Refusal::Room, &client.client_id, publish.topic, &why.to_string());
+                    self.refuse(Refusal::Room)
+                }
+                (What::Crossing(Ok(out)), _) => self.cross(&mut state, &mut append, client, publish, out),
+                (What::Crossing(Err(())), _) => {
+                    let detail = "its name at the cloud is too long";
+                    self.refuse_message(&mut state, &mut append, client, publish, Refusal::Series, detail)
+                }
+                (What::Refused(reason, detail), _) => self.refuse_message(&mut state, &mut append, client, publish, *reason, detail),
+                (What::Readings(route, range), _) => {
+                    let samples = &samples[range.clone()];
+                    match self.append(&mut state, &mut append, connection, client, now_ms, publish, *route, samples) {
+                        Ok(verdict) => verdict,
+                        Err(reason @ Refusal::Quota) => {
+                            let detail = "it names a new series, and [limits] series is reached";
+                            self.complaints.refused(reason, &client.client_id, publish.topic, detail);
+                            self.refuse(reason)
+                        }
+                        Err(reason) => {
+                            let detail = match reason {
+                                Refusal::Payload => "a time relative to its arrival lies before 1970",
+                                _ => "a field, a name or a unit in it makes a name that no series can have",
+                            };
+                            self.refuse_message(&mut state, &mut append, client, publish, reason, detail)
+                        }
                     }
-                    Err(reason) => {
-                        let detail = "it names a new series, and [limits] series is reached";
-                        self.complaints.refused(reason, &client.client_id, p.publish.topic, detail);
-                        self.refuse(reason)
-                    }
-                },
+                }
             };
-            verdicts[first + p.index] = verdict;
         }
-        for c in crossing {
-            verdicts[first + c.index] = self.cross(&mut state, &mut append, client, &c);
+    }
+
+    /// What a message is; none where it is an ordinary one that stays here.
+    fn read<'a>(&self, connection: &mut Connection, publish: &Publish<'a>, samples: &mut Vec<Sample<'a>>) -> Option<What<'a>> {
+        let ordinary = || self.rules.out(publish.topic).map(What::Crossing);
+        if publish.payload.is_empty() {
+            return ordinary();
+        }
+        let place = connection.route(&self.sources, publish.topic);
+        let Some(route) = &connection.routes[place] else { return ordinary() };
+        let from = samples.len();
+        let (reason, detail) = match (payload::parse(publish.payload, samples), &route.series) {
+            (Ok(()), Ok(_)) => return Some(What::Readings(place, from..samples.len())),
+            (Ok(()), Err(why)) => (Refusal::Series, why.clone()),
+            (Err(_), _) if self.sources.get(route.source).on_invalid == OnInvalid::Pass => {
+                samples.truncate(from);
+                return ordinary();
+            }
+            (Err(error), _) => (Refusal::Payload, error.to_string()),
+        };
+        samples.truncate(from);
+        Some(What::Refused(reason, detail))
+    }
+
+    /// Locks the log for a batch, all of it or nothing. With it comes why it takes no readings,
+    /// where it takes what is asked about alarms all the same.
+    fn open(&self, items: &[Item<'_>]) -> Result<(Append<'_>, Option<journal::Refused>), broker::Refusal> {
+        let refusal = |why: &journal::Refused| match why {
+            journal::Refused::Full => broker::Refusal::Busy,
+            journal::Refused::Stopped => broker::Refusal::Unavailable,
+            _ => broker::Refusal::NoRoom,
+        };
+        match self.journal.append() {
+            Ok(append) => Ok((append, None)),
+            Err(why @ (journal::Refused::Full | journal::Refused::Stopped)) => Err(refusal(&why)),
+            Err(why) => match self.journal.append_bookkeeping() {
+                Ok(append) => Ok((append, Some(why))),
+                // Nothing was judged yet, so that nothing is counted twice when all of it is offered again.
+                Err(beside) if items.iter().any(|item| matches!(item.what, What::Asked(_))) => Err(refusal(&beside)),
+                Err(_) => Err(refusal(&why)),
+            },
         }
     }
 
     /// Logs an ordinary message that crosses the link; it is routed here once that is durable.
-    fn cross(&self, state: &mut State, append: &mut Append<'_>, client: &Client, c: &Crossing<'_>) -> Verdict {
-        let publish = c.publish;
-        let Ok(out) = &c.out else { return self.refuse(Refusal::Series) };
+    fn cross(&self, state: &mut State, append: &mut Append<'_>, client: &Client, publish: &Publish<'_>, out: &Out) -> Verdict {
         let message = Plain { topic: &out.remote, payload: publish.payload, qos: publish.qos.min(out.qos), retain: publish.retain };
         let packet_id = if publish.qos == 2 { publish.packet_id } else { 0 };
         if out.lane == 0 {
@@ -344,45 +382,16 @@ impl Intake {
         Verdict::After { ticket: state.push(append, &record), route: true }
     }
 
-    /// Something that is asked for about an alarm, by a message to `alarms/{gateway}/{series}/{kind}/{verb}`.
-    fn ask(&self, client: &Client, publish: &Publish<'_>, target: &Target<'_>) -> Verdict {
-        match self.desk.admit(target) {
-            Ok(()) => {}
-            Err(Refused::Unknown) => return Verdict::Refuse(broker::Refusal::TopicNameInvalid),
-            Err(Refused::Busy(_)) => return Verdict::Refuse(broker::Refusal::QuotaExceeded),
-        }
-        let body = match Body::parse(target.verb, publish.payload, settings::unit::duration_ms) {
-            Ok(body) => body,
-            Err(why) => {
-                tracing::warn!(client = client.client_id, topic = publish.topic, %why, "what was asked about an alarm is refused");
-                return Verdict::Refuse(broker::Refusal::PayloadFormatInvalid);
-            }
-        };
-        let logged = self.log(&Record::Asked { request: target.request(rand::random(), &body) }).and_then(|ticket| match publish.qos {
-            2 if client.session != 0 => {
-                let event = Logged::Qos2Received { packet_id: publish.packet_id };
-                self.log(&Record::Session { number: client.session, event })
-            }
-            _ => Ok(ticket),
-        });
-        match logged {
-            Ok(ticket) => Verdict::After { ticket, route: false },
-            Err(journal::Refused::Full) => Verdict::Refuse(broker::Refusal::Busy),
-            Err(_) => Verdict::Refuse(broker::Refusal::QuotaExceeded),
-        }
-    }
-
     /// A message that is no reading: refused where the protocol can say so, else kept aside.
     fn refuse_message(
         &self,
         state: &mut State,
         append: &mut Append<'_>,
         client: &Client,
-        p: &Parsed<'_>,
+        publish: &Publish<'_>,
         reason: Refusal,
         detail: &str,
     ) -> Verdict {
-        let publish = p.publish;
         self.complaints.refused(reason, &client.client_id, publish.topic, detail);
         if client.version == Version::V5 && !publish.will {
             return self.refuse(reason);
@@ -410,31 +419,31 @@ impl Intake {
         connection: &mut Connection,
         client: &Client,
         now_ms: i64,
-        p: &Parsed<'_>,
+        publish: &Publish<'_>,
+        route: usize,
         samples: &[Sample<'_>],
     ) -> Result<Verdict, Refusal> {
         let Connection { routes, memory: own, readings, numbers, .. } = connection;
-        let Some(route) = &mut routes[p.route] else { return Ok(Verdict::Route) };
-        let publish = p.publish;
+        let Some(route) = &mut routes[route] else { return Ok(Verdict::Route) };
+        let undated = state.clock.is_unset();
+        // A clock that was never set cannot say what is in the future or before 1970: the fold decides, once it is.
+        if !undated && samples.iter().any(|s| s.time_ms.is_none() && now_ms.saturating_add(s.after_ms) < 0) {
+            return Err(Refusal::Payload);
+        }
         readings.clear();
         numbers.clear();
         self.numbers(state, append, route, samples, numbers)?;
-        let undated = state.clock.is_unset();
-        let mut timed = true;
+        let (mut timed, mut ahead, mut relative) = (true, false, undated);
         for (sample, &number) in samples.iter().zip(&*numbers) {
-            let time_ms = match sample.time_ms {
-                // A clock that was never set cannot say what is in the future: the fold decides, once it is.
-                Some(t) if t > now_ms + FUTURE_MS_MAX && !undated => {
-                    self.clamped.fetch_add(1, Ordering::Relaxed);
-                    self.complaints.clamped(&client.client_id, publish.topic, t - now_ms);
-                    now_ms
-                }
-                Some(t) => t,
-                None => {
-                    timed = false;
-                    now_ms
-                }
-            };
+            // As it was sent: so it is known when it comes again.
+            let time_ms = sample.time_ms.unwrap_or_else(|| now_ms.saturating_add(sample.after_ms));
+            if time_ms > now_ms + FUTURE_MS_MAX && !undated {
+                ahead = true;
+                self.clamped.fetch_add(1, Ordering::Relaxed);
+                self.complaints.clamped(&client.client_id, publish.topic, time_ms - now_ms);
+            }
+            timed &= sample.time_ms.is_some();
+            relative &= sample.time_ms.is_none();
             if state.critical[number as usize].is_some_and(|critical| critical.beyond(sample.value)) {
                 append.hurry();
             }
@@ -442,6 +451,7 @@ impl Intake {
         }
         let leaves = self.linked && self.sources.get(route.source).share != Share::None;
         let mut flags = if leaves { FLAG_LEAVES } else { 0 } | if undated { FLAG_UNDATED } else { 0 };
+        flags |= if ahead { FLAG_AHEAD } else { 0 } | if relative { FLAG_RELATIVE } else { 0 };
         let mut packet_id = 0;
         let received = publish.qos == 2;
         if received {
@@ -454,7 +464,7 @@ impl Intake {
                 let record = Record::Duplicate { session: client.session, count: readings.len() as u64, packet_id };
                 return Ok(Verdict::After { ticket: state.push(append, &record), route: false });
             }
-            memory.remember(publish.packet_id, readings);
+            memory.remember(publish.packet_id, now_ms, readings);
             if durable {
                 (flags, packet_id) = (flags | FLAG_PACKET_ID | FLAG_TIMED, publish.packet_id);
                 flags |= if received { FLAG_RECEIVED } else { 0 };
@@ -499,7 +509,12 @@ impl broker::Application for Intake {
                 }
                 Logged::Resumed { expiry_s }
             }
-            SessionEvent::Disconnected { expiry_s } => Logged::Disconnected { expiry_s },
+            SessionEvent::Disconnected { expiry_s, settled } => {
+                if let Some(memory) = self.state.lock().memories.get_mut(&number).filter(|_| settled) {
+                    memory.settled();
+                }
+                Logged::Disconnected { expiry_s, settled }
+            }
             SessionEvent::Ended => {
                 self.state.lock().memories.remove(&number);
                 Logged::Ended

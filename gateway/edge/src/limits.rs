@@ -5,6 +5,12 @@ use std::time::Duration;
 /// Topics remembered per connection; at the bound the memory starts anew. A sensor has few.
 pub const TOPICS_CACHED_MAX: usize = 4_096;
 
+/// And their bytes: at the bound likewise. A topic of a sensor has some 40.
+pub const TOPICS_CACHED_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of a topic that is remembered; what a longer one means is found anew each time.
+pub const TOPIC_CACHED_BYTES_MAX: usize = 512;
+
 /// Bytes of one payload kept in quarantine: enough to see what it was.
 pub const QUARANTINE_PAYLOAD_BYTES_MAX: usize = 4_096;
 
@@ -112,9 +118,9 @@ pub const INGEST_WAITING_MAX: usize = 10_000;
 /// Acknowledgements on their way to a plant's broker; beyond, they wait in order.
 pub const INGEST_REQUESTS_MAX: usize = 4_096;
 
-/// Messages after a reconnect that may be redeliveries without the mark: as many readings as a
-/// session remembers.
-pub const INGEST_DOUBT_MAX: usize = replica::limits::REDELIVERY_READINGS_MAX;
+/// Messages after a reconnect that may be redeliveries without the mark: as many as a session
+/// remembers whatever happens, and more than brokers commonly have under way.
+pub const INGEST_DOUBT_MAX: usize = replica::limits::REDELIVERY_MESSAGES_LEAST;
 
 /// Requests about alarms that wait for the log; one more is refused.
 pub const ALARM_REQUESTS_MAX: usize = 4_096;

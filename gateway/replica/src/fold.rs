@@ -18,15 +18,19 @@ mod undated;
 
 pub(crate) use dues::Due;
 pub(crate) use open::Open;
+use undated::Dating;
 pub(crate) use undated::Undated;
 
 use crate::crossing::{Crossing, Incoming, NEVER_MS, Outgoing};
 use crate::error::Error;
 use crate::hash;
+use crate::limits::FUTURE_MS_MAX;
 use crate::machine::Machines;
 use crate::outbox::{Before, BootPart, Ledger, Shelf};
-use crate::record::{FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record, Refusal};
-use crate::session::Sessions;
+use crate::record::{
+    FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record, Refusal,
+};
+use crate::session::{Digest, Sessions};
 use detect::alarm::{self, Annunciator};
 use detect::{Finding, Settings, Watch};
 use ends::Ends;
@@ -440,13 +444,23 @@ impl Fold {
         let leaves = flags & FLAG_LEAVES != 0;
         let remember = flags & FLAG_TIMED != 0;
         let (clock_ms, orphaned) = (self.clock_ms, self.orphaned);
-        let undated = flags & FLAG_UNDATED != 0;
-        let count = readings.for_each(clock_ms, |series, time_ms, value| {
-            self.reading(seq, before, (leaves, undated), series, time_ms, value);
+        let dating = match flags & (FLAG_UNDATED | FLAG_RELATIVE) {
+            0 | FLAG_RELATIVE => Dating::Known,
+            FLAG_UNDATED => Dating::Waits,
+            _ => Dating::WaitsRelative,
+        };
+        let latest_ms = if flags & FLAG_AHEAD != 0 { clock_ms.saturating_add(FUTURE_MS_MAX) } else { i64::MAX };
+        let mut digest = Digest::default();
+        let count = readings.for_each(clock_ms, |series, sent_ms, value| {
+            let time_ms = if sent_ms > latest_ms { clock_ms } else { sent_ms };
+            self.reading(seq, before, leaves, dating, series, time_ms, value);
             if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
-                session.memory.remember(packet_id, series, time_ms, value);
+                session.memory.reading(&mut digest, packet_id, series, sent_ms, value);
             }
         })?;
+        if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
+            session.memory.message(&digest, packet_id, clock_ms);
+        }
         // A QoS 1 message carries its id for the redelivery memory only.
         if flags & FLAG_RECEIVED != 0 || flags & (FLAG_PACKET_ID | FLAG_TIMED) == FLAG_PACKET_ID {
             self.sessions.received(session, packet_id);
@@ -460,7 +474,8 @@ impl Fold {
         Ok(())
     }
 
-    fn reading(&mut self, seq: u64, before: Before, (leaves, undated): (bool, bool), number: u32, time_ms: i64, value: f64) {
+    #[expect(clippy::too_many_arguments, reason = "one reading with its record, on the hot path")]
+    fn reading(&mut self, seq: u64, before: Before, leaves: bool, dating: Dating, number: u32, time_ms: i64, value: f64) {
         // A series without a name only keeps the place of one whose definition was lost.
         let Some(series) = self.series.get_mut(number as usize).filter(|s| !s.name.is_empty()) else {
             self.orphaned += 1;
@@ -471,11 +486,11 @@ impl Fold {
         }
         let clock_ms = self.clock_ms;
         series.leaves = leaves;
-        match (leaves, undated) {
+        match (leaves, dating) {
             (false, _) => {}
-            (true, false) => self.place((seq, seq), before, number, time_ms, value),
-            (true, true) if self.waits(time_ms) => self.wait(seq, before, number, time_ms, value),
-            (true, true) => self.place((seq, seq), before, number, self.unset_time(time_ms), value),
+            (true, Dating::Known) => self.place((seq, seq), before, number, time_ms, value),
+            (true, dating) if self.waits(dating, time_ms) => self.wait(seq, before, dating, number, time_ms, value),
+            (true, _) => self.place((seq, seq), before, number, self.unset_time(time_ms), value),
         }
         let Some(series) = self.series.get_mut(number as usize) else { return };
         let rests = series.maintained != 0 && self.config.detection.maintenance_at(series.maintained, time_ms).is_some();

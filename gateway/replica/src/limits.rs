@@ -1,9 +1,23 @@
 //! Bounds of this crate, each with its reason and what happens there.
 
-/// Readings remembered per session for telling redeliveries (contract §3, protocol §1).
-/// Older ones are forgotten: a DUP that late counts again. MQTT's receive maximum that
-/// the front door grants is no larger, so a client cannot have more in flight.
-pub const REDELIVERY_READINGS_MAX: usize = 1024;
+/// Messages remembered per session for telling redeliveries (contract §3), ten bytes each: more than a
+/// client can have in flight at the front door, which lets some 2,000 wait for their commit and
+/// announces a receive maximum of half as many.
+pub const REDELIVERY_MESSAGES_MAX: usize = 4_096;
+
+/// Messages that are remembered however old they are (protocol §1: at least 1,024 readings).
+pub const REDELIVERY_MESSAGES_LEAST: usize = 1_024;
+
+/// Beyond the least, messages are remembered for this time in which the session sends, in ms, and at
+/// most twice as long: longer than an answer takes before the connection is given up. So only a
+/// session with more than some eight messages a second takes more than ten kilobytes.
+pub const REDELIVERY_MS: i64 = 120_000;
+
+/// Readings of messages with several that are remembered by themselves per session, so that some
+/// of them in another message are known too; the message as a whole is anyway.
+pub const REDELIVERY_READINGS_MAX: usize = 1_024;
+
+const _: () = assert!(REDELIVERY_MESSAGES_LEAST < REDELIVERY_MESSAGES_MAX);
 
 /// Uncompressed bytes that an interval aims at (protocol §4); `to` is cut below the next entry.
 pub const INTERVAL_BYTES_AIM: usize = 256 * 1024;

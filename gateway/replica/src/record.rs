@@ -62,7 +62,8 @@ mod tests;
 use detect::alarm::Request;
 pub use plain::Plain;
 pub use readings::{
-    FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Readings, put_message_head, put_reading,
+    FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Readings,
+    put_message_head, put_reading,
 };
 use schemas::DecodeError;
 use schemas::wire::{self, Reader};
@@ -105,7 +106,8 @@ pub enum Record<'a> {
     },
     /// One accepted message with its readings.
     Message {
-        /// [`FLAG_LEAVES`], [`FLAG_PACKET_ID`], [`FLAG_TIMED`], [`FLAG_RECEIVED`], [`FLAG_UNDATED`].
+        /// [`FLAG_LEAVES`], [`FLAG_PACKET_ID`], [`FLAG_TIMED`], [`FLAG_RECEIVED`], [`FLAG_UNDATED`],
+        /// [`FLAG_AHEAD`], [`FLAG_RELATIVE`].
         flags: u64,
         /// The durable session that sent it, 0 for none.
         session: u64,

@@ -1,9 +1,11 @@
 //! MQTT sessions as the log knows them, with their redelivery memory.
 
-use crate::limits::REDELIVERY_READINGS_MAX;
+mod redelivery;
+
 use crate::record::SessionEvent;
+pub use redelivery::{Digest, Redelivery};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One durable session.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -29,50 +31,6 @@ impl Session {
     pub fn expired(&self, clock_ms: i64) -> bool {
         self.expiry_s != u32::MAX && self.left_ms.is_some_and(|left| clock_ms >= left + i64::from(self.expiry_s) * 1_000)
     }
-}
-
-/// The last readings of a session, as hashes of (series, time, value) with the packet id that
-/// brought them: enough to tell a redelivery, bounded by [`REDELIVERY_READINGS_MAX`].
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Redelivery {
-    recent: VecDeque<(u64, u16)>,
-}
-
-impl Redelivery {
-    /// Remembers a reading, forgetting the oldest at the bound.
-    pub fn remember(&mut self, packet_id: u16, series: u32, time_ms: i64, value: f64) {
-        if self.recent.len() == REDELIVERY_READINGS_MAX {
-            self.recent.pop_front();
-        }
-        self.recent.push_back((fingerprint(series, time_ms, value), packet_id));
-    }
-
-    /// Whether this very reading is among those remembered.
-    pub fn knows(&self, series: u32, time_ms: i64, value: f64) -> bool {
-        let wanted = fingerprint(series, time_ms, value);
-        self.recent.iter().any(|(known, _)| *known == wanted)
-    }
-
-    /// Whether this very reading is among those that came under this packet id.
-    pub fn knows_under(&self, packet_id: u16, series: u32, time_ms: i64, value: f64) -> bool {
-        self.recent.contains(&(fingerprint(series, time_ms, value), packet_id))
-    }
-
-    /// The packet ids of what is remembered: those that a client which comes back may still
-    /// hold unacknowledged.
-    pub fn packet_ids(&self) -> impl Iterator<Item = u16> + '_ {
-        self.recent.iter().map(|(_, id)| *id)
-    }
-}
-
-/// SplitMix64's finaliser over the three parts (Steele, Lea, Flood 2014).
-fn fingerprint(series: u32, time_ms: i64, value: f64) -> u64 {
-    let mix = |mut z: u64| {
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    mix(mix(mix(u64::from(series).wrapping_add(0x9e37_79b9_7f4a_7c15)) ^ time_ms as u64) ^ value.to_bits())
 }
 
 /// All durable sessions of a log.
@@ -101,8 +59,11 @@ impl Sessions {
                 session.expiry_s = expiry_s;
                 session.left_ms = None;
             }
-            SessionEvent::Disconnected { expiry_s } => {
+            SessionEvent::Disconnected { expiry_s, settled } => {
                 session.expiry_s = expiry_s;
+                if settled {
+                    session.memory.settle();
+                }
                 session.left_ms = Some(clock_ms);
             }
             SessionEvent::Ended => {

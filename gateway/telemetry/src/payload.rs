@@ -36,27 +36,29 @@ pub struct Sample<'a> {
     /// Event time in ms since the Unix epoch, where the payload gives one: from 0 on, and
     /// possibly in the future, which is the caller's to clamp.
     pub time_ms: Option<i64>,
+    /// Where it gives none: how long after its arrival, in ms (SenML; mostly before, so negative).
+    pub after_ms: i64,
     /// Its unit, where the payload gives one: 1 to [`crate::limits::UNIT_BYTES_MAX`] bytes.
     pub unit: Option<Cow<'a, str>>,
 }
 
 impl Sample<'_> {
     fn of(value: f64) -> Self {
-        Self { suffix: None, value, time_ms: None, unit: None }
+        Self { suffix: None, value, time_ms: None, after_ms: 0, unit: None }
     }
 }
 
 /// Appends a payload's samples to `out`: at least one, at most [`SAMPLES_MAX`].
-/// `arrival_ms` is what SenML's relative times refer to. One bad element refuses the message.
+/// One bad element refuses the message.
 ///
 /// # Errors
 /// Why the payload is no reading; `out` is then as it was.
-pub fn parse<'a>(payload: &'a [u8], arrival_ms: i64, out: &mut Vec<Sample<'a>>) -> Result<(), PayloadError> {
+pub fn parse<'a>(payload: &'a [u8], out: &mut Vec<Sample<'a>>) -> Result<(), PayloadError> {
     if fast::parse(payload.trim_ascii(), out).is_some() {
         return Ok(());
     }
     let from = out.len();
-    let read = any_form(payload, arrival_ms, &mut Samples { from, list: out });
+    let read = any_form(payload, &mut Samples { from, list: out });
     if read.is_err() {
         out.truncate(from);
     }
@@ -65,11 +67,11 @@ pub fn parse<'a>(payload: &'a [u8], arrival_ms: i64, out: &mut Vec<Sample<'a>>) 
 }
 
 /// The slow way, which takes every form.
-fn any_form(payload: &[u8], arrival_ms: i64, out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
+fn any_form(payload: &[u8], out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
     if let Ok(text) = std::str::from_utf8(payload) {
         let text = text.trim();
         if text.starts_with(['{', '[']) {
-            return shape::read(tree::Node::from_json(text)?, Form::Json, arrival_ms, out);
+            return shape::read(tree::Node::from_json(text)?, Form::Json, out);
         }
         if let Some(value) = plain(text) {
             return out.push(None, finite(value)?, None, None);
@@ -82,7 +84,7 @@ fn any_form(payload: &[u8], arrival_ms: i64, out: &mut Samples<'_, '_>) -> Resul
         PayloadError::Shape(_) => PayloadError::shape("it is neither a number, nor JSON, nor CBOR"),
         other => other,
     })?;
-    shape::read(node, Form::Cbor, arrival_ms, out)
+    shape::read(node, Form::Cbor, out)
 }
 
 /// A unit; an empty one is none.
@@ -121,10 +123,14 @@ struct Samples<'o, 'a> {
 impl Samples<'_, '_> {
     /// Adds one, within the bound of a message.
     fn push(&mut self, suffix: Option<String>, value: f64, time_ms: Option<i64>, unit: Option<String>) -> Result<(), PayloadError> {
+        self.add(Sample { suffix: suffix.map(Cow::Owned), value, time_ms, after_ms: 0, unit: unit.map(Cow::Owned) })
+    }
+
+    fn add(&mut self, sample: Sample<'static>) -> Result<(), PayloadError> {
         if self.list.len() - self.from == SAMPLES_MAX {
             return Err(PayloadError::TooMany);
         }
-        self.list.push(Sample { suffix: suffix.map(Cow::Owned), value, time_ms, unit: unit.map(Cow::Owned) });
+        self.list.push(sample);
         Ok(())
     }
 }

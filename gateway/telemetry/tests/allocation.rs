@@ -43,7 +43,7 @@ fn usual_payloads_do_not_allocate() {
     for payload in payloads {
         out.clear();
         let before = ALLOCATIONS.get();
-        let read = parse(payload, 0, &mut out);
+        let read = parse(payload, &mut out);
         let after = ALLOCATIONS.get();
         assert!(read.is_ok());
         assert_eq!(after - before, 0, "{}", String::from_utf8_lossy(payload));

@@ -4,7 +4,7 @@ use super::{Ctx, Device, EPOCH_MS, FUTURE_MS_MAX, LOCAL, SERIES};
 use crate::disk::Fact;
 use crate::mutation::Mutation;
 use crate::rng::Rng;
-use replica::record::{self, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record};
+use replica::record::{self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record};
 use std::collections::VecDeque;
 
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ impl Device {
     }
 
     /// As `edge::intake` takes it.
-    pub(super) fn publish(&mut self, ctx: &mut Ctx, sensor: usize, mut message: Message, dup: bool) {
+    pub(super) fn publish(&mut self, ctx: &mut Ctx, sensor: usize, message: Message, dup: bool) {
         let wall_ms = self.wall_ms(ctx);
         let Some(process) = &mut self.process else {
             self.sensors[sensor].unacknowledged.push_back(message);
@@ -77,7 +77,8 @@ impl Device {
         let now_ms = process.clock.read(wall_ms, ctx.now_ms);
         let session = process.sessions[sensor];
         let mut readings = Vec::new();
-        let mut untimed = !message.timed;
+        // As they were sent, which is how a redelivery is told.
+        let mut sent = Vec::new();
         for (series, time_ms, value) in &message.readings {
             let name = SERIES[*series as usize];
             let number = match process.numbers.get(name) {
@@ -89,36 +90,33 @@ impl Device {
                     number
                 }
             };
-            let clamped = *time_ms > now_ms + FUTURE_MS_MAX;
-            let time_ms = if message.timed && !clamped { *time_ms } else { now_ms };
-            untimed |= clamped;
-            readings.push((number, *series, time_ms, *value));
+            let sent_ms = if message.timed { *time_ms } else { now_ms };
+            sent.push((number, sent_ms, *value));
+            readings.push((*series, if sent_ms > now_ms + FUTURE_MS_MAX { now_ms } else { sent_ms }, *value));
         }
-        // A time that is not believed is no time by which a redelivery could be told.
-        message.told_apart &= !untimed;
         let lsn;
         let memory = process.memories.entry(session).or_default();
-        let known = message.timed && dup && readings.iter().all(|(n, _, t, v)| memory.knows(*n, *t, *v));
+        let known = message.timed && dup && memory.knows(sent.iter().copied());
         let packet_id = (message.id % 65_535) as u16 + 1;
         if known && ctx.mutation != Mutation::RedeliveryCounted {
             lsn = process.push(&Record::Duplicate { session, count: readings.len() as u64, packet_id: 0 });
         } else {
             let mut flags = if message.leaves { FLAG_LEAVES } else { 0 };
             if message.timed {
-                flags |= FLAG_TIMED | FLAG_PACKET_ID;
-                readings.iter().for_each(|(n, _, t, v)| memory.remember(packet_id, *n, *t, *v));
+                flags |= FLAG_TIMED | FLAG_PACKET_ID | FLAG_AHEAD;
+                memory.remember(packet_id, now_ms, sent.iter().copied());
             }
             let mut payload = Vec::new();
             schemas::wire::put_varint(&mut payload, process.clock.stamp());
             record::put_message_head(&mut payload, flags, session, packet_id);
-            for (number, _, time_ms, value) in &readings {
+            for (number, time_ms, value) in &sent {
                 record::put_reading(&mut payload, *number, *time_ms, now_ms, *value);
             }
             process.batch.records.push((KIND_MESSAGE, payload));
             lsn = process.batch.last();
             process.batch.marks[usize::from(!message.leaves)] += readings.len() as u64;
             let (boot, seq) = (process.boot, lsn - process.base);
-            process.batch.facts.extend(readings.iter().map(|(_, series, time_ms, value)| Fact {
+            process.batch.facts.extend(readings.iter().map(|(series, time_ms, value)| Fact {
                 boot,
                 seq,
                 message: message.id,

@@ -58,11 +58,13 @@ const WILL_FLAGS: u8 = 0x38;
 const PASSWORD: u8 = 0x40;
 const USER_NAME: u8 = 0x80;
 
-/// The version that a CONNECT's body asks for, even if the rest of it is wrong.
+/// The version that a CONNECT's body asks for, even if the rest of it is wrong. A level with
+/// the highest bit set is how bridges of mosquitto ask for a peer of their own kind first; they
+/// come back without it when they are told in MQTT 3.1.1 that there is none.
 pub fn version_of(body: &[u8]) -> Version {
     let mut c = Cursor::new(body);
     match c.binary().and_then(|_| c.u8()) {
-        Ok(..=4) => Version::V3,
+        Ok(..=4 | 0x80..) => Version::V3,
         _ => Version::V5,
     }
 }

@@ -116,7 +116,7 @@ fn passed_on(p: &PublishIn<'_>) -> Delivery {
         expires: p.expiry_s.map(|s| Instant::now() + Duration::from_secs(u64::from(s))),
         urgent: false,
     };
-    Delivery { message: Arc::new(message), qos: p.qos, retain: p.retain, replay: false, identifiers: None }
+    Delivery { message: Arc::new(message), qos: p.qos, retain: p.retain, identifiers: None }
 }
 
 proptest! {

@@ -5,9 +5,9 @@ use crate::application::{SessionEvent, Ticket, Version};
 use crate::codec::read::Packet;
 use crate::codec::{reason, write};
 use crate::error::Violation;
-use crate::limits::SUBSCRIPTIONS_MAX;
-use crate::message::Delivery;
+use crate::limits::{SUBSCRIPTIONS_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use crate::router::granted;
+use crate::subscriber::Replay;
 use crate::topic::{is_shared, valid_filter};
 
 impl Connection {
@@ -89,8 +89,7 @@ impl Connection {
             return Err(reason::TOPIC_FILTER_INVALID);
         }
         let new = !self.session.subscriptions.contains_key(filter);
-        let room = self.session.subscriptions.len() < SUBSCRIPTIONS_MAX && self.inner.router.has_room();
-        if new && !room {
+        if new && !self.has_room(filter) {
             return Err(reason::QUOTA_EXCEEDED);
         }
         let event = SessionEvent::Subscribed { filter, options, identifier };
@@ -104,18 +103,17 @@ impl Connection {
         // Retain handling: 0 always, 1 only for a new subscription, 2 never.
         if options >> 4 == 0 || (options >> 4 == 1 && new) {
             let identifiers = identifier.map(|id| [id].into());
-            self.subscriber.replay(
-                |each| self.inner.retained.matching(filter, each),
-                |message| Delivery {
-                    message: message.clone(),
-                    qos: granted(options).min(message.qos),
-                    retain: true,
-                    replay: true,
-                    identifiers: identifiers.clone(),
-                },
-            );
+            // What is retained from here on finds the subscription.
+            self.subscriber.replay(Replay::new(filter, granted(options), identifiers, self.inner.retained.changes()));
         }
         Ok(ticket)
+    }
+
+    /// Whether one more filter fits.
+    fn has_room(&self, filter: &str) -> bool {
+        let filters = &self.session.subscriptions;
+        let bytes = filter.len() + filters.keys().map(String::len).sum::<usize>();
+        filters.len() < SUBSCRIPTIONS_MAX && bytes <= SUBSCRIPTIONS_BYTES_MAX && self.inner.router.has_room()
     }
 
     fn unsubscribe(&mut self, packet_id: u16, filters: &[&str]) -> Result<(), End> {
@@ -131,6 +129,7 @@ impl Connection {
                         self.session.subscriptions.remove(*filter);
                         self.session.seats.remove(*filter);
                         self.inner.router.unsubscribe(self.subscriber.id, filter);
+                        self.subscriber.forget_replay(filter);
                         reason::SUCCESS
                     }
                     Err(refusal) => refusal.code(),
@@ -151,6 +150,8 @@ impl Connection {
             Some(expiry_s) => self.session.expiry_s = expiry_s,
             None => {}
         }
-        End::Disconnect { will: code != reason::SUCCESS }
+        // What is still to be written the client cannot have read.
+        let settled = self.output.is_empty() && self.pending.iter().all(|p| matches!(p.answer, Answer::None));
+        End::Disconnect { will: code != reason::SUCCESS, settled }
     }
 }

@@ -206,7 +206,12 @@ impl Connection {
                 Err(refusal) => (0, self.refused(p, refusal)?, false),
             },
             Some(Verdict::After { ticket, route }) => (ticket, TAKEN, route),
-            Some(Verdict::Refuse(refusal)) => (0, self.refused(p, refusal)?, false),
+            Some(Verdict::Decline(refusal)) if self.client.version == Version::V3 => {
+                count(&self.inner.counters.refused, 1);
+                tracing::debug!(client = self.client.client_id, topic = p.topic, ?refusal, "a PUBLISH is acknowledged and not taken");
+                (0, TAKEN, false)
+            }
+            Some(Verdict::Refuse(refusal) | Verdict::Decline(refusal)) => (0, self.refused(p, refusal)?, false),
         };
         let message = if route { self.message(p) } else { None };
         let answer = match p.qos {

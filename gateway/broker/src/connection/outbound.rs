@@ -72,9 +72,9 @@ impl Connection {
                 }
                 continue;
             }
-            self.subscriber.take(&mut taken, TAKE_MAX, window);
+            let again = self.subscriber.take(&self.inner.retained, &mut taken, TAKE_MAX, window);
             if taken.is_empty() {
-                return false;
+                return again;
             }
             for delivery in taken.drain(..) {
                 let packet_id = match delivery.qos {

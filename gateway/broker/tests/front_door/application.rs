@@ -108,6 +108,10 @@ impl Application for Log {
                 "log/busy" if self.busy.load(Ordering::SeqCst) => Some(Refusal::Busy),
                 _ => None,
             };
+            if p.topic == "log/never" {
+                verdicts.push(Verdict::Decline(Refusal::PayloadFormatInvalid));
+                continue;
+            }
             if let Some(refusal) = refusal {
                 verdicts.push(Verdict::Refuse(refusal));
                 if refusal == Refusal::Busy {
@@ -147,7 +151,7 @@ impl Application for Log {
         let ticket = self.append(&mut kept);
         let session = kept.sessions.get_mut(&number).expect("an event of a session that is open");
         match event {
-            SessionEvent::Resumed { expiry_s } | SessionEvent::Disconnected { expiry_s } => session.expiry_s = expiry_s,
+            SessionEvent::Resumed { expiry_s } | SessionEvent::Disconnected { expiry_s, .. } => session.expiry_s = expiry_s,
             SessionEvent::Ended => drop(kept.sessions.remove(&number)),
             SessionEvent::Subscribed { filter, options, identifier } => {
                 session.subscriptions.retain(|(f, ..)| f != filter);

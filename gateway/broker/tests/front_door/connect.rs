@@ -318,3 +318,13 @@ fn what_a_client_said_before_another_connection_replaced_it_counts() {
     }
     watcher.expect_quiet();
 }
+
+/// Bridges of mosquitto ask so first, by default, and fall back when they are told in MQTT 3.1.1.
+#[test]
+fn a_private_level_is_turned_away_in_the_words_of_3_1_1() {
+    let door = Door::open();
+    let mut wire = Wire::open(door.at, V3);
+    wire.send(&packet(0x10, &[header("MQTT", 0x84, 2), string("bridge")].concat()));
+    wire.expect(0x20, &[0, 1]);
+    assert_eq!(wire.next(), Seen::Closed);
+}

@@ -416,3 +416,14 @@ fn an_empty_payload_is_routed_not_logged() {
     assert_eq!(message.brief(), ("log/a", "", 1, false));
     assert!(door.log.taken().is_empty());
 }
+
+#[test]
+fn what_never_will_be_taken_is_told_in_mqtt_5_and_acknowledged_in_3() {
+    let door = Door::open();
+    for (version, code) in [(V3, 0), (V5, 0x99)] {
+        let mut wire = Wire::clean(door.at, version, "asks");
+        assert_eq!(wire.say("log/never", "x"), code);
+        assert_eq!(wire.say("log/a", "1"), 0, "and goes on");
+    }
+    assert_eq!(door.broker.stats().refused, 2);
+}

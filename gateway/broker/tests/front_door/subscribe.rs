@@ -308,3 +308,44 @@ fn a_retained_message_expires() {
     assert!((86..=89).contains(&message.properties[4]), "{:?}", message.properties);
     reader.expect_quiet();
 }
+
+#[test]
+fn equal_filters_of_one_packet_find_what_is_retained_once() {
+    let door = Door::open();
+    let mut writer = Wire::clean(door.at, V5, "writer");
+    for topic in ["r/1", "r/2"] {
+        set(&mut writer, retain(topic, "kept"));
+    }
+    for version in BOTH {
+        let mut reader = Wire::clean(door.at, version, "reader");
+        assert_eq!(reader.subscribe(&[("r/#", 1); 100]), [1; 100]);
+        for topic in ["r/1", "r/2"] {
+            let message = reader.message();
+            assert_eq!(message.brief(), (topic, "kept", 1, true));
+            reader.acknowledge(message.id);
+        }
+        reader.expect_quiet();
+        // Another packet asks for it again.
+        reader.subscribe(&[("r/2", 0)]);
+        assert_eq!(reader.message().brief(), ("r/2", "kept", 0, true));
+        reader.expect_quiet();
+        reader.leave();
+    }
+}
+
+#[test]
+fn filters_of_a_session_are_bounded_in_bytes() {
+    let door = Door::open();
+    let long = |n: usize| format!("{n}/{}", "x".repeat(60_000));
+    for (version, refused) in [(V3, 0x80), (V5, 0x97)] {
+        let mut wire = Wire::clean(door.at, version, "long");
+        for n in 0..4 {
+            assert_eq!(wire.subscribe(&[(&long(n), 0)]), [0]);
+        }
+        assert_eq!(wire.subscribe(&[(&long(4), 0)]), [refused]);
+        assert_eq!(wire.subscribe(&[(&long(3), 1), ("short", 0)]), [1, 0], "one that it has is only changed");
+        wire.unsubscribe(&long(0));
+        assert_eq!(wire.subscribe(&[(&long(4), 0)]), [0]);
+        wire.leave();
+    }
+}

@@ -18,7 +18,8 @@ use telemetry::source::valid_series;
 /// What a client's topic means, remembered on its connection.
 pub(super) struct Route {
     pub source: usize,
-    pub series: Box<str>,
+    /// Or why nothing of that topic is a reading.
+    pub series: Result<Box<str>, String>,
     /// Number and owner of the plain series, once known.
     pub plain: Option<(u32, Option<Arc<str>>)>,
 }
@@ -35,8 +36,9 @@ pub(super) fn no_series(name: &str) -> String {
 impl Route {
     /// The series of a sample, its unit aside.
     fn name(&self, sample: &Sample<'_>) -> Result<Cow<'_, str>, Refusal> {
-        let Some(suffix) = &sample.suffix else { return Ok((&*self.series).into()) };
-        let name = format!("{}/{suffix}", self.series);
+        let series = self.series.as_deref().map_err(|_| Refusal::Series)?;
+        let Some(suffix) = &sample.suffix else { return Ok(series.into()) };
+        let name = format!("{series}/{suffix}");
         if valid_series(&name) { Ok(name.into()) } else { Err(Refusal::Series) }
     }
 

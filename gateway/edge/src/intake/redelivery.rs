@@ -1,4 +1,4 @@
-//! Which readings come again (contract §3).
+//! Which messages come again (contract §3).
 
 use broker::Publish;
 use hashbrown::HashSet;
@@ -21,24 +21,31 @@ impl Memory {
         Self { recent, in_doubt: HashSet::new() }
     }
 
-    /// The client is back: an acknowledgement that we sent may not have reached it.
+    /// The client is back: an acknowledgement that we sent may not have reached it, unless it
+    /// had said goodbye in order.
     pub fn resumed(&mut self) {
         self.in_doubt = self.recent.packet_ids().collect();
     }
 
-    /// Whether a timed message is a redelivery (contract §3): one with DUP whose readings
-    /// are all known, or the first use of a packet id in doubt for the very readings that came
-    /// under it before.
-    pub fn is_redelivery(&mut self, publish: &Publish<'_>, readings: &[(u32, i64, f64)]) -> bool {
-        let in_doubt = !self.in_doubt.is_empty() && self.in_doubt.remove(&publish.packet_id);
-        (publish.dup && readings.iter().all(|(s, t, v)| self.recent.knows(*s, *t, *v)))
-            || (in_doubt && readings.iter().all(|(s, t, v)| self.recent.knows_under(publish.packet_id, *s, *t, *v)))
+    /// The client said goodbye when it had been sent all acknowledgements: it knows of them.
+    pub fn settled(&mut self) {
+        self.recent.settle();
+        self.in_doubt.clear();
     }
 
-    /// A message was taken.
-    pub fn remember(&mut self, packet_id: u16, readings: &[(u32, i64, f64)]) {
-        for (series, time_ms, value) in readings {
-            self.recent.remember(packet_id, *series, *time_ms, *value);
-        }
+    /// Whether a timed message, its readings with the time that was sent, is a redelivery
+    /// (contract §3): at QoS 1 one with DUP whose readings are all known; at either QoS the
+    /// first use of a packet id in doubt for the very readings that came under it before. At QoS 2
+    /// it is the received packet ids that tell: what comes under a free one is new, DUP or not,
+    /// since the first copy may have been lost on its way.
+    pub fn is_redelivery(&mut self, publish: &Publish<'_>, readings: &[(u32, i64, f64)]) -> bool {
+        let in_doubt = !self.in_doubt.is_empty() && self.in_doubt.remove(&publish.packet_id);
+        (publish.dup && publish.qos == 1 && self.recent.knows(readings.iter().copied()))
+            || (in_doubt && self.recent.knows_under(publish.packet_id, readings.iter().copied()))
+    }
+
+    /// A message was taken at that logged time.
+    pub fn remember(&mut self, packet_id: u16, now_ms: i64, readings: &[(u32, i64, f64)]) {
+        self.recent.remember(packet_id, now_ms, readings.iter().copied());
     }
 }

@@ -1,4 +1,6 @@
-//! The bound of series, without sockets.
+//! The bound of series, and what a busy log does to a batch, without sockets.
+
+mod again;
 
 use super::*;
 use journal::Options;
@@ -21,7 +23,10 @@ fn client(version: Version) -> Client {
 
 /// What becomes of one message; while the log is behind it is offered again, as the broker does.
 fn say(intake: &Intake, client: &Client, topic: &str, payload: &str) -> Verdict {
-    let publish = Publish { topic, payload: payload.as_bytes(), qos: 1, retain: false, dup: false, packet_id: 1, will: false };
+    offer(intake, client, Publish { topic, payload: payload.as_bytes(), qos: 1, retain: false, dup: false, packet_id: 1, will: false })
+}
+
+fn offer(intake: &Intake, client: &Client, publish: Publish<'_>) -> Verdict {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         let mut verdicts = Vec::new();
@@ -123,4 +128,67 @@ fn units_are_given_and_told_apart_within_one_message() {
     names.sort_unstable();
     assert_eq!((names, state.units[0].as_deref(), state.units[1].as_deref()), (vec!["b", "b@C"], Some("K"), Some("C")));
     assert_eq!(intake.misfits.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn topics_that_make_no_series_or_are_long_are_not_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_journal, intake) = door(dir.path(), 10);
+    let five = client(Version::V5);
+    let long = "x".repeat(65_000);
+    for n in 0..2_000 {
+        let verdict = say(&intake, &five, &format!("sensors/{n}{long}"), "1");
+        assert_eq!(verdict, Verdict::Refuse(broker::Refusal::TopicNameInvalid));
+        assert_eq!(say(&intake, &five, &format!("other/{n}{long}"), "1"), Verdict::Route);
+    }
+    assert!(is_taken(say(&intake, &five, "sensors/a", "1")));
+    let memory = five.memory.lock();
+    let remembered = memory.as_ref().and_then(|m| m.downcast_ref::<Connection>()).unwrap();
+    assert_eq!((remembered.topics.len(), remembered.topics_bytes), (1, "sensors/a".len()));
+    assert!(remembered.routes.iter().flatten().all(|r| r.series.as_ref().map_or_else(String::len, |s| s.len()) <= 256));
+}
+
+const ASK: &str = "alarms/plant-a/a/high/ack";
+
+fn ask<'a>(topic: &'a str, payload: &'a str) -> Publish<'a> {
+    Publish { topic, payload: payload.as_bytes(), qos: 1, retain: false, dup: false, packet_id: 1, will: false }
+}
+
+#[test]
+fn a_request_that_cannot_be_is_told_in_mqtt_5_and_kept_aside_in_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_journal, intake) = door(dir.path(), 10);
+    intake.desk.known.write().insert(("a".into(), "high".into()));
+    let (three, five) = (client(Version::V3), client(Version::V5));
+    let (by, none) = ("{\"by\":\"ann\"}", "alarms/plant-a/none/high/ack");
+    for (topic, body, refusal) in [(none, by, broker::Refusal::TopicNameInvalid), (ASK, "no json", broker::Refusal::PayloadFormatInvalid)] {
+        assert_eq!(offer(&intake, &five, ask(topic, body)), Verdict::Refuse(refusal));
+        assert!(is_taken(offer(&intake, &three, ask(topic, body))), "closing would only make it send this again");
+    }
+    assert!(is_taken(offer(&intake, &five, ask(ASK, by))));
+    let counted = intake.refused_unlogged().map(|(_, count)| count).collect::<Vec<_>>();
+    assert_eq!(counted, [1, 1, 0, 0], "those of MQTT 3.1.1 are in the log");
+    assert_eq!(intake.state.lock().quarantined, (by.len() + "no json".len()) as u64);
+}
+
+#[test]
+fn while_the_log_is_behind_nothing_of_a_batch_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_journal, intake) = door(dir.path(), 10);
+    intake.desk.known.write().insert(("a".into(), "high".into()));
+    let five = client(Version::V5);
+    let busy = Verdict::Refuse(broker::Refusal::Busy);
+    let (payload, mut were_busy) = (vec![b'x'; 1 << 20], 0);
+    let until = Instant::now() + Duration::from_secs(60);
+    while were_busy < 20 {
+        assert!(Instant::now() < until, "the log is never behind");
+        let kept = Record::Quarantined { reason: "", topic: "t", payload: &payload, session: 0, packet_id: 0 };
+        while intake.log(&kept).is_ok() && intake.journal.append().is_ok() {}
+        let mut verdicts = Vec::new();
+        let by = "{\"by\":\"ann\"}";
+        intake.take(&five, &[ask("sensors/a", "1"), ask(ASK, by), ask("sensors/b", "1"), ask(ASK, by)], &mut verdicts);
+        let count = verdicts.iter().filter(|v| **v == busy).count();
+        assert!([0, 4].contains(&count), "{verdicts:?}");
+        were_busy += usize::from(count == 4);
+    }
 }

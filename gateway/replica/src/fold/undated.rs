@@ -30,24 +30,40 @@ pub(crate) struct Undated {
     /// The time that came with it, else `arrival_ms`.
     time_ms: i64,
     value: f64,
+    /// `time_ms` is relative to `arrival_ms`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    relative: bool,
+}
+
+/// What a message's times are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dating {
+    /// The clock was set when it came.
+    Known,
+    /// It was not: what has no time of its own, or a doubtful one, waits.
+    Waits,
+    /// The same, and its times are relative to the arrival.
+    WaitsRelative,
 }
 
 impl Fold {
     /// Whether a reading waits: for want of a time, or because the clock cannot say whether its
     /// time is in the future.
-    pub(super) fn waits(&self, time_ms: i64) -> bool {
-        let doubtful = time_ms == self.clock_ms || time_ms > self.clock_ms.saturating_add(FUTURE_MS_MAX);
+    pub(super) fn waits(&self, dating: Dating, time_ms: i64) -> bool {
+        let doubtful = dating == Dating::WaitsRelative || time_ms == self.clock_ms || time_ms > self.clock_ms.saturating_add(FUTURE_MS_MAX);
         doubtful && self.config.fold_version >= SINCE && self.undated.len() < UNDATED_READINGS_MAX
     }
 
-    pub(super) fn wait(&mut self, seq: u64, before: Before, series: u32, time_ms: i64, value: f64) {
+    pub(super) fn wait(&mut self, seq: u64, before: Before, dating: Dating, series: u32, time_ms: i64, value: f64) {
         self.births.entry(seq).or_insert((0, before)).0 += 1;
-        self.undated.push(Undated { seq, before, series, arrival_ms: self.clock_ms, time_ms, value });
+        let relative = dating == Dating::WaitsRelative;
+        self.undated.push(Undated { seq, before, series, arrival_ms: self.clock_ms, time_ms, value, relative });
     }
 
     /// The time of a reading that does not wait although the clock is not set.
     pub(super) fn unset_time(&self, time_ms: i64) -> i64 {
-        if time_ms > self.clock_ms.saturating_add(FUTURE_MS_MAX) { self.clock_ms } else { time_ms }
+        let latest_ms = self.clock_ms.saturating_add(FUTURE_MS_MAX);
+        if (0..=latest_ms).contains(&time_ms) { time_ms } else { self.clock_ms }
     }
 
     /// The logged clock was `behind_ms` behind: all that waits is put into its window, by the record `version`.
@@ -56,7 +72,13 @@ impl Fold {
             let arrival_ms = u.arrival_ms.saturating_add(behind_ms);
             // Where nobody knows the clock, any time of this century is better than none.
             let latest_ms = if behind_ms == 0 { UNSET_FUTURE_MS_MAX } else { arrival_ms.saturating_add(FUTURE_MS_MAX) };
-            let time_ms = if u.time_ms == u.arrival_ms || u.time_ms > latest_ms { arrival_ms } else { u.time_ms };
+            let time_ms = match u.time_ms {
+                sent_ms if u.relative => sent_ms.saturating_add(behind_ms),
+                none if none == u.arrival_ms => arrival_ms,
+                sent_ms => sent_ms,
+            };
+            // What would lie before 1970 is a relative time on a clock that was never set.
+            let time_ms = if (0..=latest_ms).contains(&time_ms) { time_ms } else { arrival_ms };
             self.place((u.seq, version), u.before, u.series, time_ms, u.value);
             open::born_less(&mut self.births, u.seq);
         }

@@ -21,6 +21,12 @@ pub const FLAG_RECEIVED: u64 = 8;
 /// clock cannot judge, waits for its date.
 pub const FLAG_UNDATED: u64 = 16;
 
+/// Times more than [`FUTURE_MS_MAX`](crate::limits::FUTURE_MS_MAX) ahead of the clock are as the sensor
+/// sent them, so that it is known when it sends them again; the readings count at their arrival.
+pub const FLAG_AHEAD: u64 = 32;
+/// Beside [`FLAG_UNDATED`]: the times are relative to the arrival, and move with its date.
+pub const FLAG_RELATIVE: u64 = 64;
+
 /// The kind byte of [`Record::Message`], which the hot path writes without building a record.
 pub const KIND_MESSAGE: u8 = 5;
 

@@ -26,6 +26,8 @@ pub enum SessionEvent<'a> {
     Disconnected {
         /// The expiry that holds from now on.
         expiry_s: u32,
+        /// It said goodbye, with an answer to all that it had sent.
+        settled: bool,
     },
     /// It is over: expired, or replaced by a clean start.
     Ended,
@@ -68,8 +70,8 @@ impl<'a> SessionEvent<'a> {
                 out.push(1);
                 wire::put_varint(out, u64::from(*expiry_s));
             }
-            SessionEvent::Disconnected { expiry_s } => {
-                out.push(2);
+            SessionEvent::Disconnected { expiry_s, settled } => {
+                out.push(if *settled { 8 } else { 2 });
                 wire::put_varint(out, u64::from(*expiry_s));
             }
             SessionEvent::Ended => out.push(3),
@@ -98,7 +100,7 @@ impl<'a> SessionEvent<'a> {
         Ok(match r.u8()? {
             0 => SessionEvent::Opened { client_id: r.str(TEXT_BYTES_MAX)?, expiry_s: narrow(r.varint()?)?, version: r.u8()? },
             1 => SessionEvent::Resumed { expiry_s: narrow(r.varint()?)? },
-            2 => SessionEvent::Disconnected { expiry_s: narrow(r.varint()?)? },
+            tag @ (2 | 8) => SessionEvent::Disconnected { expiry_s: narrow(r.varint()?)?, settled: tag == 8 },
             3 => SessionEvent::Ended,
             4 => SessionEvent::Subscribed {
                 filter: r.str(TEXT_BYTES_MAX)?,

@@ -1,7 +1,7 @@
 //! SenML (RFC 8428), JSON and CBOR: base fields, relative times, base values and units.
 
 use super::tree::{Key, Node};
-use super::{Form, Samples, unit};
+use super::{Form, Sample, Samples, unit};
 use crate::error::PayloadError;
 use crate::limits::SERIES_BYTES_MAX;
 use crate::reading::{finite, seconds_ms};
@@ -30,6 +30,9 @@ pub(super) fn is_pack(list: &[Node]) -> bool {
     list.first().is_some_and(|first| [BASE_NAME, NAME].iter().any(|name| matches!(get(first, name), Some(Node::Text(_)))))
 }
 
+/// Nothing arrives after 2100 (as the gateway's clock has it, which may not be set).
+const ARRIVAL_BELOW_S: f64 = 4_102_444_800.0;
+
 /// What earlier records of a pack give to later ones.
 #[derive(Default)]
 struct Base<'n> {
@@ -41,7 +44,7 @@ struct Base<'n> {
 
 /// Reads a pack. Records of texts, data or sums alone are no readings and are passed over;
 /// they count for the base fields all the same.
-pub(super) fn read(list: &[Node], form: Form, arrival_ms: i64, out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
+pub(super) fn read(list: &[Node], form: Form, out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
     let mut base = Base::default();
     let mut any = false;
     for record in list {
@@ -70,9 +73,10 @@ pub(super) fn read(list: &[Node], form: Form, arrival_ms: i64, out: &mut Samples
             }
             _ => {}
         }
-        let time_ms = time_ms(base.time_s + number(&TIME)?.unwrap_or(0.0), arrival_ms)?;
+        let (time_ms, after_ms) = time(base.time_s + number(&TIME)?.unwrap_or(0.0))?;
         let unit = text(record, &UNIT)?.or(base.unit).map(unit).transpose()?.flatten();
-        out.push(Some(format!("{}{own}", base.name)), finite(value)?, time_ms, unit)?;
+        let suffix = Some(format!("{}{own}", base.name).into());
+        out.add(Sample { suffix, value: finite(value)?, time_ms, after_ms, unit: unit.map(Into::into) })?;
         any = true;
     }
     if any { Ok(()) } else { Err(PayloadError::shape("the SenML pack holds no value")) }
@@ -132,16 +136,14 @@ fn number(node: &Node, form: Form) -> Result<f64, PayloadError> {
 }
 
 /// SenML's own rule for times: 0 is now, small ones are relative to now, others are absolute.
-fn time_ms(seconds: f64, arrival_ms: i64) -> Result<Option<i64>, PayloadError> {
-    let time_ms = match seconds {
-        0.0 => return Ok(None),
-        s if s < RELATIVE_BELOW_S => arrival_ms.saturating_add(seconds_ms(s)),
+/// The time, or how long after now.
+fn time(seconds: f64) -> Result<(Option<i64>, i64), PayloadError> {
+    match seconds {
+        // Before 1970 whenever it arrives.
+        s if s <= -ARRIVAL_BELOW_S => Err(PayloadError::time(&seconds.to_string())),
+        s if s < RELATIVE_BELOW_S => Ok((None, seconds_ms(s))),
         // Beyond this a double has no milliseconds, and no calendar the year.
-        s if s < 1e11 => seconds_ms(s),
-        _ => -1,
-    };
-    if time_ms < 0 {
-        return Err(PayloadError::time(&seconds.to_string()));
+        s if s < 1e11 => Ok((Some(seconds_ms(s)), 0)),
+        _ => Err(PayloadError::time(&seconds.to_string())),
     }
-    Ok(Some(time_ms))
 }

@@ -12,9 +12,9 @@ const VALUES: [&str; 2] = ["value", "v"];
 const TIMES: [&str; 3] = ["ts", "time", "timestamp"];
 
 /// Reads a whole payload.
-pub(super) fn read(node: Node, form: Form, arrival_ms: i64, out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
+pub(super) fn read(node: Node, form: Form, out: &mut Samples<'_, '_>) -> Result<(), PayloadError> {
     match node {
-        Node::List(list) if senml::is_pack(&list) => senml::read(&list, form, arrival_ms, out),
+        Node::List(list) if senml::is_pack(&list) => senml::read(&list, form, out),
         Node::List(list) if list.is_empty() => Err(PayloadError::shape("the list is empty")),
         Node::List(list) => list.into_iter().try_for_each(|element| one(element, out)),
         node => one(node, out),
