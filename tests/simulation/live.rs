@@ -75,8 +75,7 @@ pub fn plan(seed: u64) -> Plan {
         groups: false,
     };
     let mut plan = Plan::with(seed, faults, &mut rng);
-    let mut devices = plan.gateways as u8;
-    for _ in 0..1 + rng.index(2) {
+    for devices in (plan.gateways as u8..).take(1 + rng.index(2)) {
         let (at, device) = (plan.gateways + rng.index(plan.steps.len() * 2 / 3), rng.below(plan.gateways as u64) as u8);
         plan.steps.insert(at, Step::CloneLive { device });
         for step in &mut plan.steps[at + 1..] {
@@ -85,7 +84,6 @@ pub fn plan(seed: u64) -> Plan {
                 _ => {}
             }
         }
-        devices += 1;
     }
     plan
 }
