@@ -2,8 +2,8 @@
 //! record only if they are the same up to there.
 //!
 //! Each record's payload is hashed with XXH64, seeded by the hash before it and the record's kind.
-//! So it costs a few nanoseconds a record, and depends on the records alone, not on how they were
-//! committed. It tells apart what went different ways by accident; it is no defence against
+//! So it costs some 10 ns of CPU for a record of 20 bytes and 20 ns for one of 60, and depends on the
+//! records alone, not on how they were committed. It tells apart what went different ways by accident; it is no defence against
 //! anybody who means harm, whom the cloud's users and access rules keep out.
 
 /// It is not known: the boot began under a program that kept none, or part of its log is gone.
