@@ -195,6 +195,9 @@ fn who_left_in_order_sends_a_new_message_under_the_same_identifier() {
             wire.leave();
             sent += 1;
             if restart {
+                // What is acknowledged behind it says that the goodbye is durable.
+                assert_eq!(Wire::clean(gateway.at(), version, "other").say("sensors/b", "1"), 0);
+                sent += 1;
                 gateway.kill_and_restart();
             }
         }
