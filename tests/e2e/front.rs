@@ -82,6 +82,9 @@ fn a_stranger_publishes_nothing_where_the_roles_speak() {
         // Wills come a moment after their clients.
         std::thread::sleep(Duration::from_millis(500));
         watcher.expect_quiet();
+        let figures = crate::gateway::get_at(role.http, "/metrics").1;
+        let counted = format!("\ntidegate_publishes_refused_total {}\n", 2 * 4 * topics.len());
+        assert!(figures.contains(&counted), "{figures}");
         let mut after = Wire::clean(at, V5, "after");
         for topic in topics {
             after.subscribe(&[(topic, 0)]);

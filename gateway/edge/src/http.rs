@@ -107,6 +107,7 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     put("log_bytes", "gauge", "Bytes that the log takes.", s.log_bytes);
     put("connections", "gauge", "MQTT connections.", door.connections as u64);
     put("subscriber_dropped_total", "counter", "Messages that slow subscribers missed.", door.dropped);
+    put("publishes_refused_total", "counter", "PUBLISHes and wills of clients that were not taken.", door.refused);
     if let Some(b) = &s.bridge {
         put("bridge_taken_total", "counter", "Ordinary messages that bridges took from clients.", b.taken);
         put("bridge_delivered_total", "counter", "Ordinary messages acknowledged by the cloud.", b.delivered);
