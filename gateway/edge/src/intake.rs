@@ -219,7 +219,7 @@ impl Intake {
     /// The journal's refusal.
     pub fn begin(&self, boot: u64, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
         let mut state = self.state.lock();
-        let mut append = self.journal.append_bookkeeping()?;
+        let mut append = self.journal.append_beginning()?;
         state.clock.read();
         let base = append.next() - 1;
         append.marks()[2..].copy_from_slice(&[boot, base]);

@@ -240,6 +240,16 @@ impl Journal {
         Ok(Append { batch, wake: &self.shared.wake })
     }
 
+    /// Locks it for the record that a process begins with. It waits until the disk takes it, also
+    /// where it is known by now that the disk takes nothing: what is there can be read meanwhile.
+    ///
+    /// # Errors
+    /// [`Refused::Stopped`].
+    pub fn append_beginning(&self) -> Result<Append<'_>, Refused> {
+        let batch = self.shared.batch.lock();
+        if batch.stopped { Err(Refused::Stopped) } else { Ok(Append { batch, wake: &self.shared.wake }) }
+    }
+
     /// Tells whenever more is durable.
     pub fn horizon(&self) -> watch::Receiver<Horizon> {
         self.shared.horizon.subscribe()
