@@ -5,7 +5,7 @@ use crate::known::Known;
 use crate::limits::{CROSS_PAYLOAD_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::urgent::Urgent;
 use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
-use journal::Journal;
+use journal::{Append, Journal};
 use parking_lot::{Mutex, RwLock};
 use replica::alarm::{Body, BodyError, Target};
 use replica::clock::Clock;
@@ -79,6 +79,15 @@ impl Door {
             waiting_bytes: AtomicUsize::new(0),
             wanted: RwLock::default(),
         }
+    }
+
+    /// Begins this process's boot with its record.
+    ///
+    /// # Errors
+    /// The journal's refusal.
+    pub fn begin(&self, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
+        let mut state = self.state.lock();
+        Ok(push(&mut self.journal.append_beginning()?, &mut state, std::slice::from_ref(record)))
     }
 
     /// Appends a record.
@@ -190,16 +199,20 @@ impl Door {
 
     /// All of them or none; the last one's ticket.
     fn append(&self, state: &mut State, records: &[Record<'_>]) -> Result<Ticket, journal::Refused> {
-        let mut append = self.journal.append_bookkeeping()?;
-        let now_ms = state.now_ms();
-        let mut ticket = 0;
-        for record in records {
-            let advance = now_ms.abs_diff(state.logged_ms);
-            state.logged_ms = now_ms;
-            ticket = append.push(record.kind(), |out| record.encode(advance, out));
-        }
-        Ok(ticket)
+        Ok(push(&mut self.journal.append_bookkeeping()?, state, records))
     }
+}
+
+/// Pushes records of this moment; the ticket of the last one.
+fn push(append: &mut Append<'_>, state: &mut State, records: &[Record<'_>]) -> Ticket {
+    let now_ms = state.now_ms();
+    let mut ticket = 0;
+    for record in records {
+        let advance = now_ms.abs_diff(state.logged_ms);
+        state.logged_ms = now_ms;
+        ticket = append.push(record.kind(), |out| record.encode(advance, out));
+    }
+    ticket
 }
 
 /// First levels of what the bridge alone publishes: whoever reads there may believe it. Of the wire

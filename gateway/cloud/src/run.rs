@@ -91,7 +91,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     });
     let parent = (bridge.boot != 0).then_some((bridge.boot, end));
     let settled = BridgeConfig { retain_ms: config.merged.retain_ms }.encode();
-    door.log(&Record::Boot { boot, parent, config: &settled })?;
+    door.begin(&Record::Boot { boot, parent, config: &settled })?;
     store.resume(save(&journal));
 
     let mut listening = None;
