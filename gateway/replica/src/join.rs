@@ -88,6 +88,8 @@ pub enum Pending {
     Cleared(String, i64),
     /// An ordinary message of a gateway.
     Crossed(Crossed),
+    /// An alarm of a gateway, as it stands then.
+    Alarm(String, Name),
 }
 
 /// What follows from a record.
@@ -118,7 +120,7 @@ pub struct Effects {
 impl Effects {
     /// Whether it makes messages that a broker must take.
     pub fn publishes(&self) -> bool {
-        !(self.alerts.is_empty() && self.merged.is_empty() && self.cleared.is_empty() && self.crossed.is_empty())
+        !(self.alerts.is_empty() && self.merged.is_empty() && self.cleared.is_empty() && self.crossed.is_empty() && self.alarms.is_empty())
     }
 }
 
@@ -283,7 +285,8 @@ impl Bridge {
         let alerts = effects.alerts.iter().cloned().map(|(gateway, alert)| Pending::Alert(gateway, Box::new(alert)));
         let cleared = effects.cleared.iter().cloned().map(|(series, size)| Pending::Cleared(series, size));
         let crossed = effects.crossed.iter().cloned().map(Pending::Crossed);
-        self.pending.extend(alerts.chain(cleared).chain(crossed).map(|pending| (lsn, pending)));
+        let alarms = effects.alarms.iter().cloned().map(|(gateway, name)| Pending::Alarm(gateway, name));
+        self.pending.extend(alerts.chain(cleared).chain(crossed).chain(alarms).map(|pending| (lsn, pending)));
         Ok(effects)
     }
 

@@ -107,21 +107,23 @@ pub fn sum(pieces: &mut [Piece<'_>], members: &[(&str, &str)]) -> Option<Sum> {
     Some(Sum { aggregate: aggregate?, gateways, agree })
 }
 
-/// The member that holds a window of its group back, if one does: a group is in as soon as one
-/// member that no other surpasses is. Another that is away may still bring a fuller window, which
-/// is then a later revision; but redundancy is there so that nobody waits for who is away.
-pub fn blocker<'a>(pieces: &[Piece<'_>], members: impl Iterator<Item = Member<'a>>) -> Option<u32> {
+/// The members that hold a window of their group back, if some do: a group is in as soon as one
+/// member that no other surpasses is, so each of those may be the one to wait for. Another that is
+/// away may still bring a fuller window, which is then a later revision; but redundancy is there so
+/// that nobody waits for who is away.
+pub fn blockers<'a>(pieces: &[Piece<'_>], members: impl Iterator<Item = Member<'a>>) -> Vec<u32> {
     let shares = shares(pieces);
     let mut groups: BTreeMap<&str, Vec<(u64, Member<'a>)>> = BTreeMap::new();
     for member in members {
         let count = shares.get(member.group).and_then(|of| of.get(member.name)).map_or(0, |(count, _)| *count);
         groups.entry(member.group).or_default().push((count, member));
     }
-    groups.values().find_map(|members| {
+    let blocking = groups.values().find_map(|members| {
         let most = members.iter().map(|(count, _)| *count).max()?;
-        let mut full = members.iter().filter(|(count, _)| *count == most).map(|(_, member)| member);
-        if full.clone().any(|member| member.is_past) { None } else { full.next().map(|member| member.number) }
-    })
+        let full = members.iter().filter(|(count, _)| *count == most).map(|(_, member)| member);
+        if full.clone().any(|member| member.is_past) { None } else { Some(full.map(|member| member.number).collect()) }
+    });
+    blocking.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -71,25 +71,25 @@ impl Bridge {
             self.groups[number as usize] = known.group().map(Box::from);
         }
         for key in self.rounds.reached(number, known.complete_ms) {
-            match self.blocker(key)? {
-                Some(other) => self.rounds.wait(other, key.2.saturating_add(key.1), key),
-                None => {
-                    let published = self.windows.load(key)?.published;
-                    if !published.complete {
-                        self.rounds.add(key, due_ms(published));
-                    }
-                }
+            let published = self.windows.load(key)?.published;
+            if published.complete {
+                continue;
+            }
+            let blockers = self.blockers(key)?;
+            blockers.iter().for_each(|other| self.rounds.wait(*other, key));
+            if blockers.is_empty() {
+                self.rounds.add(key, due_ms(published));
             }
         }
         Ok(())
     }
 
     /// The first gateway for which a window is not complete (contract §4). Of a redundancy group
-    /// only the fullest members are asked, and one of them suffices.
-    fn blocker(&mut self, key: WindowKey) -> Result<Option<u32>, StoreError> {
+    /// only the fullest members are asked, and one of them suffices: then it is all of them.
+    fn blockers(&mut self, key: WindowKey) -> Result<Vec<u32>, StoreError> {
         let (number, size, start) = key;
         let end = start.saturating_add(size);
-        let Some(series) = self.series.list().get(number as usize) else { return Ok(None) };
+        let Some(series) = self.series.list().get(number as usize) else { return Ok(Vec::new()) };
         let is_past = |gateway: u32| self.complete_ms.get(gateway as usize).is_some_and(|until| *until >= end);
         let had = series.gateways.iter().filter(|(_, last)| *last >= end.saturating_sub(HAD_MS)).map(|(gateway, _)| gateway);
         let grouped = |gateway: u32| self.groups.get(gateway as usize).is_some_and(Option::is_some);
@@ -98,11 +98,11 @@ impl Bridge {
             if grouped(gateway) {
                 members.push(gateway);
             } else if !is_past(gateway) {
-                return Ok(Some(gateway));
+                return Ok(vec![gateway]);
             }
         }
         if members.iter().all(|member| is_past(*member)) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         self.load(key)?;
         let pieces = self.pieces(key);
@@ -110,7 +110,7 @@ impl Bridge {
             let (name, group) = (self.names.get(*m as usize)?, self.groups.get(*m as usize)?.as_deref()?);
             Some(Member { number: *m, name, group, is_past: self.complete_ms.get(*m as usize).is_some_and(|until| *until >= end) })
         });
-        Ok(group::blocker(&pieces, members))
+        Ok(group::blockers(&pieces, members))
     }
 
     /// Whether a round now would publish something.
@@ -127,16 +127,18 @@ impl Bridge {
         let mut out = Vec::new();
         for _ in 0..ROUND_WINDOWS_MAX {
             let Some(key) = self.rounds.take(self.clock_ms) else { break };
-            let blocker = self.blocker(key)?;
+            let blockers = self.blockers(key)?;
             let at_ms = self.clock_ms;
-            let mut complete = blocker.is_none();
+            let mut complete = blockers.is_empty();
             self.windows.change(key, |w| {
                 complete |= w.published.complete;
                 w.published = Published { revision: w.published.revision + 1, at_ms, complete };
                 true
             })?;
-            if let Some(gateway) = blocker.filter(|_| !complete) {
-                self.rounds.wait(gateway, key.2.saturating_add(key.1), key);
+            if complete {
+                self.settled(key);
+            } else {
+                blockers.iter().for_each(|gateway| self.rounds.wait(*gateway, key));
             }
             self.rounds_windows += 1;
             self.pending.push_back((self.lsn, Pending::Window(key)));
@@ -146,6 +148,15 @@ impl Bridge {
             self.windows.trim();
         }
         Ok(out)
+    }
+
+    /// A window is complete: members of groups that it waited for as well are waited for no more.
+    fn settled(&mut self, key: WindowKey) {
+        let Some(series) = self.series.list().get(key.0 as usize) else { return };
+        let members = series.gateways.iter().map(|(gateway, _)| gateway);
+        for gateway in members.filter(|gateway| self.groups.get(*gateway as usize).is_some_and(Option::is_some)) {
+            self.rounds.wait_no_more(gateway, key);
+        }
     }
 
     /// A window as it stands, with the revision that was published last.
@@ -245,12 +256,12 @@ impl Bridge {
     }
 
     /// What no broker is known to have taken, by record: after a start it is published again. A
-    /// window comes once, as it stands, with the last of its records.
+    /// window comes once, as it stands, with the last of its records, and so does an alarm.
     ///
     /// # Errors
     /// The store's.
     pub fn unpublished(&mut self) -> Result<Vec<(u64, Effects)>, Error> {
-        let mut seen = HashSet::new();
+        let (mut seen, mut told) = (HashSet::new(), HashSet::new());
         let mut out: Vec<(u64, Effects)> = Vec::new();
         // From the end, so that it is the last record that a window comes with.
         for i in (0..self.pending.len()).rev() {
@@ -265,6 +276,8 @@ impl Bridge {
                 Pending::Alert(gateway, alert) => effects.alerts.push((gateway, *alert)),
                 Pending::Crossed(message) => effects.crossed.push(message),
                 Pending::Cleared(series, size) => effects.cleared.push((series, size)),
+                Pending::Alarm(gateway, name) if told.insert((gateway.clone(), name.clone())) => effects.alarms.push((gateway, name)),
+                Pending::Alarm(..) => {}
             }
         }
         out.reverse();
@@ -272,6 +285,7 @@ impl Bridge {
             effects.merged.reverse();
             effects.alerts.reverse();
             effects.crossed.reverse();
+            effects.alarms.reverse();
         }
         out.retain(|(_, effects)| effects.publishes());
         Ok(out)

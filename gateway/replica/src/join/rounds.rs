@@ -81,11 +81,16 @@ impl Rounds {
     }
 
     /// A window waits until a gateway is complete up to its end.
-    pub fn wait(&mut self, gateway: u32, end_ms: i64, key: WindowKey) {
-        self.waiting.insert((gateway, end_ms, key));
+    pub fn wait(&mut self, gateway: u32, key: WindowKey) {
+        self.waiting.insert((gateway, key.2.saturating_add(key.1), key));
         if self.waiting.len() > WAITING_MAX {
             self.waiting.pop_first();
         }
+    }
+
+    /// A window does not wait for this gateway.
+    pub fn wait_no_more(&mut self, gateway: u32, key: WindowKey) {
+        self.waiting.remove(&(gateway, key.2.saturating_add(key.1), key));
     }
 
     /// Those that no longer wait for a gateway that is complete up to `complete_ms`.
@@ -118,9 +123,9 @@ mod tests {
         r.add((1, 10, 0), 100);
         r.add((2, 10, 0), 0);
         assert_eq!((r.due(), r.next_ms(), r.take(499), r.take(499), r.take(500)), (2, Some(0), Some((2, 10, 0)), None, Some((1, 10, 0))));
-        r.wait(7, 100, (1, 10, 90));
-        r.wait(7, 110, (1, 10, 100));
-        r.wait(8, 50, (1, 10, 40));
+        r.wait(7, (1, 10, 90));
+        r.wait(7, (1, 10, 100));
+        r.wait(8, (1, 10, 40));
         assert_eq!(r.reached(7, 100), [(1, 10, 90)]);
         assert_eq!(r.reached(7, i64::MAX), [(1, 10, 100)]);
         assert_eq!((r.reached(9, i64::MAX), r.waiting()), (vec![], 1));

@@ -338,6 +338,25 @@ fn what_was_not_taken_is_published_again_though_the_store_is_further() {
     assert!(restored.unpublished().unwrap().is_empty());
 }
 
+/// Whoever has a durable session hears of an alarm's change, though the bridge died over it.
+#[test]
+fn alarms_that_changed_and_were_not_taken_are_told_again() {
+    let mut w = World::new(None);
+    let raised = |seq, series| AlertUp { format: FORMAT, alert: alert(seq, series, 1.0) }.encode();
+    let first = w.log(0, &Record::AlertUp { gateway: "a", bytes: &raised(3, "x") });
+    assert_eq!(first.alarms, [("a".to_owned(), ("x".to_owned(), "high".to_owned()))]);
+    w.log(0, &Record::Cursor { lsn: 2 });
+    w.log(0, &Record::AlertUp { gateway: "a", bytes: &raised(4, "y") });
+    w.log(0, &Record::AlertUp { gateway: "a", bytes: &raised(5, "y") });
+    let mut restored = Bridge::restore(&w.bridge.save(), Box::new(Disk::default())).unwrap();
+    let again = restored.unpublished().unwrap();
+    let told: Vec<_> =
+        again.iter().flat_map(|(_, effects)| &effects.alarms).map(|(gateway, name)| (gateway.as_str(), name.0.as_str())).collect();
+    assert_eq!(told, [("a", "y")], "once, as it stands");
+    // What somebody did to one goes out without an alert, and the cursor passes it.
+    assert!(Effects { alarms: first.alarms, ..Effects::default() }.publishes());
+}
+
 #[test]
 fn the_newest_interval_says_what_a_gateway_did_not_take() {
     let mut w = World::new(None);
@@ -401,6 +420,21 @@ fn a_group_counts_as_its_fullest_member_for_each_published_window() {
     let key = (0, 60_000, START_MS - 20_000);
     assert_eq!(restored.merged(key).unwrap(), w.bridge.merged(key).unwrap());
     assert_eq!(restored.merged(key).unwrap().map(|m| m.aggregate.count()), Some(6));
+}
+
+/// Of members that are equally full any may be the one that gets past a window: the first is dead.
+#[test]
+fn a_window_is_complete_by_whichever_of_the_fullest_members_gets_past_it() {
+    let mut w = World::new(None);
+    w.send("a", &of_group(delta(1, 0, 9, 5, &[(0, 1, 1, 1.0)])));
+    w.send("b", &of_group(delta(2, 0, 9, 5, &[(0, 1, 1, 1.0)])));
+    assert_eq!(brief(&w.round(0)), [(10, 0, 1, 1, false, true), (60, -20, 1, 1, false, true)]);
+    assert_eq!(w.bridge.rounds.waiting(), 4, "each waits for both");
+    w.send("b", &of_group(delta(2, 9, 10, 60, &[])));
+    assert_eq!(brief(&w.round(1_000)), [(10, 0, 1, 2, true, true), (60, -20, 1, 2, true, true)]);
+    assert_eq!(w.bridge.rounds.waiting(), 0, "and no longer for the one that is dead");
+    w.send("a", &of_group(delta(1, 9, 10, 60, &[])));
+    assert!(w.round(1_000).is_empty());
 }
 
 #[derive(Debug, Clone)]

@@ -59,12 +59,12 @@ fn a_group_waits_for_one_of_its_fullest_members_only() {
     let g = Some("cell");
     let member = |number, name, is_past| Member { number, name, group: "cell", is_past };
     let uneven = [piece("a", g, 1, &one), piece("b", g, 2, &two)];
-    assert_eq!(blocker(&uneven, [member(1, "a", true), member(2, "b", false)].into_iter()), Some(2));
-    assert_eq!(blocker(&uneven, [member(1, "a", false), member(2, "b", true)].into_iter()), None);
+    assert_eq!(blockers(&uneven, [member(1, "a", true), member(2, "b", false)].into_iter()), [2]);
+    assert_eq!(blockers(&uneven, [member(1, "a", false), member(2, "b", true)].into_iter()), [0; 0]);
     let even = [piece("a", g, 1, &one), piece("b", g, 2, &one)];
-    assert_eq!(blocker(&even, [member(1, "a", false), member(2, "b", true)].into_iter()), None);
-    assert_eq!(blocker(&[], [member(1, "a", false), member(2, "b", false)].into_iter()), Some(1), "none has any");
-    assert_eq!(blocker(&[], [member(1, "a", false), member(2, "b", true)].into_iter()), None);
+    assert_eq!(blockers(&even, [member(1, "a", false), member(2, "b", true)].into_iter()), [0; 0]);
+    assert_eq!(blockers(&[], [member(1, "a", false), member(2, "b", false)].into_iter()), [1, 2], "none has any");
+    assert_eq!(blockers(&[], [member(1, "a", false), member(2, "b", true)].into_iter()), [0; 0]);
 }
 
 proptest! {
