@@ -129,8 +129,7 @@ impl Core {
             self.watch(events.is_empty());
         }
         // Without it the next start folds what was not written from the log.
-        if self.store.has_room() {
-            self.bridge.flush()?;
+        if self.store.has_room() && self.bridge.flush()? {
             self.store.close().map_err(|error| CoreError::Store(error.to_string()))?;
         }
         Ok(())

@@ -68,7 +68,7 @@ fn base(data_dir: &Path, opened: &Opened, kernel: &str) -> Result<(Bridge, Handl
         warn!(first = opened.first(), "the log begins late, and no snapshot is whole; what lies before is lost");
     }
     let trouble = |error: replica::join::store::StoreError| Error::Store(error.to_string());
-    let (keeper, handle, found) = store::open(data_dir, kernel, opened.end(), base).map_err(trouble)?;
+    let (keeper, handle, found) = store::open(data_dir, kernel, (opened.first(), opened.end()), base).map_err(trouble)?;
     if let Some(found) = found {
         match Bridge::restore(&found.state, Box::new(keeper)) {
             Ok(bridge) => return Ok((bridge, handle)),
@@ -76,7 +76,7 @@ fn base(data_dir: &Path, opened: &Opened, kernel: &str) -> Result<(Bridge, Handl
         }
         handle.distrust();
         drop(handle);
-        let (keeper, handle, _) = store::open(data_dir, kernel, opened.end(), base).map_err(trouble)?;
+        let (keeper, handle, _) = store::open(data_dir, kernel, (opened.first(), opened.end()), base).map_err(trouble)?;
         return Ok((of_snapshot(snapshot, keeper)?, handle));
     }
     Ok((of_snapshot(snapshot, keeper)?, handle))

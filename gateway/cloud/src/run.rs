@@ -229,7 +229,8 @@ fn save(journal: &Journal) -> Save {
             journal.snapshot(lsn, state);
             Some(false)
         }
-        None if journal.snapshots().contains(&lsn) => Some(true),
+        // A later one does as well.
+        None if journal.snapshots().iter().any(|at| *at >= lsn) => Some(true),
         None if journal.append_bookkeeping().is_err_and(|refused| refused == Refused::Stopped) => None,
         None => Some(false),
     })

@@ -32,25 +32,36 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime};
 use tracing::{error, info, warn};
 
-/// Nothing is written with less room than this on the disk, in bytes: sled that meets a full disk
-/// is of no more use, and the log, which can wait, needs the rest.
+/// Nothing is written unless so much room is left behind it on the disk, in bytes: sled that meets a
+/// full disk is of no more use, and the log, which can wait, needs the rest.
 const ROOM_MIN: u64 = 32 << 20;
+/// Says how much room a dir has, in bytes.
+type Probe = Box<dyn Fn(&Path) -> io::Result<u64> + Send>;
 /// Takes the bridge's state as of a record to the log, or says whether it is there; `None` once
 /// the log has ended.
 pub type Save = Arc<dyn Fn(u64, Option<Vec<u8>>) -> Option<bool> + Send + Sync>;
 
 /// What readers and the thread that writes runs share.
-#[derive(Default)]
 struct Shared {
     /// A live that rolled over, until its runs are written.
     frozen: Mutex<Option<sled::Db>>,
     runs: Mutex<Runs>,
     /// Whether the disk had no room when it was looked at last.
     is_short: AtomicBool,
+    /// Bytes that the batch under way takes, or the last one took.
+    wanted: AtomicU64,
+    /// A batch waits for room.
+    is_waiting: AtomicBool,
+    /// The bridge is gone: nothing waits any more.
+    is_closing: AtomicBool,
+    /// How room is looked for.
+    probe: Mutex<Probe>,
+    /// Until when live does not try to roll over again.
+    rests: Mutex<Option<Instant>>,
     /// Windows that ended before this are not kept.
     oldest_ms: Mutex<i64>,
     /// Where snapshots go, once it is known.
@@ -116,15 +127,15 @@ fn lives(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 /// Opens the store of a data dir: as an earlier process left it, where that can be trusted and
-/// the log has all that it has; else as of the snapshot `base`, 0 for none.
+/// the log (its first record and its last) has all that it has; else as of the snapshot `base`, 0 for none.
 ///
 /// # Errors
 /// When its dir cannot be written.
-pub fn open(data_dir: &Path, kernel: &str, log_end: u64, base: u64) -> Result<(Keeper, Handle, Option<Found>), StoreError> {
+pub fn open(data_dir: &Path, kernel: &str, log: (u64, u64), base: u64) -> Result<(Keeper, Handle, Option<Found>), StoreError> {
     let dir = data_dir.join("windows");
     fs::create_dir_all(&dir)?;
     sync_dir(data_dir)?;
-    let (live, frozen, found) = match reopen(&dir, kernel, log_end, base) {
+    let (live, frozen, found) = match reopen(&dir, kernel, log.1, base) {
         Ok((live, frozen, found)) => (live, frozen, Some(found)),
         Err(why) => {
             let old = lives(&dir)?;
@@ -145,8 +156,17 @@ pub fn open(data_dir: &Path, kernel: &str, log_end: u64, base: u64) -> Result<(K
             continue;
         }
         match Run::open(&path) {
-            // Written for a snapshot that never came to be: the log has it again.
-            Ok(Some(run)) if run.label > live.base || (frozen.is_some() && run.label == live.base) => fs::remove_file(path)?,
+            // Written for a snapshot that never came to be: the log has it again. Or for one that is
+            // no longer whole, and the log behind it was cut.
+            Ok(Some(run)) if run.label > live.base || (frozen.is_some() && run.label == live.base) => {
+                if run.label > live.base && log.0 > live.base + 1 {
+                    error!(path = %path.display(), "the snapshot that a run of merged windows belongs to is lost; the run is set aside");
+                    fs::rename(&path, path.with_extension("damaged"))?;
+                    runs.damaged += 1;
+                } else {
+                    fs::remove_file(path)?;
+                }
+            }
             Ok(Some(run)) => runs.add(run),
             Ok(None) => {}
             Err(error) => {
@@ -160,6 +180,11 @@ pub fn open(data_dir: &Path, kernel: &str, log_end: u64, base: u64) -> Result<(K
         frozen: Mutex::new(frozen),
         runs: Mutex::new(runs),
         is_short: AtomicBool::new(false),
+        wanted: AtomicU64::new(0),
+        is_waiting: AtomicBool::new(false),
+        is_closing: AtomicBool::new(false),
+        probe: Mutex::new(Box::new(|dir| RealDisk.free(dir))),
+        rests: Mutex::new(None),
         oldest_ms: Mutex::new(i64::MIN),
         save: Mutex::new(None),
     });
@@ -210,10 +235,14 @@ impl Handle {
         }
     }
 
-    /// Looks whether the disk has room to write to. Without, what changed stays in memory: the log
-    /// has it.
+    fn free(&self) -> u64 {
+        self.shared.probe.lock()(&self.dir).unwrap_or(0)
+    }
+
+    /// Looks whether the disk has room for a batch like the last. Without, what changed stays in memory:
+    /// the log has it.
     pub fn has_room(&self) -> bool {
-        let has_room = RealDisk.free(&self.dir).is_ok_and(|free| free >= ROOM_MIN);
+        let has_room = self.free() >= ROOM_MIN.saturating_add(self.shared.wanted.load(Ordering::Relaxed));
         if self.shared.is_short.swap(!has_room, Ordering::Relaxed) == has_room {
             match has_room {
                 true => info!("the merge store has room again"),

@@ -165,6 +165,8 @@ pub struct Bridge {
     sources: Vec<(u32, u64)>,
     /// Ordinary messages, by gateway.
     pub crossings: BTreeMap<String, Arc<Crossing>>,
+    /// When the first of those for gateways may be too old.
+    crossings_due_ms: i64,
     /// The day for which windows were last let go.
     swept: i64,
 }
@@ -214,6 +216,7 @@ impl Bridge {
     pub fn apply_decoded(&mut self, lsn: u64, kind: u8, payload: &[u8], decoded: Option<Interval>) -> Result<Effects, Error> {
         let (advance, record) = Record::decode(kind, payload)?;
         self.lsn = lsn;
+        let second = self.clock_ms.div_euclid(1_000);
         self.clock_ms = self.clock_ms.saturating_add(i64::try_from(advance).unwrap_or(i64::MAX));
         let mut effects = Effects::default();
         match record {
@@ -261,7 +264,7 @@ impl Bridge {
                 let (topic, payload) = (message.topic.to_owned(), message.payload.to_vec());
                 self.offer(
                     None,
-                    &Crossed {
+                    Crossed {
                         boot: self.boot,
                         seq: lsn.saturating_mul(CROSSED_MAX as u64),
                         topic,
@@ -278,6 +281,10 @@ impl Bridge {
             }
             Record::Round => effects.merged = self.round().map_err(store_error)?,
             _ => {}
+        }
+        // Not with each record: they may be many.
+        if self.crossings_due_ms <= self.clock_ms && self.clock_ms.div_euclid(1_000) != second {
+            self.expire_crossings();
         }
         self.alarms.advance(self.clock_ms);
         effects.alarms = self.alarms.take_changed();
@@ -392,6 +399,12 @@ impl Bridge {
         self.windows.forget(oldest_ms.saturating_sub(largest_ms));
     }
 
+    /// When the first ordinary message for a gateway may be too old, by the logged clock; the greatest
+    /// time for never.
+    pub fn crossings_due_ms(&self) -> i64 {
+        self.crossings_due_ms
+    }
+
     /// Whether so much has changed that [`Bridge::begin_flush`] is due.
     pub fn is_full(&self) -> bool {
         self.windows.changed() >= CHANGED_WINDOWS_MAX
@@ -406,7 +419,7 @@ impl Bridge {
         let holds_up = self.windows.changed() >= 2 * CHANGED_WINDOWS_MAX;
         if self.windows.settle(holds_up).map_err(store_error)? {
             let state = self.state();
-            self.windows.write(self.lsn, Box::new(move || state.encode())).map_err(store_error)?;
+            self.windows.write(self.lsn, Box::new(move || state.encode())).map(drop).map_err(store_error)?;
         }
         Ok(())
     }
@@ -420,15 +433,13 @@ impl Bridge {
     }
 
     /// Writes the windows and all else, as of the last record, to the store, and waits for it.
+    /// False when the store has no room for it.
     ///
     /// # Errors
     /// The store's.
-    pub fn flush(&mut self) -> Result<(), Error> {
+    pub fn flush(&mut self) -> Result<bool, Error> {
         let state = self.state();
-        self.windows
-            .write(self.lsn, Box::new(move || state.encode()))
-            .and_then(|()| self.windows.settle(true))
-            .map(drop)
-            .map_err(store_error)
+        let begun = self.windows.write(self.lsn, Box::new(move || state.encode())).map_err(store_error)?;
+        Ok(begun && self.windows.settle(true).map_err(store_error)?)
     }
 }

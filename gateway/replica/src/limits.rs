@@ -93,6 +93,10 @@ pub const BLOB_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a snapshot: 100,000 series with their detectors stay well below.
 pub const SNAPSHOT_BYTES_MAX: usize = 1 << 30;
 
+/// Bytes of the bridge's state without its windows: more is neither written nor read. A million boots
+/// and series, and messages up to [`CROSS_DOWN_ALL_BYTES_MAX`], stay well below.
+pub const STATE_BYTES_MAX: usize = 1 << 31;
+
 /// Uncompressed bytes of the first interval on a connection, and the least that one aims at: on
 /// a line of 50 bytes a second it is through before the connection is given up.
 pub const INTERVAL_BYTES_FIRST: usize = 16 * 1024;
@@ -215,6 +219,10 @@ pub const CROSS_WAIT_MS: (i64, i64) = (5_000, 300_000);
 
 /// Bytes of ordinary messages that wait at the cloud for one gateway; beyond, the oldest is given up and counted.
 pub const CROSS_DOWN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The same of all gateways together, each copy counted: beyond, those for which most waits give up. They
+/// are in the bridge's state, which is copied as a whole whenever it is written.
+pub const CROSS_DOWN_ALL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
 /// Boots of the cloud whose last message a gateway remembers. Only a cloud restored from a backup older than so many
 /// starts would repeat one.

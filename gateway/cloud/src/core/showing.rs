@@ -90,8 +90,10 @@ impl Core {
         if self.bridge.round_due(now_ms) && !self.out.is_behind() && !self.audience.is_awaited() {
             self.round_logged = self.door.log(&Record::Round).is_ok();
         }
-        // What comes off the shelf does so by the logged clock.
-        if self.bridge.alarms.due_ms().is_some_and(|at| at <= now_ms && self.bridge.clock_ms < at) {
+        // What comes off the shelf does so by the logged clock, and messages for gateways are too old by it.
+        let is_behind = self.bridge.alarms.due_ms().is_some_and(|at| at <= now_ms && self.bridge.clock_ms < at);
+        let goes_on = now_ms.div_euclid(1_000) > self.bridge.clock_ms.div_euclid(1_000);
+        if is_behind || (goes_on && self.bridge.crossings_due_ms() <= now_ms) {
             // Full, it is tried again with the next round.
             let _ = self.door.log(&Record::Tick);
         }

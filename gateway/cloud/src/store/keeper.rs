@@ -5,11 +5,19 @@ use super::live::read;
 use super::{Handle, Store, StoreError};
 use replica::join::store::Batch;
 use replica::join::{Window, WindowKey};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::{fs, io};
+use std::time::Duration;
 use tracing::warn;
+
+/// How often a batch that waits for room looks for it.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a window, and of each entry in it, before they are written: more than most take.
+const ENTRY_BYTES_GUESS: u64 = 256;
 
 /// The store, for the bridge.
 pub struct Keeper {
@@ -48,6 +56,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
+        self.handle.shared.is_closing.store(true, Ordering::Relaxed);
         self.batches = None;
         // A panic has been told already, by a result that never came.
         drop(self.thread.take().map(JoinHandle::join));
@@ -55,17 +64,52 @@ impl Drop for Keeper {
 }
 
 impl Handle {
-    /// Writes a batch, and rolls over when that is due.
+    /// Writes a batch once there is room, and rolls over when that is due.
     fn write(&self, batch: &Batch) -> Result<(), StoreError> {
         let state = (batch.state)();
+        if state.is_empty() {
+            return Err("what the bridge knows is more than it could read again".into());
+        }
+        let changed = batch.sorted();
+        let entries: u64 = changed.iter().map(|(_, window)| 1 + window.entries.len() as u64).sum();
         let mut live = self.live.lock().clone();
-        live.write(batch.lsn, &state, &batch.sorted())?;
+        // The files beside sled, and what sled takes.
+        let wanted = state.len() as u64 + 2 * ENTRY_BYTES_GUESS * entries;
+        self.when_there_is_room(wanted, || live.prepare(batch.lsn, &state, &changed))?;
+        live.take(batch.lsn, &changed)?;
         self.live.lock().written = live.written;
         drop(live);
-        let save = self.shared.save.lock().clone();
-        match save.filter(|_| self.is_full(batch.lsn) && self.has_room()) {
-            Some(save) => self.roll(batch.lsn, state, save),
-            None => Ok(()),
+        if let Some(save) = self.shared.save.lock().clone().filter(|_| self.is_full(batch.lsn))
+            && let Err(error) = self.roll(batch.lsn, state, save)
+        {
+            warn!(%error, "the merge store cannot roll over; it is tried again, and the log stays longer");
+            self.rest();
+        }
+        Ok(())
+    }
+
+    /// Does it when the disk has so much room, and again when it had not after all.
+    fn when_there_is_room(&self, mut wanted: u64, mut act: impl FnMut() -> io::Result<()>) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        loop {
+            shared.wanted.store(wanted, Ordering::Relaxed);
+            if self.has_room() {
+                match act() {
+                    Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                        wanted = wanted.max(self.free());
+                        shared.wanted.store(wanted, Ordering::Relaxed);
+                    }
+                    done => {
+                        shared.is_waiting.store(false, Ordering::Relaxed);
+                        return done.map_err(Into::into);
+                    }
+                }
+            }
+            if shared.is_closing.load(Ordering::Relaxed) {
+                return Err("there was no room to the end".into());
+            }
+            shared.is_waiting.store(true, Ordering::Relaxed);
+            std::thread::sleep(ROOM_PAUSE);
         }
     }
 }
@@ -98,9 +142,17 @@ impl Store for Keeper {
         if !self.is_writing {
             return Ok(true);
         }
-        let result = match wait {
-            true => self.results.recv().map_err(|_| TryRecvError::Disconnected),
-            false => self.results.try_recv(),
+        let result = loop {
+            match self.results.try_recv() {
+                // Who waits for it does not wait for room.
+                Err(TryRecvError::Empty) if wait && !self.handle.shared.is_waiting.load(Ordering::Relaxed) => {
+                    match self.results.recv_timeout(ROOM_PAUSE) {
+                        Err(RecvTimeoutError::Timeout) => {}
+                        result => break result.map_err(|_| TryRecvError::Disconnected),
+                    }
+                }
+                result => break result,
+            }
         };
         match result {
             Ok(result) => {

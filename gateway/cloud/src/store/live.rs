@@ -116,17 +116,33 @@ impl Live {
         Ok(lsn)
     }
 
-    /// Windows, sorted by key, and all else as of a record. Readers get the one or the other of those
-    /// windows meanwhile.
-    pub fn write(&mut self, lsn: u64, state: &[u8], changed: &[(WindowKey, &Window)]) -> Result<(), StoreError> {
+    /// Windows, sorted by key, and all else as of a record, in files beside sled.
+    ///
+    /// # Errors
+    /// The system's; then nothing has changed, and little is left behind.
+    pub fn prepare(&self, lsn: u64, state: &[u8], changed: &[(WindowKey, &Window)]) -> io::Result<()> {
         let mut bytes = crc32c::crc32c(state).to_le_bytes().to_vec();
         bytes.extend_from_slice(state);
-        fs::write(self.dir.join(format!("state-{lsn:020}")), bytes)?;
-        let whole = self.dir.join(format!("changed-{lsn:020}"));
-        keep_whole(&whole, changed)?;
+        let (beside, whole) = (self.dir.join(format!("state-{lsn:020}")), self.whole(lsn));
+        let written = fs::write(&beside, bytes).and_then(|()| keep_whole(&whole, changed));
+        if written.is_err() {
+            // On a full disk each byte counts; what cannot be removed goes with the next batch.
+            for path in [&beside, &whole.with_extension("tmp")] {
+                drop(fs::remove_file(path));
+            }
+        }
+        written
+    }
+
+    fn whole(&self, lsn: u64) -> PathBuf {
+        self.dir.join(format!("changed-{lsn:020}"))
+    }
+
+    /// Takes what was prepared. Readers get the one or the other of those windows meanwhile.
+    pub fn take(&mut self, lsn: u64, changed: &[(WindowKey, &Window)]) -> Result<(), StoreError> {
         self.insert(changed)?;
         self.stands(lsn)?;
-        fs::remove_file(whole)?;
+        fs::remove_file(self.whole(lsn))?;
         for (path, other) in self.files("state-")? {
             if other != Some(lsn) {
                 fs::remove_file(path)?;

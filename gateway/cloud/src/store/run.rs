@@ -292,7 +292,8 @@ impl Runs {
         gone
     }
 
-    /// A window as the newest run has it.
+    /// A window as the newest run has it. Where that is damaged it is lost: what an older run has is
+    /// older than what was published.
     pub fn get(&mut self, key: WindowKey) -> Option<Window> {
         let day = day_of(key);
         let from = self.list.partition_point(|run| run.day < day);
@@ -306,6 +307,7 @@ impl Runs {
                     let path = self.list[i].path.display();
                     tracing::error!(%error, %path, "a part of a run is lost; its windows begin anew");
                     self.damaged += 1;
+                    return None;
                 }
             }
         }
@@ -373,6 +375,11 @@ mod tests {
         let mut runs = Runs::default();
         runs.add(Run::open(&written.path).unwrap().unwrap());
         assert_eq!((runs.get(keys[0]), runs.damaged), (None, 1));
+        // An older run has an older state of it.
+        let mut older = Writer::new(dir.path(), 0, 5).unwrap();
+        older.push(keys[0], window(7)).unwrap();
+        runs.add(older.finish().unwrap());
+        assert_eq!((runs.get(keys[0]), runs.damaged), (None, 2));
         let end = bytes.len();
         bytes[end - 30] ^= 1;
         fs::write(&written.path, &bytes).unwrap();

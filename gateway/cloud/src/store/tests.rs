@@ -44,7 +44,7 @@ fn reopened(dir: &Path, kernel: &str, end: u64, base: u64) -> (Keeper, Handle, O
         std::thread::yield_now();
     }
     let (keeper, handle, found) = loop {
-        match open(dir, kernel, end, base) {
+        match open(dir, kernel, (1, end), base) {
             Ok(opened) => break opened,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
@@ -167,6 +167,91 @@ fn rolled_over_windows_are_in_runs_by_day_and_old_ones_go() {
     drop((keeper, handle));
     let (mut keeper, _, _) = reopened(dir.path(), "third", 6, 4);
     assert_eq!(keeper.get(keys[99]).unwrap(), None, "the log from 4 on gives it again");
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Runs that cannot be written, as on a full disk, and a snapshot that the log did not get: each comes
+/// once it can, by itself.
+#[test]
+fn rolling_over_that_fails_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let windows = dir.path().join("windows");
+    let (mut keeper, handle, _) = reopened(dir.path(), "k", 0, 0);
+    let keys = [(3, 10_000, 0), (3, 10_000, DAY)];
+    put(&mut keeper, 5, &keys);
+    let obstacle = windows.join(format!("run-000001-{:020}.tmp", 5));
+    fs::create_dir(&obstacle).unwrap();
+    let (asked, puts) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(0)));
+    let (was_asked, count) = (asked.clone(), puts.clone());
+    let save: Save = Arc::new(move |_, state| {
+        was_asked.store(true, Ordering::SeqCst);
+        *count.lock() += u32::from(state.is_some());
+        Some(*count.lock() > 1)
+    });
+    handle.roll(5, b"state 5".to_vec(), save).unwrap();
+    until("it was tried", || asked.load(Ordering::SeqCst));
+    assert!(handle.shared.frozen.lock().is_some());
+    let names = || fs::read_dir(&windows).unwrap().map(|f| f.unwrap().path()).filter(|p| p.is_file()).count();
+    until("what was written of it gives its room back", || names() == 0);
+    assert_eq!(keeper.get(keys[1]).unwrap(), Some(window(DAY)));
+    fs::remove_dir(&obstacle).unwrap();
+    until("the runs are there", || handle.shared.frozen.lock().is_none());
+    until("the snapshot is put again", || lives(&windows).unwrap().len() == 1);
+    assert_eq!((handle.figures().runs.1, *puts.lock()), (2, 2));
+    assert_eq!(keeper.get(keys[1]).unwrap(), Some(window(DAY)));
+}
+
+/// A batch asks for as much room as it takes. Without, it waits and nobody waits for it.
+#[test]
+fn a_batch_waits_for_room_and_a_roll_is_put_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut keeper, handle, _) = reopened(dir.path(), "k", 0, 0);
+    let room = Arc::new(AtomicU64::new(ROOM_MIN + 4_096));
+    let free = room.clone();
+    *handle.shared.probe.lock() = Box::new(move |_| Ok(free.load(Ordering::SeqCst)));
+    assert!(handle.has_room());
+    let key = (0, 10_000, 0);
+    let batch = |lsn| {
+        let windows = [(key, window(0))].into_iter().collect();
+        Arc::new(Batch { lsn, windows, state: Box::new(move || vec![lsn as u8; 8_192]) })
+    };
+    keeper.write(batch(3)).unwrap();
+    assert!(!keeper.written(true).unwrap(), "it has no room");
+    assert!(!handle.has_room() && handle.is_short());
+    room.store(u64::MAX, Ordering::SeqCst);
+    until("it is written", || handle.has_room() && handle.figures().live_windows == 1);
+    assert!(keeper.written(true).unwrap());
+    // A roll that has no room changes nothing.
+    room.store(ROOM_MIN, Ordering::SeqCst);
+    assert!(handle.roll(3, vec![3; 8_192], Arc::new(|_, _| None)).is_err());
+    assert_eq!((lives(&dir.path().join("windows")).unwrap().len(), keeper.get(key).unwrap()), (1, Some(window(0))));
+    // Who stops does not wait.
+    keeper.write(batch(4)).unwrap();
+    drop((keeper, handle));
+    let (_, _, found) = reopened(dir.path(), "k", 9, 0);
+    assert_eq!(found.map(|f| f.0), Some(3));
+}
+
+/// The log was cut behind a snapshot that is damaged now: what cannot be folded again is not thrown away.
+#[test]
+fn runs_that_the_log_does_not_have_are_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut keeper, handle, _) = reopened(dir.path(), "k", 0, 0);
+    put(&mut keeper, 5, &[(3, 10_000, 0)]);
+    handle.roll(5, b"state 5".to_vec(), Arc::new(|_, _| Some(true))).unwrap();
+    until("it rolls over", || lives(&dir.path().join("windows")).unwrap().len() == 1);
+    drop((keeper, handle));
+    drop(reopened(dir.path(), "k", 6, 5));
+    let (_, handle, found) = open(dir.path(), "other", (6, 9), 0).unwrap();
+    assert_eq!((found.is_none(), handle.figures().runs.0, handle.figures().damaged), (true, 0, 1));
+    assert!(dir.path().join(format!("windows/run-000000-{:020}.damaged", 5)).exists());
 }
 
 /// A cloud's log, random but the same for the same seed.

@@ -1,13 +1,13 @@
 //! The bridge as of a record ↔ bytes: all but the windows, which the store has.
 
-use super::crossing::Crossing;
+use super::crossing::{self, Crossing};
 use super::gateways::Gateway;
 use super::rounds::{Due, Rounds, Waiting};
 use super::series::{Catalogue, Series};
 use super::store::{Store, Windows};
 use super::{Alarms, Bridge, BridgeConfig, Pending};
 use crate::error::Error;
-use crate::limits::SNAPSHOT_BYTES_MAX;
+use crate::limits::STATE_BYTES_MAX;
 use crate::session::Sessions;
 use schemas::{DecodeError, cbor, pack};
 use serde::{Deserialize, Serialize};
@@ -45,9 +45,10 @@ pub struct State {
 }
 
 impl State {
-    /// As bytes, for [`Bridge::restore`].
+    /// As bytes, for [`Bridge::restore`]; none for a state that it would refuse as too large.
     pub fn encode(&self) -> Vec<u8> {
-        pack::compress(&cbor::to_vec(self))
+        let plain = cbor::to_vec(self);
+        if plain.len() > STATE_BYTES_MAX { Vec::new() } else { pack::compress(&plain) }
     }
 }
 
@@ -123,6 +124,7 @@ impl Bridge {
             groups[gateway.number as usize] = gateway.group().map(Box::from);
         }
         Ok(Self {
+            crossings_due_ms: crossing::due_ms(&s.crossings),
             boot: s.boot,
             lsn: s.lsn,
             clock_ms: s.clock_ms,
@@ -149,8 +151,8 @@ impl Bridge {
 }
 
 fn read(bytes: &[u8]) -> Result<Saved, DecodeError> {
-    let plain = pack::decompress(bytes, SNAPSHOT_BYTES_MAX)?;
-    let saved: Saved = cbor::from_slice(&plain, SNAPSHOT_BYTES_MAX)?;
+    let plain = pack::decompress(bytes, STATE_BYTES_MAX)?;
+    let saved: Saved = cbor::from_slice(&plain, STATE_BYTES_MAX)?;
     if saved.format != FORMAT {
         return Err(DecodeError::Invalid("snapshot format"));
     }

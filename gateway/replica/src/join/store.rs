@@ -177,15 +177,17 @@ impl Windows {
         Ok(is_new)
     }
 
-    /// Begins to write what changed, as of a record. Waits for the write before.
+    /// Begins to write what changed, as of a record, once the write before is over; whether it did.
     ///
     /// # Errors
     /// The store's.
-    pub fn write(&mut self, lsn: u64, state: Save) -> Result<(), StoreError> {
-        self.settle(true)?;
+    pub fn write(&mut self, lsn: u64, state: Save) -> Result<bool, StoreError> {
+        if !self.settle(true)? {
+            return Ok(false);
+        }
         let batch = Arc::new(Batch { lsn, windows: std::mem::take(&mut self.young), state });
         self.writing = Some(batch.clone());
-        self.store.write(batch)
+        self.store.write(batch).map(|()| true)
     }
 
     /// Looks whether a write has ended, or waits for it. Whether none is under way.
