@@ -82,6 +82,8 @@ pub struct Core {
     pub known: Arc<Known>,
     /// Who listens.
     pub audience: Audience,
+    /// Hellos that the log had no room for, by gateway.
+    pub hellos: BTreeMap<String, Vec<u8>>,
     /// What is published once those who are waited for are back.
     pub withheld: Vec<(u64, Effects)>,
 }

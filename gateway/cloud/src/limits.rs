@@ -124,3 +124,6 @@ pub const CONFLICT_TURNS: u32 = 3;
 pub const CONFLICT_SINCE: Duration = Duration::from_secs(8);
 /// A turn so long after the last one is of a new process; a conflict is over then.
 pub const CONFLICT_OVER: Duration = Duration::from_secs(60);
+
+/// Hellos that are kept while the log has no room, of one gateway each; of more, the next connection says it again.
+pub const HELLOS_MAX: usize = 4_096;

@@ -3,7 +3,7 @@
 //! Our own has taken a message once those who subscribed are done with it ([`Given`]). Of an existing one [`Outbox`] keeps every message until its PUBACK,
 //! over all reconnects, and says up to which record all was taken: the cursor follows that.
 
-use crate::limits::{ECHOES_MAX, GIVEN_MAX, GIVEN_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX, OUTBOX_URGENT_MAX};
+use crate::limits::{CROSS_PAYLOAD_BYTES_MAX, ECHOES_MAX, GIVEN_MAX, GIVEN_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX, OUTBOX_URGENT_MAX};
 use broker::{Broker, Watched};
 use parking_lot::Mutex;
 use rumqttc::{AsyncClient, EventLoop, QoS};
@@ -149,6 +149,14 @@ impl Outbound {
         }
     }
 
+    /// Ordinary messages of an existing broker that are too large for the way to a gateway.
+    pub fn refused(&self) -> u64 {
+        match self {
+            Outbound::Embedded(..) => 0,
+            Outbound::Existing(outbox) => outbox.state.lock().refused,
+        }
+    }
+
     /// Whether the broker is there.
     pub fn is_connected(&self) -> bool {
         match self {
@@ -233,6 +241,8 @@ struct State {
     wanted: BTreeSet<String>,
     /// Of what we published and will see again by our own subscription.
     echoes: VecDeque<u64>,
+    /// Messages that are too large for gateways.
+    refused: u64,
 }
 
 /// Messages for an existing broker.
@@ -341,7 +351,7 @@ impl Outbox {
     }
 
     /// A message of the broker: the number of the connection that it came by, if a gateway wants
-    /// it and it is not our own.
+    /// it and can have it, and it is not our own.
     pub fn came(&self, publish: &rumqttc::Publish) -> Option<u64> {
         let mut state = self.state.lock();
         let own = fingerprint(&publish.topic, &publish.payload);
@@ -349,7 +359,16 @@ impl Outbox {
             state.echoes.remove(at);
             return None;
         }
-        state.wanted.iter().any(|filter| matches(filter, &publish.topic)).then_some(state.generation)
+        if !state.wanted.iter().any(|filter| matches(filter, &publish.topic)) {
+            return None;
+        }
+        if publish.payload.len() > CROSS_PAYLOAD_BYTES_MAX {
+            // With what surrounds it, no packet to a gateway would have room: all behind it would wait for ever.
+            warn!(topic = publish.topic, bytes = publish.payload.len(), "too large for the way to a gateway; refused");
+            state.refused += 1;
+            return None;
+        }
+        Some(state.generation)
     }
 
     /// Number of the present connection.
@@ -436,6 +455,19 @@ mod tests {
         outbox.sent(1);
         outbox.acked(1);
         assert_eq!((out.settle(6), out.settle(9), outbox.waiting()), (6, 9, 0));
+    }
+
+    /// The door of our own broker refuses the same.
+    #[test]
+    fn what_no_gateway_could_take_is_refused_and_counted() {
+        let (client, _mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
+        let out = Outbound::Existing(Arc::new(Outbox::new(client)));
+        out.want(BTreeSet::from(["ev/#".to_owned()]));
+        let Outbound::Existing(outbox) = &out else { return };
+        let came = |topic: &str, bytes: usize| outbox.came(&rumqttc::Publish::new(topic, QoS::AtLeastOnce, vec![7; bytes]));
+        assert_eq!((came("ev/x", CROSS_PAYLOAD_BYTES_MAX), out.refused()), (Some(0), 0));
+        assert_eq!((came("ev/x", CROSS_PAYLOAD_BYTES_MAX + 1), came("other", CROSS_PAYLOAD_BYTES_MAX + 1)), (None, None));
+        assert_eq!(out.refused(), 1);
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         }
     });
     let parent = (bridge.boot != 0).then_some((bridge.boot, end));
-    let settled = BridgeConfig { retain_ms: config.merged.retain_ms }.encode();
+    let settled = BridgeConfig { retain_ms: config.merged.retain_ms, is_paced: true }.encode();
     door.begin(&Record::Boot { boot, parent, config: &settled })?;
     store.resume(save(&journal));
 
@@ -157,6 +157,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         alarms: Alarms::default(),
         known,
         audience: Audience::of(&config.data_dir, embedded.clone()),
+        hellos: BTreeMap::new(),
         withheld: Vec::new(),
     };
     core.want();

@@ -68,6 +68,10 @@ const CONFIG_BYTES_MAX: usize = 1 << 16;
 pub struct BridgeConfig {
     /// Windows that ended longer ago, in ms, are counted as expired and not merged; none: all are.
     pub retain_ms: Option<i64>,
+    /// Windows of many parts are published less often. The first programs did not, and what their
+    /// records published keeps its revisions.
+    #[serde(default)]
+    pub is_paced: bool,
 }
 
 impl BridgeConfig {
@@ -224,6 +228,7 @@ impl Bridge {
                 self.boot = boot;
                 // The first programs logged none.
                 self.config = cbor::from_slice(config, CONFIG_BYTES_MAX).unwrap_or_default();
+                self.hasten_newest();
                 self.sessions.restart(self.clock_ms);
             }
             Record::Session { number, event } => self.sessions.apply(self.clock_ms, number, event),

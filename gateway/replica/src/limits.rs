@@ -192,6 +192,9 @@ pub const BLOCK_ENTRIES_MAX: usize = 1 << 16;
 /// Windows in one round of publishing; the rest follows with the next.
 pub const ROUND_WINDOWS_MAX: usize = 4_096;
 
+/// Windows that those of one round are added up from, some 10 us each: whoever is heard meanwhile waits.
+pub const ROUND_PARTS_MAX: i64 = 1 << 16;
+
 /// Windows changed in memory before they are written, some 450 bytes each. As many again may be under
 /// way to the store, and as many change meanwhile; beyond, records wait.
 pub const CHANGED_WINDOWS_MAX: usize = 1 << 14;

@@ -87,6 +87,7 @@ impl Core {
             return;
         }
         self.round_ms = now_ms;
+        self.late_hellos();
         if self.bridge.round_due(now_ms) && !self.out.is_behind() && !self.audience.is_awaited() {
             self.round_logged = self.door.log(&Record::Round).is_ok();
         }

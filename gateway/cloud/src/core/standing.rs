@@ -47,7 +47,7 @@ impl Core {
         let json = json!({
             "role": "cloud", "boot": format!("{:016x}", self.bridge.boot), "lsn": self.bridge.lsn,
             "gateways": gateways, "room_s": room_s,
-            "series": self.bridge.series(), "expired": sums[5], "refused": sums[6].saturating_add(self.refused), "spoilt": self.bridge.spoilt,
+            "series": self.bridge.series(), "expired": sums[5], "refused": sums[6].saturating_add(self.refused).saturating_add(self.out.refused()), "spoilt": self.bridge.spoilt,
             "windows": { "published": self.bridge.rounds_windows, "due": dirty, "waiting": waiting, "cached": cached,
                 "in_runs": runs.1, "live_written": live_windows, "damaged_parts": damaged },
             "store": { "runs": runs.0, "run_bytes": runs.2 },
@@ -85,7 +85,12 @@ impl Core {
                 "Entries, definitions and alerts with impossible names, or beyond a bound.",
                 sums[6] as f64,
             ),
-            ("messages_refused_total", "counter", "Messages of gateways that were not taken by this process.", self.refused as f64),
+            (
+                "messages_refused_total",
+                "counter",
+                "Messages of gateways, and for them, that were not taken by this process.",
+                (self.refused + self.out.refused()) as f64,
+            ),
             ("windows_due", "gauge", "Merged windows that changed and are to be published.", dirty as f64),
             ("windows_incomplete", "gauge", "Published windows that wait for a gateway.", waiting as f64),
             ("windows_cached", "gauge", "Merged windows in memory.", cached as f64),

@@ -3,7 +3,7 @@
 use super::Core;
 use crate::conflict::Conflict;
 use crate::inbound::wall_ms;
-use crate::limits::{DECODED_ENTRIES_MAX, OVERLOAD_MS, RETRY_FULL_MS, RETRY_ROOM_MS, ROOM_WAIT, UNWRITTEN_WINDOWS_MAX};
+use crate::limits::{DECODED_ENTRIES_MAX, HELLOS_MAX, OVERLOAD_MS, RETRY_FULL_MS, RETRY_ROOM_MS, ROOM_WAIT, UNWRITTEN_WINDOWS_MAX};
 use journal::Refused;
 use replica::join::Interval;
 use replica::record::{Plain, Record};
@@ -85,11 +85,22 @@ impl Core {
             warn!(gateway, named = hello.gateway, "a gateway that speaks for another, or one too many, is ignored");
             return Ok(false);
         }
-        if !self.bridge.knows(gateway, &hello) {
-            self.log(&Record::Hello { gateway, bytes }, runtime);
+        // A gateway says it once for each connection: what the log has no room for is kept.
+        self.hellos.remove(gateway);
+        if !self.bridge.knows(gateway, &hello)
+            && self.log(&Record::Hello { gateway, bytes }, runtime).is_none()
+            && self.hellos.len() < HELLOS_MAX
+        {
+            self.hellos.insert(gateway.to_owned(), bytes.to_vec());
         }
         self.spoke(gateway, hello.boot as u16);
         Ok(true)
+    }
+
+    /// Logs the hellos that there was no room for.
+    pub(super) fn late_hellos(&mut self) {
+        let door = &self.door;
+        self.hellos.retain(|gateway, bytes| door.log(&Record::Hello { gateway, bytes }).is_err());
     }
 
     fn alert(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {

@@ -153,7 +153,11 @@ impl Alarms {
                 let void = board.pending().filter(|act| not_after_ms(act).saturating_add(UNANSWERED_MS) < clock_ms);
                 let void: Vec<(Name, u64)> = void.map(|act| ((act.series.clone(), act.kind.clone()), act.id)).collect();
                 void.iter().for_each(|(name, id)| board.withdraw(clock_ms, name, *id));
+                let known: Vec<Name> = board.iter().map(|(name, _)| name.clone()).collect();
                 board.sweep(clock_ms);
+                // Whoever keeps their names lets go of them.
+                let gone = known.into_iter().filter(|(series, kind)| board.get(series, kind).is_none());
+                self.changed.extend(gone.map(|name| (gateway.clone(), name)));
             }
             self.due_ms = self.due_ms.min(board.due_ms().unwrap_or(i64::MAX));
             self.changed.extend(board.take_changed().into_iter().map(|name| (gateway.clone(), name)));

@@ -186,9 +186,10 @@ impl Crossing {
     /// How many wait for the gateway, what they take, and how many were too old, at `now_ms`: what the
     /// log says with the next message that comes, a person is told at once.
     pub fn standing(&self, now_ms: i64) -> (u64, u64, u64) {
-        let late = self.queue.iter().filter(|m| m.expires_ms <= now_ms);
+        let late =
+            self.queue.expiries.iter().take_while(|(at, _)| *at <= now_ms).filter_map(|(_, number)| self.queue.by_number.get(number));
         let (count, size) = late.fold((0, 0), |(count, size), m| (count + 1, size + bytes(&m.crossed)));
-        (self.queue.len() as u64 - count, self.waiting_bytes.saturating_sub(size), self.expired + count)
+        (self.waiting() as u64 - count, self.waiting_bytes.saturating_sub(size), self.expired + count)
     }
 
     /// Messages in the queue for the gateway.
@@ -303,6 +304,8 @@ mod tests {
         c.offer(1_200, &Arc::new(Crossed { topic: "other".into(), ..message(1, 5, 1) }));
         assert_eq!(c.next_down(1_299, 1 << 18).iter().map(|m| m.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
         assert_eq!(c.next_down(1_300, 1 << 18).iter().map(|m| m.seq).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(c.standing(1_300), (3, 3 * bytes(&message(1, 2, 10)), 1));
+        assert_eq!(c.standing(9_000), (0, 0, 4), "whether or not anything comes any more");
         c.done(1_300, 1, 3);
         c.done(1_300, 1, 3);
         c.done(1_300, 9, 4);
@@ -328,19 +331,19 @@ mod tests {
         Arc::make_mut(bridge.crossings.get_mut("p7").unwrap()).wanted[0].filter = "a/+".into();
         bridge.offer(None, message(1, 0, 1_000));
         Arc::make_mut(bridge.crossings.get_mut("p7").unwrap()).wanted[0].filter = "none".into();
-        for seq in 1..=9 {
-            bridge.offer(None, message(1, seq, 2 << 20));
+        for seq in 1..=12 {
+            bridge.offer(None, message(1, seq, 600_000));
         }
         let all: u64 = bridge.crossings.values().map(|c| c.waiting_bytes).sum();
         assert!((CROSS_DOWN_ALL_BYTES_MAX / 2..=CROSS_DOWN_ALL_BYTES_MAX).contains(&all), "{all}");
         for (name, c) in &bridge.crossings {
-            let offered = if name == "p7" { 1 } else { 10 };
+            let offered = if name == "p7" { 1 } else { 13 };
             assert_eq!(c.given_up + c.waiting() as u64, offered, "{name}");
         }
         let c = &bridge.crossings["p0"];
         assert!(c.given_up > 0 && c.waiting() > 0 && bridge.crossings["p7"].waiting() == 1);
         assert_eq!(c.next_down(0, 1 << 18).first().map(|m| m.seq), Some(c.given_up), "the oldest goes first");
-        let copies = bridge.crossings.values().filter_map(|c| c.queue.by_number.values().next_back()).filter(|m| m.crossed.seq == 9);
+        let copies = bridge.crossings.values().filter_map(|c| c.queue.by_number.values().next_back()).filter(|m| m.crossed.seq == 12);
         assert!(copies.clone().count() == 29 && copies.clone().all(|m| Arc::strong_count(&m.crossed) == 29), "one copy for all");
     }
 

@@ -194,7 +194,7 @@ impl Gateway {
         let before = sums(part);
         let result = change(part);
         part.settle();
-        let after = sums(part);
+        let (after, grace_ms) = (sums(part), part.grace_ms);
         let moved = |total: u64, i: usize| total.wrapping_sub(before[i]).wrapping_add(after[i]);
         let t = self.totals;
         self.totals =
@@ -206,7 +206,9 @@ impl Gateway {
             self.living.insert(boot);
         }
         let living = self.living.iter().filter_map(|b| self.boots.get(b));
-        self.complete_ms = living.map(|p| p.frontier_ms.saturating_sub(p.grace_ms)).min().unwrap_or(i64::MAX);
+        let least = living.map(|p| p.frontier_ms.saturating_sub(p.grace_ms)).min();
+        // None lives: one does that has not told of itself yet, and begins where the others ended.
+        self.complete_ms = least.unwrap_or(self.frontier_ms.saturating_sub(grace_ms));
         Some(result)
     }
 
@@ -238,9 +240,9 @@ mod tests {
             g.boots.insert(boot, Part::default());
             g.change(boot, |p| (p.frontier_ms, p.grace_ms, p.applied, p.accepted) = (boot as i64 * 10, 5, 7, 3));
             assert_eq!(g.complete_ms, boot as i64 * 10 - 5);
-            // Its successor says where it ended, and all of it is in.
+            // Its successor says where it ended, and all of it is in. Nobody knows the successor yet.
             g.change(boot, |p| p.end = Some(7));
-            assert_eq!((g.complete_ms, g.living()), (i64::MAX, 0));
+            assert_eq!((g.complete_ms, g.living()), (boot as i64 * 10 - 5, 0));
         }
         assert_eq!((g.totals.accepted, g.frontier_ms), (3_000, 10_000));
         g.change(1, |p| p.ended = false);

@@ -49,6 +49,19 @@ impl Rounds {
         }
     }
 
+    /// The same for one that may be published earlier than was thought.
+    pub fn hasten(&mut self, key: WindowKey, at_ms: i64) {
+        match self.at.get_mut(&key) {
+            Some(at) if *at > at_ms => {
+                self.due.remove(&(*at, key));
+                self.due.insert((at_ms, key));
+                *at = at_ms;
+            }
+            Some(_) => {}
+            None => self.add(key, at_ms),
+        }
+    }
+
     /// Whether a change of it is still to be published.
     pub fn holds(&self, key: WindowKey) -> bool {
         self.at.contains_key(&key)
@@ -123,6 +136,10 @@ mod tests {
         r.add((1, 10, 0), 100);
         r.add((2, 10, 0), 0);
         assert_eq!((r.due(), r.next_ms(), r.take(499), r.take(499), r.take(500)), (2, Some(0), Some((2, 10, 0)), None, Some((1, 10, 0))));
+        r.add((3, 10, 0), 900);
+        r.hasten((3, 10, 0), 700);
+        r.hasten((3, 10, 0), 800);
+        assert_eq!((r.take(699), r.take(700), r.due()), (None, Some((3, 10, 0)), 0));
         r.wait(7, (1, 10, 90));
         r.wait(7, (1, 10, 100));
         r.wait(8, (1, 10, 40));

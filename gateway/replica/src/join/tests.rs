@@ -65,7 +65,7 @@ const START_MS: i64 = 1_700_000_000_000;
 impl World {
     fn new(retain_ms: Option<i64>) -> Self {
         let mut world = Self::default();
-        world.log(START_MS as u64, &Record::Boot { boot: 77, parent: None, config: &BridgeConfig { retain_ms }.encode() });
+        world.log(START_MS as u64, &Record::Boot { boot: 77, parent: None, config: &BridgeConfig { retain_ms, is_paced: true }.encode() });
         world
     }
 
@@ -420,6 +420,35 @@ fn a_group_counts_as_its_fullest_member_for_each_published_window() {
     let key = (0, 60_000, START_MS - 20_000);
     assert_eq!(restored.merged(key).unwrap(), w.bridge.merged(key).unwrap());
     assert_eq!(restored.merged(key).unwrap().map(|m| m.aggregate.count()), Some(6));
+}
+
+/// A day of windows of ten seconds is added up from 8,640: not each second. This one ends after 6,400 s.
+#[test]
+fn a_window_of_many_parts_is_published_less_often_but_at_once_when_complete() {
+    let mut w = World::new(None);
+    let day_ms = 86_400_000;
+    let send = |w: &mut World, from, to, frontier_s, start_s| {
+        let mut delta = delta(1, from, to, frontier_s, &[(start_s, from + 1, to, 1.0)]);
+        delta.sizes = vec![10_000, day_ms];
+        w.send("a", &delta);
+    };
+    let sizes = |merged: Vec<Merged>| merged.iter().map(|m| (m.size_ms, m.aggregate.count(), m.complete)).collect::<Vec<_>>();
+    send(&mut w, 0, 5, 5, 0);
+    assert_eq!(sizes(w.round(0)), [(10_000, 1, false), (day_ms, 1, false)]);
+    send(&mut w, 5, 6, 6, 0);
+    assert_eq!(sizes(w.round(1_000)), [(10_000, 2, false)]);
+    assert_eq!(sizes(w.round(85_000)), []);
+    assert_eq!(sizes(w.round(1_000)), [(day_ms, 2, false)]);
+    // It changes, and the gateway gets past its end.
+    send(&mut w, 6, 7, 7, 10);
+    send(&mut w, 7, 8, 6_402, 6_390);
+    let merged = sizes(w.round(1_000));
+    assert!(merged.contains(&(day_ms, 4, true)) && merged.contains(&(10_000, 2, true)), "{merged:?}");
+    // A process that begins has nothing retained of what changed: it goes soon.
+    send(&mut w, 8, 9, 6_403, 6_390);
+    assert_eq!(sizes(w.round(1_000)), [(10_000, 2, true)]);
+    w.log(0, &Record::Boot { boot: 78, parent: None, config: &BridgeConfig { retain_ms: None, is_paced: true }.encode() });
+    assert_eq!(sizes(w.round(1_000)), [(day_ms, 5, true)]);
 }
 
 /// Of members that are equally full any may be the one that gets past a window: the first is dead.
