@@ -280,7 +280,7 @@ impl Cloud {
         if !ctx.publishes {
             // What is not written yet shows that something changed.
             let changed = process.bridge.sizes().3 > 0;
-            return if changed { process.bridge_of(&self.log)?.flush().map_err(|e| e.to_string()) } else { Ok(()) };
+            return if changed { process.bridge_of(&self.log)?.flush().map(drop).map_err(|e| e.to_string()) } else { Ok(()) };
         }
         if now_ms - process.round_ms < ROUND_MS || process.round_logged {
             return Ok(());
