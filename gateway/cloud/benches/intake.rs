@@ -106,7 +106,7 @@ fn main() {
     let journal = opened.start(Box::new(move |frame| drop(frames.send(frame)))).expect("a running log");
     let (_horizon, horizon) = watch::channel(broker::Horizon::default());
     let (events, _inbox) = tokio::sync::mpsc::channel(1);
-    let (keeper, handle, _) = store::open(dir.path(), &store::kernel_boot(), 0, 0).expect("a store");
+    let (keeper, handle, _) = store::open(dir.path(), &store::kernel_boot(), (0, 0), 0).expect("a store");
     let mut bridge = Bridge::new(Box::new(keeper));
     let door = Arc::new(Door::new(journal.clone(), &bridge, 1, horizon, events, Arc::default()));
     let broker = Broker::new(Config { max_packet: 1 << 20, connections_max: 1 }, door.clone(), Vec::new());
