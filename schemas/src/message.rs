@@ -171,7 +171,8 @@ pub struct Delta {
     /// Entries born later, or still open, as a block; empty for none.
     #[serde(with = "cbor::bytes")]
     pub ahead: Vec<u8>,
-    /// Alerts with a seq in `(from, to]`; at most [`ALERTS_MAX`].
+    /// Alerts with a seq in `(from, to]`, less those that went before; or some of the record behind
+    /// `to`, where one record made more than an interval carries. At most [`ALERTS_MAX`].
     #[serde(deserialize_with = "cbor::list::<_, _, ALERTS_MAX>")]
     pub alerts: Vec<AlertBody>,
     /// Entries given up; at most [`MARKS_MAX`].
@@ -182,7 +183,7 @@ pub struct Delta {
     pub sizes: Vec<i64>,
     /// Grace of the boot, in ms.
     pub grace_ms: i64,
-    /// What people did to alarms, with a seq in `(from, to]`; at most [`ACTS_MAX`].
+    /// What people did to alarms, as with [`Delta::alerts`]; at most [`ACTS_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "cbor::list::<_, _, ACTS_MAX>")]
     pub acts: Vec<Act>,
     /// Redundancy group of the boot, named as gateways are.
@@ -219,7 +220,7 @@ pub struct Delta {
     /// Number of the interval of the living boot that this one follows, however that ended; 0 when not said.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub after: u64,
-    /// Alerts with a seq in `(from, to]` that the cloud has receipted: seq and ordinal. They go
+    /// Those of [`Delta::alerts`] that the cloud has receipted: seq and ordinal. They go
     /// only where it `packs`.
     #[serde(skip)]
     pub named: Vec<(u64, u32)>,

@@ -1,6 +1,7 @@
 //! The outbox, computed: what of a boot goes into its next interval (protocol §4).
 
 use crate::fold::Fold;
+use crate::limits::INTERVAL_ENTRIES_MAX;
 use crate::outbox::{Before, BootPart, Fate, MarkPage};
 use schemas::message::ShedMark;
 use telemetry::entry::Entry;
@@ -71,7 +72,9 @@ pub fn content(
         }
         let mut entries = batch.entries;
         let last_born = entries.last().map_or(0, |e| e.born);
-        if !batch.more || last_born > to {
+        // One record can open more than a block takes.
+        let fits = entries.len() <= INTERVAL_ENTRIES_MAX || part.entries.held_room() == 0;
+        if fits && (!batch.more || last_born > to) {
             // All that is covered is here.
             let late = entries.partition_point(|e| e.born <= to);
             let mut ahead = entries.split_off(late);
@@ -83,10 +86,15 @@ pub fn content(
         }
         // It must get on: what was born before and goes again is no progress.
         let first_born = entries.first().map_or(0, |e| e.born).max(from + 1);
-        let steps = batch.steps.range(first_born + 1..last_born.max(first_born) + 1).map(|(born, stood)| (*born, *stood));
+        let steps = batch.steps.range(first_born + 1..last_born.min(to + 1).max(first_born) + 1).map(|(born, stood)| (*born, *stood));
         if let Some((born, stood)) = best_cut(&entries, steps) {
             entries.truncate(entries.partition_point(|e| e.born < born));
             return Ok(Content { to: born - 1, before: stood, entries, ahead: Vec::new(), marks, mark_pages, cut: true });
+        }
+        if !fits {
+            // They go ahead, until few are left.
+            entries.truncate(if is_marked { 0 } else { entries_max });
+            return Ok(Content { to: 0, before, entries: Vec::new(), ahead: entries, marks, mark_pages, cut: true });
         }
         // Pages overlap so much that an interval can end nowhere among these.
         max *= 2;

@@ -71,11 +71,22 @@ pub const HEALING_ENTRIES_MAX: u64 = 1 << 16;
 /// may have let the second fold go on.
 pub const HEALING_PAUSE_MS: i64 = 50;
 
-/// Alerts in one interval; the rest follows with the next.
-pub const INTERVAL_ALERTS_MAX: usize = 512;
+/// Entries in one block of an interval: so many read back whatever they hold
+/// ([`telemetry::block::encode`]).
+pub const INTERVAL_ENTRIES_MAX: usize = 4_096;
+
+/// Bytes of an interval on the line, about: half of what a receiver takes, as alerts are weighed
+/// by their bounds and columns do not tell their length before they are made.
+pub const INTERVAL_BYTES_MAX: usize = schemas::limits::MESSAGE_BYTES_MAX / 2;
+
+/// Alerts in one interval, bounded by its bytes first; the rest follows with the next.
+pub const INTERVAL_ALERTS_MAX: usize = 4_096;
 
 /// Acts on alarms in one interval, and on the urgent lane at once; the rest follows.
 pub const INTERVAL_ACTS_MAX: usize = 512;
+
+const _: () = assert!(INTERVAL_ALERTS_MAX <= schemas::limits::ALERTS_MAX && INTERVAL_ACTS_MAX <= schemas::limits::ACTS_MAX);
+const _: () = assert!(INTERVAL_ENTRIES_MAX <= BLOCK_ENTRIES_MAX);
 
 /// Acts on alarms that the cloud does not have; people do not do so much in an outage. More
 /// are refused until the link is back.

@@ -13,6 +13,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `interval` | the next interval, computed |
+//! | `pieces` | alerts and acts of an interval, and of a record that made more than one carries |
 //! | `flight` | intervals under way: how many, how large, what a loss takes with it |
 //! | [`proof`] | whether the cloud has of a boot what this log says |
 //! | `urgent` | alerts without a receipt |
@@ -24,6 +25,7 @@ mod crossing;
 mod drain;
 mod flight;
 mod interval;
+mod pieces;
 pub mod proof;
 mod rtt;
 #[cfg(test)]
@@ -40,6 +42,7 @@ use crate::timer::Timer;
 pub use drain::Drain;
 use drain::{Done, Meter};
 use flight::Flights;
+use pieces::Pieces;
 use proof::{Chain, Judged};
 pub use proof::{Proof, Question};
 use schemas::message::{Ack, AlertBody, AlertUp, Beat, Delta, FORMAT, Hello, READS, Receipt};
@@ -137,6 +140,9 @@ pub struct Uplink {
     frontier_ms: i64,
     defined: BTreeMap<u64, BTreeSet<u32>>,
     previewed: BTreeMap<EntryName, u64>,
+    /// The series at which open windows are shown next.
+    preview_at: usize,
+    pieces: Pieces,
     /// An entry on the line, in sixteenths of a byte.
     entry_bytes: usize,
     meter: Meter,
@@ -191,6 +197,8 @@ impl Uplink {
             frontier_ms: 0,
             defined: BTreeMap::new(),
             previewed: BTreeMap::new(),
+            preview_at: 0,
+            pieces: Pieces::default(),
             entry_bytes: ENTRY_WIRE_BYTES_GUESS * 16,
             meter: Meter::default(),
             unreadable: Vec::new(),
@@ -415,6 +423,7 @@ impl Uplink {
             self.cloud_boot = ack.cloud_boot;
             self.defined.clear();
             self.previewed.clear();
+            self.pieces.forget();
             self.flights.forget(ack.cloud_boot);
             // One that lost its disk must hear who this is.
             self.greeted = false;
@@ -427,6 +436,7 @@ impl Uplink {
             self.defined.remove(&ack.boot);
             self.flights.turned_down(ack.boot, 0);
             self.urgent.forget();
+            self.pieces.forget();
         }
         self.rest(now_ms, ack.retry_after_ms);
         let Some(part) = fold.boots.iter_mut().find(|p| p.boot == ack.boot) else { return Acknowledged::default() };
@@ -444,6 +454,10 @@ impl Uplink {
             }
             if taken {
                 done.windows += flight.names.len() as u64;
+                if let Some(piece) = flight.piece {
+                    self.pieces.joined(ack.boot, piece);
+                    self.urgent.joined(ack.boot, piece.seq, piece.ordinal);
+                }
                 // Those that grew beyond `to` are not covered by it.
                 held.extend(flight.names.into_iter().filter(|(_, version)| *version > ack.applied));
                 part.marks.count(ack.cloud_boot, &flight.mark_pages);
@@ -482,6 +496,7 @@ impl Uplink {
         self.meter.add(now_ms, done);
         self.flights.passed(ack.number, ack.boot, ack.applied);
         self.urgent.covered(ack.boot, ack.applied);
+        self.pieces.covered(ack.boot, ack.applied);
         if ack.applied < part.applied {
             result.went_back = Some((ack.boot, ack.applied));
         }

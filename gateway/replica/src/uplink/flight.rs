@@ -1,5 +1,6 @@
 //! Intervals under way: how many and how large they may be, and what a lost one takes with it.
 
+use super::pieces::Piece;
 use super::rtt::Rtt;
 use crate::hash;
 use crate::limits::{
@@ -42,6 +43,8 @@ pub(super) struct Flight {
     /// Pages of marks.
     pub(super) mark_pages: Vec<u64>,
     pub(super) definitions: Vec<u32>,
+    /// It carries a part of what one record made.
+    pub(super) piece: Option<Piece>,
     pub(super) sent_ms: i64,
     /// On the line.
     pub(super) bytes: usize,
@@ -156,6 +159,11 @@ impl Flights {
     /// Whether an entry is under way at that version.
     pub(super) fn carries(&self, boot: u64, name: &EntryName, version: u64) -> bool {
         self.list.iter().any(|f| f.boot == boot && f.carries(name, version))
+    }
+
+    /// Whether a part of what one record of a boot made is under way.
+    pub(super) fn carries_piece(&self, boot: u64) -> bool {
+        self.list.iter().any(|f| f.boot == boot && f.piece.is_some())
     }
 
     /// Whether a page of marks is under way.

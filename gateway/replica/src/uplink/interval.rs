@@ -1,18 +1,22 @@
 //! The next interval, computed from the fold, what was acknowledged, and what is under way.
 
 use super::flight::{self, Flight};
+use super::pieces::{Piece, Told};
 use super::{Out, Uplink};
 use crate::fold::Fold;
 use crate::hash;
 use crate::interval::{self, Content, Unreadable};
 use crate::lane;
-use crate::limits::{ENTRY_BYTES_GUESS, HEALING_PAUSE_MS, IDLE_FRONTIER_MS, INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX, OFFER_RECORDS};
+use crate::limits::{ENTRY_BYTES_GUESS, HEALING_PAUSE_MS, IDLE_FRONTIER_MS, INTERVAL_BYTES_MAX, INTERVAL_ENTRIES_MAX, OFFER_RECORDS};
 use crate::outbox::page::name_of;
 use crate::outbox::{Before, BootPart, EntryName, Fate, MarkPage};
 use crate::record::Refusal;
 use schemas::message::{Act, AlertBody, Definition, Delta, FORMAT, READS, ShedMark, Tally};
 use telemetry::block;
 use telemetry::entry::Entry;
+
+/// Bytes of a mark on the line, at most.
+const MARK_WIRE_BYTES_MAX: usize = 72;
 
 /// What an interval is to say.
 #[derive(Default)]
@@ -24,16 +28,29 @@ struct Plan {
     before: Before,
     entries: Vec<Entry>,
     ahead: Vec<Entry>,
+    /// Both encoded.
+    blocks: (Vec<u8>, Vec<u8>),
     alerts: Vec<AlertBody>,
     named: Vec<(u64, u32)>,
     acts: Vec<Act>,
     marks: Vec<ShedMark>,
     mark_pages: Vec<u64>,
+    /// It carries a part of what one record made, and nothing else.
+    piece: Option<Piece>,
+    /// Open windows among those ahead, and the series at which the next ones begin.
+    previews: (Vec<(EntryName, u64)>, usize),
+    /// Bytes of alerts and acts, before compression.
+    told_bytes: usize,
     /// More waits behind it.
     is_cut: bool,
 }
 
 impl Plan {
+    fn encoded(mut self) -> Self {
+        self.blocks = (block::encode(&self.entries), block::encode(&self.ahead));
+        self
+    }
+
     /// Whether it says nothing but what holds back others.
     fn is_empty(&self) -> bool {
         let nothing = self.entries.is_empty() && self.ahead.is_empty() && self.marks.is_empty();
@@ -71,20 +88,31 @@ impl Uplink {
         if let Some(offer) = self.offer(offered) {
             return Some(offer);
         }
-        let plan = match self.covering(fold, part, most) {
-            Ok(plan) => plan,
-            Err(Unreadable(pages)) => {
-                self.unreadable = pages;
-                self.next_ms = now_ms.saturating_add(every_ms);
-                return None;
+        let mut wanted = most;
+        let plan = loop {
+            match self.covering(fold, part, wanted).map(Plan::encoded) {
+                // However large entries are, and names of series: what is too long is never taken.
+                Ok(plan) if wanted > 1 && self.bytes(fold, part, &plan) > INTERVAL_BYTES_MAX => wanted /= 2,
+                Ok(plan) => break plan,
+                Err(Unreadable(pages)) => {
+                    self.unreadable = pages;
+                    self.next_ms = now_ms.saturating_add(every_ms);
+                    return None;
+                }
             }
         };
+        if !part.ended && plan.piece.is_none() {
+            self.frontier_ms = plan.before.clock_ms;
+        }
+        self.preview_at = plan.previews.1;
         if plan.is_empty() && self.cloud_boot != 0 {
             // What is under way must be answered first.
             self.stalled = true;
             self.next_ms = now_ms.saturating_add(self.settings.every_ms);
             return None;
         }
+        self.previewed.extend(plan.previews.0.iter().copied());
+        self.previewed.retain(|name, _| name.born > part.applied);
         self.share.went(false, plan.entries.len() + plan.ahead.len());
         self.next_ms = if plan.is_cut || part.ended { now_ms } else { now_ms.saturating_add(every_ms) };
         Some(Out::Delta(self.send(now_ms, living, fold, part, plan)))
@@ -117,7 +145,8 @@ impl Uplink {
     /// Entries that one interval carries, by what the connection bore so far and by the budget.
     fn entries_max(&self) -> usize {
         let by_budget = self.budget.slice().saturating_mul(16) / self.entry_bytes.max(16);
-        (self.flights.aim / ENTRY_BYTES_GUESS).min(by_budget).max(1)
+        let by_aim = self.flights.aim / ENTRY_BYTES_GUESS.max(self.entry_bytes / 16);
+        by_aim.min(by_budget).clamp(1, INTERVAL_ENTRIES_MAX)
     }
 
     /// Whether an interval about `part` would tell the cloud anything that is not under way.
@@ -187,17 +216,25 @@ impl Uplink {
             self.look_ms = now_ms.saturating_add(self.settings.every_ms / 4);
             return None;
         }
-        self.share.went(true, ahead.len());
         // It claims nothing: whatever becomes of what is under way, it is taken.
         let (from, hash_from) = (part.applied, part.hash_applied);
         let before = Before { readings: part.readings_applied, clock_ms: 0, hash: hash_from };
-        let plan = Plan { from, hash_from, to: from, before, ahead, is_cut: true, ..Plan::default() };
+        let mut plan = Plan { from, hash_from, to: from, before, ahead, is_cut: true, ..Plan::default() }.encoded();
+        while plan.ahead.len() > 1 && self.bytes(fold, part, &plan) > INTERVAL_BYTES_MAX {
+            plan.ahead.truncate(plan.ahead.len() / 2);
+            plan = plan.encoded();
+        }
+        self.share.went(true, plan.ahead.len());
         Some(Out::Delta(self.send(now_ms, fold, fold, part, plan)))
     }
 
     /// The interval that goes on from what is told.
-    fn covering(&mut self, fold: &Fold, part: &BootPart, most: usize) -> Result<Plan, Unreadable> {
+    fn covering(&self, fold: &Fold, part: &BootPart, most: usize) -> Result<Plan, Unreadable> {
         let (from, readings, hash_from) = self.flights.told(part);
+        if self.flights.carries_piece(part.boot) {
+            let before = Before { readings, clock_ms: part.clock_ms, hash: hash_from };
+            return Ok(Plan { from, hash_from, to: from, before, is_cut: true, ..Plan::default() });
+        }
         let packs = self.reads & READS != 0;
         // Packed, a mark takes about a third of an entry, and else nearly twice as much.
         let marks_max = if packs { 2 * most } else { most / 2 };
@@ -206,62 +243,90 @@ impl Uplink {
         ahead.retain(|e| !self.flights.carries(part.boot, &name_of(e), e.version));
         // What cannot be remembered would go again and again.
         ahead.truncate(part.entries.held_room().saturating_sub(self.flights.beyond(part.boot, from)));
-        let (mut alerts, mut named): (Vec<AlertBody>, Vec<(u64, u32)>) = (Vec::new(), Vec::new());
-        let mut last = 0;
-        for (alert, stood) in part.alerts.iter().skip_while(|(a, _)| a.seq <= from).take_while(|(a, _)| a.seq <= to) {
-            if alerts.len() + named.len() >= INTERVAL_ALERTS_MAX && last < alert.seq {
-                (to, before, is_cut) = (alert.seq - 1, *stood, true);
-                break;
-            }
-            last = alert.seq;
-            if packs && self.urgent.is_heard(self.cloud_boot, alert) {
-                named.push((alert.seq, alert.ordinal));
-            } else {
-                alerts.push(alert.clone());
-            }
+        let room = if packs { 2 * self.flights.aim } else { self.flights.aim };
+        let is_heard = |alert: &AlertBody| packs && self.urgent.is_heard(self.cloud_boot, alert);
+        let told = Told::of(part, (from, to), self.pieces.had(part.boot), room, is_heard);
+        let Told { alerts, named, acts, bytes: told_bytes, cut, piece } = told;
+        if let Some((end, stood)) = cut {
+            (to, before, is_cut) = (end, stood, true);
         }
-        let mut acts = Vec::new();
-        for (seq, act, stood) in part.acts.iter().skip_while(|(seq, ..)| *seq <= from).take_while(|(seq, ..)| *seq <= to) {
-            if acts.len() >= INTERVAL_ACTS_MAX {
-                (to, before, is_cut) = (seq - 1, *stood, true);
-                alerts.retain(|alert| alert.seq <= to);
-                named.retain(|(seq, _)| *seq <= to);
-                break;
-            }
-            acts.push(act.clone());
+        if piece.is_some() {
+            return Ok(Plan { from, hash_from, to, before, alerts, named, acts, piece, told_bytes, is_cut, ..Plan::default() });
         }
         // Those behind the alerts that had no place follow with them.
         entries.truncate(entries.partition_point(|e| e.born <= to));
+        let mut previews = (Vec::new(), 0);
         if self.settings.preview && !part.ended {
-            for open in fold.series.iter().flat_map(|s| &s.open) {
-                if entries.len() + ahead.len() >= most.max(fold.series.len()) {
-                    break;
-                }
-                if self.previewed.insert(open.name, open.version) != Some(open.version) {
-                    let EntryName { born, series, size_ms, start_ms } = open.name;
-                    ahead.push(Entry { series, size_ms, start_ms, born, version: open.version, aggregate: open.aggregate.clone() });
-                }
-            }
-            self.previewed.retain(|name, _| name.born > part.applied);
+            let room = most.saturating_sub(entries.len() + ahead.len());
+            let open = self.preview(fold, room);
+            previews = (open.0.iter().map(|e| (name_of(e), e.version)).collect(), open.1);
+            is_cut |= open.1 > 0;
+            ahead.extend(open.0);
         }
         if to < from {
             // What a clone told for us: nothing new below, entries ahead all the same.
             (to, before.readings, before.hash) = (from, readings, hash_from);
         }
-        if !part.ended {
-            self.frontier_ms = before.clock_ms;
-        }
-        Ok(Plan { from, hash_from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, is_cut })
+        let blocks = Default::default();
+        Ok(Plan {
+            from,
+            hash_from,
+            to,
+            before,
+            entries,
+            ahead,
+            blocks,
+            alerts,
+            named,
+            acts,
+            marks,
+            mark_pages,
+            piece,
+            previews,
+            told_bytes,
+            is_cut,
+        })
     }
 
-    fn send(&mut self, now_ms: i64, living: &Fold, fold: &Fold, part: &BootPart, plan: Plan) -> Delta {
-        let Plan { from, hash_from, to, before, entries, ahead, alerts, named, acts, marks, mark_pages, .. } = plan;
+    /// Open windows that were not shown as they are, so many at most, and the series at which the
+    /// next ones begin; 0 once all series had their turn.
+    fn preview(&self, fold: &Fold, most: usize) -> (Vec<Entry>, usize) {
+        let mut out = Vec::new();
+        for (number, series) in fold.series.iter().enumerate().skip(self.preview_at) {
+            if out.len() + series.open.len() > most && (most == 0 || !out.is_empty()) {
+                return (out, number);
+            }
+            for open in series.open.iter().filter(|open| self.previewed.get(&open.name) != Some(&open.version)) {
+                let EntryName { born, series, size_ms, start_ms } = open.name;
+                out.push(Entry { series, size_ms, start_ms, born, version: open.version, aggregate: open.aggregate.clone() });
+            }
+        }
+        (out, 0)
+    }
+
+    /// Series of a plan that the cloud may not know, by number.
+    fn definitions(&self, part: &BootPart, plan: &Plan) -> Vec<u32> {
         let known = self.defined.get(&part.boot);
         let is_new = |s: &u32| known.is_none_or(|k| !k.contains(s)) && !self.flights.defines(part.boot, *s);
-        let numbers = entries.iter().chain(&ahead).map(|e| e.series).chain(marks.iter().map(|m| m.series));
+        let numbers = plan.entries.iter().chain(&plan.ahead).map(|e| e.series).chain(plan.marks.iter().map(|m| m.series));
         let mut definitions: Vec<u32> = numbers.filter(is_new).collect();
         definitions.sort_unstable();
         definitions.dedup();
+        definitions
+    }
+
+    /// Bytes that a plan takes as a message, about and at most.
+    fn bytes(&self, fold: &Fold, part: &BootPart, plan: &Plan) -> usize {
+        let definitions = self.definitions(part, plan);
+        let texts = definitions.iter().filter_map(|n| fold.series.get(*n as usize));
+        let texts: usize = texts.map(|s| s.name.len() + s.unit.as_ref().map_or(0, String::len) + 16).sum();
+        let rest = texts + plan.marks.len() * MARK_WIRE_BYTES_MAX + plan.told_bytes;
+        rest + plan.blocks.0.len() + plan.blocks.1.len()
+    }
+
+    fn send(&mut self, now_ms: i64, living: &Fold, fold: &Fold, part: &BootPart, plan: Plan) -> Delta {
+        let definitions = self.definitions(part, &plan);
+        let Plan { from, hash_from, to, before, entries, ahead, blocks, alerts, named, acts, marks, mark_pages, piece, .. } = plan;
         self.number = self.number.wrapping_add(1);
         let number = flight::number(self.number, living.current().map_or(hash::UNKNOWN, |p| p.hash));
         let is_living = part.boot == self.settings.boot && from != u64::MAX;
@@ -288,8 +353,8 @@ impl Uplink {
             local: part.local,
             complete_from,
             defs: defs.collect(),
-            entries: block::encode(&entries),
-            ahead: block::encode(&ahead),
+            entries: blocks.0,
+            ahead: blocks.1,
             alerts,
             marks,
             sizes: part.sizes_ms.clone(),
@@ -324,6 +389,7 @@ impl Uplink {
             ahead: names(&ahead),
             mark_pages,
             definitions,
+            piece,
             sent_ms: now_ms,
             bytes: 0,
         });

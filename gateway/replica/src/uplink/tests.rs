@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use std::collections::VecDeque;
 
 mod marks;
+mod pieces;
 
 const EPOCH_MS: i64 = 1_700_000_000_000;
 const SIZE_MS: i64 = 10_000;
@@ -63,6 +64,10 @@ struct Pair {
     /// What the cloud takes for each entry and mark, in microseconds, and until when it is busy.
     cost_us: i64,
     busy_us: i64,
+    /// Alerts that the cloud showed.
+    shown: Vec<AlertId>,
+    /// The cloud is of the first version.
+    is_old: bool,
 }
 
 impl Pair {
@@ -96,6 +101,8 @@ impl Pair {
             committing: VecDeque::new(),
             cost_us: 0,
             busy_us: 0,
+            shown: Vec::new(),
+            is_old: false,
         };
         let rule = LimitRule { series: Pattern::new("**"), high_high: Some(100.0), high: Some(90.0), ..LimitRule::default() };
         let config = FoldConfig {
@@ -243,8 +250,10 @@ impl Pair {
             "alert" => self.cloud_log(&Record::AlertUp { gateway: "a", bytes: &packet.bytes }),
             _ => self.cloud_log(&Record::Hello { gateway: "a", bytes: &packet.bytes }),
         };
+        self.shown.extend(effects.alerts.iter().map(|(_, alert)| (alert.boot, alert.seq, alert.ordinal)));
         if let Some((_, mut ack)) = effects.ack {
             ack.retry_after_ms = self.retry_after_ms;
+            ack.reads = if self.is_old { 0 } else { ack.reads };
             if !self.rng.random_ratio(self.line.lost, 100) {
                 self.down.push_back(Packet { at_ms, what: "ack", bytes: ack.encode() });
             }

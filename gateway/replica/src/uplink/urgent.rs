@@ -120,6 +120,11 @@ impl Urgent {
         self.heard.retain(|(of, seq, _), _| *of != boot || *seq > applied);
     }
 
+    /// An interval has told the alerts of one record below that ordinal.
+    pub(super) fn joined(&mut self, boot: u64, seq: u64, ordinal: u32) {
+        self.waiting.retain(|(_, (of, at, which)), _| *of != boot || *at != seq || *which >= ordinal);
+    }
+
     /// Whether that boot of the cloud has said that it has an alert.
     pub(super) fn is_heard(&self, cloud_boot: u64, alert: &AlertBody) -> bool {
         cloud_boot != 0 && self.heard.get(&id_of(alert)) == Some(&cloud_boot)
