@@ -21,6 +21,7 @@
 //! | [`board`] | the alarms of one gateway, at either end |
 //! | [`annunciator`] | at the gateway: what is shown, what is held back, what belongs together |
 //! | `flood.rs`, `group.rs` | too many alarms; alarms of one machine, and which came first |
+//! | `index.rs` | what of a board is looked up |
 //! | [`figures`], [`kpi`] | the standard's figures, and what they are made of |
 
 mod act;
@@ -29,6 +30,7 @@ pub mod board;
 pub mod figures;
 mod flood;
 mod group;
+mod index;
 pub mod kpi;
 #[cfg(test)]
 mod tests;

@@ -71,7 +71,7 @@ pub fn json(gateway: &str, board: &Board, name: &Name, alarm: &Alarm, clock_ms: 
         if let Some(unit) = &raised.unit {
             put("unit", unit.clone().into());
         }
-        let consequences = board.consequences(name).count();
+        let consequences = board.consequences(name);
         let first = alarm.follows().or_else(|| alarm.leads_as().filter(|_| consequences > 0));
         if let Some(first) = first {
             put("group", id(first));

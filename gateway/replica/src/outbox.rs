@@ -252,7 +252,7 @@ impl BootPart {
     /// Whether an alert of this boot is still to be told: it may leave, and `applied` does not cover it.
     pub fn owes(&self, alert: &AlertBody) -> bool {
         let id = (alert.seq, alert.ordinal);
-        self.boot == alert.boot && alert.seq > self.applied && self.alerts.iter().rev().any(|(a, _)| (a.seq, a.ordinal) == id)
+        self.boot == alert.boot && alert.seq > self.applied && self.alerts.binary_search_by_key(&id, |(a, _)| (a.seq, a.ordinal)).is_ok()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::act::{Acts, Verb};
 use super::group::{self, AlertId};
+use super::index::Index;
 use super::kpi::Kpi;
 use super::{Alarm, FLEETING, SHOWN, Standing, Told};
 use schemas::message::{Act, AlertBody, AlertKey};
@@ -54,6 +55,7 @@ pub struct Request<'a> {
 
 /// The alarms of one gateway.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "Saved")]
 pub struct Board {
     alarms: BTreeMap<Name, Alarm>,
     /// Counts for the standard's figures.
@@ -64,6 +66,25 @@ pub struct Board {
     shelved: BTreeSet<(i64, Name)>,
     #[serde(skip)]
     changed: BTreeSet<Name>,
+    #[serde(skip)]
+    index: Index,
+}
+
+/// A board as it is kept: what is derived is made anew.
+#[derive(Deserialize)]
+struct Saved {
+    alarms: BTreeMap<Name, Alarm>,
+    kpi: Kpi,
+    refused: u64,
+    shelved: BTreeSet<(i64, Name)>,
+}
+
+impl From<Saved> for Board {
+    fn from(Saved { alarms, kpi, refused, shelved }: Saved) -> Self {
+        let mut index = Index::default();
+        alarms.iter().for_each(|(name, alarm)| index.put(name, alarm));
+        Self { alarms, kpi, refused, shelved, changed: BTreeSet::new(), index }
+    }
 }
 
 impl Board {
@@ -93,19 +114,29 @@ impl Board {
         std::mem::take(&mut self.changed)
     }
 
-    fn place(&mut self, clock_ms: i64, name: &Name) -> Option<&mut Alarm> {
+    /// Changes an alarm, which may be new; none when there is no room for it.
+    fn change<T>(&mut self, clock_ms: i64, name: &Name, change: impl FnOnce(&mut Alarm) -> T) -> Option<T> {
         if !self.alarms.contains_key(name) && self.alarms.len() >= ALARMS_MAX {
-            let peace = self.alarms.iter().filter(|(_, alarm)| is_forgettable(alarm, clock_ms));
-            let Some(oldest) = peace.min_by_key(|(_, alarm)| alarm.touched_ms).map(|(name, _)| name.clone()) else {
+            let is_gone = |name: &&Name| self.alarms.get(*name).is_some_and(|alarm| is_forgettable(alarm, clock_ms));
+            let Some(oldest) = self.index.peaceful().find(is_gone).cloned() else {
                 self.refused += 1;
                 return None;
             };
-            self.alarms.remove(&oldest);
+            self.remove(&oldest);
         }
         self.changed.insert(name.clone());
         let alarm = self.alarms.entry(name.clone()).or_default();
+        self.index.take(name, alarm);
         alarm.touched_ms = clock_ms;
-        Some(alarm)
+        let changed = change(alarm);
+        self.index.put(name, alarm);
+        Some(changed)
+    }
+
+    fn remove(&mut self, name: &Name) -> bool {
+        let gone = self.alarms.remove(name);
+        gone.iter().for_each(|alarm| self.index.take(name, alarm));
+        gone.is_some()
     }
 
     /// Takes an alert in, for the first time. What is counted is counted even when a newer one
@@ -118,42 +149,36 @@ impl Board {
             let first = self.leader(&alert.series, &alert.kind, group).cloned();
             self.changed.extend(first);
         }
-        let Some(alarm) = self.place(clock_ms, &(alert.series.clone(), alert.kind.clone())) else { return };
-        alarm.leaves |= leaves;
-        alarm.held += u64::from(told.note.held != SHOWN);
-        let place = if alert.state == 0 {
-            alarm.hours.count(told.key.at_ms);
-            alarm.raised_at(told.key.at_ms);
-            &mut alarm.raised
-        } else {
-            alarm.fleeting += u64::from(told.note.flags & FLEETING != 0);
-            &mut alarm.cleared
-        };
-        if place.as_ref().is_none_or(|old| told.key > old.key) {
-            if alert.state == 0 && told.note.group.is_none() {
-                alarm.led = Some(told.id());
+        self.change(clock_ms, &(alert.series.clone(), alert.kind.clone()), |alarm| {
+            alarm.leaves |= leaves;
+            alarm.held += u64::from(told.note.held != SHOWN);
+            let place = if alert.state == 0 {
+                alarm.hours.count(told.key.at_ms);
+                alarm.raised_at(told.key.at_ms);
+                &mut alarm.raised
+            } else {
+                alarm.fleeting += u64::from(told.note.flags & FLEETING != 0);
+                &mut alarm.cleared
+            };
+            if place.as_ref().is_none_or(|old| told.key > old.key) {
+                if alert.state == 0 && told.note.group.is_none() {
+                    alarm.led = Some(told.id());
+                }
+                *place = Some(told);
             }
-            *place = Some(told);
-        }
+        });
     }
 
-    /// Alarms of the same machine whose newest raise followed this one.
-    pub fn consequences<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Name> {
+    /// How many alarms of the same machine there are whose newest raise followed this one.
+    pub fn consequences(&self, name: &Name) -> usize {
         let id = self.alarms.get(name).and_then(Alarm::leads_as);
-        self.machine(&name.0, &name.1).filter(move |(_, alarm)| id.is_some() && alarm.follows() == id).map(|(name, _)| name)
+        let machine = group::machine(&name.0, &name.1);
+        id.zip(machine).map_or(0, |(id, machine)| self.index.followers(id, machine))
     }
 
     /// The alarm of a machine that came first in a group.
     pub fn leader(&self, series: &str, kind: &str, group: AlertId) -> Option<&Name> {
-        self.machine(series, kind).find(|(_, alarm)| alarm.leads_as() == Some(group)).map(|(name, _)| name)
-    }
-
-    /// Alarms of the machine that an alarm belongs to.
-    fn machine(&self, series: &str, kind: &str) -> impl Iterator<Item = (&Name, &Alarm)> {
-        let machine = group::machine(series, kind).map(str::to_owned);
-        let from = (machine.clone().unwrap_or_default(), String::new());
-        let inside = move |name: &Name| machine.as_ref().is_some_and(|machine| name.0.starts_with(machine.as_str()));
-        self.alarms.range(from..).take_while(move |(name, _)| inside(name))
+        self.index.leader(group, group::machine(series, kind)?)
     }
 
     /// The act that a request becomes at this end; none when there is no such alarm.
@@ -176,34 +201,40 @@ impl Board {
     /// Joins an act that counts: done here, or taken from the other end.
     pub fn join(&mut self, clock_ms: i64, act: &Act) {
         let name = (act.series.clone(), act.kind.clone());
-        let Some(alarm) = self.place(clock_ms, &name) else { return };
-        alarm.pending.retain(|pending| pending.id != act.id);
-        alarm.acts.join(act);
-        self.shelve(name);
+        let joined = self.change(clock_ms, &name, |alarm| {
+            alarm.pending.retain(|pending| pending.id != act.id);
+            alarm.acts.join(act);
+        });
+        if joined.is_some() {
+            self.shelve(name);
+        }
     }
 
     /// At the cloud: an act that the gateway is still to take; false when too many wait.
     pub fn pend(&mut self, clock_ms: i64, act: Act) -> bool {
         let name = (act.series.clone(), act.kind.clone());
-        let Some(alarm) = self.place(clock_ms, &name).filter(|alarm| alarm.pending.len() < PENDING_MAX) else { return false };
-        alarm.pending.push(act);
-        self.shelve(name);
-        true
+        let pends = self.change(clock_ms, &name, |alarm| {
+            let has_room = alarm.pending.len() < PENDING_MAX;
+            alarm.pending.extend(has_room.then_some(act));
+            has_room
+        });
+        if pends == Some(true) {
+            self.shelve(name);
+        }
+        pends == Some(true)
     }
 
     /// At the cloud: the gateway does not take an act; what it changed is taken back.
     pub fn withdraw(&mut self, clock_ms: i64, name: &Name, id: u64) {
-        if let Some(alarm) = self.alarms.get_mut(name) {
-            alarm.pending.retain(|pending| pending.id != id);
-            alarm.touched_ms = clock_ms;
-            self.changed.insert(name.clone());
+        if self.alarms.contains_key(name) {
+            self.change(clock_ms, name, |alarm| alarm.pending.retain(|pending| pending.id != id));
             self.shelve(name.clone());
         }
     }
 
     /// At the cloud: the gateway knows no such alarm.
     pub fn forget(&mut self, name: &Name) {
-        if self.alarms.remove(name).is_some() {
+        if self.remove(name) {
             self.changed.insert(name.clone());
         }
     }
@@ -229,7 +260,10 @@ impl Board {
     /// Once every [`SWEEP_MS`] of the logged clock: what has been in peace for long is forgotten.
     pub fn sweep(&mut self, clock_ms: i64) {
         let old = |alarm: &Alarm| clock_ms.saturating_sub(alarm.touched_ms) >= FORGOTTEN_MS && is_forgettable(alarm, clock_ms);
-        self.alarms.retain(|_, alarm| !old(alarm));
+        let gone: Vec<Name> = self.alarms.iter().filter(|(_, alarm)| old(alarm)).map(|(name, _)| name.clone()).collect();
+        for name in &gone {
+            self.remove(name);
+        }
     }
 
     /// When [`Board::advance`] has something to show.
