@@ -33,7 +33,7 @@ impl Index {
 
     /// An alarm, which was put as it is, goes or changes.
     pub(super) fn take(&mut self, name: &Name, alarm: &Alarm) {
-        let mut take = |map: &mut BTreeMap<AlertId, BTreeSet<Name>>, id: Option<AlertId>| {
+        let take = |map: &mut BTreeMap<AlertId, BTreeSet<Name>>, id: Option<AlertId>| {
             let Some(id) = id else { return };
             if let Some(names) = map.get_mut(&id) {
                 names.remove(name);

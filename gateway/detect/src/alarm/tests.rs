@@ -404,7 +404,7 @@ proptest! {
             match what {
                 0 | 1 | 6 => board.alert(clock_ms, &body, true),
                 2 => board.join(clock_ms, &act),
-                3 => drop(board.pend(clock_ms, act)),
+                3 => _ = board.pend(clock_ms, act),
                 4 => board.withdraw(clock_ms, &name, id),
                 _ if id % 3 == 0 => board.forget(&name),
                 _ => board.sweep(clock_ms + FORGOTTEN_MS - 20),

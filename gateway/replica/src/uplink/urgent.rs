@@ -4,10 +4,14 @@ use super::rtt::Rtt;
 use crate::fold::Fold;
 use crate::limits::{ALERTS_AHEAD_MAX, ALERTS_FLYING_MAX, ANSWER_MS, DEAF_MS_MAX, UNHEARD_MS};
 use schemas::message::AlertBody;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// An alert's name within its gateway.
 pub type AlertId = (u64, u64, u32);
+
+/// The first name, in order of severity, of one that is not critical.
+const PLAIN: (u8, AlertId) = (1, (0, 0, 0));
 
 /// How it stands with an alert.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +31,11 @@ struct Wait {
 pub(super) struct Urgent {
     /// By severity first.
     waiting: BTreeMap<(u8, AlertId), Wait>,
+    /// Those of them that went on this connection: a bounded number, so that no look at what is
+    /// due goes through all.
+    sent: BTreeSet<(u8, AlertId)>,
+    /// None has waited since before.
+    oldest_ms: i64,
     pub(super) connected: bool,
     /// Those that the cloud has receipted and no interval covers, with its boot.
     heard: BTreeMap<AlertId, u64>,
@@ -41,6 +50,7 @@ impl Urgent {
     /// A new alert, to go at once.
     pub(super) fn add(&mut self, now_ms: i64, alert: &AlertBody) {
         let wait = Wait { since_ms: now_ms, sent_ms: None, due_ms: now_ms, times: 0 };
+        self.oldest_ms = if self.waiting.is_empty() { now_ms } else { self.oldest_ms.min(now_ms) };
         self.waiting.entry((alert.severity, id_of(alert))).or_insert(wait);
     }
 
@@ -56,15 +66,11 @@ impl Urgent {
         self.connected = false;
         self.since_ms = None;
         self.waiting.values_mut().for_each(|w| w.sent_ms = None);
+        self.sent.clear();
     }
 
     fn flying(&self) -> usize {
-        self.waiting.values().filter(|w| w.sent_ms.is_some()).count()
-    }
-
-    /// Whether an alert may go that is due at the clock. Critical ones wait for no budget.
-    fn may_go(&self, severity: u8, wait: &Wait, is_full: bool, is_free: bool) -> bool {
-        (severity == 0 || is_free) && (wait.sent_ms.is_some() || !is_full)
+        self.sent.len()
     }
 
     /// When the next one goes, others than critical ones not before `free_at_ms`.
@@ -72,25 +78,39 @@ impl Urgent {
         if !self.connected {
             return None;
         }
-        let is_full = self.flying() >= ALERTS_FLYING_MAX;
-        let due = self.waiting.iter().filter(|(_, w)| w.sent_ms.is_some() || !is_full);
-        due.map(|((severity, _), w)| if *severity == 0 { w.due_ms } else { w.due_ms.max(free_at_ms) }).min()
+        let due = |(key, wait): (&(u8, AlertId), &Wait)| if key.0 == 0 { wait.due_ms } else { wait.due_ms.max(free_at_ms) };
+        let again = self.sent.iter().filter_map(|key| self.waiting.get_key_value(key)).map(due).min();
+        if self.flying() >= ALERTS_FLYING_MAX {
+            return again;
+        }
+        // Those that did not go yet are due since they came: the first of either kind stands for all.
+        let is_new = |(_, wait): &(&(u8, AlertId), &Wait)| wait.sent_ms.is_none();
+        let critical = self.waiting.range(..PLAIN).find(is_new).map(due);
+        let plain = self.waiting.range(PLAIN..).find(is_new).map(due);
+        [again, critical, plain].into_iter().flatten().min()
     }
 
     /// The next alert to go.
     pub(super) fn next(&mut self, now_ms: i64, is_free: bool, fold: &Fold) -> Option<AlertBody> {
         while self.connected {
-            let is_full = self.flying() >= ALERTS_FLYING_MAX;
-            let due = self.waiting.iter().find(|((severity, _), w)| w.due_ms <= now_ms && self.may_go(*severity, w, is_full, is_free));
-            let key = *due?.0;
+            // Critical ones wait for no budget.
+            let end = if is_free { Bound::Unbounded } else { Bound::Excluded(PLAIN) };
+            let range = (Bound::Unbounded, end);
+            let key = if self.flying() >= ALERTS_FLYING_MAX {
+                *self.sent.range(range).find(|key| self.waiting.get(key).is_none_or(|w| w.due_ms <= now_ms))?
+            } else {
+                *self.waiting.range(range).find(|(_, w)| w.due_ms <= now_ms)?.0
+            };
             let Some(alert) = body(fold, key.1) else {
                 // An interval has covered it: it needs no receipt.
                 self.waiting.remove(&key);
+                self.sent.remove(&key);
                 continue;
             };
             let wait = (self.rtt.wait(0) << self.waiting.get(&key).map_or(0, |w| w.times.min(5))).min(ANSWER_MS.2);
             if let Some(w) = self.waiting.get_mut(&key) {
                 (w.sent_ms, w.due_ms, w.times) = (Some(now_ms), now_ms + wait, w.times + 1);
+                self.sent.insert(key);
             }
             self.since_ms = self.since_ms.or(Some(now_ms));
             return Some(alert.clone());
@@ -105,6 +125,7 @@ impl Urgent {
         if self.heard.len() < ALERTS_AHEAD_MAX {
             self.heard.insert(id, cloud_boot);
         }
+        self.sent.retain(|(_, sent)| *sent != id);
         let found = (0..=2).find_map(|severity| self.waiting.remove(&(severity, id)));
         // Only of an alert that went once is it known which time was answered.
         if let Some(Wait { sent_ms: Some(sent), times: 1, .. }) = found {
@@ -117,12 +138,14 @@ impl Urgent {
     /// question: a receipt that was owed is still missed.
     pub(super) fn covered(&mut self, boot: u64, applied: u64) {
         self.waiting.retain(|(_, (of, seq, _)), _| *of != boot || *seq > applied);
+        self.sent.retain(|key| self.waiting.contains_key(key));
         self.heard.retain(|(of, seq, _), _| *of != boot || *seq > applied);
     }
 
     /// An interval has told the alerts of one record below that ordinal.
     pub(super) fn joined(&mut self, boot: u64, seq: u64, ordinal: u32) {
         self.waiting.retain(|(_, (of, at, which)), _| *of != boot || *at != seq || *which >= ordinal);
+        self.sent.retain(|key| self.waiting.contains_key(key));
     }
 
     /// Whether that boot of the cloud has said that it has an alert.
@@ -149,9 +172,9 @@ impl Urgent {
 
     /// When the plant is to be told that an alert is not heard.
     pub(super) fn unheard_at_ms(&self) -> Option<i64> {
-        match (self.told, self.waiting.values().map(|w| w.since_ms).min()) {
-            (false, Some(oldest)) => Some(oldest.saturating_add(UNHEARD_MS)),
-            (true, None) => Some(i64::MIN),
+        match (self.told, self.waiting.is_empty()) {
+            (false, false) => Some(self.oldest_ms.saturating_add(UNHEARD_MS)),
+            (true, true) => Some(i64::MIN),
             _ => None,
         }
     }
@@ -161,6 +184,7 @@ impl Urgent {
     pub(super) fn unheard(&mut self, now_ms: i64) -> Option<Option<(u64, AlertId)>> {
         let late = self.waiting.iter().filter(|(_, w)| w.since_ms.saturating_add(UNHEARD_MS) <= now_ms);
         let count = late.clone().count() as u64;
+        self.oldest_ms = self.waiting.values().map(|w| w.since_ms).min().unwrap_or(i64::MAX);
         let oldest = late.min_by_key(|(_, w)| w.since_ms).map(|((_, id), _)| *id);
         match (self.told, oldest) {
             (false, Some(id)) => {
