@@ -46,6 +46,11 @@ impl LoggedClock {
         behind_ms
     }
 
+    /// The clock of the last record, ms since the Unix epoch.
+    pub fn logged_ms(&self) -> i64 {
+        self.logged_ms
+    }
+
     /// By how many ms the next record advances the logged clock; called once for each record.
     pub fn stamp(&mut self) -> u64 {
         let advance = self.now_ms.abs_diff(self.logged_ms);

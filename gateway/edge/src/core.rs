@@ -458,7 +458,7 @@ fn acknowledged(outcome: Acknowledged, fold: &mut Fold, intake: &Intake, unlogge
     }
 }
 
-/// Folds a frame, minding what is missing before it: marks are [R, L, boot, base].
+/// Folds a frame, minding what is missing before it.
 ///
 /// # Errors
 /// The fold's, for records that this version cannot read.

@@ -26,6 +26,7 @@ use naming::{Route, no_series};
 use parking_lot::Mutex;
 use redelivery::Memory;
 use replica::fold::Fold;
+use replica::frame::Marks;
 use replica::limits::FUTURE_MS_MAX;
 use replica::record::{
     self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Plain, Record,
@@ -73,6 +74,7 @@ impl State {
     /// Appends a record at the clock as last read.
     fn push(&mut self, append: &mut Append<'_>, record: &Record<'_>) -> Ticket {
         let advance = self.clock.stamp();
+        Marks::set_clock(append.marks(), self.clock.logged_ms());
         append.push(record.kind(), |out| record.encode(advance, out))
     }
 }
@@ -479,6 +481,7 @@ impl Intake {
             }
         });
         append.marks()[usize::from(!leaves)] += readings.len() as u64;
+        Marks::set_clock(append.marks(), state.clock.logged_ms());
         Ok(Verdict::After { ticket, route: true })
     }
 }

@@ -1,39 +1,98 @@
 //! One committed frame of the log → the fold, minding what is missing before it.
+//!
+//! A frame's four marks say what a fold behind a damaged part cannot know otherwise. Three of them
+//! are counts, and far below 2^48: above them stand 16 bits each of the logged clock, as records
+//! only say by how much it advanced, and readings are dated by it. A log whose marks have none
+//! there was written by an earlier program.
 
 use crate::error::Error;
 use crate::fold::Fold;
 use crate::hash;
+use crate::record::Record;
+
+/// Bits of a count.
+const COUNT_BITS: u32 = 48;
+const COUNT: u64 = (1 << COUNT_BITS) - 1;
+/// The marks that are counts, with the place of their part of the clock.
+const CLOCKED: [(usize, u32); 3] = [(0, 0), (1, 16), (3, 32)];
+
+/// What a frame's marks say, as of its last record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    /// Readings that may leave, over the life of the log.
+    pub readings: u64,
+    /// Readings that stay.
+    pub local: u64,
+    /// The boot.
+    pub boot: u64,
+    /// The record before that boot's first.
+    pub base: u64,
+    /// The logged clock, ms since the Unix epoch; none in a log of an earlier program.
+    pub clock_ms: Option<i64>,
+}
+
+impl Marks {
+    /// From the four numbers of a frame.
+    pub fn of(marks: [u64; 4]) -> Self {
+        let clock = CLOCKED.iter().fold(0, |clock, (at, shift)| clock | (marks[*at] >> COUNT_BITS) << shift);
+        let [readings, local, boot, base] = marks;
+        let clock_ms = i64::try_from(clock).ok().filter(|ms| *ms > 0);
+        Self { readings: readings & COUNT, local: local & COUNT, boot, base: base & COUNT, clock_ms }
+    }
+
+    /// Notes the logged clock in the numbers of the next frame; one beyond the year 10,000 is none.
+    pub fn set_clock(marks: &mut [u64; 4], clock_ms: i64) {
+        let clock = u64::try_from(clock_ms).ok().filter(|ms| *ms <= COUNT).unwrap_or(0);
+        for (at, shift) in CLOCKED {
+            marks[at] = marks[at] & COUNT | (clock >> shift & 0xffff) << COUNT_BITS;
+        }
+    }
+}
 
 impl Fold {
-    /// Folds a frame that begins with record `first`. Its marks are the owner's, as of its last
-    /// record: readings that may leave and those that stay, over the life of the log; the boot
-    /// and the record before that boot's first. Records already folded are passed over.
+    /// Folds a frame that begins with record `first`, with its [`Marks`]. Records already folded are
+    /// passed over.
     ///
     /// # Errors
     /// As [`Fold::apply`].
     pub fn frame<'a>(&mut self, first: u64, marks: [u64; 4], records: impl Iterator<Item = (u64, u8, &'a [u8])>) -> Result<(), Error> {
-        let [readings, local, boot, base] = marks;
         // Before the first record there was nothing: without a snapshot, a log that was cut lacks
         // what lay before.
-        let gap = first > self.lsn + 1;
-        let is_under_way = boot != 0 && base + 1 < first;
-        if gap && is_under_way && self.boots.last().is_none_or(|p| p.boot != boot) {
-            self.begin_boot(boot, None, base);
-        }
-        if gap && let Some(part) = self.boots.last_mut() {
-            // What the log was is not known any more.
-            part.hash = hash::UNKNOWN;
+        if first > self.lsn + 1 {
+            return self.frame_behind_gap(first, Marks::of(marks), &records.collect::<Vec<_>>());
         }
         for (lsn, kind, payload) in records {
             if lsn > self.lsn {
                 self.apply(lsn, kind, payload)?;
             }
         }
-        if gap {
-            self.gap(readings, local);
-            // A boot whose first record is missing may be the one that others' forks waited for.
-            self.cut_forks();
+        Ok(())
+    }
+
+    fn frame_behind_gap(&mut self, first: u64, marks: Marks, records: &[(u64, u8, &[u8])]) -> Result<(), Error> {
+        let Marks { readings, local, boot, base, clock_ms } = marks;
+        if let Some(end_ms) = clock_ms {
+            // What is missing advanced the clock, too.
+            let mut advanced = 0u64;
+            for (_, kind, payload) in records {
+                advanced = advanced.saturating_add(Record::decode(*kind, payload)?.0);
+            }
+            self.clock_ms = self.clock_ms.max(end_ms.saturating_sub_unsigned(advanced));
         }
+        let is_under_way = boot != 0 && base + 1 < first;
+        if is_under_way && self.boots.last().is_none_or(|p| p.boot != boot) {
+            self.begin_boot(boot, None, base);
+        }
+        if let Some(part) = self.boots.last_mut() {
+            // What the log was is not known any more.
+            part.hash = hash::UNKNOWN;
+        }
+        for (lsn, kind, payload) in records {
+            self.apply(*lsn, *kind, payload)?;
+        }
+        self.gap(readings, local);
+        // A boot whose first record is missing may be the one that others' forks waited for.
+        self.cut_forks();
         Ok(())
     }
 }
@@ -93,5 +152,52 @@ mod tests {
         // One that began within the gap goes on under its own name.
         frame(&mut fold, 20, [9, 0, 9, 14], &[reading(0, 1.0)]);
         assert_eq!(counts(&fold), [(7, 1, 0), (8, 4, 3), (9, 4, 3)]);
+    }
+
+    #[test]
+    fn marks_keep_counts_and_clock_apart() {
+        let mut marks = [0, 0, u64::MAX, 0];
+        assert_eq!(Marks::of(marks).clock_ms, None);
+        for (readings, local, base, clock_ms) in [(7, 8, 9, TIME_MS), (COUNT, COUNT, COUNT, COUNT as i64), (0, 0, 0, 1)] {
+            (marks[0], marks[1], marks[3]) = (readings, local, base);
+            Marks::set_clock(&mut marks, 5);
+            Marks::set_clock(&mut marks, clock_ms);
+            assert_eq!(Marks::of(marks), Marks { readings, local, boot: u64::MAX, base, clock_ms: Some(clock_ms) });
+        }
+        marks[0] += 3;
+        assert_eq!((Marks::of(marks).readings, Marks::of(marks).clock_ms), (3, Some(1)), "counting leaves it");
+        Marks::set_clock(&mut marks, i64::MAX);
+        assert_eq!(Marks::of(marks).clock_ms, None);
+    }
+
+    #[test]
+    fn behind_a_damaged_part_readings_keep_their_time() {
+        // Each record advances the clock by a second; a reading says how far from it it is.
+        let near = |value| {
+            let mut bytes = Vec::new();
+            put_reading(&mut bytes, 0, -3, 0, value);
+            encoded(&Record::Message { flags: FLAG_LEAVES, session: 0, packet_id: 0, readings: Readings { bytes: &bytes } })
+        };
+        let series = encoded(&Record::Series { number: 0, name: "s", unit: None });
+        let all = [(1, vec![boot(7), series, near(1.0)]), (4, vec![near(2.0), near(3.0)]), (6, vec![near(4.0), near(5.0)])];
+        let folded = |missing: usize| {
+            let mut fold = Fold::default();
+            for (_, (first, records)) in all.iter().enumerate().filter(|(at, _)| *at != missing) {
+                let last = first + records.len() as u64 - 1;
+                let mut marks = [last - 2, 0, 7, 0];
+                Marks::set_clock(&mut marks, last as i64 * 1_000);
+                frame(&mut fold, *first, marks, records);
+            }
+            fold
+        };
+        let (whole, fold) = (folded(9), folded(1));
+        assert_eq!((fold.clock_ms, fold.series[0].last), (whole.clock_ms, whole.series[0].last));
+        assert_eq!((fold.clock_ms, fold.series[0].last), (7_000, Some((6_997, 5.0))));
+        let ledger = fold.ledger();
+        assert_eq!((ledger.accepted, ledger.held, ledger.shed), (5, 3, 2));
+        // Marks of an earlier program say nothing of the clock.
+        let mut old = folded(9);
+        frame(&mut old, 20, [9, 0, 7, 0], &[near(6.0)]);
+        assert_eq!(old.clock_ms, 8_000);
     }
 }

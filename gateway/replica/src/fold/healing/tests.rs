@@ -80,7 +80,7 @@ proptest! {
     #[test]
     fn the_second_fold_holds_what_was_let_go_of(
         steps in proptest::collection::vec(step(), 1..120),
-        lost in proptest::collection::vec(0u64..=100, 12),
+        lost in proptest::collection::vec(0u64..=100, 121),
     ) {
         let (mut living, mut never) = (new_fold(), new_fold());
         let mut log: Vec<(u8, Vec<u8>)> = Vec::new();
