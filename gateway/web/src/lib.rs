@@ -1,7 +1,8 @@
 //! How a role is found and answers over HTTP: connections are bounded in number and in patience, so that slow
 //! or silent clients cost neither the sensors their sockets nor others their answers.
 //!
-//! Knows no route, but how a refusal looks, and what every role says in the same way.
+//! Knows no route, but how a refusal looks, and what every role says in the same way. A request's body is read here,
+//! with a limit of its own, before its route sees any of it.
 //!
 //! | file | subject |
 //! |---|---|
@@ -13,13 +14,16 @@ pub mod health;
 pub mod limits;
 pub mod place;
 
-use axum::http::StatusCode;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use limits::{ACCEPT_PAUSE, CONNECTION_LIFE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT};
+use limits::{ACCEPT_PAUSE, BODY_BYTES_MAX, BODY_WAIT, CONNECTION_LIFE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT, REFUSAL_BYTES_MAX};
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +32,7 @@ use tokio::time::{sleep, timeout};
 
 /// Serves until aborted.
 pub async fn serve(listener: TcpListener, app: Router) {
+    let app = app.layer(from_fn(exchange));
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // The semaphore is never closed, so this ends with the task only.
     while let Ok(place) = room.clone().acquire_owned().await {
@@ -53,6 +58,47 @@ pub fn refusal(code: impl TryInto<StatusCode>, why: impl Into<String>) -> Respon
     (code, Json(serde_json::json!({ "error": why.into() }))).into_response()
 }
 
+/// One request: its body is there, or it is refused; and every refusal looks the same.
+async fn exchange(request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+        return closing(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {BODY_BYTES_MAX} bytes"));
+    }
+    let body = match timeout(BODY_WAIT, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return closing(StatusCode::BAD_REQUEST, format!("the body is broken, or longer than {BODY_BYTES_MAX} bytes")),
+        Err(_) => return closing(StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {} s", BODY_WAIT.as_secs())),
+    };
+    told(next.run(Request::from_parts(head, Body::from(body))).await).await
+}
+
+/// A refusal after which nothing more is read from this connection.
+fn closing(code: StatusCode, why: String) -> Response {
+    let mut response = refusal(code, why);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// What a route's own refusals and those before any route have in common; `Allow` and the like stay.
+async fn told(response: Response) -> Response {
+    let json = HeaderValue::from_static("application/json");
+    if !response.status().is_client_error() || response.headers().get(header::CONTENT_TYPE) == Some(&json) {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let said = to_bytes(body, REFUSAL_BYTES_MAX).await.unwrap_or_default();
+    let why = match (head.status, String::from_utf8_lossy(&said)) {
+        (_, said) if !said.is_empty() => said.into_owned(),
+        (StatusCode::NOT_FOUND, _) => "there is nothing at this path".to_owned(),
+        (StatusCode::METHOD_NOT_ALLOWED, _) => "this path does not take that method".to_owned(),
+        (status, _) => status.canonical_reason().unwrap_or("refused").to_owned(),
+    };
+    head.headers.insert(header::CONTENT_TYPE, json);
+    head.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(head, Body::from(serde_json::json!({ "error": why }).to_string()))
+}
+
 async fn connection(stream: TcpStream, app: Router) {
     if stream.set_nodelay(true).is_err() {
         return;
@@ -70,5 +116,69 @@ async fn connection(stream: TcpStream, app: Router) {
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::routing::get;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn served() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let echo = |body: axum::body::Bytes| async move { body.len().to_string() };
+        let named = |axum::extract::Path(name): axum::extract::Path<String>| async move { name };
+        let app = Router::new().route("/here", get(health::alive).post(echo)).route("/named/{name}", get(named));
+        tokio::spawn(serve(listener, app));
+        at
+    }
+
+    /// Sends as it is; everything that comes back until the other side closes.
+    async fn raw(at: SocketAddr, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(BODY_WAIT * 2, stream.read_to_end(&mut answer)).await.expect("an answer in time").unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_refusal_is_json() {
+        let at = served().await;
+        let long = BODY_BYTES_MAX + 1;
+        for (request, code, why) in [
+            ("GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), 404, "there is nothing at this path"),
+            ("DELETE /here HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), 405, "this path does not take that method"),
+            ("GET /named/%ff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), 400, "UTF-8"),
+            (format!("POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: {long}\r\n\r\n"), 413, "the body is longer than"),
+            ("POST /here HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(), 400, "the body is broken"),
+        ] {
+            let answer = raw(at, request.as_bytes()).await;
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {code} ")), "{request}: {answer}");
+            assert!(head.contains("content-type: application/json"), "{answer}");
+            let error = serde_json::from_str::<serde_json::Value>(body).unwrap()["error"].as_str().unwrap_or_default().to_owned();
+            assert!(error.contains(why), "{request}: {answer}");
+        }
+        let good = raw(at, b"POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc").await;
+        assert!(good.starts_with("HTTP/1.1 200 ") && good.ends_with("\r\n\r\n3"), "{good}");
+    }
+
+    /// As many as there are places, each with a body that does not come, hold them no longer than that.
+    #[tokio::test]
+    async fn a_body_that_does_not_come_frees_its_place() {
+        let at = served().await;
+        let slow = b"POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
+        let slow: Vec<_> = (0..CONNECTIONS_MAX).map(|_| tokio::spawn(raw(at, slow))).collect();
+        sleep(std::time::Duration::from_millis(500)).await;
+        let alive = raw(at, b"GET /here HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        assert!(alive.starts_with("HTTP/1.1 200 "), "{alive}");
+        for answer in slow {
+            let answer = answer.await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        }
     }
 }
