@@ -3,7 +3,7 @@
 use crate::limits::FILTER_BYTES_MAX;
 use serde::{Serialize, Serializer};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The port of MQTT without TLS, where a URL names none (IANA).
 const MQTT_PORT: u16 = 1883;
@@ -88,6 +88,26 @@ pub fn listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("\"{text}\" is no address to listen at; write address:port, such as 127.0.0.1:1883 or 0.0.0.0:1883"))
 }
 
+/// Whether two cannot be listened at by one machine at once; port 0 is a free one, and no other's.
+pub fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+impl BrokerUrl {
+    /// Whether it leads to who listens there on this machine, as far as the host's name tells.
+    pub fn leads_to(&self, listen: SocketAddr) -> bool {
+        // An address of another machine is not ours, whatever we listen at; 0.0.0.0 is this one.
+        let at = |ip: IpAddr| {
+            let is_here = ip == listen.ip() || ip.is_loopback() || ip.is_unspecified() && listen.ip().is_loopback();
+            is_here && overlap(SocketAddr::new(ip, self.port), listen)
+        };
+        match self.host.parse::<IpAddr>() {
+            Ok(ip) => at(ip),
+            Err(_) => self.host.eq_ignore_ascii_case("localhost") && (at(Ipv4Addr::LOCALHOST.into()) || at(Ipv6Addr::LOCALHOST.into())),
+        }
+    }
+}
+
 /// Checks an MQTT topic filter (MQTT 5, 4.7.1): `+` and `#` stand for whole levels, `#` only for the last.
 ///
 /// # Errors
@@ -160,6 +180,31 @@ mod tests {
         assert!(listen("localhost:1883").unwrap().ip().is_loopback());
         assert!(listen("[::1]:1883").unwrap().ip().is_loopback());
         assert!(listen("1883").is_err() && listen("plant:1883").is_err());
+    }
+
+    #[test]
+    fn one_address_is_told_under_its_names() {
+        let leads = |url: &str, at: &str| broker_url(url).unwrap().leads_to(at.parse().unwrap());
+        for (url, at) in [
+            ("mqtt://127.0.0.1", "127.0.0.1:1883"),
+            ("mqtt://LOCALHOST:7", "0.0.0.0:7"),
+            ("mqtt://localhost:7", "[::1]:7"),
+            ("mqtt://0.0.0.0:7", "127.0.0.1:7"),
+            ("mqtt://10.0.0.1:7", "10.0.0.1:7"),
+        ] {
+            assert!(leads(url, at), "{url} {at}");
+        }
+        for (url, at) in [
+            ("mqtt://127.0.0.1:7", "127.0.0.1:8"),
+            ("mqtt://127.0.0.2:7", "127.0.0.1:7"),
+            ("mqtt://10.0.0.2:7", "0.0.0.0:7"),
+            ("mqtt://plant:7", "0.0.0.0:7"),
+        ] {
+            assert!(!leads(url, at), "{url} {at}");
+        }
+        let overlap = |a: &str, b: &str| super::overlap(a.parse().unwrap(), b.parse().unwrap());
+        assert!(overlap("127.0.0.1:7", "0.0.0.0:7") && overlap("127.0.0.1:7", "127.0.0.1:7"));
+        assert!(!overlap("127.0.0.1:0", "127.0.0.1:0") && !overlap("127.0.0.1:7", "127.0.0.2:7"));
     }
 
     proptest! {

@@ -38,13 +38,21 @@ impl Places {
             if let Some(line) = self.lines.get(at) {
                 return Place::File { file: self.file.clone(), line: Some(*line) };
             }
-            match at.rfind(['.', '[']) {
-                Some(cut) => at = &at[..cut],
-                None => {
-                    return Place::File { file: self.file.clone(), line: Some(1) };
-                }
+            let Some(cut) = at.rfind(['.', '[']) else { break };
+            let is_index = at[cut..].starts_with('[');
+            at = &at[..cut];
+            // An element that the file does not have is there because of an override of it or of one behind it.
+            if is_index && let Some(place) = self.overridden_below(at) {
+                return place;
             }
         }
+        self.overridden_below(at).unwrap_or(Place::File { file: self.file.clone(), line: Some(1) })
+    }
+
+    /// The last override of something within `path`.
+    fn overridden_below(&self, path: &str) -> Option<Place> {
+        let is_below = |set: &str| set.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '[']));
+        self.overrides.iter().rev().find(|(set, _)| is_below(set)).map(|(_, place)| place.clone())
     }
 
     /// Whether `path` itself has a value from the environment or `--set`.

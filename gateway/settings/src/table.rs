@@ -406,6 +406,24 @@ mod tests {
     }
 
     #[test]
+    fn what_an_override_brought_about_is_reported_at_it() {
+        for (text, set, key) in [
+            ("gateway = \"a\"\n", "limit[3].high=1", "limit[0]"),
+            (FILE, "limit[5].high=1", "limit[4]"),
+            ("gateway = \"a\"\n", "cloud.every=5s", "cloud.url"),
+        ] {
+            let root = read(text, &[], &[set]);
+            root.problem(key, "wrong");
+            let told = root.end().unwrap_err().to_string();
+            assert_eq!(told, format!("--set {set}: {key}: wrong"));
+        }
+        let root = read(FILE, &[], &["limit[0].high=1"]);
+        root.problem("limit[1].low", "wrong");
+        root.problem("mqtt.user", "wrong");
+        assert_eq!(root.end().unwrap_err().to_string(), "edge.toml:3: mqtt.user: wrong\nedge.toml:10: limit[1].low: wrong");
+    }
+
+    #[test]
     fn a_quantity_without_its_unit_is_told_how_to_write_it() {
         let mut root = read("every = 5\nlimit = 1000\nretain = \"5KiB\"\nsizes = [\"10s\", 3]", &[], &[]);
         assert_eq!((root.duration("every", 0, 9), root.size("limit", 0, 9), root.duration("retain", 0, 9)), (None, None, None));
