@@ -86,6 +86,11 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     let data_dir = root.required("data_dir", data_dir, "\"var/cloud\"");
     let mqtt = mqtt(root.section("mqtt"));
     let http = http(root.section("http"));
+    if let Mqtt::Embedded { listen, .. } = mqtt
+        && address::overlap(listen, http.listen)
+    {
+        root.problem("http.listen", format!("[mqtt] listens at {listen} already; write another port"));
+    }
     let merged = merged(root.section("merged"));
     root.finish();
     root.end()?;
@@ -150,6 +155,7 @@ mod tests {
         assert_eq!(config.merged.retain_ms, Some(400 * DAY_MS));
         for (text, expected) in [
             ("[mqtt]\nbroker = \"mqtt://h\"\nlisten = \"127.0.0.1:1\"", "cloud.toml:3: mqtt.broker: an existing broker"),
+            ("[http]\nlisten = \"127.0.0.1:1884\"", "cloud.toml:3: http.listen: [mqtt] listens at 127.0.0.1:1884 already"),
             ("[mqtt]\nlisten = \"0.0.0.0:1\"", "cloud.toml:3: mqtt.listen: 0.0.0.0:1 is reachable"),
             ("[mqtt]\nmax_packet = \"1MiB\"", "mqtt.max_packet: unknown key"),
             ("gateway = \"a\"", "cloud.toml:2: gateway: unknown key"),

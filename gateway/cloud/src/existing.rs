@@ -5,16 +5,20 @@
 
 use crate::event::{Ask, Event};
 use crate::inbound::{Door, wire};
-use crate::limits::{BACKOFF_MS, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX, PACKET_BYTES_MAX, REQUESTS_MAX};
+use crate::limits::{BACKOFF_MS, CONNECT_WAIT, FLUSH_WAIT_S, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX, PACKET_BYTES_MAX, REQUESTS_MAX};
 use crate::outbound::Outbox;
 use rand::Rng;
 use replica::alarm::{Body, Target};
-use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS};
+use rumqttc::{
+    AsyncClient, ConnectionError, Event as Mqtt, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS, SubscribeFilter,
+    SubscribeReasonCode,
+};
 use settings::BrokerUrl;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// While too much waits for the core, that is looked at so often.
@@ -38,7 +42,7 @@ pub fn client(data_dir: &Path, broker: &BrokerUrl) -> io::Result<(AsyncClient, E
     // What we publish, and the acknowledgements of what comes.
     let (client, mut mqtt) = AsyncClient::new(options, REQUESTS_MAX + 2 * (OUTBOX_INFLIGHT_MAX + OUTBOX_URGENT_MAX) + u16::MAX as usize);
     let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(FLUSH_WAIT_S).set_tcp_nodelay(true);
     mqtt.set_network_options(network);
     Ok((client, mqtt))
 }
@@ -61,22 +65,35 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
     let events = door.events.clone();
     let mut wait_ms = BACKOFF_MS.0;
     let mut up = false;
+    let mut began = Instant::now();
     loop {
-        match mqtt.poll().await {
+        // A broker that takes the connection and says nothing, never lets us subscribe, or acknowledges nothing, is none.
+        let patience = if up { outbox.patience().unwrap_or(Duration::MAX) } else { CONNECT_WAIT.saturating_sub(began.elapsed()) };
+        let polled = timeout(patience, mqtt.poll()).await.unwrap_or(Err(ConnectionError::NetworkTimeout));
+        let why = match polled {
             Ok(Mqtt::Incoming(Packet::ConnAck(ack))) => {
                 // Also of a session that it kept: it may keep less than it says.
-                if [FILTER, ALARMS].into_iter().any(|filter| client.try_subscribe(filter, QoS::AtLeastOnce).is_err()) {
-                    warn!("the queue to the existing broker is full of itself");
-                    continue;
-                }
+                let filters = [FILTER, ALARMS].map(|filter| SubscribeFilter::new(filter.to_owned(), QoS::AtLeastOnce));
+                let queued = client.try_subscribe_many(filters);
                 outbox.connected();
-                info!(kept = ack.session_present, "the existing broker is there");
-                up = true;
                 if !ack.session_present && events.send(Event::Anew).await.is_err() {
                     return;
                 }
+                match queued {
+                    Ok(()) => continue,
+                    Err(error) => error.to_string(),
+                }
             }
-            Ok(Mqtt::Incoming(Packet::SubAck(_))) => wait_ms = BACKOFF_MS.0,
+            // What gateways want besides comes behind.
+            Ok(Mqtt::Incoming(Packet::SubAck(answer))) if !up => match answer.return_codes.first() {
+                Some(SubscribeReasonCode::Success(_)) => {
+                    info!("the existing broker is there");
+                    outbox.listens();
+                    (up, wait_ms) = (true, BACKOFF_MS.0);
+                    continue;
+                }
+                _ => format!("it refuses the subscription to {FILTER}"),
+            },
             Ok(Mqtt::Incoming(Packet::Publish(p))) => {
                 if let Some((gateway, what)) = wire(&p.topic) {
                     let event = door.wire(gateway, what, &p.payload);
@@ -99,20 +116,27 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
                 } else {
                     outbox.acknowledge(outbox.generation(), &p);
                 }
+                continue;
             }
-            Ok(Mqtt::Outgoing(Outgoing::Publish(packet))) => outbox.sent(packet),
-            Ok(Mqtt::Incoming(Packet::PubAck(ack))) => outbox.acked(ack.pkid),
-            Ok(_) => {}
-            Err(error) => {
-                outbox.disconnected(&mut mqtt);
-                if std::mem::replace(&mut up, false) || wait_ms == BACKOFF_MS.0 {
-                    warn!(%error, "the existing broker is not reached");
-                }
-                let pause = rand::rng().random_range(0..=wait_ms);
-                wait_ms = (wait_ms * 2).min(BACKOFF_MS.1);
-                tokio::time::sleep(Duration::from_millis(pause)).await;
+            Ok(Mqtt::Outgoing(Outgoing::Publish(packet))) => {
+                outbox.sent(packet);
+                continue;
             }
+            Ok(Mqtt::Incoming(Packet::PubAck(ack))) => {
+                outbox.acked(ack.pkid);
+                continue;
+            }
+            Ok(_) => continue,
+            Err(error) => error.to_string(),
+        };
+        outbox.disconnected(&mut mqtt);
+        if std::mem::replace(&mut up, false) || wait_ms == BACKOFF_MS.0 {
+            warn!(why, "the existing broker is not reached");
         }
+        let pause = rand::rng().random_range(0..=wait_ms);
+        wait_ms = (wait_ms * 2).min(BACKOFF_MS.1);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        began = Instant::now();
     }
 }
 

@@ -59,6 +59,17 @@ pub const OUTBOX_INFLIGHT_MAX: usize = 100;
 /// Alerts on their way beyond those.
 pub const OUTBOX_URGENT_MAX: usize = 50;
 
+/// How long an existing broker may take for the next acknowledgement of what it was sent; then the connection is
+/// given up. After half of it the broker counts as not reached.
+pub const OUTBOX_ANSWER_WAIT: Duration = Duration::from_secs(60);
+
+/// How long connecting to an existing broker may take, its leave to subscribe included.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+/// How long one write to an existing broker may take, in seconds: the client has one limit for this and for connecting,
+/// and a long message may take its time on a slow line.
+pub const FLUSH_WAIT_S: u64 = 300;
+
 /// Reconnecting to an existing broker waits at least and at most this long, in ms.
 pub const BACKOFF_MS: (u64, u64) = (250, 15_000);
 

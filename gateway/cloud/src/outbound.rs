@@ -3,7 +3,9 @@
 //! Our own has taken a message once those who subscribed are done with it ([`Given`]). Of an existing one [`Outbox`] keeps every message until its PUBACK,
 //! over all reconnects, and says up to which record all was taken: the cursor follows that.
 
-use crate::limits::{CROSS_PAYLOAD_BYTES_MAX, ECHOES_MAX, GIVEN_MAX, GIVEN_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX, OUTBOX_URGENT_MAX};
+use crate::limits::{
+    CROSS_PAYLOAD_BYTES_MAX, ECHOES_MAX, GIVEN_MAX, GIVEN_WAIT, OUTBOX_ANSWER_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX, OUTBOX_URGENT_MAX,
+};
 use broker::{Broker, Watched};
 use parking_lot::Mutex;
 use rumqttc::{AsyncClient, EventLoop, QoS};
@@ -11,7 +13,7 @@ use schemas::message::Crossed;
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use telemetry::source::matches;
 use tracing::warn;
 
@@ -157,11 +159,11 @@ impl Outbound {
         }
     }
 
-    /// Whether the broker is there.
+    /// Whether the broker is there: it answered, and takes what it is given.
     pub fn is_connected(&self) -> bool {
         match self {
             Outbound::Embedded(..) => true,
-            Outbound::Existing(outbox) => outbox.state.lock().connected,
+            Outbound::Existing(outbox) => outbox.is_answering(),
         }
     }
 }
@@ -229,6 +231,10 @@ enum Handed {
 #[derive(Default)]
 struct State {
     connected: bool,
+    /// The broker lets us hear gateways on this connection.
+    listening: bool,
+    /// When the last acknowledgement came, or what it is for began to go.
+    heard: Option<Instant>,
     ordered: Line,
     /// What overtakes.
     urgent: Line,
@@ -278,7 +284,7 @@ impl Outbox {
 
     /// Hands on as many as may be on their way, urgent ones first.
     fn pump(&self, state: &mut State) {
-        let State { ordered, urgent, unacked, handed, .. } = state;
+        let State { ordered, urgent, unacked, handed, heard, .. } = state;
         /// Messages, what the client's request for one is noted as, and how many may be on their way.
         type Turn<'a> = (&'a mut Line, fn(u64) -> Handed, usize);
         let lines: [Turn<'_>; 2] =
@@ -291,6 +297,9 @@ impl Outbox {
                         return;
                     }
                     handed.push_back(of(line.next));
+                    if *unacked == 0 {
+                        *heard = Some(Instant::now());
+                    }
                     *unacked += 1;
                 }
                 line.next += 1;
@@ -319,6 +328,24 @@ impl Outbox {
         state.generation += 1;
         state.wanted.iter().for_each(|filter| self.subscribe(filter));
         self.pump(&mut state);
+    }
+
+    /// The broker has granted what this end needs.
+    pub fn listens(&self) {
+        self.state.lock().listening = true;
+    }
+
+    /// How much longer the next acknowledgement is waited for; none while there is none to come.
+    pub fn patience(&self) -> Option<Duration> {
+        let state = self.state.lock();
+        let heard = state.heard.filter(|_| state.connected && state.unacked > 0)?;
+        Some(OUTBOX_ANSWER_WAIT.saturating_sub(heard.elapsed()))
+    }
+
+    fn is_answering(&self) -> bool {
+        let is_late = self.patience().is_some_and(|left| left < OUTBOX_ANSWER_WAIT / 2);
+        let state = self.state.lock();
+        state.connected && state.listening && !is_late
     }
 
     fn subscribe(&self, filter: &str) {
@@ -387,10 +414,14 @@ impl Outbox {
     /// The connection is gone: everything that is not acknowledged goes again, and nothing else.
     pub fn disconnected(&self, mqtt: &mut EventLoop) {
         let mut state = self.state.lock();
-        state.connected = false;
+        (state.connected, state.listening) = (false, false);
         // Under the lock, so that nothing comes behind it into the client's queue.
         mqtt.clean();
         mqtt.pending.clear();
+        // Which `clean` leaves: what collided with an identifier in use, which would hold all requests for
+        // ever, and what the old connection told, whose identifiers say nothing on the next.
+        mqtt.state.collision = None;
+        mqtt.state.events.clear();
         state.handed.clear();
         state.unacked = 0;
         state.ordered.rewind();
@@ -413,12 +444,13 @@ impl Outbox {
     /// The broker has a message.
     pub fn acked(&self, packet: u16) {
         let mut state = self.state.lock();
-        let State { ordered, urgent, unacked, .. } = &mut *state;
+        let State { ordered, urgent, unacked, heard, .. } = &mut *state;
         if let Some(m) = ordered.on_its_way(packet).or_else(|| urgent.on_its_way(packet)) {
             m.acked = true;
             m.packet = None;
             m.payload = Vec::new();
             *unacked = unacked.saturating_sub(1);
+            *heard = Some(Instant::now());
         }
         ordered.trim();
         urgent.trim();
@@ -455,6 +487,31 @@ mod tests {
         outbox.sent(1);
         outbox.acked(1);
         assert_eq!((out.settle(6), out.settle(9), outbox.waiting()), (6, 9, 0));
+    }
+
+    /// One acknowledgement that never came, and an identifier used again, are over with their connection.
+    #[test]
+    fn a_new_connection_knows_nothing_of_the_old_one() {
+        let (client, mut mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
+        let outbox = Outbox::new(client);
+        outbox.publish(5, "t".into(), vec![], false);
+        outbox.connected();
+        outbox.listens();
+        assert!(outbox.is_answering() && outbox.patience().is_some());
+        mqtt.state.collision = Some(rumqttc::Publish::new("t", QoS::AtLeastOnce, ""));
+        mqtt.state.events.push_back(rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(1)));
+        outbox.disconnected(&mut mqtt);
+        assert!(mqtt.state.collision.is_none() && mqtt.state.events.is_empty());
+        outbox.connected();
+        assert!(!outbox.is_answering(), "not before it lets us hear gateways");
+        outbox.listens();
+        outbox.sent(1);
+        outbox.acked(1);
+        assert_eq!((outbox.waiting(), outbox.patience(), outbox.is_answering()), (0, None, true), "what collided was sent again");
+        // Half of the patience without an acknowledgement, and the broker counts as gone.
+        outbox.publish(6, "t".into(), vec![], false);
+        outbox.state.lock().heard = Instant::now().checked_sub(OUTBOX_ANSWER_WAIT * 2 / 3);
+        assert!(!outbox.is_answering());
     }
 
     /// The door of our own broker refuses the same.
