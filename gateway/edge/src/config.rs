@@ -106,7 +106,7 @@ pub struct Bounds {
 }
 
 /// `[[ingest]]`: a broker of the plant that the gateway subscribes at.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Ingest {
     /// The broker.
     pub url: BrokerUrl,

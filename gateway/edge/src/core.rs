@@ -137,6 +137,9 @@ impl Core {
             }
             self.look();
             self.tick();
+            if let Some(crossing) = &mut self.crossing {
+                crossing.retry(&self.intake);
+            }
             heals = self.uplink.is_some() && self.healing.go_on(&mut self.fold);
             self.speak();
             self.rate.look(self.journal.stats().bytes_written, self.began.elapsed());
@@ -199,6 +202,7 @@ impl Core {
             status.room_s = status.room.as_ref().ok().and_then(|room| self.rate.lasts_s(*room));
             if let Some((uplink, link)) = &self.uplink {
                 status.connected = Some(uplink.is_connected());
+                status.lanes = Some(link.lanes());
                 status.uplink_bytes = link.bytes();
                 status.drains(uplink.drain(now_ms, &self.fold), &self.fold);
             }
@@ -355,8 +359,8 @@ impl Core {
         }
         while let Some(out) = uplink.poll(now_ms, &self.fold) {
             match out {
-                Out::Hello(lane, hello) => uplink.paid(now_ms, link.send(lane, "hello", hello.encode())),
-                Out::Beat(beat) => uplink.paid(now_ms, link.send(Lane::Alerts, "beat", beat.encode())),
+                Out::Hello(lane, hello) => uplink.paid(now_ms, link.send(link.or_other(lane), "hello", hello.encode())),
+                Out::Beat(beat) => uplink.paid(now_ms, link.send(link.or_other(Lane::Alerts), "beat", beat.encode())),
                 Out::Alert(alert) => uplink.paid(now_ms, link.send(Lane::Alerts, "alert", alert.encode())),
                 Out::Delta(mut delta) => {
                     if self.fold.current().is_some_and(|living| living.boot == delta.boot) {

@@ -11,15 +11,16 @@ pub mod rules;
 use crate::config::{CloudLink, Delivery, PlainBridge};
 use crate::core::Events;
 use crate::intake::Intake;
-use crate::limits::CROSS_ECHOES_MAX;
+use crate::intake::complaint::Kind;
+use crate::limits::{CROSS_ECHOES_MAX, CROSS_HELD_BYTES_MAX, CROSS_PACKET_BYTES_MAX, INGEST_WAITING_MAX};
 use crate::link::Bytes;
 use broker::Broker;
 use link::{CrossEvent, CrossLink};
 use replica::crossing::pace::Pace;
 use replica::fold::Fold;
 use replica::record::{Plain, Record};
-use rules::Rules;
-use rumqttc::Publish;
+use rules::{Rules, is_published_here};
+use rumqttc::{Publish, QoS};
 use schemas::message::{CrossDone, CrossUp, Crossed, FORMAT};
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -31,6 +32,8 @@ struct Flight {
     boot: u64,
     lane: u8,
     last: u64,
+    /// What of it may come back by our own subscription.
+    echoes: Vec<u64>,
 }
 
 /// The core's hand on ordinary messages.
@@ -50,6 +53,14 @@ pub struct Crossing {
     unacknowledged: VecDeque<(u64, u64, Publish)>,
     /// Of what was published at a broker alone and comes back by our own subscription.
     echoes: VecDeque<u64>,
+    /// Messages of a broker alone that the log does not take now, in order, and what they take.
+    held: VecDeque<(u64, Publish)>,
+    held_bytes: usize,
+    /// A connection that brought more than is held: nothing more of it is taken, and all comes again with the next.
+    ended: Option<u64>,
+    /// Messages that came, and are not for here, by this process.
+    pub refused: u64,
+    complaints: Kind,
     /// Shown at our own broker up to this record.
     shown: u64,
 }
@@ -79,8 +90,12 @@ impl Crossing {
         } else {
             CrossLink::to_bridge(gateway, boot, at, events, bytes)
         };
+        Some(Self::on(link, rules, is_plain))
+    }
+
+    fn on(link: CrossLink, rules: Arc<Rules>, is_plain: bool) -> Self {
         let (unacknowledged, echoes) = (VecDeque::new(), VecDeque::new());
-        Some(Self {
+        Self {
             link,
             rules,
             is_plain,
@@ -91,8 +106,13 @@ impl Crossing {
             done: None,
             unacknowledged,
             echoes,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            ended: None,
+            refused: 0,
+            complaints: Kind::default(),
             shown: 0,
-        })
+        }
     }
 
     /// What its delivery promises.
@@ -105,12 +125,20 @@ impl Crossing {
         match event {
             CrossEvent::Connected | CrossEvent::Disconnected => {
                 self.connected = matches!(event, CrossEvent::Connected);
-                self.flight = None;
+                // Of what the log did not take, the broker sends again what it awaits an answer for.
+                self.held.retain(|(_, publish)| publish.qos == QoS::AtMostOnce);
+                self.held_bytes = self.held.iter().map(|(_, publish)| publish.payload.len()).sum();
+                // What was not taken there does not come back from there: it goes again.
+                for own in self.flight.take().into_iter().flat_map(|flight| flight.echoes) {
+                    if let Some(at) = self.echoes.iter().rposition(|echo| *echo == own) {
+                        self.echoes.remove(at);
+                    }
+                }
                 self.pace.disconnected();
             }
             CrossEvent::Ack(ack) => self.acknowledged(now_ms, (ack.boot, ack.lane, ack.applied), intake),
             CrossEvent::Taken => {
-                if let Some(Flight { boot, lane, last }) = self.flight {
+                if let Some(Flight { boot, lane, last, .. }) = self.flight {
                     self.acknowledged(now_ms, (boot, lane, last), intake);
                 }
             }
@@ -129,13 +157,26 @@ impl Crossing {
         }
     }
 
+    /// What a message on that topic at the cloud is called here, and the most that its QoS may be; none, counted
+    /// and told, for what is not for here.
+    fn local(&mut self, remote: &str, bytes: usize) -> Option<(String, u8)> {
+        let why = match self.rules.local(remote) {
+            None => "no bridge asks for it",
+            Some((topic, _)) if is_published_here(&topic) => "only the gateway itself publishes on that topic here",
+            Some(_) if bytes as u64 > CROSS_PACKET_BYTES_MAX => "it is too large",
+            Some(local) => return Some(local),
+        };
+        self.refused += 1;
+        if let Some(untold) = self.complaints.due() {
+            warn!(topic = remote, bytes, why, untold, "a message of the cloud is passed over");
+        }
+        None
+    }
+
     fn came(&mut self, messages: &[Crossed], fold: &Fold, intake: &Intake) {
         let mut durable = fold.lsn;
         for m in messages {
-            let Some((topic, qos)) = self.rules.local(&m.topic) else {
-                warn!(topic = m.topic, "a message that no bridge asks for is passed over");
-                continue;
-            };
+            let Some((topic, qos)) = self.local(&m.topic, m.payload.len()) else { continue };
             if fold.crossing.knows(m.boot, m.seq) {
                 continue;
             }
@@ -154,17 +195,48 @@ impl Crossing {
     }
 
     fn plain(&mut self, generation: u64, publish: Publish, intake: &Intake) {
+        if self.ended == Some(generation) {
+            return;
+        }
         let own = fingerprint(&publish.topic, &publish.payload);
-        let echo = self.echoes.iter().position(|e| *e == own).and_then(|at| self.echoes.remove(at)).is_some();
-        let local = self.rules.local(&publish.topic).filter(|_| !echo);
+        let echo = self.echoes.iter().position(|echo| *echo == own);
+        let local = if echo.is_some() { None } else { self.local(&publish.topic, publish.payload.len()) };
         let Some((topic, qos)) = local else {
+            echo.map(|at| self.echoes.remove(at));
             self.link.acknowledge(generation, &publish);
             return;
         };
-        let message = Plain { topic: &topic, payload: &publish.payload, qos: (publish.qos as u8).min(qos), retain: publish.retain };
-        match intake.log(&Record::CrossReceived { boot: 0, seq: 0, message }) {
-            Ok(lsn) => self.unacknowledged.push_back((lsn, generation, publish)),
-            Err(refused) => warn!(%refused, "a message of the broker is not taken; it comes again with the next connection"),
+        if self.held.is_empty() && self.log((generation, &publish), (&topic, qos), intake) {
+            return;
+        }
+        self.held_bytes += publish.payload.len();
+        self.held.push_back((generation, publish));
+        if self.held.len() > INGEST_WAITING_MAX || self.held_bytes > CROSS_HELD_BYTES_MAX {
+            warn!("the log takes no messages of the broker; they come again with the next connection");
+            self.ended = Some(generation);
+            self.link.give_up();
+        }
+    }
+
+    /// Whether the log takes it.
+    fn log(&mut self, (generation, publish): (u64, &Publish), (topic, qos): (&str, u8), intake: &Intake) -> bool {
+        let message = Plain { topic, payload: &publish.payload, qos: (publish.qos as u8).min(qos), retain: publish.retain };
+        let logged = intake.log(&Record::CrossReceived { boot: 0, seq: 0, message });
+        logged.is_ok_and(|lsn| {
+            self.unacknowledged.push_back((lsn, generation, publish.clone()));
+            true
+        })
+    }
+
+    /// Offers to the log again what it did not take.
+    pub fn retry(&mut self, intake: &Intake) {
+        while let Some((generation, publish)) = self.held.pop_front() {
+            let Some((topic, qos)) = self.rules.local(&publish.topic) else { continue };
+            if !self.log((generation, &publish), (&topic, qos), intake) {
+                self.held.push_front((generation, publish));
+                return;
+            }
+            self.held_bytes -= publish.payload.len();
         }
     }
 
@@ -201,16 +273,19 @@ impl Crossing {
         let (lane, messages) = fold.crossing.next_up(clock_ms, bytes_max)?;
         let (sent, mut bytes) = if self.is_plain { self.link.publish(&messages) } else { (messages.len(), 0) };
         let (boot, last) = messages[..sent].last().map(|m| (m.boot, m.seq))?;
-        self.flight = Some(Flight { boot, lane, last });
         self.pace.sent(now_ms);
+        let mut echoes = Vec::new();
         if self.is_plain {
-            self.echoes.extend(messages.iter().filter(|m| self.rules.local(&m.topic).is_some()).map(|m| fingerprint(&m.topic, &m.payload)));
+            let back = messages[..sent].iter().filter(|m| self.rules.local(&m.topic).is_some());
+            echoes.extend(back.map(|m| fingerprint(&m.topic, &m.payload)));
+            self.echoes.extend(&echoes);
             let beyond = self.echoes.len().saturating_sub(CROSS_ECHOES_MAX);
             self.echoes.drain(..beyond);
         } else {
             let (given_up, expired) = (fold.crossing.given_up, fold.crossing.expired);
             bytes = self.link.send(&CrossUp { format: FORMAT, lane, messages, given_up, expired });
         }
+        self.flight = Some(Flight { boot, lane, last, echoes });
         Some(bytes)
     }
 
@@ -233,3 +308,6 @@ impl Crossing {
         (self.is_ready(fold) && fold.crossing.waiting() > 0).then(|| self.due_ms()).filter(|at| *at < i64::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

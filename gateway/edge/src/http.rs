@@ -12,9 +12,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use broker::Broker;
 use journal::Journal;
+use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use web::health::{Figures, alive, readiness};
 
 /// What the answers are read off.
@@ -30,6 +31,8 @@ pub struct State {
     pub gateway: String,
     /// When the process started.
     pub started: Instant,
+    /// The right to ask for a list of alarms, which may hold the core for some tenths of a second: one has it at a time.
+    pub lists: Arc<Semaphore>,
 }
 
 /// Serves until aborted.
@@ -116,6 +119,7 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
         put("bridge_given_up_total", "counter", "Ordinary messages given up for want of room.", b.given_up);
         put("bridge_expired_total", "counter", "Ordinary messages that were too old.", b.expired);
         put("bridge_received_total", "counter", "Ordinary messages taken from the cloud.", b.received);
+        put("bridge_refused_total", "counter", "Ordinary messages of the cloud that were passed over, by this process.", b.refused);
     }
     put("uplink_bytes_total", "counter", "Bytes on the uplink, both ways, by this process.", s.uplink_bytes);
     if let Some(drain) = s.drain {
@@ -133,6 +137,8 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     }
     put("shadow_alerts_total", "counter", "Alerts of detectors in shadow, which raise nothing.", s.shadow.values().sum());
     put("uplink_connected", "gauge", "1 while the link to the cloud stands.", u64::from(s.connected == Some(true)));
+    let alerts = s.lanes.is_some_and(|lanes| lanes.alerts);
+    put("uplink_alerts_connected", "gauge", "1 while its connection for alerts stands.", u64::from(alerts));
     let (reply, answer) = oneshot::channel();
     state.events.send(Event::Alarm(Ask::Kpi(reply))).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     let alarms = answer.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;

@@ -7,17 +7,21 @@
 //! after a reconnect, and for retained messages, a timed reading that is known already is
 //! therefore taken as a redelivery without the mark. One without a time counts again.
 
+use crate::client;
 use crate::config::Ingest;
 use crate::intake::Intake;
-use crate::limits::{BACKOFF_MS, INGEST_DOUBT_MAX, INGEST_PACKET_BYTES_MAX, INGEST_REQUESTS_MAX, INGEST_RETRY, INGEST_WAITING_MAX};
+use crate::limits::{
+    BACKOFF_MS, CONNECT_WAIT, INGEST_DOUBT_MAX, INGEST_PACKET_BYTES_MAX, INGEST_REQUESTS_MAX, INGEST_RETRY, INGEST_WAITING_MAX,
+};
 use broker::{Application, Broker, Client, Horizon, OpenSession, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
 use parking_lot::Mutex;
 use replica::fold::Fold;
-use rumqttc::{AsyncClient, Event, MqttOptions, NetworkOptions, Packet, QoS, SubscribeReasonCode};
+use rumqttc::{AsyncClient, ConnectionError, Event, MqttOptions, Packet, QoS, SubscribeReasonCode};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
 
 /// Begins the names of these sessions in the log: no MQTT client can have such an identifier.
@@ -38,6 +42,12 @@ fn client_id(gateway: &str, ingest: &Ingest) -> String {
     // FNV-1a, 32 bits.
     let hash = session_name(ingest).bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
     format!("tidegate-{gateway}-{hash:08x}")
+}
+
+/// As whom this gateway reads elsewhere: under one of these names nobody is let in at its own door, where
+/// what is read would come again without end.
+pub fn client_ids(gateway: &str, ingests: &[Ingest]) -> Vec<String> {
+    ingests.iter().map(|ingest| client_id(gateway, ingest)).collect()
 }
 
 /// The logged session of each `[[ingest]]`, found or opened; those that are configured no more end.
@@ -88,6 +98,8 @@ struct Plant {
     doubt: usize,
     /// The plant's broker has confirmed the subscription to this process.
     subscribed: bool,
+    /// The present connection has asked for it, and must have an answer by then.
+    unanswered: Option<Instant>,
     /// The request queue was full; acknowledgements go on when it has room.
     stalled: bool,
 }
@@ -99,24 +111,39 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
     options.set_clean_session(false).set_manual_acks(true).set_keep_alive(Duration::from_secs(10));
     options.set_max_packet_size(INGEST_PACKET_BYTES_MAX, INGEST_PACKET_BYTES_MAX);
     let (client, mut mqtt) = AsyncClient::new(options, INGEST_REQUESTS_MAX);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    mqtt.set_network_options(network);
+    client::prepare(&mut mqtt);
     let horizon = intake.horizon();
     // As MQTT 3.1.1: what is no reading is kept aside with its reason, as nobody here hears one.
     let us = Client { client_id: id, session, version: Version::V3, connection: 0, memory: Mutex::new(None) };
     let (backlog, waiting) = (VecDeque::new(), VecDeque::new());
-    let mut plant =
-        Plant { ingest, intake, broker, client, us, horizon, connection: 0, backlog, waiting, doubt: 0, subscribed: false, stalled: false };
+    let mut plant = Plant {
+        ingest,
+        intake,
+        broker,
+        client,
+        us,
+        horizon,
+        connection: 0,
+        backlog,
+        waiting,
+        doubt: 0,
+        subscribed: false,
+        unanswered: None,
+        stalled: false,
+    };
     let mut backoff_ms = BACKOFF_MS.0;
     let mut pause = Duration::ZERO;
     loop {
         let event = {
+            let unanswered = plant.unanswered;
             let next = async {
                 if !pause.is_zero() {
                     tokio::time::sleep(pause).await;
                 }
-                mqtt.poll().await
+                match unanswered {
+                    Some(until) => timeout_at(until, mqtt.poll()).await.unwrap_or(Err(ConnectionError::NetworkTimeout)),
+                    None => client::poll(&mut mqtt).await,
+                }
             };
             // Kept until it is done: a poll that is dropped half way could lose bytes.
             tokio::pin!(next);
@@ -147,6 +174,13 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
             Ok(_) => {}
             Err(error) => {
                 warn!(%error, url = %plant.ingest.url, "the plant's broker is not reached");
+                // What came in the same breath as the end is of that connection, not of the next.
+                let last = mqtt.state.events.drain(..).filter_map(|event| match event {
+                    Event::Incoming(Packet::Publish(publish)) => Some((plant.connection, publish)),
+                    _ => None,
+                });
+                plant.backlog.extend(last);
+                client::forget(&mut mqtt);
                 plant.disconnected();
                 pause = Duration::from_millis(rand::random_range(0..=backoff_ms));
                 backoff_ms = (backoff_ms * 2).min(BACKOFF_MS.1);
@@ -158,6 +192,7 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
 impl Plant {
     fn disconnected(&mut self) {
         self.connection += 1;
+        self.unanswered = None;
     }
 
     fn connected(&mut self, session_present: bool) {
@@ -174,12 +209,14 @@ impl Plant {
             // A subscription made again would bring everything retained again.
             return;
         }
+        self.unanswered = Some(Instant::now() + CONNECT_WAIT);
         // In a task: the queue that takes it is emptied by the poll of this one.
         let (client, filter) = (self.client.clone(), self.ingest.filter.clone());
         tokio::spawn(async move { client.subscribe(filter, QoS::AtLeastOnce).await });
     }
 
     fn confirmed(&mut self, codes: &[SubscribeReasonCode]) {
+        self.unanswered = None;
         self.subscribed = codes.iter().all(|code| *code != SubscribeReasonCode::Failure);
         if !self.subscribed {
             error!(url = %self.ingest.url, filter = self.ingest.filter, "the plant's broker refuses the subscription");
@@ -283,6 +320,7 @@ mod tests {
             waiting,
             doubt: 0,
             subscribed: false,
+            unanswered: None,
             stalled: false,
         };
         let publish = || {

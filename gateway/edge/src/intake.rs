@@ -4,7 +4,7 @@
 //! under the one lock that gives the log its order.
 
 mod asked;
-mod complaint;
+pub mod complaint;
 mod naming;
 mod redelivery;
 #[cfg(test)]
@@ -37,6 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use telemetry::payload::{self, Sample};
 use telemetry::source::{OnInvalid, Share, Sources, valid_series};
 use tokio::sync::watch;
+use tracing::warn;
 
 /// The door of the log: everything that enters it goes through here, in one order.
 pub struct Intake {
@@ -57,6 +58,8 @@ pub struct Intake {
     /// Readings in a unit that is not their series' own.
     pub misfits: AtomicU64,
     complaints: Complaints,
+    /// Names of our own clients elsewhere.
+    readers: Vec<String>,
 }
 
 struct State {
@@ -178,7 +181,14 @@ impl Intake {
             clamped: AtomicU64::new(0),
             misfits: AtomicU64::new(0),
             complaints: Complaints::default(),
+            readers: Vec::new(),
         }
+    }
+
+    /// Under these names nobody is let in.
+    pub fn without(mut self, readers: Vec<String>) -> Self {
+        self.readers = readers;
+        self
     }
 
     /// The logged clock now, in ms since the Unix epoch: what is due by it is due whatever happens to
@@ -492,6 +502,10 @@ impl broker::Application for Intake {
     }
 
     fn open_session(&self, open: &OpenSession<'_>) -> Result<Opened, broker::Refusal> {
+        if self.readers.iter().any(|reader| reader == open.client_id) {
+            warn!(client = open.client_id, "an [[ingest]] leads to this gateway's own door, and is refused");
+            return Err(broker::Refusal::NotAuthorized);
+        }
         let mut state = self.state.lock();
         let mut append = self.journal.append_bookkeeping().map_err(|_| broker::Refusal::Unavailable)?;
         state.clock.read();

@@ -12,12 +12,14 @@
 //! | [`crossing`] | ordinary messages that bridges carry, both ways |
 //! | [`ingest`] | readings from the plant's existing brokers |
 //! | [`link`] | the sockets to the cloud |
+//! | [`client`] | what each connection to a broker elsewhere needs beside its MQTT client |
 //! | [`proof`] | what the log says where the cloud's answer is in doubt |
 //! | [`run`] | start, stop, and what connects the rooms |
 //! | [`http`], [`status`] | health, figures, status |
 //! | [`clock`] | the logged clock |
 //! | [`limits`] | bounds with reasons |
 pub mod alarms;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod core;

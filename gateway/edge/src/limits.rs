@@ -84,6 +84,14 @@ pub const CROSS_ECHOES_MAX: usize = 10_000;
 /// line within about twice as long, or the connection is taken for dead. Nobody's presence hangs on it.
 pub const CROSS_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// Bytes of messages of a broker alone that wait for a log that takes none now; beyond, the connection is given
+/// up, and they come again with the next. At most one message more.
+pub const CROSS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a broker alone may take for the next acknowledgement of what it was sent; then the connection
+/// is given up. Longer than the line may take for one message, see [`CROSS_KEEP_ALIVE`].
+pub const CROSS_ANSWER_WAIT: Duration = Duration::from_secs(120);
+
 /// The share of the log's limit that ordinary messages may take while they wait, as a divisor.
 pub const CROSS_SHARE: u64 = 8;
 
@@ -97,17 +105,17 @@ pub const CROSS_PACKET_BYTES_MAX: u64 = 3 * 1024 * 1024;
 const _: () = assert!(CROSS_PACKET_BYTES_MAX as usize + 2 * schemas::limits::TOPIC_BYTES_MAX < LINK_PACKET_BYTES_MAX);
 const _: () = assert!(replica::limits::CROSS_BATCH_BYTES < CROSS_PACKET_BYTES_MAX);
 
-/// How long a connection of the uplink may take until it listens for answers.
+/// How long a connection to a broker elsewhere may take; of the uplink, until it listens for answers.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 
-/// How long one write to the uplink may take, in seconds: what hears nothing is given up before,
+/// How long one write to a broker elsewhere may take, in seconds: what hears nothing is given up before,
 /// what is only slow goes on.
 pub const FLUSH_WAIT_S: u64 = 300;
 
 /// Open files that a gateway needs beside its connections: log, snapshots, HTTP, links.
 pub const FILES_BESIDE: u64 = 256;
 
-/// Bytes of one message of a plant's broker. A larger one ends the connection and comes again
+/// Bytes of one message of a plant's broker, or for a `[[bridge]]` of a broker alone. A larger one ends the connection and comes again
 /// and again, so this lies far above any reading.
 pub const INGEST_PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -1,14 +1,17 @@
 //! The sockets under `replica::uplink`: two connections to the cloud's broker, one for
 //! intervals and one for alerts, so that an alert never waits behind a backlog.
 
+use crate::client;
 use crate::core::{Event, Events};
-use crate::limits::{CONNECT_WAIT, FLUSH_WAIT_S, LINK_PACKET_BYTES_MAX, LINK_REQUESTS_MAX};
+use crate::intake::complaint::Kind;
+use crate::limits::{CONNECT_WAIT, LINK_PACKET_BYTES_MAX, LINK_REQUESTS_MAX};
 use parking_lot::Mutex;
 use rand::Rng;
 use replica::backoff::Backoff;
 use replica::uplink::Lane;
-use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, LastWill, MqttOptions, NetworkOptions, Outgoing, Packet, QoS, SubscribeFilter};
+use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS, SubscribeFilter, SubscribeReasonCode};
 use schemas::message::{Ack, Bye, Command, FORMAT, Receipt};
+use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -51,9 +54,21 @@ impl Bytes {
     }
 }
 
+/// Which of the connections stand, and listen for answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Lanes {
+    /// That for intervals.
+    pub intervals: bool,
+    /// That for alerts.
+    pub alerts: bool,
+}
+
 /// One connection, as the core holds it.
 struct Handle {
     client: AsyncClient,
+    /// Whether it stands and listens for answers. Locked while something enters the queue, so that
+    /// nothing enters that of a connection that is gone.
+    up: Arc<Mutex<bool>>,
     backoff: Arc<Mutex<Backoff>>,
     give_up: watch::Sender<()>,
 }
@@ -84,12 +99,10 @@ impl Link {
                 options.set_last_will(LastWill::new(topic, bye, QoS::AtLeastOnce, false));
             }
             let (client, mut mqtt) = AsyncClient::new(options, LINK_REQUESTS_MAX);
-            let mut network = NetworkOptions::new();
-            network.set_connection_timeout(FLUSH_WAIT_S).set_tcp_nodelay(true);
-            mqtt.set_network_options(network);
+            client::prepare(&mut mqtt);
             let filters: Vec<String> = answers.iter().map(|what| format!("bridge/v1/{gateway}/down/{what}")).collect();
             let (give_up, given_up) = watch::channel(());
-            let backoff = Arc::<Mutex<Backoff>>::default();
+            let (backoff, up) = (Arc::<Mutex<Backoff>>::default(), Arc::<Mutex<bool>>::default());
             let drive = Drive {
                 lane,
                 client: client.clone(),
@@ -102,10 +115,11 @@ impl Link {
                 began,
                 hurry: hurry.subscribe(),
                 given_up,
-                up: false,
+                up: up.clone(),
+                undecoded: Kind::default(),
             };
             tokio::spawn(drive.run());
-            Handle { client, backoff, give_up }
+            Handle { client, up, backoff, give_up }
         };
         let deltas = start(Lane::Intervals, "deltas", &["ack"]);
         let alerts = start(Lane::Alerts, "alerts", &["command", "receipt"]);
@@ -119,14 +133,34 @@ impl Link {
         }
     }
 
-    /// Sends a message; its bytes on the line. What does not fit the queue is computed again.
+    /// Which connections stand.
+    pub fn lanes(&self) -> Lanes {
+        Lanes { intervals: *self.deltas.up.lock(), alerts: *self.alerts.up.lock() }
+    }
+
+    /// The connection, or the other while only that one stands: the cloud takes a sign of life on either.
+    pub fn or_other(&self, lane: Lane) -> Lane {
+        match self.lanes() {
+            Lanes { intervals: true, alerts: false } => Lane::Intervals,
+            Lanes { intervals: false, alerts: true } => Lane::Alerts,
+            _ => lane,
+        }
+    }
+
+    /// Sends a message; its bytes on the line. What does not fit the queue is computed again, and so
+    /// is what no connection stands for: once it stands, all that the cloud may not have is sent.
     pub fn send(&self, lane: Lane, what: &str, payload: Vec<u8>) -> usize {
         // An alert is asked to be kept by a broker between; of all else only the application's
         // answer counts, and what is lost is computed again.
         let qos = if what == "alert" { QoS::AtLeastOnce } else { QoS::AtMostOnce };
         let topic = format!("bridge/v1/{}/up/{what}", self.gateway);
         let bytes = publish_bytes(topic.len(), payload.len(), qos);
-        if let Err(error) = self.handle(lane).client.try_publish(topic, qos, false, payload) {
+        let handle = self.handle(lane);
+        let up = handle.up.lock();
+        if !*up {
+            return 0;
+        }
+        if let Err(error) = handle.client.try_publish(topic, qos, false, payload) {
             warn!(%error, ?lane, "the uplink's queue is full");
             return 0;
         }
@@ -203,29 +237,37 @@ struct Drive {
     began: Instant,
     hurry: watch::Receiver<()>,
     given_up: watch::Receiver<()>,
-    up: bool,
+    up: Arc<Mutex<bool>>,
+    undecoded: Kind,
 }
 
-/// The core is gone: nothing is left to do.
-struct Ended;
+/// Why an event is the last one.
+enum Stop {
+    /// The core is gone: nothing is left to do.
+    Ended,
+    /// The connection is of no use, for this reason.
+    Useless(&'static str),
+}
 
-async fn tell(events: &Events, event: LinkEvent) -> Result<(), Ended> {
-    events.send(Event::Link(event)).await.map_err(|_| Ended)
+async fn tell(events: &Events, event: LinkEvent) -> Result<(), Stop> {
+    events.send(Event::Link(event)).await.map_err(|_| Stop::Ended)
 }
 
 impl Drive {
     /// Polls, and comes back with full jitter.
     async fn run(mut self) {
+        let mut began = Instant::now();
         loop {
             // A broker that takes the connection and says nothing, or never lets us subscribe, is none.
-            let patience = if self.up { Duration::MAX } else { CONNECT_WAIT };
+            let patience = if *self.up.lock() { Duration::MAX } else { CONNECT_WAIT.saturating_sub(began.elapsed()) };
             let why = tokio::select! {
                 biased;
                 Ok(()) = self.given_up.changed() => "nothing was heard for too long".to_owned(),
                 polled = tokio::time::timeout(patience, self.mqtt.poll()) => match polled {
                     Ok(Ok(event)) => match self.event(event).await {
                         Ok(()) => continue,
-                        Err(Ended) => return,
+                        Err(Stop::Ended) => return,
+                        Err(Stop::Useless(why)) => why.to_owned(),
                     },
                     Ok(Err(error)) => error.to_string(),
                     Err(_) => "no answer to the connection".to_owned(),
@@ -234,19 +276,26 @@ impl Drive {
             if self.lost(&why).await.is_err() {
                 return;
             }
+            began = Instant::now();
         }
     }
 
-    async fn event(&mut self, event: Mqtt) -> Result<(), Ended> {
+    async fn event(&mut self, event: Mqtt) -> Result<(), Stop> {
         match event {
             Mqtt::Incoming(Packet::ConnAck(_)) => {
                 self.bytes.pass(self.greeting);
                 let filters = self.filters.iter().map(|f| SubscribeFilter::new(f.clone(), QoS::AtMostOnce));
-                self.client.subscribe_many(filters.collect::<Vec<_>>()).await.map_err(|_| Ended)?;
+                // Without waiting: what empties the queue is this task.
+                let queued = self.client.try_subscribe_many(filters.collect::<Vec<_>>());
+                queued.map_err(|_| Stop::Useless("its queue is full"))?;
             }
-            Mqtt::Incoming(Packet::SubAck(_)) => {
+            Mqtt::Incoming(Packet::SubAck(answer)) => {
+                if answer.return_codes.contains(&SubscribeReasonCode::Failure) {
+                    warn!(lane = ?self.lane, filters = ?self.filters, "the cloud's broker refuses the subscription");
+                    return Err(Stop::Useless("the broker refuses the subscription"));
+                }
                 info!(lane = ?self.lane, "uplink connected");
-                self.up = true;
+                *self.up.lock() = true;
                 tell(&self.events, LinkEvent::Connected(self.lane)).await?;
             }
             Mqtt::Incoming(Packet::Publish(publish)) => {
@@ -258,7 +307,11 @@ impl Drive {
                 };
                 match event {
                     Ok(event) => tell(&self.events, event).await?,
-                    Err(error) => warn!(%error, topic = publish.topic, "the cloud's answer does not decode"),
+                    Err(error) => {
+                        if let Some(untold) = self.undecoded.due() {
+                            warn!(%error, topic = publish.topic, untold, "the cloud's answer does not decode");
+                        }
+                    }
                 }
             }
             Mqtt::Outgoing(Outgoing::PingReq) | Mqtt::Incoming(Packet::PingResp) => self.bytes.pass(2),
@@ -269,17 +322,19 @@ impl Drive {
     }
 
     /// The connection is gone, or none came about: waits until the next is tried.
-    async fn lost(&mut self, why: &str) -> Result<(), Ended> {
-        if self.up {
+    async fn lost(&mut self, why: &str) -> Result<(), Stop> {
+        let stood = {
+            let mut up = self.up.lock();
+            // What was queued for the old connection is computed anew on the next.
+            client::forget(&mut self.mqtt);
+            std::mem::replace(&mut *up, false)
+        };
+        if stood {
             warn!(lane = ?self.lane, why, "uplink lost");
-            self.up = false;
             // What hurried while it stood needs no haste now; what hurries during an attempt that fails does.
             self.hurry.mark_unchanged();
             tell(&self.events, LinkEvent::Disconnected(self.lane)).await?;
         }
-        // What was queued for the old connection is computed anew on the next.
-        self.mqtt.clean();
-        self.mqtt.pending.clear();
         let pause = self.backoff.lock().pause_ms(rand::rng().random());
         let until = tokio::time::Instant::now() + Duration::from_millis(pause.unsigned_abs());
         loop {
@@ -299,6 +354,98 @@ impl Drive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::peer::{Peer, listener};
+    use rumqttc::PubAck;
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    /// A link to a listener, and what it tells.
+    async fn link() -> (Link, TcpListener, mpsc::Receiver<Event>) {
+        let (listener, port) = listener().await;
+        let (events, told) = mpsc::channel(64);
+        (Link::start("plant-a", 7, "127.0.0.1", port, &events), listener, told)
+    }
+
+    /// The connection of that name, and of the other nothing but its place.
+    async fn accept(listener: &TcpListener, name: &str) -> Peer {
+        loop {
+            let (peer, client_id) = Peer::accept(listener, false).await;
+            if client_id.ends_with(name) {
+                return peer;
+            }
+        }
+    }
+
+    async fn connected(told: &mut mpsc::Receiver<Event>, wanted: Lane) {
+        loop {
+            if matches!(told.recv().await, Some(Event::Link(LinkEvent::Connected(lane))) if lane == wanted) {
+                return;
+            }
+        }
+    }
+
+    /// What people do in an outage is more than the queue takes: the connection must still subscribe
+    /// when it comes about, and what is sent then must go.
+    #[tokio::test]
+    async fn an_outage_full_of_messages_does_not_hold_the_connection_behind_it() {
+        let (link, listener, mut told) = link().await;
+        for _ in 0..2 * LINK_REQUESTS_MAX {
+            assert_eq!(link.send(Lane::Alerts, "command", vec![1; 8]), 0, "nothing is queued for a connection that does not stand");
+        }
+        let mut peer = accept(&listener, "alerts").await;
+        assert_eq!(peer.subscribed(SubscribeReasonCode::Success(QoS::AtMostOnce)).await.len(), 2);
+        connected(&mut told, Lane::Alerts).await;
+        assert_eq!((link.lanes(), link.or_other(Lane::Intervals)), (Lanes { intervals: false, alerts: true }, Lane::Alerts));
+        assert!(link.send(Lane::Alerts, "command", b"now".to_vec()) > 0);
+        let Some(Packet::Publish(first)) = peer.next().await else { panic!("no PUBLISH") };
+        assert_eq!(&first.payload[..], b"now");
+    }
+
+    /// One PUBACK is missing, and its identifier comes round again: the next connection takes
+    /// requests all the same.
+    #[tokio::test]
+    async fn a_collision_of_identifiers_is_over_with_its_connection() {
+        let (link, listener, mut told) = link().await;
+        let mut peer = accept(&listener, "alerts").await;
+        peer.subscribed(SubscribeReasonCode::Success(QoS::AtMostOnce)).await;
+        connected(&mut told, Lane::Alerts).await;
+        for _ in 0..300 {
+            assert!(link.send(Lane::Alerts, "alert", vec![1; 8]) > 0);
+        }
+        let mut seen = 0;
+        while seen < 99 {
+            let Some(Packet::Publish(publish)) = peer.next().await else { panic!("no PUBLISH") };
+            if publish.pkid != 2 {
+                peer.send(Packet::PubAck(PubAck::new(publish.pkid))).await;
+            }
+            seen += 1;
+        }
+        // The next ones take what is left of a round; then 2 is in use still.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(peer);
+        let mut peer = accept(&listener, "alerts").await;
+        peer.subscribed(SubscribeReasonCode::Success(QoS::AtMostOnce)).await;
+        connected(&mut told, Lane::Alerts).await;
+        link.send(Lane::Alerts, "alert", b"again".to_vec());
+        let Some(Packet::Publish(first)) = peer.next().await else { panic!("no PUBLISH") };
+        assert_eq!(&first.payload[..], b"again", "and nothing of the old connection");
+    }
+
+    #[tokio::test]
+    async fn a_subscription_without_an_answer_or_refused_ends_the_attempt() {
+        let (link, listener, mut told) = link().await;
+        let mut peer = accept(&listener, "deltas").await;
+        assert!(matches!(peer.next().await, Some(Packet::Subscribe(_))));
+        // Pings are answered all the while.
+        assert!(peer.next().await.is_none(), "given up");
+        let mut peer = accept(&listener, "deltas").await;
+        peer.subscribed(SubscribeReasonCode::Failure).await;
+        assert!(peer.next().await.is_none(), "given up");
+        let mut peer = accept(&listener, "deltas").await;
+        peer.subscribed(SubscribeReasonCode::Success(QoS::AtMostOnce)).await;
+        connected(&mut told, Lane::Intervals).await;
+        assert_eq!(link.or_other(Lane::Alerts), Lane::Intervals);
+    }
 
     #[test]
     fn a_publish_is_as_long_as_it_is_written() {

@@ -123,7 +123,8 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
     let (horizon_out, horizon) = watch::channel(broker::Horizon { durable: end, failed: false });
     let desk = Arc::new(Desk::new(&config.gateway));
     let rules = Arc::new(Rules::new(&config.gateway, &config.bridges));
-    let intake = Arc::new(Intake::new(
+    let readers = ingest::client_ids(&config.gateway, &config.ingest);
+    let intake = Intake::new(
         journal.clone(),
         &fold,
         sources,
@@ -133,7 +134,8 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
         config.bounds.series,
         horizon,
         desk.clone(),
-    ));
+    );
+    let intake = Arc::new(intake.without(readers.clone()));
     let mut progress = journal.horizon();
     let relay = tokio::spawn(async move {
         loop {
@@ -160,7 +162,7 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
 
     let plants = ingest::sessions(&fold, &intake, &config.ingest);
     broker::descriptors::allow(config.bounds.connections, FILES_BESIDE);
-    let stored = stored_sessions(&fold, &intake);
+    let stored = stored_sessions(&fold, &intake, &readers);
     let door = broker::Config { max_packet: config.mqtt.max_packet as usize, connections_max: config.bounds.connections };
     let broker = Broker::new(door, intake.clone(), stored);
 
@@ -216,7 +218,14 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
     let listening = broker.listen(mqtt);
     let serving = tokio::spawn(http::serve(
         http,
-        http::State { events: events.clone(), journal: journal.clone(), broker: broker.clone(), gateway: config.gateway.clone(), started },
+        http::State {
+            events: events.clone(),
+            journal: journal.clone(),
+            broker: broker.clone(),
+            gateway: config.gateway.clone(),
+            started,
+            lists: Arc::new(Semaphore::new(1)),
+        },
     ));
     let ingests: Vec<_> = config
         .ingest
@@ -285,11 +294,11 @@ fn newest(opened: &Opened) -> Fold {
     Fold::default()
 }
 
-/// Sessions of clients that may come back. Those that are over end in the log, too.
-fn stored_sessions(fold: &Fold, intake: &Intake) -> Vec<StoredSession> {
+/// Sessions of clients that may come back. Those that are over end in the log, too, and those of our own clients.
+fn stored_sessions(fold: &Fold, intake: &Intake, readers: &[String]) -> Vec<StoredSession> {
     let now = crate::clock::wall_ms().max(fold.clock_ms);
     let clients = fold.sessions.by_number.iter().filter(|(_, s)| !ingest::is_ours(&s.client_id));
-    let (over, alive): (Vec<_>, Vec<_>) = clients.partition(|(_, s)| s.expired(now));
+    let (over, alive): (Vec<_>, Vec<_>) = clients.partition(|(_, s)| s.expired(now) || readers.contains(&s.client_id));
     for (number, _) in over {
         if let Err(refused) = intake.session(*number, SessionEvent::Ended) {
             warn!(?refused, number, "the end of a session is not logged; it ends again after a restart");

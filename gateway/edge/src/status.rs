@@ -3,6 +3,7 @@
 use crate::clock::Watch;
 use crate::crossing::Crossing;
 use crate::intake::Intake;
+use crate::link::Lanes;
 use journal::Journal;
 use replica::fold::Fold;
 use replica::limits::ENTRY_WIRE_BYTES_GUESS;
@@ -45,6 +46,8 @@ pub struct CrossingView {
     pub expired: u64,
     /// Taken from the cloud.
     pub received: u64,
+    /// Of the cloud, by this process: not for here, and passed over, as they are too large or their topics the gateway's own.
+    pub refused: u64,
 }
 
 /// A moment's view of the gateway.
@@ -60,8 +63,10 @@ pub struct Status {
     pub series: usize,
     /// The ledger.
     pub ledger: LedgerView,
-    /// Whether the uplink stands; `None` without `[cloud]`.
+    /// Whether the uplink stands, that is its connection for intervals; `None` without `[cloud]`.
     pub connected: Option<bool>,
+    /// Both of its connections; `None` without `[cloud]`.
+    pub lanes: Option<Lanes>,
     /// Bytes on the uplink by this process, both ways.
     pub uplink_bytes: u64,
     /// What is still to go up, and how it goes; `None` without `[cloud]`.
@@ -159,6 +164,7 @@ impl Status {
                 refused,
             },
             connected: None,
+            lanes: None,
             uplink_bytes: 0,
             drain: None,
             entries_held: fold.boots.iter().map(|p| p.entries.len()).sum(),
@@ -179,6 +185,7 @@ impl Status {
                 given_up: fold.crossing.given_up,
                 expired: fold.crossing.expired,
                 received: fold.crossing.received,
+                refused: c.refused,
             }),
             shadow: fold.shadowed.clone(),
             clamped: intake.clamped.load(Ordering::Relaxed),

@@ -375,7 +375,7 @@ impl Uplink {
             Timer::Alert => self.urgent.due_ms(free.max(self.pause_ms)),
             Timer::DeafAlerts => self.urgent.deaf_at_ms(),
             Timer::Unheard => self.urgent.unheard_at_ms(),
-            Timer::Beat => self.urgent.connected.then(|| self.heard_ms.saturating_add(HEARTBEAT_MS)),
+            Timer::Beat => (self.urgent.connected || self.connected).then(|| self.heard_ms.saturating_add(HEARTBEAT_MS)),
         }
     }
 

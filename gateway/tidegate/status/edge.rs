@@ -38,9 +38,10 @@ fn ledger(page: &mut Page<'_>) {
 fn cloud(page: &mut Page<'_>) {
     let drain = page.get("drain");
     let (connected, bytes) = (page.get("connected"), page.get("uplink_bytes"));
+    let alone = if page.get("lanes")["alerts"] == false { ", but for the connection for alerts, which is DOWN" } else { "" };
     let link = match connected.as_bool() {
         None => "none: no [cloud] is configured".to_owned(),
-        Some(true) => format!("connected; {} both ways since the start", size(bytes).unwrap_or_default()),
+        Some(true) => format!("connected{alone}; {} both ways since the start", size(bytes).unwrap_or_default()),
         Some(false) => format!("DOWN; {} both ways since the start", size(bytes).unwrap_or_default()),
     };
     let (entries, held) = (page.get("entries_held"), page.get("held_bytes"));
@@ -82,6 +83,7 @@ fn cloud(page: &mut Page<'_>) {
                 ("given up", some(&bridge["given_up"])),
                 ("expired", some(&bridge["expired"])),
                 ("received", count(&bridge["received"])),
+                ("refused", some(&bridge["refused"]).map(|n| n + " (of the cloud: too large, or on the gateway's own topics)")),
             ],
         );
     }

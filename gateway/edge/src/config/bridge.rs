@@ -2,6 +2,7 @@
 
 use super::RETAIN_MS;
 use super::{Delivery, Direction, PlainBridge, Priority};
+use crate::crossing::rules::is_published_here;
 use crate::limits::CROSS_PACKET_BYTES_MAX;
 use schemas::limits::WANTED_MAX;
 use settings::{Table, address};
@@ -17,6 +18,10 @@ pub(super) fn read(mut table: Table) -> Option<PlainBridge> {
     let words = [("out", Direction::Out), ("in", Direction::In), ("both", Direction::Both)];
     let direction = table.word("direction", &words).unwrap_or(Direction::Out);
     let inwards = direction != Direction::Out;
+    if inwards && filter.as_deref().is_some_and(is_published_here) {
+        let why = "what begins with alerts/, alarms/, gateways/ or merged/ only the gateway itself publishes here; write another filter, or direction = \"out\"";
+        table.problem("filter", why);
+    }
     let remote = table.text("remote", |text| remote(text, inwards, filter.as_deref())).unwrap_or_else(|| "plants/{gateway}/{topic}".into());
     let qos = table.whole("qos", 0, 2).unwrap_or(1) as u8;
     let priorities = [("urgent", Priority::Urgent), ("normal", Priority::Normal), ("bulk", Priority::Bulk)];
@@ -105,6 +110,11 @@ mod tests {
             (bridge("remote = \"x/#\""), "names no topics"),
             (bridge("direction = \"in\"\nremote = \"x\""), "what comes in needs its topic"),
             (bridge("direction = \"both\"\nremote = \"{topic}/x\""), "nothing can follow {topic}"),
+            (
+                format!("{CLOUD}[[bridge]]\nfilter = \"alerts/#\"\ndirection = \"both\"\n"),
+                "edge.toml:6: bridge[0].filter: what begins with alerts/",
+            ),
+            (format!("{CLOUD}[[bridge]]\nfilter = \"gateways/+/status\"\ndirection = \"in\"\n"), "bridge[0].filter: what begins with"),
             (bridge("direction = \"up\""), "edge.toml:7: bridge[0].direction: \"up\" is not one of"),
             (bridge("qos = 3"), "bridge[0].qos: 3 is out of range"),
             (bridge("ttl = \"0s\""), "bridge[0].ttl: \"0s\" is out of range"),

@@ -61,7 +61,11 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     let mqtt = mqtt(root.section("mqtt"));
     let http = http(root.section("http"));
     let bounds = bounds(root.section("limits"));
-    let ingest = root.tables("ingest").into_iter().filter_map(ingest).collect();
+    if address::overlap(mqtt.listen, http.listen) {
+        root.problem("http.listen", format!("[mqtt] listens at {} already; write another port", mqtt.listen));
+    }
+    let ingest: Vec<Ingest> = root.tables("ingest").into_iter().filter_map(ingest).collect();
+    together(&root, &ingest, mqtt.listen);
     let cloud = root.table("cloud").and_then(cloud);
     let bridges: Vec<PlainBridge> = root.tables("bridge").into_iter().filter_map(bridge::read).collect();
     bridge::together(&root, &bridges, cloud.is_some(), mqtt.max_packet);
@@ -132,6 +136,20 @@ fn ingest(mut table: Table) -> Option<Ingest> {
     let filter = table.required("filter", filter, "\"sensors/#\"");
     table.finish();
     Some(Ingest { url: url?, filter: filter? })
+}
+
+/// What holds of all `[[ingest]]` and the rest of the config.
+fn together(root: &Table, ingests: &[Ingest], door: SocketAddr) {
+    for (index, ingest) in ingests.iter().enumerate() {
+        if ingest.url.leads_to(door) {
+            let why =
+                format!("{} is this gateway's own [mqtt]: each reading would come again without end; name another broker", ingest.url);
+            root.problem(&format!("ingest[{index}].url"), why);
+        }
+        if ingests[..index].contains(ingest) {
+            root.problem(&format!("ingest[{index}].filter"), "this broker and filter are there twice; remove one of them");
+        }
+    }
 }
 
 fn cloud(mut table: Table) -> Option<CloudLink> {

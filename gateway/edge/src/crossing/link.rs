@@ -5,16 +5,19 @@
 //! misses an answer asks again. With a broker alone, messages go as they are at QoS 1, and the
 //! broker's PUBACK is the answer; what comes is acknowledged there after our commit.
 
+use crate::client;
 use crate::core::{Event, Events};
-use crate::limits::{BACKOFF_MS, CROSS_KEEP_ALIVE, LINK_PACKET_BYTES_MAX};
+use crate::intake::complaint::Kind;
+use crate::limits::{BACKOFF_MS, CONNECT_WAIT, CROSS_ANSWER_WAIT, CROSS_KEEP_ALIVE, INGEST_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX};
 use crate::link::{Bytes, greeting_bytes, publish_bytes, subscribe_bytes};
 use parking_lot::Mutex;
-use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, Publish, QoS};
+use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode};
 use schemas::limits::CROSSED_MAX;
 use schemas::message::{CrossAck, CrossDone, CrossDown, CrossUp, Crossed};
 use std::sync::Arc;
-use std::time::Duration;
-use tracing::{info, warn};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
 
 /// What the connection tells.
 #[derive(Debug)]
@@ -33,13 +36,16 @@ pub enum CrossEvent {
     Plain(u64, Publish),
 }
 
-#[derive(Default)]
 struct State {
     connected: bool,
     /// Of the present connection.
     generation: u64,
     /// Acknowledgements that are still to come.
     awaited: usize,
+    /// When the last one came, or what they are for began to go.
+    heard: Instant,
+    /// The longest pause before the next attempt, in ms.
+    wait_ms: u64,
 }
 
 /// The connection, from the core's side.
@@ -47,36 +53,80 @@ pub struct CrossLink {
     gateway: String,
     client: AsyncClient,
     state: Arc<Mutex<State>>,
+    give_up: watch::Sender<()>,
     bytes: Arc<Bytes>,
+}
+
+/// How a connection is used.
+struct Use {
+    filters: Vec<SubscribeFilter>,
+    /// Without the subscription nothing goes: there is no answer then.
+    is_needed: bool,
+    /// How long an acknowledgement may take.
+    answer_wait: Duration,
 }
 
 impl CrossLink {
     /// Starts the connection to a bridge's broker; it comes back by itself. Its events go to the core.
     pub fn to_bridge(gateway: &str, boot: u64, (host, port): (&str, u16), events: Events, bytes: Arc<Bytes>) -> Self {
-        let down = |what: &str| format!("bridge/v1/{gateway}/down/{what}");
+        let down = |what: &str| SubscribeFilter::new(format!("bridge/v1/{gateway}/down/{what}"), QoS::AtMostOnce);
         let mut options = MqttOptions::new(format!("tidegate-{gateway}-{boot:016x}-cross"), host, port);
-        options.set_clean_session(true);
-        Self::start(gateway, options, vec![(down("cross"), QoS::AtMostOnce), (down("cross-ack"), QoS::AtMostOnce)], events, bytes)
+        options.set_clean_session(true).set_max_packet_size(LINK_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
+        let filters = vec![down("cross"), down("cross-ack")];
+        let used = Use { filters, is_needed: true, answer_wait: CROSS_ANSWER_WAIT };
+        Self::start(gateway, options, used, events, bytes)
     }
 
     /// The same to a broker that stands alone, where it keeps a session and subscribes to `filters`.
-    pub fn to_broker(gateway: &str, (host, port): (&str, u16), filters: Vec<String>, events: Events, bytes: Arc<Bytes>) -> Self {
-        let mut options = MqttOptions::new(format!("tidegate-{gateway}-cross"), host, port);
-        options.set_clean_session(false).set_manual_acks(true);
-        Self::start(gateway, options, filters.into_iter().map(|f| (f, QoS::AtLeastOnce)).collect(), events, bytes)
+    pub fn to_broker(gateway: &str, at: (&str, u16), filters: Vec<String>, events: Events, bytes: Arc<Bytes>) -> Self {
+        Self::to_broker_patiently(gateway, at, filters, CROSS_ANSWER_WAIT, events, bytes)
     }
 
-    fn start(gateway: &str, mut options: MqttOptions, filters: Vec<(String, QoS)>, events: Events, bytes: Arc<Bytes>) -> Self {
+    fn to_broker_patiently(
+        gateway: &str,
+        (host, port): (&str, u16),
+        filters: Vec<String>,
+        answer_wait: Duration,
+        events: Events,
+        bytes: Arc<Bytes>,
+    ) -> Self {
+        let mut options = MqttOptions::new(format!("tidegate-{gateway}-cross"), host, port);
+        options.set_clean_session(false).set_manual_acks(true);
+        // What is too large for us comes all the same, and is passed over: it must not end every connection.
+        options.set_max_packet_size(INGEST_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
+        let filters = filters.into_iter().map(|f| SubscribeFilter::new(f, QoS::AtLeastOnce)).collect();
+        Self::start(gateway, options, Use { filters, is_needed: false, answer_wait }, events, bytes)
+    }
+
+    fn start(gateway: &str, mut options: MqttOptions, used: Use, events: Events, bytes: Arc<Bytes>) -> Self {
         options.set_keep_alive(CROSS_KEEP_ALIVE).set_inflight(100);
-        options.set_max_packet_size(LINK_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
         // A batch, its subscriptions and acknowledgements of what came meanwhile.
         let (client, mut mqtt) = AsyncClient::new(options, 4 * CROSSED_MAX);
-        let mut network = NetworkOptions::new();
-        network.set_tcp_nodelay(true);
-        mqtt.set_network_options(network);
-        let state = Arc::new(Mutex::new(State::default()));
-        tokio::spawn(drive(client.clone(), mqtt, filters, state.clone(), events, bytes.clone()));
-        Self { gateway: gateway.to_owned(), client, state, bytes }
+        client::prepare(&mut mqtt);
+        let state = State { connected: false, generation: 0, awaited: 0, heard: Instant::now(), wait_ms: BACKOFF_MS.0 };
+        let state = Arc::new(Mutex::new(state));
+        let (give_up, given_up) = watch::channel(());
+        let drive = Drive {
+            client: client.clone(),
+            mqtt,
+            state: state.clone(),
+            events,
+            bytes: bytes.clone(),
+            given_up,
+            up: false,
+            awaits_subscription: false,
+            subscribed: used.filters.is_empty(),
+            used,
+            undecoded: Kind::default(),
+        };
+        tokio::spawn(drive.run());
+        Self { gateway: gateway.to_owned(), client, state, give_up, bytes }
+    }
+
+    /// The connection is of no use: it is given up, and another is tried after a pause. What it
+    /// brought and was not acknowledged comes again.
+    pub fn give_up(&self) {
+        self.give_up.send_replace(());
     }
 
     /// Sends a batch; its bytes on the line, for the uplink to be told. What is lost is sent again
@@ -115,6 +165,9 @@ impl CrossLink {
             state.connected && self.client.try_publish(m.topic.as_str(), QoS::AtLeastOnce, m.retain, m.payload.clone()).is_ok()
         });
         let taken = taken.count();
+        if state.awaited == 0 {
+            state.heard = Instant::now();
+        }
         state.awaited += taken;
         let bytes = messages[..taken].iter().map(|m| publish_bytes(m.topic.len(), m.payload.len(), QoS::AtLeastOnce)).sum();
         self.bytes.told(bytes);
@@ -123,9 +176,15 @@ impl CrossLink {
 
     /// Acknowledges what came, unless the connection that it came by is gone.
     pub fn acknowledge(&self, generation: u64, publish: &Publish) {
-        let state = self.state.lock();
-        if state.connected && state.generation == generation && self.client.try_ack(publish).is_err() {
-            warn!("the queue for ordinary messages is full; one comes again");
+        let mut state = self.state.lock();
+        if !state.connected || state.generation != generation {
+            return;
+        }
+        state.wait_ms = BACKOFF_MS.0;
+        if self.client.try_ack(publish).is_err() {
+            // Brokers send again on a new connection only.
+            warn!("the queue for ordinary messages is full; messages come again");
+            self.give_up();
         }
     }
 }
@@ -135,103 +194,158 @@ async fn tell(events: &Events, event: CrossEvent) -> bool {
     events.send(Event::Cross(event)).await.is_ok()
 }
 
-/// One connection for as long as the process lives: poll, and come back with full jitter.
-async fn drive(
+/// One connection for as long as the process lives.
+struct Drive {
     client: AsyncClient,
-    mut mqtt: EventLoop,
-    filters: Vec<(String, QoS)>,
+    mqtt: EventLoop,
+    used: Use,
     state: Arc<Mutex<State>>,
     events: Events,
     bytes: Arc<Bytes>,
-) {
-    let greeting = greeting_bytes(&mqtt.mqtt_options.client_id());
-    let subscription = subscribe_bytes(&filters.iter().map(|(filter, _)| filter.as_str()).collect::<Vec<_>>());
-    let mut wait_ms = BACKOFF_MS.0;
-    let mut up = false;
-    let mut subscribed = false;
-    loop {
-        let event = match mqtt.poll().await {
-            Ok(Mqtt::Incoming(Packet::ConnAck(ack))) => {
-                bytes.pass(greeting);
+    given_up: watch::Receiver<()>,
+    up: bool,
+    /// The present connection has asked, and has no answer yet.
+    awaits_subscription: bool,
+    /// The broker has granted this process what it asked for; it may know so on the next connection.
+    subscribed: bool,
+    undecoded: Kind,
+}
+
+impl Drive {
+    /// Polls, and comes back with full jitter.
+    async fn run(mut self) {
+        let mut began = Instant::now();
+        loop {
+            let patience = self.patience(began);
+            let why = tokio::select! {
+                biased;
+                Ok(()) = self.given_up.changed() => "given up".to_owned(),
+                polled = tokio::time::timeout(patience, self.mqtt.poll()) => match polled {
+                    Ok(Ok(event)) => match self.event(event) {
+                        Ok(None) => continue,
+                        Ok(Some(event)) => match tell(&self.events, event).await {
+                            true => continue,
+                            false => return,
+                        },
+                        Err(why) => why.to_owned(),
+                    },
+                    Ok(Err(error)) => error.to_string(),
+                    Err(_) => "no answer".to_owned(),
+                },
+            };
+            let pause_ms = {
+                let mut state = self.state.lock();
+                (state.connected, state.awaited) = (false, 0);
+                // Under the lock, so that nothing comes behind it into the client's queue.
+                client::forget(&mut self.mqtt);
+                let wait_ms = state.wait_ms;
+                state.wait_ms = (wait_ms * 2).min(BACKOFF_MS.1);
+                rand::random_range(0..=wait_ms)
+            };
+            self.awaits_subscription = false;
+            if std::mem::replace(&mut self.up, false) {
+                warn!(why, "ordinary messages wait");
+                if !tell(&self.events, CrossEvent::Disconnected).await {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            self.given_up.mark_unchanged();
+            began = Instant::now();
+        }
+    }
+
+    /// How long the next event is waited for. A broker that takes the connection and says nothing, or
+    /// never answers the subscription, or never acknowledges, is none.
+    fn patience(&self, began: Instant) -> Duration {
+        if !self.up || self.awaits_subscription {
+            return CONNECT_WAIT.saturating_sub(began.elapsed());
+        }
+        let state = self.state.lock();
+        if state.awaited > 0 { self.used.answer_wait.saturating_sub(state.heard.elapsed()) } else { Duration::MAX }
+    }
+
+    /// What the core is to be told of an event; an error where the connection is of no use.
+    fn event(&mut self, event: Mqtt) -> Result<Option<CrossEvent>, &'static str> {
+        Ok(Some(match event {
+            Mqtt::Incoming(Packet::ConnAck(ack)) => {
+                self.bytes.pass(greeting_bytes(&self.mqtt.mqtt_options.client_id()));
                 let generation = {
-                    let mut state = state.lock();
+                    let mut state = self.state.lock();
+                    // A subscription made again would bring everything retained again.
+                    if !self.used.filters.is_empty() && !(ack.session_present && self.subscribed) {
+                        let filters = self.used.filters.clone();
+                        let names: Vec<&str> = filters.iter().map(|f| f.path.as_str()).collect();
+                        self.bytes.pass(subscribe_bytes(&names));
+                        (self.awaits_subscription, self.subscribed) = (true, false);
+                        self.client.try_subscribe_many(filters).map_err(|_| "its queue is full")?;
+                    }
                     state.connected = true;
                     state.generation += 1;
                     state.generation
                 };
-                // A subscription made again would bring everything retained again.
-                if !ack.session_present || !subscribed {
-                    bytes.pass(subscription);
-                    subscribed = filters.iter().all(|(filter, qos)| client.try_subscribe(filter.as_str(), *qos).is_ok());
-                }
                 info!(generation, "ordinary messages go");
-                up = true;
+                self.up = true;
                 CrossEvent::Connected
             }
-            Ok(Mqtt::Incoming(Packet::PubAck(_))) => {
-                bytes.pass(4);
-                wait_ms = BACKOFF_MS.0;
-                let mut state = state.lock();
+            Mqtt::Incoming(Packet::SubAck(answer)) => {
+                self.awaits_subscription = false;
+                self.subscribed = !answer.return_codes.contains(&SubscribeReasonCode::Failure);
+                if !self.subscribed {
+                    error!(filters = ?self.used.filters, "the broker refuses a subscription for ordinary messages");
+                    if self.used.is_needed {
+                        return Err("the subscription is refused");
+                    }
+                }
+                return Ok(None);
+            }
+            Mqtt::Incoming(Packet::PubAck(_)) => {
+                self.bytes.pass(4);
+                let mut state = self.state.lock();
+                state.wait_ms = BACKOFF_MS.0;
+                state.heard = Instant::now();
                 state.awaited = state.awaited.saturating_sub(1);
                 if state.awaited > 0 {
-                    continue;
+                    return Ok(None);
                 }
                 CrossEvent::Taken
             }
-            Ok(Mqtt::Incoming(Packet::Publish(publish))) => {
-                bytes.pass(publish_bytes(publish.topic.len(), publish.payload.len(), publish.qos));
-                wait_ms = BACKOFF_MS.0;
-                match publish.topic.strip_prefix("bridge/v1/").and_then(|rest| rest.split_once("/down/")) {
-                    Some((_, "cross")) => match CrossDown::decode(&publish.payload) {
-                        Ok(down) => CrossEvent::Came(down),
-                        Err(error) => {
-                            warn!(%error, "messages of the cloud do not decode");
-                            continue;
-                        }
-                    },
-                    Some((_, "cross-ack")) => match CrossAck::decode(&publish.payload) {
-                        Ok(ack) => CrossEvent::Ack(ack),
-                        Err(error) => {
-                            warn!(%error, "the cloud's answer does not decode");
-                            continue;
-                        }
-                    },
-                    _ => {
-                        let generation = state.lock().generation;
-                        CrossEvent::Plain(generation, publish)
-                    }
-                }
+            Mqtt::Incoming(Packet::Publish(publish)) => {
+                self.bytes.pass(publish_bytes(publish.topic.len(), publish.payload.len(), publish.qos));
+                return Ok(self.came(publish));
             }
-            Ok(Mqtt::Outgoing(Outgoing::PingReq) | Mqtt::Incoming(Packet::PingResp)) => {
-                bytes.pass(2);
-                continue;
+            Mqtt::Outgoing(Outgoing::PingReq) | Mqtt::Incoming(Packet::PingResp) => {
+                self.bytes.pass(2);
+                return Ok(None);
             }
-            Ok(Mqtt::Outgoing(Outgoing::PubAck(_))) => {
-                bytes.pass(4);
-                continue;
+            Mqtt::Outgoing(Outgoing::PubAck(_)) => {
+                self.bytes.pass(4);
+                return Ok(None);
             }
-            Ok(_) => continue,
-            Err(error) => {
-                {
-                    let mut state = state.lock();
-                    (state.connected, state.awaited) = (false, 0);
-                    // Under the lock, so that nothing comes behind it into the client's queue.
-                    mqtt.clean();
-                    mqtt.pending.clear();
-                }
-                if std::mem::replace(&mut up, false) {
-                    warn!(%error, "ordinary messages wait");
-                    if !tell(&events, CrossEvent::Disconnected).await {
-                        return;
-                    }
-                }
-                tokio::time::sleep(Duration::from_millis(rand::random_range(0..=wait_ms))).await;
-                wait_ms = (wait_ms * 2).min(BACKOFF_MS.1);
-                continue;
-            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn came(&mut self, publish: Publish) -> Option<CrossEvent> {
+        let decoded = match publish.topic.strip_prefix("bridge/v1/").and_then(|rest| rest.split_once("/down/")) {
+            Some((_, "cross")) => CrossDown::decode(&publish.payload).map(CrossEvent::Came),
+            Some((_, "cross-ack")) => CrossAck::decode(&publish.payload).map(CrossEvent::Ack),
+            _ => return Some(CrossEvent::Plain(self.state.lock().generation, publish)),
         };
-        if !tell(&events, event).await {
-            return;
+        match decoded {
+            Ok(event) => {
+                self.state.lock().wait_ms = BACKOFF_MS.0;
+                Some(event)
+            }
+            Err(error) => {
+                if let Some(untold) = self.undecoded.due() {
+                    warn!(%error, topic = publish.topic, untold, "what the cloud says of ordinary messages does not decode");
+                }
+                None
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! `[[bridge]]` → which ordinary messages cross, and what they are called on the other side.
 
 use crate::config::{Direction, PlainBridge};
+use replica::alert::is_gateways_own;
 use schemas::limits::TOPIC_BYTES_MAX;
 use schemas::message::Wanted;
 use telemetry::source::matches;
@@ -30,6 +31,12 @@ pub struct Out {
     pub ttl_ms: u64,
     /// The most that its QoS may be.
     pub qos: u8,
+}
+
+/// Whether what is published on a topic here is the gateway's own word, or has the name of the bridge's: whoever
+/// reads there may believe it, so nothing of elsewhere is shown there.
+pub fn is_published_here(topic: &str) -> bool {
+    is_gateways_own(topic) || ["gateways/", "merged/", "bridge/"].iter().any(|own| topic.starts_with(own))
 }
 
 /// All `[[bridge]]` of a gateway, in order: the first that matches wins.

@@ -36,6 +36,8 @@ async fn ask<T>(state: &State, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> R
 async fn list(Shared(state): Shared<State>, filter: Result<Query<Filter>, QueryRejection>) -> Result<Json<Vec<Value>>, Response> {
     let Query(filter) = filter.map_err(|why| refusal(why.status(), why.body_text()))?;
     filter.check().map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
+    // The semaphore is never closed.
+    let _turn = state.lists.acquire().await.map_err(|_| refusal(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping"))?;
     ask(&state, |reply| Ask::List(filter, reply)).await.map(Json)
 }
 
@@ -72,5 +74,45 @@ async fn act(Shared(state): Shared<State>, Path(path): Path<String>, body: Bytes
         Ok(alarm) => Ok(Json(alarm)),
         Err(Refused::Unknown) => Err(unknown(path.rsplit_once('/').map_or("", |(alarm, _)| alarm))),
         Err(Refused::Busy(why)) => Err(refusal(StatusCode::SERVICE_UNAVAILABLE, why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crossing::rules::Rules;
+    use crate::desk::Desk;
+    use crate::intake::Intake;
+    use replica::fold::Fold;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+    use tokio::sync::{Semaphore, mpsc, watch};
+
+    /// Each holds the core for as long as it takes to make it: dashboards that ask together wait in turn, and
+    /// what sensors say goes on between.
+    #[tokio::test]
+    async fn one_list_is_made_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = journal::open(dir.path(), journal::Options { retain: Duration::MAX, limit_bytes: 1 << 30 }).unwrap();
+        let journal = opened.start(Box::new(drop)).unwrap();
+        let sources = telemetry::source::Sources::new("plant-a", vec![telemetry::source::Source::default()]).unwrap();
+        let (_keep, horizon) = watch::channel(broker::Horizon::default());
+        let (desk, rules) = (Arc::new(Desk::new("plant-a")), Arc::new(Rules::new("plant-a", &[])));
+        let settings = detect::Settings::default();
+        let intake = Intake::new(journal.clone(), &Fold::default(), sources, true, settings, rules, 10, horizon, desk);
+        let broker = broker::Broker::new(broker::Config { max_packet: 1 << 16, connections_max: 1 }, Arc::new(intake), Vec::new());
+        let (events, mut core) = mpsc::channel(8);
+        let (gateway, started, lists) = ("plant-a".to_owned(), Instant::now(), Arc::new(Semaphore::new(1)));
+        let state = State { events, journal, broker, gateway, started, lists };
+        let asks: Vec<_> = (0..3).map(|_| tokio::spawn(list(Shared(state.clone()), Ok(Query(Filter::default()))))).collect();
+        for _ in 0..3 {
+            let Some(Event::Alarm(Ask::List(_, reply))) = core.recv().await else { panic!("a list is asked for") };
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(core.try_recv().is_err(), "no other before this one is there");
+            reply.send(Vec::new()).unwrap();
+        }
+        for ask in asks {
+            assert!(ask.await.unwrap().is_ok());
+        }
     }
 }

@@ -8,15 +8,15 @@ use std::time::Instant;
 use tracing::warn;
 
 /// One kind's.
-#[derive(Default)]
-struct Kind {
+#[derive(Debug, Default)]
+pub struct Kind {
     told: Option<Instant>,
     untold: u64,
 }
 
 impl Kind {
     /// Whether this one is to be told; then how many were not before it.
-    fn due(&mut self) -> Option<u64> {
+    pub fn due(&mut self) -> Option<u64> {
         if self.told.is_some_and(|told| told.elapsed() < COMPLAINT_EVERY) {
             self.untold += 1;
             return None;

@@ -45,6 +45,18 @@ fn is_taken(verdict: Verdict) -> bool {
 
 const QUOTA: Verdict = Verdict::Refuse(broker::Refusal::QuotaExceeded);
 
+/// An `[[ingest]]` that leads back here by a name nobody could tell is not let in: each reading would
+/// come again without end.
+#[test]
+fn our_own_readers_elsewhere_are_not_let_in_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_journal, intake) = door(dir.path(), 10);
+    let intake = intake.without(vec!["tidegate-plant-a-0a1b2c3d".into()]);
+    let open = |client_id| broker::Application::open_session(&intake, &OpenSession { client_id, expiry_s: u32::MAX, version: Version::V3 });
+    assert_eq!(open("tidegate-plant-a-0a1b2c3d").unwrap_err(), broker::Refusal::NotAuthorized);
+    assert!(open("tidegate-plant-b-0a1b2c3d").is_ok(), "another gateway may read from this one");
+}
+
 /// As many as the config's default and its upper bound allow, and as many again: each of those is
 /// refused, nothing is remembered of it, and those that are known go on.
 #[test]

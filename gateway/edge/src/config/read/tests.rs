@@ -52,6 +52,15 @@ fn impossible_values_are_refused_with_their_line_and_key() {
         ("[[source]]\nfilter = \"a/#\"\nshare = \"raw\"", "edge.toml:5: source[0].share: \"raw\" is not one of"),
         ("[redundancy]\ngroup = \"Cell 4\"", "edge.toml:4: redundancy.group: \"Cell 4\" is no group name"),
         ("[[ingest]]\nfilter = \"#\"", "ingest[0].url: this key is required"),
+        (
+            "[[ingest]]\nurl = \"mqtt://localhost\"\nfilter = \"#\"",
+            "edge.toml:4: ingest[0].url: mqtt://localhost:1883 is this gateway's own",
+        ),
+        (
+            "[[ingest]]\nurl = \"mqtt://h\"\nfilter = \"#\"\n[[ingest]]\nurl = \"mqtt://h:1883\"\nfilter = \"#\"",
+            "edge.toml:8: ingest[1].filter: this broker and filter are there twice",
+        ),
+        ("[http]\nlisten = \"127.0.0.1:1883\"", "edge.toml:4: http.listen: [mqtt] listens at 127.0.0.1:1883 already"),
     ] {
         let error = read_text(&format!("{HEAD}{text}\n")).unwrap_err();
         assert!(error.contains(expected), "{text}: {error}");

@@ -1,0 +1,170 @@
+//! What comes from a broker alone: to the log and back, and what of it is not for here.
+
+use super::*;
+use crate::client::peer::{Peer, listener};
+use crate::config::{Direction, Priority};
+use crate::core::Event;
+use crate::desk::Desk;
+use journal::{Journal, Options};
+use replica::crossing::{NEVER_MS, Outgoing};
+use rumqttc::{Packet, SubscribeReasonCode};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+/// A gateway's side of a connection to a broker that stands alone, and that broker's.
+struct Pair {
+    crossing: Crossing,
+    told: mpsc::Receiver<Event>,
+    listener: TcpListener,
+    peer: Peer,
+    fold: Fold,
+    rules: Arc<Rules>,
+    dirs: Vec<TempDir>,
+}
+
+impl Pair {
+    async fn new(filter: &str) -> Self {
+        let (listener, port) = listener().await;
+        let bridge = PlainBridge {
+            filter: filter.into(),
+            direction: Direction::Both,
+            remote: "plants/{gateway}/{topic}".into(),
+            qos: 1,
+            priority: Priority::Normal,
+            ttl_ms: None,
+            delivery: Delivery::Broker,
+        };
+        let (events, told) = mpsc::channel(64);
+        let rules = Arc::new(Rules::new("plant-a", &[bridge]));
+        let filters = rules.wanted().into_iter().map(|w| w.filter).collect();
+        let link = CrossLink::to_broker("plant-a", ("127.0.0.1", port), filters, events, Arc::default());
+        let (mut peer, _) = Peer::accept(&listener, false).await;
+        peer.subscribed(SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
+        let crossing = Crossing::on(link, rules.clone(), true);
+        Self { crossing, told, listener, peer, fold: Fold::default(), rules, dirs: Vec::new() }
+    }
+
+    /// A log of its own, and its door.
+    fn log(&mut self) -> (Journal, Intake) {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = journal::open(dir.path(), Options { retain: Duration::MAX, limit_bytes: 1 << 30 }).unwrap();
+        let journal = opened.start(Box::new(drop)).unwrap();
+        self.dirs.push(dir);
+        let sources = telemetry::source::Sources::new("plant-a", vec![telemetry::source::Source::default()]).unwrap();
+        let (_, horizon) = watch::channel(broker::Horizon::default());
+        let (settings, desk) = (detect::Settings::default(), Arc::new(Desk::new("plant-a")));
+        (journal.clone(), Intake::new(journal, &Fold::default(), sources, true, settings, self.rules.clone(), 10, horizon, desk))
+    }
+
+    /// The next event, taken by the core; whether it was that a message came.
+    async fn step(&mut self, intake: &Intake) -> bool {
+        let Some(Event::Cross(event)) = self.told.recv().await else { panic!("nothing more is told") };
+        let came = matches!(event, CrossEvent::Plain(..));
+        self.crossing.event(event, 0, &self.fold, intake);
+        came
+    }
+
+    async fn say(&mut self, pkid: u16, topic: &str, payload: Vec<u8>, intake: &Intake) {
+        let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload);
+        publish.pkid = pkid;
+        self.peer.send(Packet::Publish(publish)).await;
+        while !self.step(intake).await {}
+    }
+
+    async fn acknowledged(&mut self) -> u16 {
+        match self.peer.next().await {
+            Some(Packet::PubAck(ack)) => ack.pkid,
+            other => panic!("no PUBACK: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_log_does_not_take_is_kept_in_order_and_taken_later() {
+    let mut pair = Pair::new("cmd/#").await;
+    let (closed, refusing) = pair.log();
+    closed.close();
+    let (_journal, taking) = pair.log();
+    pair.say(1, "plants/plant-a/cmd/x", b"1".to_vec(), &refusing).await;
+    pair.crossing.retry(&refusing);
+    // The log is back, but the first comes first.
+    pair.say(2, "plants/plant-a/cmd/x", b"2".to_vec(), &taking).await;
+    assert_eq!((pair.crossing.held.len(), pair.crossing.held_bytes, pair.crossing.unacknowledged.len()), (2, 2, 0));
+    pair.crossing.retry(&taking);
+    assert_eq!((pair.crossing.held.len(), pair.crossing.held_bytes), (0, 0));
+    let payloads: Vec<_> = pair.crossing.unacknowledged.iter().map(|(_, _, p)| p.payload.to_vec()).collect();
+    assert_eq!(payloads, [b"1", b"2"]);
+    for (_, generation, publish) in pair.crossing.unacknowledged.drain(..) {
+        pair.crossing.link.acknowledge(generation, &publish);
+    }
+    assert_eq!([pair.acknowledged().await, pair.acknowledged().await], [1, 2]);
+}
+
+#[tokio::test]
+async fn more_than_can_be_kept_ends_the_connection_and_comes_again() {
+    let mut pair = Pair::new("cmd/#").await;
+    let (closed, refusing) = pair.log();
+    closed.close();
+    for pkid in 1..=6 {
+        pair.say(pkid, "plants/plant-a/cmd/x", vec![7; 3 << 20], &refusing).await;
+    }
+    assert!(pair.peer.next().await.is_none(), "given up");
+    while pair.crossing.connected || !pair.crossing.held.is_empty() {
+        pair.step(&refusing).await;
+    }
+    pair.peer = Peer::accept(&pair.listener, true).await.0;
+    while !pair.crossing.connected {
+        pair.step(&refusing).await;
+    }
+    let (_journal, taking) = pair.log();
+    pair.say(1, "plants/plant-a/cmd/x", b"1".to_vec(), &taking).await;
+    assert_eq!(pair.crossing.unacknowledged.len(), 1, "what comes with the next connection is taken");
+}
+
+/// Our own message never got there, so it does not come back; another's that says the same does.
+#[tokio::test]
+async fn an_equal_message_of_others_is_not_taken_for_our_own_that_was_lost() {
+    let mut pair = Pair::new("sw/#").await;
+    let (_journal, intake) = pair.log();
+    pair.step(&intake).await;
+    assert!(pair.crossing.connected);
+    let crossed = Crossed { boot: 1, seq: 1, topic: "plants/plant-a/sw/lamp".into(), payload: b"ON".to_vec(), qos: 1, retain: false };
+    pair.fold.crossing.take(1, 1, Outgoing { crossed, expires_ms: NEVER_MS }, u64::MAX);
+    assert!(pair.crossing.speak(0, 0, 1 << 20, &pair.fold).is_some());
+    assert!(matches!(pair.peer.next().await, Some(Packet::Publish(_))));
+    // The connection ends without an answer.
+    drop(std::mem::replace(&mut pair.peer, Peer::gone().await));
+    pair.peer = Peer::accept(&pair.listener, true).await.0;
+    while pair.crossing.connected {
+        pair.step(&intake).await;
+    }
+    while !pair.crossing.connected {
+        pair.step(&intake).await;
+    }
+    pair.say(1, "plants/plant-a/sw/lamp", b"ON".to_vec(), &intake).await;
+    assert_eq!(pair.crossing.unacknowledged.len(), 1, "another's message is taken");
+    // And what did get there comes back once, and is passed over.
+    assert!(pair.crossing.speak(0, 0, 1 << 20, &pair.fold).is_some());
+    pair.say(2, "plants/plant-a/sw/lamp", b"ON".to_vec(), &intake).await;
+    assert_eq!(pair.crossing.unacknowledged.len(), 1);
+    assert!(matches!(pair.peer.next().await, Some(Packet::Publish(_))));
+    assert_eq!(pair.acknowledged().await, 2);
+}
+
+#[tokio::test]
+async fn what_is_not_for_here_is_acknowledged_and_counted() {
+    let mut pair = Pair::new("#").await;
+    let (_journal, intake) = pair.log();
+    let topics = ["alerts/critical/plant-a/x", "alarms/plant-a/x/high", "gateways/plant-a/status", "merged/10s/x"];
+    for (pkid, topic) in (1..).zip(topics) {
+        pair.say(pkid, &format!("plants/plant-a/{topic}"), b"{}".to_vec(), &intake).await;
+        assert_eq!(pair.acknowledged().await, pkid, "{topic}");
+    }
+    pair.say(5, "plants/plant-a/x", vec![7; (3 << 20) + 1], &intake).await;
+    assert_eq!(pair.acknowledged().await, 5);
+    assert_eq!((pair.crossing.refused, pair.crossing.unacknowledged.len()), (5, 0));
+    pair.say(6, "plants/plant-a/x", b"1".to_vec(), &intake).await;
+    assert_eq!((pair.crossing.refused, pair.crossing.unacknowledged.len()), (5, 1));
+}
