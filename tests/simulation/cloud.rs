@@ -9,7 +9,7 @@ use crate::disk::chained;
 use crate::mutation::Mutation;
 use crate::oracle::Told;
 use replica::join::store::{Batch, Store, StoreError};
-use replica::join::{Bridge, Effects, Window, WindowKey};
+use replica::join::{Bridge, Effects, Unfolded, Window, WindowKey};
 use replica::record::Record;
 use schemas::message::{Ack, AlertUp, Delta, Hello};
 use std::collections::{BTreeMap, VecDeque};
@@ -53,6 +53,7 @@ pub struct Process {
     windows: Written,
     batch: Vec<(u8, Vec<u8>)>,
     pending: VecDeque<Logged>,
+    unfolded: Unfolded,
     clock_ms: i64,
     taken: (u64, u64),
     round_logged: bool,
@@ -164,6 +165,7 @@ impl Cloud {
         let mut process = Process {
             batch: Vec::new(),
             pending: VecDeque::new(),
+            unfolded: Unfolded::default(),
             clock_ms: bridge.clock_ms,
             taken: (bridge.cursor, bridge.cursor),
             round_logged: false,
@@ -191,6 +193,7 @@ impl Cloud {
 
     /// A message of a gateway: logged when it is admitted, answered at once when it is not.
     pub fn receive(&mut self, ctx: &mut Ctx, gateway: &str, what: &str, bytes: &[u8], down: &mut Down) -> Result<(), String> {
+        let end = self.end();
         let Some(process) = &mut self.process else { return Ok(()) };
         let undecodable = |e| format!("a {what} does not decode: {e}");
         match what {
@@ -218,19 +221,21 @@ impl Cloud {
                 let known = process.bridge.gateways.get(gateway).and_then(|g| g.boots.get(&delta.boot));
                 let applied = known.map_or(0, |p| p.applied);
                 let ignored = ctx.mutation == Mutation::IntervalIgnored && delta.to > 0 && delta.to <= applied;
-                match process.bridge.admit(gateway, &delta) {
+                match process.bridge.admit(gateway, &delta, &process.unfolded) {
                     Ok(()) if ignored => {
                         // Answered as if it had been folded.
                         let mut probe = delta.clone();
                         probe.from = u64::MAX;
-                        if let Err(mut ack) = process.bridge.admit(gateway, &probe) {
+                        if let Err(mut ack) = process.bridge.admit(gateway, &probe, &Unfolded::default()) {
                             ack.ahead = true;
                             down.push((gateway.to_owned(), "ack", said(ctx, ack)));
                         }
                     }
                     Ok(()) => {
+                        let admitted = delta.clone();
                         let bytes = mutated(delta, ctx.mutation);
                         process.log(ctx, &Record::Interval { gateway, bytes: &bytes });
+                        process.unfolded.push(end + process.batch.len() as u64, gateway, &admitted);
                     }
                     Err(ack) => down.push((gateway.to_owned(), "ack", said(ctx, ack))),
                 }
@@ -274,6 +279,7 @@ impl Cloud {
                 process.effects(ctx, lsn, effects, false, down)?;
             }
         }
+        process.unfolded.folded(process.bridge.lsn);
         ctx.oracle.cloud(&process.bridge)?;
         process.carry(ctx, down);
         let now_ms = EPOCH_MS + ctx.now_ms;

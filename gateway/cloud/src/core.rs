@@ -19,7 +19,7 @@ use crate::store::Handle;
 use journal::room::Rate;
 use journal::{Frame, Journal};
 use replica::crossing::pace::Pace;
-use replica::join::{Bridge, Effects, Interval};
+use replica::join::{Bridge, Effects, Interval, Unfolded};
 use replica::record::Record;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub struct Core {
     pub decoded: VecDeque<(u64, Interval)>,
     /// Entries in those.
     pub decoded_entries: usize,
+    /// Intervals in the log that are not folded yet.
+    pub unfolded: Unfolded,
     /// A round is logged and not yet folded.
     pub round_logged: bool,
     /// Clock of the last round.
@@ -154,6 +156,7 @@ impl Core {
             let effects = self.bridge.apply_decoded(lsn, kind, payload, decoded)?;
             self.effects(lsn, effects);
         }
+        self.unfolded.folded(self.bridge.lsn);
         self.alarms.folded(self.bridge.lsn, &self.bridge);
         if says_hello {
             self.want();

@@ -20,7 +20,7 @@ use crate::store::{Save, kernel_boot};
 use broker::{Application, Broker, SessionEvent, StoredSession, Version};
 use journal::room::Rate;
 use journal::{Journal, Options, Refused, RunState};
-use replica::join::{Bridge, BridgeConfig};
+use replica::join::{Bridge, BridgeConfig, Unfolded};
 use replica::record::Record;
 use settings::BrokerUrl;
 use std::collections::{BTreeMap, VecDeque};
@@ -143,6 +143,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         changed,
         decoded: VecDeque::new(),
         decoded_entries: 0,
+        unfolded: Unfolded::default(),
         round_logged: false,
         round_ms: 0,
         looked_ms: 0,

@@ -12,6 +12,7 @@
 //! | [`gateways`] | gateways and their boots |
 //! | [`series`] | names, units and sizes |
 //! | [`taking`] | an interval, an alert: what of it is new |
+//! | [`unfolded`] | intervals in the log that are not folded yet |
 //! | [`publishing`] | merged windows, when they go and what they say |
 //! | [`group`] | what counts of redundant gateways |
 //! | [`window`] | a merged window, and as bytes |
@@ -34,6 +35,7 @@ pub mod store;
 pub mod taking;
 #[cfg(test)]
 mod tests;
+pub mod unfolded;
 pub mod window;
 
 use crate::error::Error;
@@ -56,6 +58,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use store::{Store, StoreError, Windows};
 pub use taking::Interval;
+pub use unfolded::Unfolded;
 pub use window::{Window, WindowKey};
 
 /// How often windows that are too old leave the store, in ms.

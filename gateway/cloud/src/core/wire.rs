@@ -146,17 +146,19 @@ impl Core {
             let arrived_ms = wall_ms().saturating_sub(i64::try_from(at.elapsed().as_millis()).unwrap_or(0));
             self.clocks.insert(gateway.to_owned(), (sent_ms.saturating_sub(arrived_ms), clock));
         }
-        match self.bridge.admit(gateway, &interval.delta) {
+        match self.bridge.admit(gateway, &interval.delta, &self.unfolded) {
             Err(ack) => {
                 self.compare(gateway, &interval.delta);
                 self.ack(gateway, ack);
             }
             Ok(()) => match self.log(&Record::Interval { gateway, bytes }, runtime) {
-                Some(lsn) if self.decoded_entries + interval.len() <= DECODED_ENTRIES_MAX => {
-                    self.decoded_entries += interval.len();
-                    self.decoded.push_back((lsn, interval));
+                Some(lsn) => {
+                    self.unfolded.push(lsn, gateway, &interval.delta);
+                    if self.decoded_entries + interval.len() <= DECODED_ENTRIES_MAX {
+                        self.decoded_entries += interval.len();
+                        self.decoded.push_back((lsn, interval));
+                    }
                 }
-                Some(_) => {}
                 None => self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_ROOM_MS)),
             },
         }

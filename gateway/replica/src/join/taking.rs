@@ -3,7 +3,7 @@
 use super::series::{UNPLACED, valid_name};
 use super::store::StoreError;
 use super::window::Held;
-use super::{Bridge, Effects, WindowKey};
+use super::{Bridge, Effects, Unfolded, WindowKey};
 use crate::hash;
 use crate::limits::{ALERTS_AHEAD_MAX, BLOCK_ENTRIES_MAX, GATEWAY_SERIES_MAX, MARKS_HELD_MAX, MARKS_WAIT_MS, WINDOW_ENTRIES_MAX};
 use schemas::DecodeError;
@@ -58,16 +58,16 @@ impl Interval {
 }
 
 impl Bridge {
-    /// Whether an interval may be logged; otherwise the answer that goes back at once.
+    /// Whether an interval may be logged behind what is `unfolded` there; otherwise the answer that
+    /// goes back at once.
     ///
     /// # Errors
     /// The ack that says where to go on.
-    pub fn admit(&self, gateway: &str, delta: &Delta) -> Result<(), Ack> {
+    pub fn admit(&self, gateway: &str, delta: &Delta, unfolded: &Unfolded) -> Result<(), Ack> {
         let applied = self.part(gateway, delta.boot).map_or(0, |p| p.applied);
-        if delta.from > applied || (delta.cloud_boot != 0 && delta.cloud_boot != self.boot) {
-            return Err(self.ack(gateway, delta, false, false));
-        }
-        if self.compare(gateway, delta) != Compared::Fits {
+        let is_ours = delta.cloud_boot == 0 || delta.cloud_boot == self.boot;
+        let goes_on = delta.from <= applied && self.compare(gateway, delta) == Compared::Fits;
+        if !is_ours || !(goes_on || unfolded.leads_to(gateway, delta)) {
             return Err(self.ack(gateway, delta, false, false));
         }
         let marks = self.part(gateway, delta.boot).map_or(0, |p| p.marks.len());
@@ -156,8 +156,10 @@ impl Bridge {
     pub(super) fn interval(&mut self, gateway: &str, interval: Interval, effects: &mut Effects) -> Result<(), StoreError> {
         let Interval { delta, entries, covered } = interval;
         // What it follows is judged here alone: the one before may be on its way into the log.
-        let refused =
-            self.admit(gateway, &delta).err().or_else(|| (!self.follows(gateway, &delta)).then(|| self.ack(gateway, &delta, false, false)));
+        let refused = self
+            .admit(gateway, &delta, &Unfolded::default())
+            .err()
+            .or_else(|| (!self.follows(gateway, &delta)).then(|| self.ack(gateway, &delta, false, false)));
         if let Some(ack) = refused {
             effects.ack = Some((gateway.to_owned(), ack));
             return Ok(());

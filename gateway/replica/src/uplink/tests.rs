@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::fold::{FOLD_VERSION, FoldConfig};
-use crate::join::{Bridge, Interval};
+use crate::join::{Bridge, Interval, Unfolded};
 use crate::limits::{DEAF_MS, UNHEARD_MS};
 use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Numbers, put_message_head, put_reading};
 use detect::LimitRule;
@@ -241,7 +241,7 @@ impl Pair {
         let effects = match packet.what {
             "delta" => {
                 let interval = Interval::decode(&packet.bytes).unwrap();
-                match self.bridge.admit("a", &interval.delta) {
+                match self.bridge.admit("a", &interval.delta, &Unfolded::default()) {
                     Err(ack) => crate::join::Effects { ack: Some(("a".into(), ack)), ..Default::default() },
                     Ok(()) => self.cloud_log(&Record::Interval { gateway: "a", bytes: &packet.bytes }),
                 }
