@@ -241,6 +241,10 @@ impl Uplink {
         let Content { mut to, mut before, mut entries, mut ahead, marks, mark_pages, cut: mut is_cut } =
             interval::content(fold, part, from, self.cloud_boot, (most, marks_max), |page| self.fate(part, page))?;
         ahead.retain(|e| !self.flights.carries(part.boot, &name_of(e), e.version));
+        if part.boot == self.settings.boot && self.cloud_boot != 0 && self.chain.is_followed(part.boot) {
+            // Taken only behind what is under way, this one needs nothing that goes there.
+            entries.retain(|e| !self.flights.carries(part.boot, &name_of(e), e.version));
+        }
         // What cannot be remembered would go again and again.
         ahead.truncate(part.entries.held_room().saturating_sub(self.flights.beyond(part.boot, from)));
         let room = if packs { 2 * self.flights.aim } else { self.flights.aim };

@@ -103,6 +103,11 @@ impl Chain {
         self.taken
     }
 
+    /// Whether the present cloud is known to take an interval only behind the one that it follows.
+    pub(super) fn is_followed(&self, boot: u64) -> bool {
+        self.taken != boot.max(1)
+    }
+
     pub(super) fn send(&mut self, number: u64) {
         if self.sent.len() == SENT_REMEMBERED_MAX {
             self.sent.pop_front();
