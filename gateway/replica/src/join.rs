@@ -19,6 +19,7 @@
 //! | [`store`] | where windows are kept, the cache before it |
 //! | [`crossing`] | ordinary messages, both ways |
 //! | [`rounds`] | what is to be published when |
+//! | [`spans`] | which parts a window of many has |
 //! | [`small`] | a map of a few keys |
 //! | [`saved`] | all but the windows ↔ bytes |
 
@@ -31,6 +32,7 @@ pub mod rounds;
 pub mod saved;
 pub mod series;
 pub mod small;
+pub mod spans;
 pub mod store;
 pub mod taking;
 #[cfg(test)]
@@ -54,6 +56,7 @@ use schemas::limits::CROSSED_MAX;
 use schemas::message::{Ack, AlertBody, AlertUp, Command, CommandUp, CrossAck, CrossUp, Crossed, Hello, Receipt};
 use serde::{Deserialize, Serialize};
 use series::{Catalogue, valid_gateway, valid_name};
+use spans::Spans;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use store::{Store, StoreError, Windows};
@@ -160,6 +163,7 @@ pub struct Bridge {
     series: Catalogue,
     windows: Windows,
     rounds: Rounds,
+    spans: Spans,
     /// Messages of records behind the cursor, by record.
     pending: VecDeque<(u64, Pending)>,
     /// Gateways' names by number.
@@ -231,7 +235,6 @@ impl Bridge {
                 self.boot = boot;
                 // The first programs logged none.
                 self.config = cbor::from_slice(config, CONFIG_BYTES_MAX).unwrap_or_default();
-                self.hasten_newest();
                 self.sessions.restart(self.clock_ms);
             }
             Record::Session { number, event } => self.sessions.apply(self.clock_ms, number, event),
@@ -403,6 +406,7 @@ impl Bridge {
             });
         }
         self.rounds.forget(oldest_ms);
+        self.spans.forget(oldest_ms);
         // A larger window that is not over yet is still added up from them.
         self.windows.forget(oldest_ms.saturating_sub(largest_ms));
     }

@@ -206,6 +206,16 @@ pub const ROUND_WINDOWS_MAX: usize = 4_096;
 /// Windows that those of one round are added up from, some 10 us each: whoever is heard meanwhile waits.
 pub const ROUND_PARTS_MAX: i64 = 1 << 16;
 
+/// A window that may be added up from so many others is published when there is time for it.
+pub const LONG_PARTS: i64 = 256;
+
+/// Windows that such ones are added up from in a second: about a fifth of a core.
+pub const ROUND_PARTS_PER_S: i64 = 200_000;
+
+/// Windows of many parts of which it is remembered which parts came, some 100 bytes each. Of others
+/// all are looked for.
+pub const SPANS_MAX: usize = 1 << 17;
+
 /// Windows changed in memory before they are written, some 450 bytes each. As many again may be under
 /// way to the store, and as many change meanwhile; beyond, records wait.
 pub const CHANGED_WINDOWS_MAX: usize = 1 << 14;

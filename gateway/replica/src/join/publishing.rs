@@ -5,7 +5,7 @@ use super::store::StoreError;
 use super::window::Published;
 use super::{Bridge, DAY_MS, Effects, Pending, WindowKey, store_error};
 use crate::error::Error;
-use crate::limits::{ROUND_PARTS_MAX, ROUND_WINDOWS_MAX};
+use crate::limits::{LONG_PARTS, ROUND_PARTS_MAX, ROUND_WINDOWS_MAX};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use telemetry::aggregate::Aggregate;
@@ -13,9 +13,6 @@ use telemetry::window as tumbling;
 
 /// A window is published again at the earliest after this time, in ms (contract §4).
 pub const REPUBLISH_MS: i64 = 1_000;
-/// And the more smaller windows it is added up from, the later: so many ms for each. A day of windows
-/// of ten seconds goes once in 86 s, and an hour once in 4; when it becomes complete, at once.
-const REPUBLISH_PART_MS: i64 = 10;
 /// A gateway counts for `complete` when it had the series so long before, in ms.
 const HAD_MS: i64 = 7 * DAY_MS;
 
@@ -57,11 +54,15 @@ impl Bridge {
             let newest = series.newest.entry(size, start);
             *newest = (*newest).max(start);
             let key = (number, size, start);
+            let mut is_first = false;
             if !self.rounds.holds(key) {
                 let published = self.windows.load(key)?.published;
-                let pause_ms = if self.config.is_paced { pause_ms(&series.sizes, size) } else { REPUBLISH_MS };
-                self.rounds.add(key, due_ms(published, pause_ms));
+                is_first = published.revision == 0 && series.since.get(size).is_some_and(|since| start >= since);
+                let is_long = self.config.is_paced && is_long(&series.sizes, size);
+                let at_ms = if published.revision == 0 && self.config.is_paced { self.clock_ms } else { due_ms(published) };
+                self.rounds.add(key, at_ms, is_long);
             }
+            self.spans.add(key, base_ms, start_ms, is_first);
         }
         Ok(())
     }
@@ -82,7 +83,8 @@ impl Bridge {
             let blockers = self.blockers(key)?;
             blockers.iter().for_each(|other| self.rounds.wait(*other, key));
             if blockers.is_empty() {
-                self.rounds.hasten(key, due_ms(published, REPUBLISH_MS));
+                let sizes = self.series.list().get(key.0 as usize).map_or(&[][..], |series| &series.sizes);
+                self.rounds.hasten(key, due_ms(published), self.config.is_paced && is_long(sizes, key.1));
             }
         }
         Ok(())
@@ -130,11 +132,14 @@ impl Bridge {
     pub(super) fn round(&mut self) -> Result<Vec<Merged>, StoreError> {
         let (mut out, mut read) = (Vec::new(), 0i64);
         for _ in 0..ROUND_WINDOWS_MAX {
-            if self.config.is_paced && read >= ROUND_PARTS_MAX {
-                break;
+            let short = if self.config.is_paced && read >= ROUND_PARTS_MAX { None } else { self.rounds.take(self.clock_ms) };
+            let Some(key) = short.or_else(|| self.rounds.take_long(self.clock_ms)) else { break };
+            let sizes = self.series.list().get(key.0 as usize).map_or(&[][..], |series| &series.sizes);
+            let parts = self.spans.count(key, sizes);
+            match short {
+                Some(_) => read = read.saturating_add(parts),
+                None => self.rounds.spend(parts),
             }
-            let Some(key) = self.rounds.take(self.clock_ms) else { break };
-            read = read.saturating_add(self.series.list().get(key.0 as usize).map_or(0, |series| parts(&series.sizes, key.1)));
             let blockers = self.blockers(key)?;
             let at_ms = self.clock_ms;
             let mut complete = blockers.is_empty();
@@ -156,21 +161,6 @@ impl Bridge {
             self.windows.trim();
         }
         Ok(out)
-    }
-
-    /// A process begins: the newest windows that changed, which its broker does not retain yet, go soon.
-    pub(super) fn hasten_newest(&mut self) {
-        if !self.config.is_paced {
-            return;
-        }
-        let at_ms = self.clock_ms.saturating_add(REPUBLISH_MS);
-        for (number, series) in (0..).zip(self.series.list()) {
-            for (size, start) in series.newest.iter() {
-                if self.rounds.holds((number, size, start)) {
-                    self.rounds.hasten((number, size, start), at_ms);
-                }
-            }
-        }
     }
 
     /// A window is complete: members of groups that it waited for as well are waited for no more.
@@ -215,10 +205,9 @@ impl Bridge {
     }
 
     /// The windows that a published window is added up from.
-    fn bases(&self, (number, size_ms, start_ms): WindowKey) -> impl Iterator<Item = WindowKey> + '_ {
-        let sizes = self.series.list().get(number as usize).map(|series| &series.sizes);
-        let bases = sizes.into_iter().flatten().filter(move |base| tumbling::divides(**base, size_ms));
-        bases.flat_map(move |base| (0..size_ms / base).map(move |i| (number, *base, start_ms.saturating_add(i * base))))
+    fn bases(&self, key: WindowKey) -> impl Iterator<Item = WindowKey> + '_ {
+        let sizes = self.series.list().get(key.0 as usize).map_or(&[][..], |series| &series.sizes);
+        self.spans.parts(key, sizes)
     }
 
     /// Brings those into memory.
@@ -316,16 +305,11 @@ impl Bridge {
 }
 
 /// When a window may be published again.
-fn due_ms(published: Published, pause_ms: i64) -> i64 {
-    if published.revision == 0 { i64::MIN } else { published.at_ms.saturating_add(pause_ms) }
+fn due_ms(published: Published) -> i64 {
+    if published.revision == 0 { i64::MIN } else { published.at_ms.saturating_add(REPUBLISH_MS) }
 }
 
-/// How many windows one of that size is added up from, its own entries counted as one.
-fn parts(sizes: &[i64], size: i64) -> i64 {
-    sizes.iter().filter(|base| tumbling::divides(**base, size)).map(|base| size / base).sum()
-}
-
-/// How long a window of that size is not published again.
-fn pause_ms(sizes: &[i64], size: i64) -> i64 {
-    parts(sizes, size).saturating_mul(REPUBLISH_PART_MS).max(REPUBLISH_MS)
+/// Whether windows of that size may be added up from many.
+fn is_long(sizes: &[i64], size: i64) -> bool {
+    sizes.iter().filter(|base| tumbling::divides(**base, size)).any(|base| size / base >= LONG_PARTS)
 }

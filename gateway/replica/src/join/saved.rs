@@ -2,8 +2,9 @@
 
 use super::crossing::{self, Crossing};
 use super::gateways::Gateway;
-use super::rounds::{Due, Rounds, Waiting};
+use super::rounds::{Budget, Due, Rounds, Waiting};
 use super::series::{Catalogue, Series};
+use super::spans::{Span, Spans};
 use super::store::{Store, Windows};
 use super::{Alarms, Bridge, BridgeConfig, Pending};
 use crate::error::Error;
@@ -40,8 +41,10 @@ pub struct State {
     swept: i64,
     pending: VecDeque<(u64, Pending)>,
     alarms: Alarms,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     crossings: BTreeMap<String, Arc<Crossing>>,
+    due_long: Vec<Due>,
+    budget: Budget,
+    spans: Vec<Span>,
 }
 
 impl State {
@@ -75,6 +78,12 @@ struct Saved {
     alarms: Alarms,
     #[serde(default)]
     crossings: BTreeMap<String, Arc<Crossing>>,
+    #[serde(default)]
+    due_long: Vec<Due>,
+    #[serde(default)]
+    budget: Budget,
+    #[serde(default)]
+    spans: Vec<Span>,
 }
 
 impl Bridge {
@@ -85,7 +94,7 @@ impl Bridge {
 
     /// All but the windows as of the last record.
     pub fn state(&self) -> State {
-        let (due, waiting) = self.rounds.parts();
+        let (due, due_long, waiting) = self.rounds.parts();
         State {
             format: FORMAT,
             boot: self.boot,
@@ -106,6 +115,9 @@ impl Bridge {
             pending: self.pending.clone(),
             alarms: self.alarms.clone(),
             crossings: self.crossings.clone(),
+            due_long,
+            budget: self.rounds.budget,
+            spans: self.spans.list(),
         }
     }
 
@@ -137,7 +149,8 @@ impl Bridge {
             rounds_windows: s.rounds_windows,
             series: Catalogue::new(s.series),
             windows: Windows::new(store),
-            rounds: Rounds::new(s.due, s.waiting),
+            rounds: Rounds::new(s.due, s.due_long, s.waiting, s.budget),
+            spans: Spans::new(s.spans),
             names: s.names,
             complete_ms,
             groups,

@@ -28,6 +28,9 @@ pub struct Series {
     pub newest: Small<i64, i64>,
     /// Sizes that its gateways have, the smallest first.
     pub sizes: Vec<i64>,
+    /// Size → windows that begin then or later were seen from their first part on.
+    #[serde(default)]
+    pub since: Small<i64, i64>,
 }
 
 /// All series, by number and by name.
@@ -89,7 +92,8 @@ impl Catalogue {
         let number = self.list.len() as u32;
         let (name, unit) = (Arc::<str>::from(name), unit.map(Arc::from));
         self.by_name.insert(name.clone(), number);
-        let series = Series { name, unit, gateways: Small::default(), newest: Small::default(), sizes: Vec::new() };
+        let series =
+            Series { name, unit, gateways: Small::default(), newest: Small::default(), sizes: Vec::new(), since: Small::default() };
         self.list.push(Arc::new(series));
         number
     }
@@ -98,6 +102,8 @@ impl Catalogue {
 impl Series {
     /// A gateway has a window that ends at `end_ms`, and publishes these sizes.
     pub fn had(&mut self, gateway: u32, end_ms: i64, sizes: &[i64]) {
+        // What came before a size was known may be a part of its windows.
+        let since = self.gateways.iter().map(|(_, end)| end).max().unwrap_or(i64::MIN);
         let last = self.gateways.entry(gateway, end_ms);
         *last = (*last).max(end_ms);
         for size in sizes {
@@ -107,6 +113,9 @@ impl Series {
                 self.sizes.reserve_exact(1);
                 self.sizes.insert(at, *size);
             }
+        }
+        for size in &self.sizes {
+            self.since.entry(*size, since);
         }
     }
 }
