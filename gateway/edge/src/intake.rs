@@ -7,6 +7,7 @@ mod asked;
 pub mod complaint;
 mod naming;
 mod redelivery;
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use journal::{Append, Journal};
 use naming::{Route, no_series};
 use parking_lot::Mutex;
 use redelivery::Memory;
+use refusals::Refusals;
 use replica::fold::Fold;
 use replica::frame::Marks;
 use replica::limits::FUTURE_MS_MAX;
@@ -52,7 +54,7 @@ pub struct Intake {
     state: Mutex<State>,
     horizon: watch::Receiver<broker::Horizon>,
     desk: Arc<Desk>,
-    refused: [AtomicU64; Refusal::ALL.len()],
+    refused: Refusals,
     /// Readings whose time lay too far ahead, stamped with their arrival instead.
     pub clamped: AtomicU64,
     /// Readings in a unit that is not their series' own.
@@ -177,7 +179,7 @@ impl Intake {
             state: Mutex::new(state),
             horizon,
             desk,
-            refused: Default::default(),
+            refused: Refusals::default(),
             clamped: AtomicU64::new(0),
             misfits: AtomicU64::new(0),
             complaints: Complaints::default(),
@@ -245,21 +247,17 @@ impl Intake {
 
     /// Logs what was refused since the last call, so that the ledger's counts outlive the process.
     pub fn flush_refused(&self) {
-        for (reason, counter) in Refusal::ALL.into_iter().zip(&self.refused) {
-            let count = counter.swap(0, Ordering::Relaxed);
-            if count > 0 && self.log(&Record::Refused { reason, count }).is_err() {
-                counter.fetch_add(count, Ordering::Relaxed);
-            }
-        }
+        self.refused.flush(|record| self.log(record));
     }
 
-    /// Refusals that are not in the log yet.
-    pub fn refused_unlogged(&self) -> impl Iterator<Item = (Refusal, u64)> + '_ {
-        Refusal::ALL.into_iter().zip(self.refused.iter().map(|c| c.load(Ordering::Relaxed)))
+    /// Refusals that a fold as of record `folded` does not count, by reason; that never goes back from
+    /// one call to the next.
+    pub fn refused_beyond(&self, folded: u64) -> impl Iterator<Item = (Refusal, u64)> {
+        self.refused.beyond(folded).into_iter()
     }
 
     fn refuse(&self, reason: Refusal) -> Verdict {
-        self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+        self.refused.count(reason);
         Verdict::Refuse(match reason {
             Refusal::Payload => broker::Refusal::PayloadFormatInvalid,
             Refusal::Series => broker::Refusal::TopicNameInvalid,
@@ -413,7 +411,7 @@ impl Intake {
                 return self.refuse(reason);
             }
             // Beyond the quarantine's bound only the count is kept; MQTT 3.1.1 knows no refusal but closing.
-            self.refused[reason as usize].fetch_add(1, Ordering::Relaxed);
+            self.refused.count(reason);
             return Verdict::After { ticket: state.push(append, &Record::Tick), route: false };
         }
         let payload = &publish.payload[..publish.payload.len().min(QUARANTINE_PAYLOAD_BYTES_MAX)];

@@ -144,9 +144,9 @@ impl Status {
     pub fn of(fold: &Fold, intake: &Intake, journal: &Journal, crossing: Option<&Crossing>, clock: &Watch) -> Self {
         let sum = fold.ledger();
         let mut refused: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for (reason, unlogged) in intake.refused_unlogged() {
-            let logged = fold.refused.get(&(reason as u8)).copied().unwrap_or(0);
-            refused.insert(Refusal::as_str(reason), logged + unlogged);
+        for (reason, beyond) in intake.refused_beyond(fold.lsn) {
+            let folded = fold.refused.get(&(reason as u8)).copied().unwrap_or(0);
+            refused.insert(Refusal::as_str(reason), folded + beyond);
         }
         let stats = journal.stats();
         Self {

@@ -73,7 +73,7 @@ fn a_hundred_thousand_series_are_taken_and_as_many_more_refused() {
             assert!(is_taken(say(&intake, &five, &format!("sensors/line{}/s{n}", n % 7), "2.5")));
         }
     }
-    let refused: Vec<(Refusal, u64)> = intake.refused_unlogged().filter(|(_, count)| *count > 0).collect();
+    let refused: Vec<(Refusal, u64)> = intake.refused_beyond(0).filter(|(_, count)| *count > 0).collect();
     assert_eq!(refused, [(Refusal::Quota, 100_000)]);
     let state = intake.state.lock();
     assert_eq!((state.numbers.len(), state.units.len(), state.critical.len()), (100_000, 100_000, 100_000));
@@ -122,7 +122,7 @@ fn a_message_is_taken_whole_or_defines_nothing() {
     assert_eq!(say(&intake, &five, "sensors/a", "{\"s\":1}"), QUOTA);
     assert_eq!(say(&intake, &five, "sensors/b", "1"), QUOTA);
     assert_eq!(defined(), 5);
-    let counted = intake.refused_unlogged().map(|(_, count)| count).collect::<Vec<_>>();
+    let counted = intake.refused_beyond(0).map(|(_, count)| count).collect::<Vec<_>>();
     assert_eq!(counted, [0, 1, 5, 0]);
 }
 
@@ -178,7 +178,7 @@ fn a_request_that_cannot_be_is_told_in_mqtt_5_and_kept_aside_in_3() {
         assert!(is_taken(offer(&intake, &three, ask(topic, body))), "closing would only make it send this again");
     }
     assert!(is_taken(offer(&intake, &five, ask(ASK, by))));
-    let counted = intake.refused_unlogged().map(|(_, count)| count).collect::<Vec<_>>();
+    let counted = intake.refused_beyond(0).map(|(_, count)| count).collect::<Vec<_>>();
     assert_eq!(counted, [1, 1, 0, 0], "those of MQTT 3.1.1 are in the log");
     assert_eq!(intake.state.lock().quarantined, (by.len() + "no json".len()) as u64);
 }
