@@ -1,6 +1,6 @@
 //! What an outage held back arrives at once: nobody who listens may miss it for being slower.
 
-use crate::plant::{Role, configs, free_port};
+use crate::plant::{PATIENCE, Role, configs, free_port};
 use crate::wire::{PUBACK, Publish, Seen, Wire};
 use broker::Version::{V3, V5};
 use std::collections::BTreeSet;
@@ -12,6 +12,7 @@ const SERIES: u64 = 4;
 
 #[test]
 fn a_slow_consumer_misses_no_window_of_a_backlog() {
+    let _apart = crate::apart::loading();
     let dir = tempfile::tempdir().unwrap();
     let ports = (free_port(), free_port());
     let (edge_config, cloud_config) = configs(dir.path(), ports.0, ports.1);
@@ -29,10 +30,13 @@ fn a_slow_consumer_misses_no_window_of_a_backlog() {
             sensor.expect(PUBACK, &(n as u16 + 1).to_be_bytes());
         }
     }
+    // Nothing is published before somebody listens.
+    edge.freeze();
     let cloud = Role::start("cloud", &cloud_config, &dir.path().join("cloud"));
     let mut consumer = Wire::clean(at(cloud.mqtt), V3, "slow");
     consumer.subscribe(&[("merged/1s/#", 1)]);
-    consumer.wait_at_most(Duration::from_secs(60));
+    edge.thaw();
+    consumer.wait_at_most(PATIENCE);
     let mut seen = BTreeSet::new();
     while seen.len() < (SECONDS * SERIES) as usize {
         let Seen::Packet(head, body) = consumer.next() else { panic!("{} windows, and no more come", seen.len()) };

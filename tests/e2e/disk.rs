@@ -54,17 +54,23 @@ fn array(first: u64) -> String {
     format!("[{}]", (first..first + READINGS).map(each).collect::<Vec<_>>().join(","))
 }
 
-/// Publishes until it is told that there is no room, or is told nothing; the next reading, and
-/// whether its message still waits.
-fn publish_until_refused(wire: &mut Wire, mut next: u64) -> (u64, bool) {
+/// Publishes until it is told that there is no room, or is told nothing by a gateway that says so
+/// elsewhere; the next reading, and whether its message still waits.
+fn publish_until_refused(gateway: &Gateway, wire: &mut Wire, mut next: u64) -> (u64, bool) {
     loop {
         wire.publish(Publish { qos: 1, id: 1, ..Publish::of("sensors/a", &array(next)) });
-        match wire.try_next_within(Duration::from_secs(2)) {
-            Some(Seen::Packet(PUBACK, body)) if body == [0, 1] => next += READINGS,
-            Some(Seen::Packet(PUBACK, body)) if body.starts_with(&[0, 1, 0x97]) => return (next, false),
-            None => return (next, true),
-            other => panic!("{other:x?} after {next} readings"),
+        // Whether the gateway had said that it takes nothing before the answer was waited for.
+        let mut refuses = false;
+        loop {
+            match wire.try_next_within(Duration::from_secs(2)) {
+                Some(Seen::Packet(PUBACK, body)) if body == [0, 1] => break,
+                Some(Seen::Packet(PUBACK, body)) if body.starts_with(&[0, 1, 0x97]) => return (next, false),
+                None if refuses => return (next, true),
+                None => refuses = gateway.get("/readyz").0 == 503,
+                other => panic!("{other:x?} after {next} readings"),
+            }
         }
+        next += READINGS;
         assert!(next < 10_000_000, "the disk is never full");
     }
 }
@@ -101,7 +107,7 @@ fn a_full_disk_refuses_says_so_and_recovers() {
     let mut wire = Wire::clean(gateway.at(), V5, "sensor");
     assert_eq!(wire.say("sensors/a", &array(0)), 0);
     let filler = disk.fill();
-    let (mut accepted, waits) = publish_until_refused(&mut wire, READINGS);
+    let (mut accepted, waits) = publish_until_refused(&gateway, &mut wire, READINGS);
     assert!(!waits, "room is looked for before it is needed");
     check_refusing(&gateway, "no room");
     gateway.has_accepted(accepted);
@@ -166,7 +172,9 @@ fn a_disk_that_cannot_be_written_refuses_says_so_and_recovers() {
     let (config, data) = Gateway::configure(dir.path(), "[log]\nlimit = \"16MiB\"\n");
     // Root may write anywhere, so the gateway runs as nobody.
     let program = dir.path().join("tidegate");
-    std::fs::copy(env!("CARGO_BIN_EXE_tidegate"), &program).unwrap();
+    // By another process: while this one has it open to write, a child of another test would keep it so,
+    // and nobody could start it.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_tidegate")).arg(&program).status().unwrap().success());
     std::fs::create_dir(&data).unwrap();
     let mut command = Command::new(&program);
     if chown(&data, Some(65_534), Some(65_534)).is_ok() {
@@ -179,7 +187,7 @@ fn a_disk_that_cannot_be_written_refuses_says_so_and_recovers() {
     assert_eq!(wire.say("sensors/a", &array(0)), 0);
     let log = gateway.data.join("log");
     std::fs::set_permissions(&log, Permissions::from_mode(0o555)).unwrap();
-    let (mut accepted, waits) = publish_until_refused(&mut wire, READINGS);
+    let (mut accepted, waits) = publish_until_refused(&gateway, &mut wire, READINGS);
     check_refusing(&gateway, "read-only");
     gateway.has_accepted(accepted);
     // Nothing is said about the message that found out: it is neither durable nor refused.

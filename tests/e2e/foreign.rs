@@ -1,6 +1,6 @@
 //! Other people's brokers: rumqttd in this process, mosquitto and NATS where they are installed.
 
-use crate::plant::free_port;
+use crate::plant::{PATIENCE, free_port};
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
@@ -97,7 +97,7 @@ fn start(program: &str, options: &[&str], config: impl Fn(u16, &str) -> String) 
 }
 
 fn until_it_listens(port: u16, program: &str) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < deadline, "{program} does not listen");
         std::thread::sleep(Duration::from_millis(20));

@@ -47,7 +47,8 @@ fn what_is_no_reading_is_told_in_mqtt_5_and_kept_aside_in_3() {
     gateway.has_accepted(5);
     // The counts outlive the process, and what was kept aside can be read.
     gateway.until("all is counted", |g| g.refused() == 15);
-    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    // Three of them are kept aside, which says so of itself.
+    gateway.until_refusals_are_logged(12);
     gateway.kill_and_restart();
     assert_eq!((gateway.refused(), gateway.ledger("accepted")), (15, 5));
     let shown = crate::gateway::tidegate(&["log", "show", "--data-dir", gateway.data.to_str().unwrap()]);
@@ -80,11 +81,9 @@ fn a_stranger_publishes_nothing_where_the_roles_speak() {
             }
         }
         // Wills come a moment after their clients.
-        std::thread::sleep(Duration::from_millis(500));
-        watcher.expect_quiet();
-        let figures = crate::gateway::get_at(role.http, "/metrics").1;
         let counted = format!("\ntidegate_publishes_refused_total {}\n", 2 * 4 * topics.len());
-        assert!(figures.contains(&counted), "{figures}");
+        crate::bridge::until(&counted, || crate::gateway::get_at(role.http, "/metrics").1.contains(&counted));
+        watcher.expect_quiet();
         let mut after = Wire::clean(at, V5, "after");
         for topic in topics {
             after.subscribe(&[(topic, 0)]);
@@ -195,6 +194,7 @@ fn allow_files(count: u64) {
 
 #[test]
 fn a_thousand_sensors_are_heard_at_once() {
+    let _apart = crate::apart::loading();
     let dir = tempfile::tempdir().unwrap();
     let (config, data) = Gateway::configure(dir.path(), "[limits]\nconnections = 1000\n");
     allow_files(4_000);
@@ -241,7 +241,13 @@ fn who_asks_for_much_that_is_retained_and_reads_nothing_costs_nothing() {
     };
     greedy.send(&(1..=150).flat_map(subscribe).collect::<Vec<u8>>());
     // Until the socket takes no more of it.
-    std::thread::sleep(Duration::from_millis(1_500));
+    let mut idle = 0;
+    crate::bridge::until("the socket is full, and that costs nothing", || {
+        let before = ticks(gateway.role.pid());
+        std::thread::sleep(Duration::from_millis(300));
+        idle = if ticks(gateway.role.pid()) - before <= 3 { idle + 1 } else { 0 };
+        idle == 2
+    });
     let before = ticks(gateway.role.pid());
     std::thread::sleep(Duration::from_secs(2));
     let used = ticks(gateway.role.pid()) - before;

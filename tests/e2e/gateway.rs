@@ -1,6 +1,6 @@
 //! A gateway alone: its config, its process, and what it says about itself.
 
-use crate::plant::{Role, free_port};
+use crate::plant::{PATIENCE, Role, free_port};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Status code and body of a GET at a role's HTTP port.
 pub fn get_at(port: u16, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -84,7 +84,7 @@ impl Gateway {
 
     /// Waits until what the gateway says of itself is so.
     pub fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
             assert!(Instant::now() < deadline, "it did not come to this: {what}; {}", self.status());
             std::thread::sleep(Duration::from_millis(10));
@@ -103,10 +103,25 @@ impl Gateway {
         assert_eq!(self.ledger("accepted"), count);
     }
 
+    /// Waits until the log says of so many messages that they were refused.
+    pub fn until_refusals_are_logged(&self, count: u64) {
+        self.until(&format!("{count} refusals in the log"), |g| {
+            let records = logged(&g.data);
+            let refused = records.iter().filter(|record| record["kind"] == "refused");
+            refused.map(|record| record["messages"].as_u64().unwrap()).sum::<u64>() == count
+        });
+    }
+
     /// `tidegate log verify`, beside a running process or after it.
     pub fn verify_log(&self) -> Output {
         tidegate(&["log", "verify", "--data-dir", self.data.to_str().unwrap()])
     }
+}
+
+/// The records of a data dir's log, also of a running process.
+pub fn logged(data: &Path) -> Vec<Value> {
+    let shown = tidegate(&["log", "show", "--json", "--data-dir", data.to_str().unwrap()]);
+    String::from_utf8(shown.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Runs a command of the program to its end.

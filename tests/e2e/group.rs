@@ -105,7 +105,7 @@ fn a_group_counts_once_and_whoever_lives_takes_over() {
             v["complete"] == true && v.get("agree").and_then(|a| a.as_bool()) == of_cell(series).then(|| by_both(*start))
         })
     };
-    let deadline = Instant::now() + Duration::from_secs(90);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while !(is_known(&held) && settled(&held)) {
         let unsettled = || held.windows.values().filter(|v| v["complete"] != true || v.get("agree").is_some()).take(3).collect::<Vec<_>>();
         assert!(Instant::now() < deadline, "wrong: {:#?}; perhaps: {:#?}", held.wrong(&truth), unsettled());

@@ -1,7 +1,7 @@
 //! PUBLISH → merged topic, through real processes that are killed on the way: a client with a
 //! persistent session and timed payloads, ten `kill -9` of gateway and bridge in turn.
 
-use crate::plant::{Role, configs, consume, free_port, publish_all};
+use crate::plant::{PATIENCE, Role, configs, consume, free_port, publish_all};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ fn every_acknowledged_reading_is_merged_once_through_kills_of_both_roles() {
 
     let mut merged: BTreeMap<(String, i64), (u64, f64, u64)> = BTreeMap::new();
     let mut alerts = BTreeMap::new();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     let right = |merged: &BTreeMap<(String, i64), (u64, f64, u64)>| {
         truth.iter().all(|(k, (count, sum))| merged.get(k).is_some_and(|(c, s, _)| c == count && (s - sum).abs() <= 1e-9 * sum.abs()))
     };

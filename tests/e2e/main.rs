@@ -1,6 +1,7 @@
 //! The built binary as processes, on free loopback ports: what was sent is compared with what came out.
 
 mod alarms;
+mod apart;
 mod audience;
 mod backlog;
 mod bridge;
@@ -32,6 +33,9 @@ mod shed;
 mod skew;
 mod slow;
 mod soak;
+/// How busy the machine is, as the front door's own tests look at it.
+#[path = "../../gateway/broker/tests/front_door/strain.rs"]
+mod strain;
 mod truth;
 mod uplink;
 mod why;

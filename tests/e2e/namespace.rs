@@ -4,7 +4,7 @@
 //! passes.
 
 use crate::gateway::status_at;
-use crate::plant::{Consumer, Role, consume, publish_all_as};
+use crate::plant::{Consumer, PATIENCE, Role, consume, publish_all_as};
 use crate::truth::{Held, Truth};
 use serde_json::Value;
 use std::fs::File;
@@ -94,7 +94,7 @@ fn excursion(site: &Host, port: u16, time_ms: i64) {
 
 /// Takes what comes until something holds.
 fn until(held: &mut Held, from: &Consumer, what: &str, holds: impl Fn(&Held) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     while !holds(held) {
         assert!(Instant::now() < deadline, "never {what}");
         if let Ok((topic, v)) = from.recv_timeout(Duration::from_millis(200)) {
@@ -167,9 +167,9 @@ fn a_cable_that_is_out_and_back_loses_nothing() {
             truth.add(&SIZES, "guard/temperature", at, value);
         }
     }
-    held.settle(&received, &truth, Duration::from_secs(60));
+    held.settle(&received, &truth, PATIENCE);
     assert!(held.alerts.values().all(|(times, _)| *times == 1), "each alert once");
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while status()["ledger"]["held"] != 0 {
         assert!(Instant::now() < deadline, "{}", status()["ledger"]);
         std::thread::sleep(Duration::from_millis(100));

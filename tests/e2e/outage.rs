@@ -82,7 +82,7 @@ fn every_merged_window_equals_the_truth_after_an_outage() {
         roles.push((role, link));
     }
     let mut held = Held::default();
-    held.settle(&received, &truth, Duration::from_secs(90));
+    held.settle(&received, &truth, Duration::from_secs(120));
     let shared =
         held.windows.iter().filter(|((_, series, _), v)| series.starts_with("shared/") && v["gateways"].as_object().unwrap().len() == 2);
     assert!(shared.count() > 0, "shared series have readings of both gateways");

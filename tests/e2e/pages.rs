@@ -2,7 +2,7 @@
 
 use crate::gateway::{get_at, status_at, tidegate};
 use crate::link::{Link, State};
-use crate::plant::{Role, configs, free_port};
+use crate::plant::{PATIENCE, Role, configs, free_port};
 use crate::wire::Wire;
 use broker::Version::V5;
 use serde_json::Value;
@@ -17,7 +17,7 @@ fn text(arguments: &[&str], role: &Role) -> String {
 }
 
 fn until(what: &str, mut seen: impl FnMut() -> Option<String>) {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     while let Some(seen) = seen() {
         assert!(Instant::now() < deadline, "not {what}: {seen}");
         std::thread::sleep(Duration::from_millis(100));

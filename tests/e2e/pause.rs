@@ -1,73 +1,99 @@
 //! A bridge with too much to do asks gateways to pause: they do, and nothing is lost.
 
 use crate::gateway::status_at;
-use crate::plant::consume;
-use crate::uplink::{PATIENCE, Plant, plant};
+use crate::plant::{PATIENCE, consume};
+use crate::strain::Strain;
+use crate::uplink::{Plant, plant};
 use crate::wire::{Seen, Wire, varint};
 use broker::Version::V3;
 use schemas::message::{Ack, Definition, Delta, FORMAT};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use telemetry::aggregate::Aggregate;
 use telemetry::block;
 use telemetry::entry::Entry;
 
+/// As many intervals as are under way at once at most.
+const CROWD_MAX: u64 = 1_280;
+
 /// What a gateway may say while it pauses: signs of life, some 30 bytes each 5 s, and pings.
 const IDLE_BYTES: u64 = 400;
 
-/// The answers to a gateway's intervals, as they pass the bridge's broker.
-struct Answers(Wire);
+/// The answers to a gateway's intervals, and when they passed the bridge's broker.
+struct Answers(Receiver<(Instant, Ack)>);
 
 impl Answers {
     fn of(plant: &Plant) -> Self {
         let mut wire = Wire::clean(SocketAddr::from(([127, 0, 0, 1], plant.cloud_port)), V3, "tap");
         assert_eq!(wire.subscribe(&[("bridge/v1/plant-a/down/ack", 0)]), [0]);
-        Self(wire)
+        wire.wait_at_most(PATIENCE);
+        let (send, answers) = channel();
+        std::thread::spawn(move || {
+            loop {
+                match wire.try_next() {
+                    Some(Seen::Packet(_, body)) => {
+                        let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                        if send.send((Instant::now(), Ack::decode(&body[2 + topic..]).unwrap())).is_err() {
+                            return;
+                        }
+                    }
+                    Some(Seen::Closed) => return,
+                    None => {}
+                }
+            }
+        });
+        Self(answers)
     }
 
-    fn next(&mut self, within: Duration) -> Option<Ack> {
-        let Seen::Packet(_, body) = self.0.try_next_within(within)? else { panic!("the bridge closed the connection") };
-        let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
-        Some(Ack::decode(&body[2 + topic..]).unwrap())
-    }
-
-    /// The next one that asks for a pause.
-    fn pause(&mut self) -> Duration {
-        let deadline = Instant::now() + PATIENCE;
+    /// One that asks for a pause and came just now; none within a time.
+    fn pause(&self, within: Duration) -> Option<(Instant, Duration)> {
+        let deadline = Instant::now() + within;
         loop {
-            assert!(Instant::now() < deadline, "nobody asks for a pause");
-            if let Some(ms) = self.next(Duration::from_secs(1)).and_then(|ack| ack.retry_after_ms) {
-                return Duration::from_millis(ms);
+            let (came, ack) = self.0.recv_timeout(deadline.checked_duration_since(Instant::now())?).ok()?;
+            if let Some(ms) = ack.retry_after_ms.filter(|_| came.elapsed() < LOOK) {
+                return Some((came, Duration::from_millis(ms)));
             }
         }
     }
 }
 
-/// Looks at pauses: from the answer on, but for what was under way, nothing goes up for so long.
-fn obeys(plant: &Plant, answers: &mut Answers, times: usize) {
-    for _ in 0..times {
-        let pause = answers.pause();
-        let heard = Instant::now();
-        // It reaches the gateway, and other answers that were on their way do.
-        std::thread::sleep(Duration::from_millis(300));
-        let before = plant.link.bytes_up();
-        let mut asked = pause;
-        while let Some(ack) = answers.next(asked.saturating_sub(heard.elapsed() + Duration::from_millis(200))) {
-            // Of several answers the last one says when.
-            let Some(ms) = ack.retry_after_ms else { break };
-            asked = asked.min(heard.elapsed() + Duration::from_millis(ms));
+/// Between two looks at the line.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Looks at a pause: from the answer on, but for what was under way, nothing goes up for so long.
+/// False where too little of it is left to tell.
+fn obeys(plant: &Plant, answers: &Answers, strain: &Strain, (heard, pause): (Instant, Duration)) -> bool {
+    let (mut until, mut looks) = (pause, Vec::new());
+    loop {
+        let bytes = plant.link.bytes_up();
+        looks.push((heard.elapsed(), bytes));
+        // Of several answers the last one says when; one that asks for none ends it.
+        for (came, ack) in answers.0.try_iter() {
+            until = until.min(came.saturating_duration_since(heard) + Duration::from_millis(ack.retry_after_ms.unwrap_or(0)));
         }
-        let sent = plant.link.bytes_up() - before;
-        println!("{sent} bytes within {:?} of {pause:?}", heard.elapsed());
-        assert!(
-            sent < IDLE_BYTES || heard.elapsed() + Duration::from_millis(250) > pause,
-            "{sent} bytes {:?} into a pause of {pause:?}",
-            heard.elapsed()
-        );
+        if heard.elapsed() >= until {
+            break;
+        }
+        std::thread::sleep(LOOK);
     }
+    // The gateway may have heard the first answer earlier than this, and the last one.
+    let until = until.saturating_sub(strain.allows(Duration::from_millis(300)));
+    looks.retain(|(at, _)| *at <= until);
+    // What was under way has come in once nothing came for a while, in the first half of it at the latest.
+    let is_still = |from: usize| {
+        let (at, bytes) = looks[from];
+        looks[from..].iter().take_while(|(_, now)| *now == bytes).any(|(now, _)| *now >= at + 4 * LOOK)
+    };
+    let Some(from) = (0..looks.len()).find(|from| looks[*from].0 >= pause / 2 || is_still(*from)) else { return false };
+    let (began, before) = looks[from];
+    let (ended, after) = looks[looks.len() - 1];
+    println!("{} bytes from {began:?} to {ended:?} of a pause of {pause:?}", after - before);
+    assert!(after - before < IDLE_BYTES, "{} bytes from {began:?} to {ended:?} of a pause of {pause:?}: {looks:?}", after - before);
+    ended - began >= 6 * LOOK
 }
 
 /// All that the gateway took is at the cloud, once.
@@ -128,6 +154,7 @@ impl Crowd {
     fn at(port: u16) -> Self {
         let mut wire = Wire::clean(SocketAddr::from(([127, 0, 0, 1], port)), V3, "crowd");
         assert_eq!(wire.subscribe(&[("bridge/v1/crowd/down/ack", 0)]), [0]);
+        wire.wait_at_most(PATIENCE);
         Self { wire, step: 0, answered: 0 }
     }
 
@@ -146,23 +173,38 @@ impl Crowd {
 
 #[test]
 fn a_bridge_with_too_much_to_do_asks_for_a_pause_and_gets_everything_later() {
+    let _apart = crate::apart::loading();
     let plant = plant("");
     let bridge = plant.bridge();
     let received = consume(plant.cloud_port, &["merged/+/line/#"]);
-    let mut answers = Answers::of(&plant);
+    let (answers, strain) = (Answers::of(&plant), Strain::begin(Some(plant.dir.path())));
     let mut readings = plant.readings(0, 1);
     plant.until("drained", |told| told["ledger"]["held"] == 0);
-    let (mut others, over) = (Crowd::at(plant.cloud_port), Arc::new(AtomicBool::new(false)));
-    let is_over = over.clone();
+    let (mut others, under_way) = (Crowd::at(plant.cloud_port), Arc::new(AtomicU64::new(40)));
+    let wanted = under_way.clone();
     let flood = std::thread::spawn(move || {
-        while !is_over.load(Ordering::SeqCst) {
-            others.tell(40);
+        loop {
+            match wanted.load(Ordering::SeqCst) {
+                0 => return,
+                under_way => others.tell(under_way),
+            }
         }
     });
-    std::thread::sleep(Duration::from_secs(1));
-    readings += plant.readings(1, 3);
-    obeys(&plant, &mut answers, 1);
-    over.store(true, Ordering::SeqCst);
+    let deadline = Instant::now() + PATIENCE;
+    for part in 0.. {
+        assert!(Instant::now() < deadline, "no pause was seen whole, with {} intervals under way", under_way.load(Ordering::SeqCst));
+        // Who says something is answered; and who pauses has something more to say.
+        readings += plant.readings(2 * part + 1, 2 * part + 2);
+        if let Some(pause) = answers.pause(Duration::from_secs(3)) {
+            readings += plant.readings(2 * part + 2, 2 * part + 3);
+            if plant.status()["ledger"]["held"] != 0 && obeys(&plant, &answers, &strain, pause) {
+                break;
+            }
+        }
+        // It has not enough to do on this machine.
+        under_way.store((2 * under_way.load(Ordering::SeqCst)).min(CROWD_MAX), Ordering::SeqCst);
+    }
+    under_way.store(0, Ordering::SeqCst);
     flood.join().unwrap();
     assert!(status_at(bridge.http)["gateways"]["crowd"]["ledger"]["accepted"].as_u64() > Some(0));
     whole(&plant, &received, readings);

@@ -6,9 +6,16 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+
+/// What a slow, busy machine may take for anything.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where ports of roles are looked for: below those that the system gives to outgoing connections and to whoever
+/// binds port 0, so that nobody takes the port of a role before it starts or while it is dead.
+const PORTS: std::ops::Range<u16> = 10_000..20_000;
 
 /// A role that runs until it is killed or dropped.
 pub struct Role {
@@ -30,7 +37,7 @@ impl Role {
         let mut started = Role { child, mqtt: 0, http: 0 };
         let pid = u64::from(started.child.id());
         let run = data.join("run.json");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let found = std::fs::read(&run).ok().and_then(|b| serde_json::from_slice::<Value>(&b).ok());
             if let Some(v) = found.filter(|v| v["pid"] == pid) {
@@ -46,6 +53,18 @@ impl Role {
     /// Its process id, for signals.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
+    }
+
+    /// SIGSTOP: its connections stand, and it does nothing until [`Role::thaw`].
+    pub fn freeze(&self) {
+        // SAFETY: a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.pid(), libc::SIGSTOP) }, 0);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        // SAFETY: a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.pid(), libc::SIGCONT) }, 0);
     }
 
     /// `kill -9`.
@@ -92,9 +111,20 @@ pub fn configs(dir: &Path, mqtt: u16, cloud_mqtt: u16) -> (PathBuf, PathBuf) {
     (edge, cloud)
 }
 
-/// A port that was free a moment ago.
+/// A port that is free, and stays so until its role binds it: this process gives it to nobody else.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let span = u32::from(PORTS.end - PORTS.start);
+    // Another process looks elsewhere first.
+    let first = std::process::id().wrapping_mul(1_009) % span;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..span {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + u16::try_from((first + step) % span).unwrap();
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }
 
 /// Publishes at QoS 1 from a client with a persistent session and waits for every PUBACK,
@@ -119,13 +149,13 @@ pub fn publish_all_as(client: &'static str, port: u16, messages: Vec<(String, St
             }
             client
         });
-        let (mut acked, patience) = (0, Duration::from_secs(60));
-        let mut deadline = Instant::now() + patience;
+        let mut acked = 0;
+        let mut deadline = Instant::now() + PATIENCE;
         while acked < total && Instant::now() < deadline {
             match connection.recv_timeout(Duration::from_secs(1)) {
                 Ok(Ok(Event::Incoming(Packet::PubAck(_)))) => {
                     acked += 1;
-                    deadline = Instant::now() + patience;
+                    deadline = Instant::now() + PATIENCE;
                 }
                 Ok(Ok(Event::Outgoing(Outgoing::Disconnect))) => break,
                 Ok(Ok(_)) | Err(_) => {}
@@ -155,7 +185,7 @@ impl Consumer {
     /// Waits until it is subscribed on its connection number `connection`, the first being 1:
     /// what is published from then on reaches it.
     pub fn until_subscribed(&self, connection: usize) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         while self.granted.load(Ordering::SeqCst) < connection {
             assert!(Instant::now() < deadline, "the consumer's subscription {connection} is not granted");
             std::thread::sleep(Duration::from_millis(20));

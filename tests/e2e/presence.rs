@@ -1,15 +1,14 @@
 //! Who is online, as a consumer sees it: killed, frozen, thawed, and after a restart of the bridge.
 
 use crate::gateway::status_at;
-use crate::plant::{Role, configs, consume, free_port, publish_all_as};
+use crate::plant::{PATIENCE, Role, configs, consume, free_port, publish_all_as};
+use crate::strain::Strain;
 use serde_json::Value;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// Within this time of losing a gateway its status says so (contract §4).
 const LOST: Duration = Duration::from_secs(15);
-/// Patience with a machine that does other things too.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits for a status that says so; how long it took.
 fn until(received: &Receiver<(String, Value)>, online: bool) -> Duration {
@@ -28,13 +27,9 @@ fn until(received: &Receiver<(String, Value)>, online: bool) -> Duration {
     }
 }
 
-fn signal(role: &Role, signal: i32) {
-    // SAFETY: a signal to a child that has not been waited for.
-    assert_eq!(unsafe { libc::kill(role.pid(), signal) }, 0);
-}
-
 #[test]
 fn a_gateway_is_offline_soon_after_it_is_lost_however_it_is_lost() {
+    let _apart = crate::apart::measuring();
     let dir = tempfile::tempdir().unwrap();
     let (edge_port, cloud_port) = (free_port(), free_port());
     let (edge_config, cloud_config) = configs(dir.path(), edge_port, cloud_port);
@@ -45,10 +40,11 @@ fn a_gateway_is_offline_soon_after_it_is_lost_however_it_is_lost() {
     until(&received, true);
 
     // Frozen: its connections stand, and nobody says goodbye.
-    signal(&edge, libc::SIGSTOP);
+    let strain = Strain::begin(Some(dir.path()));
+    edge.freeze();
     let took = until(&received, false);
-    assert!(took <= LOST, "frozen, and seen only after {took:?}");
-    signal(&edge, libc::SIGCONT);
+    assert!(took <= strain.allows(LOST), "frozen, and seen only after {took:?}");
+    edge.thaw();
     until(&received, true);
 
     // Quiet is not lost: nothing is measured here at all, and it stays online.
@@ -61,7 +57,7 @@ fn a_gateway_is_offline_soon_after_it_is_lost_however_it_is_lost() {
 
     edge.kill();
     let took = until(&received, false);
-    assert!(took <= LOST, "killed, and seen only after {took:?}");
+    assert!(took <= strain.allows(LOST), "killed, and seen only after {took:?}");
     edge = Role::start("edge", &edge_config, &edge_data);
     until(&received, true);
 
@@ -100,7 +96,7 @@ fn two_processes_under_one_name_are_reported() {
         if told.is_some_and(|boots| boots.as_array().is_some_and(|boots| boots.len() == 2)) {
             break;
         }
-        assert!(began.elapsed() < Duration::from_secs(90), "it is not told");
+        assert!(began.elapsed() < PATIENCE, "it is not told");
         std::thread::sleep(Duration::from_millis(700));
     }
     let deadline = Instant::now() + PATIENCE;

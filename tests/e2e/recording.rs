@@ -1,11 +1,10 @@
 //! Recorded plant data through the two roles: `tidegate replay` of a SKAB file, the merged
 //! windows compared with a direct computation from the CSV.
 
-use crate::plant::{Role, configs, consume, free_port};
+use crate::plant::{PATIENCE, Role, configs, consume, free_port};
 use crate::truth::{Held, Truth};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 /// The recordings lie beside the repository, or where `TIDEGATE_DATA` says.
 fn recording() -> Option<PathBuf> {
@@ -48,6 +47,6 @@ fn a_recording_arrives_as_it_was_recorded() {
         .unwrap();
     assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
     assert_eq!(String::from_utf8_lossy(&replay.stdout).trim(), format!("published {readings} acknowledged {readings}"));
-    Held::default().settle(&received, &truth, Duration::from_secs(60));
+    Held::default().settle(&received, &truth, PATIENCE);
     assert_eq!((edge.stop(), cloud.stop()), (Some(0), Some(0)));
 }

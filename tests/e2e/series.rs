@@ -65,7 +65,7 @@ fn names_without_end_are_refused_and_what_is_known_goes_on() {
     let quota = 100_001 + 1 + 1;
     let counted = |g: &Gateway| g.status()["ledger"]["refused"]["quota"] == quota && g.status()["series"] == 50;
     gateway.until("all are counted", counted);
-    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    gateway.until_refusals_are_logged(quota);
     gateway.kill_and_restart();
     gateway.until("the counts outlive the process", counted);
     let shown = tidegate(&["status", "--url", &format!("http://127.0.0.1:{}", gateway.role.http)]);

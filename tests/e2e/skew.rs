@@ -6,7 +6,7 @@
 //! the state of a gateway's fold. Files of a released version are never edited.
 
 use crate::gateway::status_at;
-use crate::plant::{Role, consume, free_port};
+use crate::plant::{PATIENCE, Role, consume, free_port};
 use crate::truth::Held;
 use replica::fold::Fold;
 use replica::join::Bridge;
@@ -54,7 +54,7 @@ fn a_plant_of_the_first_format_goes_on_with_all_that_it_held() {
     (0..125).for_each(|second| *truth.entry(1_700_000_000_000 + second / 10 * 10_000).or_default() += 1);
     let newest = *truth.keys().last().unwrap();
     let mut held = Held::default();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + PATIENCE;
     let is_whole = |held: &Held| {
         // What was merged and published in those days is retained only where it is the newest.
         let expected = truth.range(1_700_000_060_000..=newest);

@@ -3,9 +3,10 @@
 
 use crate::gateway::get_at;
 use crate::link::{Slow, State};
-use crate::plant::{Consumer, consume, publish_all_as};
+use crate::plant::{Consumer, PATIENCE, consume, publish_all_as};
+use crate::strain::Strain;
 use crate::truth::Held;
-use crate::uplink::{PATIENCE, noise, plant};
+use crate::uplink::{noise, plant};
 use crate::wire::Wire;
 use broker::Version::V5;
 use serde_json::Value;
@@ -59,23 +60,28 @@ fn metric(http: u16, name: &str) -> Option<f64> {
 
 #[test]
 fn over_a_slow_line_alerts_and_newest_windows_overtake_the_backlog() {
+    let _apart = crate::apart::measuring();
     let plant = plant(GUARD);
     let mut backlog = plant.readings(0, 40);
     plant.until("sealed", |told| told["drain"]["windows"].as_u64() >= Some(backlog - 40));
     let slow = Slow { rate: 4_096, delay: Duration::from_millis(150), queue: Duration::from_secs(1) };
-    plant.link.set(State::Slow(slow));
+    // Nothing is published before somebody listens.
+    plant.link.set(State::Cut);
     let mut bridge = plant.bridge();
     let received = consume(plant.cloud_port, &["merged/#", "alerts/#"]);
+    plant.link.set(State::Slow(slow));
     plant.until("connected", |told| told["connected"] == true);
     let mut sensor = Wire::clean(SocketAddr::from(([127, 0, 0, 1], plant.gateway.mqtt)), V5, "live");
 
-    let (mut seen, began) = (Seen::default(), Instant::now());
+    let (mut seen, began, strain) = (Seen::default(), Instant::now(), Strain::begin(Some(plant.dir.path())));
     let (mut oldest, mut looks) = (Duration::ZERO, Vec::new());
+    // The first windows find the line full of what was there before them: what is measured is behind them.
+    let mut measured_from = None;
     for turn in 0.. {
-        if began.elapsed() > Duration::from_secs(24) {
+        if measured_from.is_some_and(|from: Instant| from.elapsed() > Duration::from_secs(14)) {
             break;
         }
-        let now = now_ms();
+        let (now, turn_ends) = (now_ms(), Instant::now() + Duration::from_millis(250));
         for series in 0..5 {
             assert_eq!(sensor.say(&format!("sensors/live/{series}"), &format!("{{\"value\":{turn},\"ts\":{now}}}")), 0);
             backlog += 1;
@@ -87,16 +93,20 @@ fn over_a_slow_line_alerts_and_newest_windows_overtake_the_backlog() {
                 backlog += 1;
             }
         }
-        while let Ok((topic, v)) = received.recv_timeout(Duration::from_millis(250)) {
-            seen.take(topic, v);
+        while let Some(left) = turn_ends.checked_duration_since(Instant::now()) {
+            if let Ok((topic, v)) = received.recv_timeout(left) {
+                seen.take(topic, v);
+            }
         }
-        // The first windows find the line full of what was there before them.
-        if began.elapsed() > Duration::from_secs(8) {
-            assert_eq!(seen.newest.len(), 5, "live series at the cloud: {:?}", seen.newest);
+        if measured_from.is_none() && seen.newest.len() == 5 {
+            measured_from = Some((began + Duration::from_secs(8)).max(Instant::now() + Duration::from_secs(2)));
+        }
+        assert!(measured_from.is_some() || began.elapsed() < PATIENCE, "live series at the cloud: {:?}", seen.newest);
+        if measured_from.is_some_and(|from| Instant::now() > from) {
             let end = *seen.newest.values().min().unwrap();
             oldest = oldest.max(Duration::from_millis((now_ms() - end).max(0) as u64));
         }
-        if turn % 8 == 0 {
+        if began.elapsed() > Duration::from_secs(2 * looks.len() as u64) {
             let told = plant.status();
             let figure = |name: &str| told["drain"][name].as_u64().unwrap_or_default();
             looks.push((figure("windows"), figure("bytes"), figure("eta_s"), told["ledger"]["held"].as_u64().unwrap()));
@@ -108,14 +118,18 @@ fn over_a_slow_line_alerts_and_newest_windows_overtake_the_backlog() {
     assert!(last.0 < first.0 && last.1 < first.1 && last.2 > 0, "it drains, and says so: {looks:?}");
     let told = plant.status();
     let windows = metric(plant.gateway.http, "tidegate_drain_windows").unwrap();
-    assert!(windows <= told["drain"]["windows"].as_f64().unwrap() && windows > 0.0, "{windows} of {told}");
+    // Windows of the live series may be sealed between the two.
+    assert!(windows <= told["drain"]["windows"].as_f64().unwrap() + 6.0 && windows > 0.0, "{windows} of {told}");
     assert!(metric(plant.gateway.http, "tidegate_drain_remaining_seconds") > Some(0.0));
     // A window is new until the next one ends; then it is sealed, waits for its turn, and goes.
-    let current = Duration::from_millis(SIZE_MS as u64) + EVERY + slow.longest(1_000) + BUSY;
-    assert!(oldest < current, "the newest window was {oldest:?} old");
+    let current = strain.allows(Duration::from_millis(SIZE_MS as u64) + EVERY + slow.longest(1_000) + BUSY);
+    assert!(oldest < current, "the newest window was {oldest:?} old, more than {current:?}");
+    received.try_iter().for_each(|(topic, v)| seen.take(topic, v));
+    let soon = strain.allows(slow.longest(500) + BUSY);
     let late = seen.alerts.values().max().copied().unwrap_or_default();
-    assert!(late < slow.longest(500) + BUSY, "an alert took {late:?}");
-    assert!(seen.caused.len() <= seen.alerts.len() + 4, "{} alerts of {}", seen.alerts.len(), seen.caused.len());
+    assert!(late < soon, "an alert took {late:?}, more than {soon:?}");
+    let missing = seen.caused.iter().filter(|(time, caused)| caused.elapsed() > soon && !seen.alerts.contains_key(time)).count();
+    assert_eq!(missing, 0, "{} alerts of {}", seen.alerts.len(), seen.caused.len());
 
     plant.link.set(State::Up);
     let told = plant.until("drained", |told| told["ledger"]["held"] == 0);
@@ -185,26 +199,32 @@ impl Listener {
 
 #[test]
 fn a_budget_binds_windows_and_ordinary_messages_and_no_critical_alert() {
+    let _apart = crate::apart::measuring();
     let rate = 16_384;
     let plant = plant(&format!("budget = \"16KiB/s\"\n{GUARD}{EVENTS}"));
     let readings = plant.readings(0, 10);
     events(plant.gateway.mqtt, 0, 200);
     plant.until("sealed", |told| told["drain"]["windows"].as_u64() >= Some(readings - 40));
+    // Nothing is published before somebody listens.
+    plant.link.set(State::Cut);
     let bridge = plant.bridge();
     let mut listener = Listener::at(plant.cloud_port);
+    let strain = Strain::begin(Some(plant.dir.path()));
+    plant.link.set(State::Up);
     plant.until("connected", |told| told["connected"] == true);
     let mut sensor = Wire::clean(SocketAddr::from(([127, 0, 0, 1], plant.gateway.mqtt)), V5, "guard");
-    let (from, began) = (plant.link.bytes(), Instant::now());
+    let (began, from) = (Instant::now(), plant.link.bytes());
     let (mut heard, mut latest, mut most, mut both) = (0, Duration::ZERO, 0.0f64, false);
     let mut told = plant.status();
-    // The sensor of the alerts says two readings a turn: the last ones may still be held.
-    while told["ledger"]["held"].as_u64() > Some(16) || told["bridge"]["waiting"] != 0 {
+    // The sensor of the alerts goes on: what it said last may still be held.
+    while told["ledger"]["delivered"].as_u64() < Some(readings) || told["bridge"]["waiting"] != 0 {
         assert!(began.elapsed() < PATIENCE, "{told}");
         (heard, latest) = (heard + 1, latest.max(listener.alert(&mut sensor)));
         std::thread::sleep(Duration::from_millis(500));
         let (bytes, seconds) = ((plant.link.bytes() - from) as f64, began.elapsed().as_secs_f64());
-        // The bucket, a slice, three connections; and of each alert it, its receipt and acknowledgements.
-        most = most.max((bytes - 10_000.0 - f64::from(heard) * 1_500.0) / seconds);
+        // The bucket, a slice, three connections; of a short time, its very ends; and of each alert it,
+        // its receipt and acknowledgements.
+        most = most.max((bytes - 10_000.0 - f64::from(rate) / 4.0 - f64::from(heard) * 1_500.0) / seconds);
         listener.take_all();
         told = plant.status();
         both |= told["ledger"]["delivered"].as_u64() > Some(readings / 4)
@@ -213,7 +233,7 @@ fn a_budget_binds_windows_and_ordinary_messages_and_no_critical_alert() {
     }
     println!("{most:.0} bytes/s at most, {heard} alerts, {latest:?} at most, {:?}", began.elapsed());
     assert!(most < 1.1 * f64::from(rate), "{most} bytes a second of {rate}");
-    assert!(latest < BUSY, "a critical alert waited {latest:?}");
+    assert!(latest < strain.allows(BUSY), "a critical alert waited {latest:?}");
     assert!(both, "windows and messages share what there is");
     assert!(told["uplink_bytes"].as_u64() > Some(200_000), "{told}");
     let deadline = Instant::now() + PATIENCE;
@@ -228,12 +248,16 @@ fn a_budget_binds_windows_and_ordinary_messages_and_no_critical_alert() {
 
 #[test]
 fn ordinary_messages_pass_a_slow_line_and_alerts_overtake_them() {
+    let _apart = crate::apart::measuring();
     let plant = plant(&format!("{GUARD}{EVENTS}"));
     events(plant.gateway.mqtt, 0, 300);
     let slow = Slow { rate: 8_192, delay: Duration::from_millis(100), queue: Duration::from_secs(1) };
-    plant.link.set(State::Slow(slow));
+    // Nothing is published before somebody listens.
+    plant.link.set(State::Cut);
     let bridge = plant.bridge();
     let mut listener = Listener::at(plant.cloud_port);
+    let strain = Strain::begin(Some(plant.dir.path()));
+    plant.link.set(State::Slow(slow));
     plant.until("connected", |told| told["connected"] == true);
     let mut sensor = Wire::clean(SocketAddr::from(([127, 0, 0, 1], plant.gateway.mqtt)), V5, "guard");
     let (began, from) = (Instant::now(), plant.link.bytes_up());
@@ -248,6 +272,6 @@ fn ordinary_messages_pass_a_slow_line_and_alerts_overtake_them() {
     println!("{:?}, {sent} bytes up, alerts {latest:?} at most", began.elapsed());
     assert!(listener.got.iter().copied().eq(0..300), "once each, in order: {:?}", listener.got);
     assert!(sent < 2 * 300 * 1_100, "{sent} bytes: they go once, not again and again");
-    assert!(latest < slow.longest(500) + BUSY, "an alert waited {latest:?}");
+    assert!(latest < strain.allows(slow.longest(500) + BUSY), "an alert waited {latest:?}");
     drop(bridge);
 }

@@ -541,25 +541,29 @@ proptest! {
             prop_assert!(numbers.into_iter().flatten().all(f64::is_finite), "{finding:?}");
         }
     }
+}
 
-    /// However wild, a series without limits cannot make its detectors flood.
-    #[test]
-    fn no_series_floods(seed in any::<u64>(), shape in 0_u8..6) {
+/// However wild, a series without limits cannot make its detectors flood.
+#[test]
+fn no_series_floods() {
+    for (seed, shape) in (0..34_u64).flat_map(|n| (0..6).map(move |shape| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15), shape))) {
         let mut story = Story::new(seed);
         let mut noise = Noise(seed);
-        let values: Vec<f64> = (0..20_000).map(|i| {
+        let value = |i: usize| {
             let uniform = noise.uniform() - 0.5;
             match shape {
                 0 => (std::f64::consts::PI * uniform).tan(),
                 1 => uniform.signum() * (1e-9 + 0.5 - uniform.abs()).ln().abs(),
                 2 => uniform / (1e-9 + noise.uniform()).powi(3),
-                3 => if noise.uniform() < 0.01 { 1e308 * uniform.signum() } else { uniform },
-                4 => if i / 97 % 2 == 0 { uniform * 1e-3 } else { uniform * 1e3 },
+                3 if noise.uniform() < 0.01 => 1e308 * uniform.signum(),
+                3 => uniform,
+                4 if i / 97 % 2 == 0 => uniform * 1e-3,
+                4 => uniform * 1e3,
                 _ => (uniform * 1400.0).exp2(),
             }
-        }).filter(|v| v.is_finite()).collect();
-        let found = story.tell(values);
-        let active = found.iter().filter(|f| f.state == ACTIVE).count();
-        prop_assert!(active <= 24, "{active} in 20,000 readings");
+        };
+        let values: Vec<f64> = (0..20_000).map(value).filter(|v| v.is_finite()).collect();
+        let active = story.tell(values).iter().filter(|f| f.state == ACTIVE).count();
+        assert!(active <= 24, "{active} in 20,000 readings of shape {shape}, seed {seed}");
     }
 }

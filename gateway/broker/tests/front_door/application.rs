@@ -70,6 +70,11 @@ impl Log {
         self.horizon.send_modify(|h| h.failed = true);
     }
 
+    /// Records so far, durable or not.
+    pub fn appended(&self) -> Ticket {
+        self.kept.lock().last
+    }
+
     /// PUBLISHes taken so far.
     pub fn taken(&self) -> Vec<Taken> {
         self.kept.lock().taken.clone()
@@ -218,7 +223,7 @@ impl Door {
 
     /// Waits until a condition holds.
     pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while !holds(self) {
             assert!(Instant::now() < deadline, "it did not come to this: {what}");
             std::thread::sleep(Duration::from_millis(2));

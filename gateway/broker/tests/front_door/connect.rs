@@ -160,17 +160,18 @@ fn connack_comes_before_every_other_answer() {
         let mut bytes = Connect::durable(version, "eager").bytes();
         bytes.extend([0xc0, 0]);
         bytes.extend(Publish { qos: 1, id: 7, ..Publish::of("log/a", "1") }.bytes(version));
+        let before = door.log.appended();
         wire.send(&bytes);
-        wire.wait_at_most(Duration::from_millis(300));
-        assert_eq!(wire.try_next(), None, "the session is not durable yet");
+        door.until("its session is logged", |d| d.log.appended() > before);
+        assert_eq!(wire.try_next_within(Duration::from_millis(300)), None, "the session is not durable yet");
         door.log.commit();
-        wire.wait_at_most(Duration::from_secs(20));
         assert!(matches!(wire.next(), Seen::Packet(CONNACK, _)));
         wire.expect(PINGRESP, &[]);
         door.until("the message is taken", |d| d.log.taken().len() == if version == V3 { 1 } else { 2 });
         door.log.commit();
         wire.expect(0x40, &[0, 7]);
         wire.vanish();
+        door.until("it is gone", |d| d.broker.stats().connections == 0);
         door.log.commit();
     }
 }
@@ -182,17 +183,17 @@ fn silence_beyond_one_and_a_half_keep_alives_ends_the_connection() {
     watcher.subscribe(&[("wills/#", 1)]);
     for version in BOTH {
         let will = Some(Will::of("wills/late", "gone"));
-        let (mut wire, _) = Wire::with(door.at, &Connect { keep_alive_s: 1, will, ..Connect::of(version) });
         let began = Instant::now();
-        // What is heard counts, whatever it is.
-        std::thread::sleep(Duration::from_millis(1_000));
+        let (mut wire, _) = Wire::with(door.at, &Connect { keep_alive_s: 3, will, ..Connect::of(version) });
+        // What is heard counts, whatever it is: of 4.5 s one half each, and a little.
+        std::thread::sleep(Duration::from_millis(2_300));
         wire.expect_quiet();
-        std::thread::sleep(Duration::from_millis(1_000));
-        assert_eq!(wire.say("log/a", "1"), 0);
+        std::thread::sleep(Duration::from_millis(2_300));
         let heard = Instant::now();
+        assert_eq!(wire.say("log/a", "1"), 0);
         wire.expect_end(0x8d);
-        assert!(heard.elapsed() >= Duration::from_millis(1_450), "closed after {:?}", heard.elapsed());
-        assert!(began.elapsed() >= Duration::from_millis(3_400));
+        assert!(heard.elapsed() >= Duration::from_millis(4_450), "closed after {:?}", heard.elapsed());
+        assert!(began.elapsed() >= Duration::from_millis(9_000));
         assert_eq!(watcher.message().payload, "gone");
     }
 }

@@ -5,7 +5,11 @@ use crate::wire::{Connect, Publish, Seen, Will, Wire, block, packet, string, use
 use broker::Version;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// One measures the memory of this process, the other takes a lot of it.
+static MEMORY: Mutex<()> = Mutex::new(());
 
 /// Reads until the server has closed or says nothing more.
 fn drain(wire: &mut Wire) {
@@ -81,6 +85,7 @@ fn valid_packets_with_changed_bytes_do_no_harm() {
 
 #[test]
 fn announced_lengths_cost_nothing_until_their_bytes_come() {
+    let _alone = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
     let door = Door::open();
     let resident = || {
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -120,6 +125,7 @@ fn allow_files(count: u64) {
 
 #[test]
 fn a_thousand_clients_are_served_at_once() {
+    let _alone = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
     allow_files(4_000);
     let door = Door::open();
     let mut clients: Vec<Wire> = (0..1_000).map(|n| Wire::clean(door.at, BOTH[n % 2], &format!("c{n}"))).collect();

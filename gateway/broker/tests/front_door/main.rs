@@ -8,6 +8,7 @@ mod pressure;
 mod publish;
 mod session;
 mod stop;
+mod strain;
 mod subscribe;
 mod will;
 mod wire;

@@ -1,6 +1,7 @@
 //! Back pressure: a busy application, a disk that stands still, subscribers that do not read.
 
 use crate::application::{BOTH, Door};
+use crate::strain::Strain;
 use crate::wire::{Connect, PUBACK, PUBREC, Publish, Seen, Wire};
 use broker::Version::{V3, V5};
 use std::sync::atomic::Ordering;
@@ -37,21 +38,24 @@ fn a_busy_application_gets_every_message_once_and_in_order() {
 
 #[test]
 fn who_is_held_back_for_half_a_keep_alive_is_told_and_nobody_earlier() {
+    let strain = Strain::begin(None);
     let door = Door::open();
     door.log.busy.store(true, Ordering::SeqCst);
     for version in BOTH {
         let (mut wire, _) = Wire::with(door.at, &Connect { keep_alive_s: 2, ..Connect::of(version) });
-        wire.publish(Publish { qos: 1, id: 1, ..Publish::of("log/busy", "1") });
         let began = Instant::now();
+        wire.publish(Publish { qos: 1, id: 1, ..Publish::of("log/busy", "1") });
         wire.expect_end(0x97);
         let waited = began.elapsed();
-        assert!(waited >= Duration::from_millis(950) && waited < Duration::from_secs(3), "closed after {waited:?}");
+        let latest = strain.allows(Duration::from_secs(3));
+        assert!(waited >= Duration::from_millis(950) && waited < latest, "closed after {waited:?}");
     }
     assert!(door.log.taken().is_empty());
 }
 
 #[test]
 fn who_is_not_read_because_the_disk_stands_still_is_told_too() {
+    let strain = Strain::begin(None);
     let door = Door::open();
     let (mut wire, _) = Wire::with(door.at, &Connect { keep_alive_s: 2, ..Connect::of(V3) });
     door.log.hold();
@@ -63,7 +67,8 @@ fn who_is_not_read_because_the_disk_stands_still_is_told_too() {
     wire.send(&[0xc0, 0]);
     assert_eq!(wire.next(), Seen::Closed);
     let waited = began.elapsed();
-    assert!(waited >= Duration::from_millis(950) && waited < Duration::from_secs(3), "closed after {waited:?}");
+    let latest = strain.allows(Duration::from_secs(3));
+    assert!(waited >= Duration::from_millis(950) && waited < latest, "closed after {waited:?}");
     let taken = door.log.taken().len();
     assert!((1..3_000).contains(&taken), "{taken} are taken");
     // A session that waits for the disk is turned away in the same way.
@@ -75,16 +80,34 @@ fn who_is_not_read_because_the_disk_stands_still_is_told_too() {
 #[test]
 fn time_stands_still_for_a_client_while_it_is_not_read() {
     let door = Door::open();
-    let (mut wire, _) = Wire::with(door.at, &Connect { keep_alive_s: 2, ..Connect::of(V5) });
-    door.log.busy.store(true, Ordering::SeqCst);
-    std::thread::sleep(Duration::from_millis(2_500));
-    // Heard half a second before its time is over, and then held back for less than half of it.
-    wire.publish(Publish { qos: 1, id: 1, ..Publish::of("log/busy", "1") });
-    std::thread::sleep(Duration::from_millis(700));
-    door.log.busy.store(false, Ordering::SeqCst);
-    wire.expect(PUBACK, &[0, 1]);
-    std::thread::sleep(Duration::from_millis(2_500));
-    wire.expect_quiet();
+    let was_punctual = (0..20).any(|_| {
+        door.log.busy.store(true, Ordering::SeqCst);
+        let (mut wire, _) = Wire::with(door.at, &Connect { keep_alive_s: 4, ..Connect::of(V5) });
+        // Heard a second before its time is over, and then held back for less than half of it.
+        if !sleeps(5_000) {
+            return false;
+        }
+        wire.publish(Publish { qos: 1, id: 1, ..Publish::of("log/busy", "1") });
+        let in_time = sleeps(1_400);
+        door.log.busy.store(false, Ordering::SeqCst);
+        if !in_time {
+            return false;
+        }
+        wire.expect(PUBACK, &[0, 1]);
+        if !sleeps(5_000) {
+            return false;
+        }
+        wire.expect_quiet();
+        true
+    });
+    assert!(was_punctual, "nobody sleeps so well here");
+}
+
+/// Sleeps for so many milliseconds; false if it took much longer.
+fn sleeps(ms: u64) -> bool {
+    let began = Instant::now();
+    std::thread::sleep(Duration::from_millis(ms));
+    began.elapsed() < Duration::from_millis(ms + 200)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Sessions: present or not, how long they last, what they keep, through restarts too.
 
 use crate::application::{BOTH, Door};
-use crate::wire::{Connect, Publish, Wire, expiry};
+use crate::wire::{Connect, DISCONNECT, Publish, Seen, Wire, block, expiry, packet};
 use broker::Version::{V3, V5};
 use std::time::Duration;
 
@@ -37,7 +37,9 @@ fn a_session_expires_and_another_begins() {
     // While the client is there no time runs.
     std::thread::sleep(Duration::from_millis(2_200));
     wire.expect_quiet();
-    wire.leave();
+    // It leaves with time enough to come back.
+    wire.send(&packet(DISCONNECT, &[vec![0], block(V5, &expiry(20))].concat()));
+    assert_eq!(wire.next(), Seen::Closed);
     let (wire, (present, _)) = Wire::with(door.at, &connect(1));
     assert!(present);
     wire.leave();

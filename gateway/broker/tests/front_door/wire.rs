@@ -15,6 +15,9 @@ pub const UNSUBACK: u8 = 0xb0;
 pub const PINGRESP: u8 = 0xd0;
 pub const DISCONNECT: u8 = 0xe0;
 
+/// How long an answer is waited for, unless the test says otherwise.
+const WAIT: Duration = Duration::from_secs(60);
+
 /// What a client sees next on its socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
@@ -38,7 +41,7 @@ impl Wire {
     /// Over a socket that is there.
     pub fn over(stream: TcpStream, version: Version) -> Self {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(WAIT)).unwrap();
         Self { stream, version }
     }
 
@@ -123,7 +126,7 @@ impl Wire {
     pub fn try_next_within(&mut self, wait: Duration) -> Option<Seen> {
         self.wait_at_most(wait);
         let seen = self.try_next();
-        self.wait_at_most(Duration::from_secs(20));
+        self.wait_at_most(WAIT);
         seen
     }
 

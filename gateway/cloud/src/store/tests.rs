@@ -30,7 +30,8 @@ fn put(keeper: &mut Keeper, lsn: u64, keys: &[WindowKey]) {
 
 /// sled gives its lock back a moment after it is dropped.
 fn reopened(dir: &Path, kernel: &str, end: u64, base: u64) -> (Keeper, Handle, Option<(u64, String)>) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    const LIMIT: Duration = Duration::from_secs(60);
+    let deadline = Instant::now() + LIMIT;
     loop {
         let is_free = lives(&dir.join("windows")).unwrap_or_default().iter().all(|(_, live)| {
             let Ok(file) = File::open(live.join("sled/db")) else { return true };
@@ -43,6 +44,7 @@ fn reopened(dir: &Path, kernel: &str, end: u64, base: u64) -> (Keeper, Handle, O
         }
         std::thread::yield_now();
     }
+    let deadline = Instant::now() + LIMIT;
     let (keeper, handle, found) = loop {
         match open(dir, kernel, (1, end), base) {
             Ok(opened) => break opened,
