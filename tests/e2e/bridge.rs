@@ -240,6 +240,7 @@ fn alone(broker: u16) {
     assert_eq!(status_at(gateway.http)["bridge"]["delivery"], "at-least-once");
     publish("press", edge_port, messages("chat", 0, 10));
     publish("office", broker, messages("plants/plant-a/orders", 0, 20));
+    up.until(&at_cloud, "rooms/plant-a/chat", 0..10);
     publish("office", broker, messages("rooms/plant-a/chat", 10, 20));
     up.until(&at_cloud, "rooms/plant-a/chat", 0..20);
     down.until(&at_plant, "orders", 0..20);

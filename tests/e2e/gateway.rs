@@ -21,9 +21,16 @@ pub fn get_at(port: u16, path: &str) -> (u16, String) {
 
 /// What a role says of itself.
 pub fn status_at(port: u16) -> Value {
-    let (code, body) = get_at(port, "/api/v1/status");
-    assert_eq!(code, 200, "{body}");
-    serde_json::from_str(&body).unwrap()
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (code, body) = get_at(port, "/api/v1/status");
+        if code == 200 {
+            return serde_json::from_str(&body).unwrap();
+        }
+        // One with too much to do says so instead.
+        assert!(code == 503 && Instant::now() < deadline, "{code}: {body}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 pub struct Gateway {
