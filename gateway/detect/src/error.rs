@@ -70,4 +70,14 @@ pub enum RuleError {
         /// The lowest of the upper limits.
         high: f64,
     },
+    /// The same of dynamic limits.
+    #[error("a deadband of {deadband} leaves no value from {below} below to {above} above what is usual at which both clear")]
+    DeadbandUsual {
+        /// The deadband.
+        deadband: f64,
+        /// How far above is too much.
+        above: f64,
+        /// How far below.
+        below: f64,
+    },
 }

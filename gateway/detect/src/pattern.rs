@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A pattern of levels, as text in configs and in snapshots; the default one matches nothing.
+/// A pattern of levels, as text in configs and in snapshots; the default one matches nothing. What
+/// stands in a log is taken as it is: a log that was written must open.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(from = "String", into = "String")]
 pub struct Pattern(String);
 
 impl Pattern {
@@ -84,11 +85,9 @@ impl FromStr for Pattern {
     }
 }
 
-impl TryFrom<String> for Pattern {
-    type Error = PatternError;
-
-    fn try_from(text: String) -> Result<Self, PatternError> {
-        Self::parse(&text)
+impl From<String> for Pattern {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 
@@ -141,6 +140,14 @@ mod tests {
             assert!(Pattern::parse(text).is_err(), "{text:?}");
         }
         assert!(Pattern::parse(&"x".repeat(257)).is_err());
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_even_if_no_series_could_match() {
+        for text in ["".to_owned(), "a/+".to_owned(), "***".to_owned(), "x".repeat(257)] {
+            let written = schemas::cbor::to_vec(&Pattern::new(&text));
+            assert_eq!(schemas::cbor::from_slice::<Pattern>(&written, written.len()).unwrap().as_str(), text);
+        }
     }
 
     /// The definition, spelled out: what the fast way must agree with.

@@ -77,6 +77,11 @@ impl LimitRule {
             let deadband = self.deadband;
             return Err(RuleError::Deadband { deadband, low, high });
         }
+        if let (Some(above), Some(below)) = (self.above_usual, self.below_usual)
+            && self.deadband - below > above - self.deadband
+        {
+            return Err(RuleError::DeadbandUsual { deadband: self.deadband, above, below });
+        }
         Ok(())
     }
 }
@@ -114,6 +119,9 @@ mod tests {
         assert_eq!(why(rule(None, None, Some(f64::NAN))), "high is NaN, which is not a finite number");
         assert!(why(rule(None, None, None)).starts_with("the rule has no limit"));
         assert!(why(rule(None, Some(1.0), Some(2.0))).starts_with("a deadband of 1 leaves"));
+        let usual = |deadband| LimitRule { above_usual: Some(3.0), below_usual: Some(5.0), deadband, ..rule(None, None, None) };
+        assert_eq!(usual(4.0).check(), Ok(()));
+        assert!(why(usual(4.1)).starts_with("a deadband of 4.1 leaves no value from 5 below to 3 above"));
         let negative = LimitRule { on_delay_ms: -1, ..rule(None, Some(1.0), None) };
         assert_eq!(why(negative), "on_delay must not be negative");
     }

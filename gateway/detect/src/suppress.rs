@@ -28,6 +28,11 @@ impl Suppression {
         let itself = series == self.by && kind == self.by_kind.as_str();
         !itself && self.series.matches(series) && has(&self.kinds, kind)
     }
+
+    /// Whether it can be about no alarm: it names the one that suppresses, and no other.
+    pub fn is_idle(&self) -> bool {
+        self.series.as_str() == self.by && !self.kinds.is_empty() && self.kinds.iter().all(|kind| *kind == self.by_kind)
+    }
 }
 
 /// One `[[shadow]]`: detectors whose alerts are counted and told apart, and raise nothing.
@@ -75,6 +80,9 @@ mod tests {
         let rule = Suppression { by: "m/power".into(), by_kind: Kind::Low, series: Pattern::new("m/**"), kinds: vec![] };
         assert!(rule.is_about("m/flow", "flatline") && rule.is_about("m/power", "silence"));
         assert!(!rule.is_about("m/power", "low") && !rule.is_about("n/flow", "flatline"));
+        let itself = Suppression { series: Pattern::new("m/power"), kinds: vec![Kind::Low, Kind::Low], ..rule.clone() };
+        assert!(itself.is_idle() && !rule.is_idle());
+        assert!(!Suppression { kinds: vec![], ..itself.clone() }.is_idle() && !Suppression { kinds: vec![Kind::High], ..itself }.is_idle());
         let some = Suppression { kinds: vec![Kind::Silence], ..rule };
         assert!(some.is_about("m/flow", "silence") && !some.is_about("m/flow", "flatline"));
         let shadow = Shadow { series: Pattern::new("**"), kinds: vec![Kind::Drift] };

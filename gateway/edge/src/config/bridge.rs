@@ -2,13 +2,15 @@
 
 use super::RETAIN_MS;
 use super::{Delivery, Direction, PlainBridge, Priority};
-use crate::crossing::rules::is_published_here;
+use crate::crossing::rules::{Rules, is_published_here};
 use crate::limits::CROSS_PACKET_BYTES_MAX;
-use schemas::limits::WANTED_MAX;
+use schemas::limits::{MESSAGE_BYTES_MAX, TOPIC_BYTES_MAX, WANTED_MAX};
 use settings::{Table, address};
 
 /// Bytes of a template: a topic at the cloud is a little longer than the topic here.
 const REMOTE_BYTES_MAX: usize = 1_024;
+/// Bytes of all filters of what comes in, at the cloud: each hello names them all.
+const WANTED_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 4;
 /// What the cloud itself publishes, or listens to: nobody else may.
 const RESERVED: [&str; 7] = ["bridge/", "merged/", "alerts/", "alarms/", "gateways/", "state/", "$"];
 
@@ -33,7 +35,7 @@ pub(super) fn read(mut table: Table) -> Option<PlainBridge> {
 }
 
 /// What holds of all of them and the rest of the config.
-pub(super) fn together(root: &Table, bridges: &[PlainBridge], has_cloud: bool, max_packet: u64) {
+pub(super) fn together(root: &Table, gateway: &str, bridges: &[PlainBridge], has_cloud: bool, max_packet: u64) {
     let Some(first) = bridges.first() else { return };
     if !has_cloud {
         root.problem("bridge", "there is nowhere to carry messages to without a [cloud] section");
@@ -47,6 +49,17 @@ pub(super) fn together(root: &Table, bridges: &[PlainBridge], has_cloud: bool, m
     }
     if bridges.iter().filter(|b| b.direction != Direction::Out).count() > WANTED_MAX {
         root.problem("bridge", format!("at most {WANTED_MAX} bridges may carry messages in"));
+    }
+    // What is too long for the cloud to read would be refused with every hello.
+    let wanted = Rules::new(gateway, bridges).wanted();
+    if let Some(long) = wanted.iter().map(|wanted| wanted.filter.len()).find(|len| *len > TOPIC_BYTES_MAX) {
+        root.problem("bridge", format!("with remote a filter has {long} bytes at the cloud; write at most {TOPIC_BYTES_MAX}"));
+    }
+    if wanted.iter().map(|wanted| wanted.filter.len()).sum::<usize>() > WANTED_BYTES_MAX {
+        root.problem(
+            "bridge",
+            format!("the filters of what comes in have more than {WANTED_BYTES_MAX} bytes together; write fewer, or shorter ones"),
+        );
     }
 }
 
@@ -122,6 +135,14 @@ mod tests {
             (bridge("[[bridge]]\nfilter = \"b\"\ndelivery = \"broker\""), "the same delivery"),
             (format!("{CLOUD}[[bridge]]\nfilter = \"#\"\nremote = \"{{topic}}\"\n"), "could name the cloud's own topics"),
             ("[[bridge]]\nfilter = \"a\"\n".to_owned(), "without a [cloud] section"),
+            (
+                format!("{CLOUD}[[bridge]]\ndirection = \"in\"\nfilter = \"{}\"\n", "a".repeat(65_535)),
+                "a filter has 65550 bytes at the cloud",
+            ),
+            (
+                format!("{CLOUD}{}", format!("[[bridge]]\ndirection = \"in\"\nfilter = \"{}\"\n", "a".repeat(60_000)).repeat(18)),
+                "more than 1048576 bytes together",
+            ),
         ] {
             let error = read_text(&text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

@@ -45,8 +45,8 @@ fn window(mut table: Table) -> Option<Maintenance> {
     if let (Some(from), Some(until)) = (from_ms, until_ms) {
         if until <= from {
             table.problem("until", "this is not after from");
-        } else if every_ms.is_some_and(|every| until.saturating_sub(from) > every) {
-            table.problem("every", "the window is longer than this, so it would never end");
+        } else if every_ms.is_some_and(|every| until.saturating_sub(from) >= every) {
+            table.problem("every", "the window is not shorter than this, so it would never end; write a longer time, or an earlier until");
         }
     }
     table.finish();
@@ -61,9 +61,12 @@ fn kind(text: &str) -> Result<Kind, String> {
     })
 }
 
-/// A list of texts, each read; all that is wrong is reported.
-fn list<T>(table: &mut Table, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+/// A list of texts, each read; all that is wrong is reported, an empty list too where `empty` says why.
+fn list<T>(table: &mut Table, key: &'static str, empty: Option<&str>, read: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
     let texts = table.texts(key)?;
+    if let Some(why) = empty.filter(|_| texts.is_empty()) {
+        table.problem(key, why);
+    }
     let mut good = Vec::new();
     for (at, text) in texts.iter().enumerate() {
         match read(text) {
@@ -84,29 +87,45 @@ pub(super) fn suppress(mut table: Table) -> Option<Suppression> {
     let by_kind = table.required("by_kind", by_kind, "\"low-low\"");
     let series = table.text("series", pattern);
     let series = table.required("series", series, "\"line1/press3/**\"");
-    let kinds = list(&mut table, "kinds", kind).unwrap_or_default();
+    let kinds = list(&mut table, "kinds", None, kind).unwrap_or_default();
     table.finish();
-    Some(Suppression { by: by?, by_kind: by_kind?, series: series?, kinds })
+    let rule = Suppression { by: by?, by_kind: by_kind?, series: series?, kinds };
+    if rule.is_idle() {
+        table.problem(
+            "series",
+            "this is about the alarm that suppresses alone, and none suppresses itself; write whose alarms are not to be shown",
+        );
+    }
+    Some(rule)
 }
 
 pub(super) fn shadow(mut table: Table) -> Option<Shadow> {
     let series = table.text("series", pattern).unwrap_or_else(|| Pattern::new("**"));
-    let kinds = list(&mut table, "kinds", kind);
+    let kinds = list(&mut table, "kinds", Some("name at least one kind of alert, such as [\"drift\"]"), kind);
     let kinds = table.required("kinds", kinds, "[\"drift\"]");
-    if kinds.as_ref().is_some_and(Vec::is_empty) {
-        table.problem("kinds", "name at least one kind of alert, such as [\"drift\"]");
-    }
     table.finish();
     Some(Shadow { series, kinds: kinds? })
 }
 
-pub(super) fn group(mut table: Table) -> Option<GroupRule> {
+pub(super) fn groups(root: &mut Table) -> Vec<GroupRule> {
+    let mut all: Vec<GroupRule> = Vec::new();
+    for mut table in root.tables("group") {
+        let Some(rule) = group(&mut table) else { continue };
+        if let Some(first) = all.iter().position(|other| other.name == rule.name) {
+            table.problem("name", format!("group[{first}] has this name, too; write another, or all series in one of them"));
+        }
+        all.push(rule);
+    }
+    all
+}
+
+fn group(table: &mut Table) -> Option<GroupRule> {
     let name = table.text("name", |text| match telemetry::source::valid_series(text) {
         true => Ok(text.to_owned()),
         false => Err(format!("\"{}\" cannot stand in a topic; write it as a series is named", text.escape_debug())),
     });
     let name = table.required("name", name, "\"line1/press3\"");
-    let series = list(&mut table, "series", pattern);
+    let series = list(table, "series", Some("no series is in this group; name at least one, such as [\"line1/press3/*\"]"), pattern);
     let series = table.required("series", series, "[\"line1/press3/*\", \"line1/coolant/flow\"]");
     table.finish();
     Some(GroupRule { name: name?, series: series? })

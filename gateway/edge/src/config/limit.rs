@@ -1,19 +1,16 @@
 //! `[[limit]]`, and patterns of series.
 
 use super::DELAY_MS;
-use detect::{LimitRule, Pattern};
+use detect::{LimitRule, Pattern, PatternError, RuleError};
 use settings::Table;
 
 /// Which series a pattern matches.
 pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
-    let level = |level: &str| !level.contains('*') || level == "*" || level == "**";
-    if text.is_empty() || text.contains(['+', '#', '\0']) || !text.split('/').all(level) {
-        return Err(format!(
-            "\"{}\" matches no series; write its levels, with * for exactly one level and ** for any number",
-            text.escape_debug()
-        ));
-    }
-    Ok(Pattern::new(text))
+    Pattern::parse(text).map_err(|why| match why {
+        // What is so long is not said again.
+        PatternError::TooLong { .. } => format!("{why}; write its levels, with * for exactly one level and ** for any number"),
+        why => format!("\"{}\" matches no series: {why}", text.escape_debug()),
+    })
 }
 
 pub(super) fn limit(mut table: Table) -> Option<LimitRule> {
@@ -38,7 +35,7 @@ pub(super) fn limit(mut table: Table) -> Option<LimitRule> {
                 lower,
                 format!("{lower} = {below} is above {upper} = {above}; write them in the order low_low, low, high, high_high"),
             );
-        } else if below >= above && lower == "low" {
+        } else if below >= above && lower.starts_with("low") && upper.starts_with("high") {
             table.problem(lower, format!("{lower} and {upper} are both {below}, so every value would be an alarm"));
         }
     }
@@ -53,5 +50,10 @@ pub(super) fn limit(mut table: Table) -> Option<LimitRule> {
     let off_delay_ms = table.duration("off_delay", DELAY_MS.0, DELAY_MS.1).unwrap_or(0);
     table.finish();
     let [low_low, low, high, high_high] = [low_low, low, high, high_high].map(|bound| bound.map(|(_, value)| value));
-    Some(LimitRule { series: series?, high_high, high, low, low_low, deadband, on_delay_ms, off_delay_ms, above_usual, below_usual })
+    let rule = LimitRule { series: series?, high_high, high, low, low_low, deadband, on_delay_ms, off_delay_ms, above_usual, below_usual };
+    // What else is wrong with a rule was said above, key by key.
+    if let Err(why @ (RuleError::Deadband { .. } | RuleError::DeadbandUsual { .. })) = rule.check() {
+        table.problem("deadband", format!("{why}; write a smaller one"));
+    }
+    Some(rule)
 }

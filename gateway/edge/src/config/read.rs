@@ -68,7 +68,7 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
     together(&root, &ingest, mqtt.listen);
     let cloud = root.table("cloud").and_then(cloud);
     let bridges: Vec<PlainBridge> = root.tables("bridge").into_iter().filter_map(bridge::read).collect();
-    bridge::together(&root, &bridges, cloud.is_some(), mqtt.max_packet);
+    bridge::together(&root, gateway.as_deref().unwrap_or("gateway"), &bridges, cloud.is_some(), mqtt.max_packet);
     let windows = windows(root.section("windows"));
     let redundancy = redundancy(root.section("redundancy"));
     let alarms = alarms(root.section("alarms"));
@@ -79,7 +79,7 @@ pub fn read(mut root: Table) -> Result<Config, ConfigErrors> {
         maintenance: detection::maintenance(&mut root),
         suppressions: root.tables("suppress").into_iter().filter_map(detection::suppress).collect(),
         shadows: root.tables("shadow").into_iter().filter_map(detection::shadow).collect(),
-        groups: root.tables("group").into_iter().filter_map(detection::group).collect(),
+        groups: detection::groups(&mut root),
     };
     root.finish();
     root.end()?;
