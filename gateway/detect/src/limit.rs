@@ -102,6 +102,9 @@ impl Limits {
                 slot.limit = limit;
                 slot.since = None;
             }
+            // One that is gone while an alert says so is cleared with the next call; of one that
+            // nobody was told of there is nothing to say.
+            slot.beyond &= slot.limit.is_some() || slot.told;
         }
         // `max` also turns a deadband that is no number into 0.
         limits.deadband = rule.map_or(0.0, |r| r.deadband).max(0.0);
@@ -177,9 +180,17 @@ impl Limits {
     }
 
     /// Judges a value that is older than the newest: it can raise what no later reading has
-    /// answered yet, and clears nothing. With an on-delay one old value proves nothing.
+    /// answered yet, and clears nothing. With an on-delay one old value proves nothing. What the
+    /// newest is back inside of ends when that has held for the off-delay.
     #[cold]
-    pub(crate) fn observe_late(&mut self, time_ms: i64, value: f64, unit: Option<&str>, out: &mut Vec<Finding>) {
+    pub(crate) fn observe_late(
+        &mut self,
+        clock_ms: i64,
+        (time_ms, value): (i64, f64),
+        (newest_ms, newest): (i64, f64),
+        unit: Option<&str>,
+        out: &mut Vec<Finding>,
+    ) {
         if self.on_delay_ms > 0 || self.changed_ms.is_some_and(|changed| time_ms <= changed) {
             return;
         }
@@ -191,13 +202,17 @@ impl Limits {
                 None => false,
             };
             if passed && !slot.beyond {
+                let is_back = slot.limit.is_some_and(|limit| match index < 2 {
+                    true => newest <= limit - self.deadband,
+                    false => newest >= limit + self.deadband,
+                });
                 slot.beyond = true;
-                slot.since = None;
+                slot.since = is_back.then_some(Moment { time_ms: newest_ms, clock_ms });
                 changed = true;
             }
         }
         if changed {
-            let newest = std::mem::replace(&mut self.value, value);
+            self.value = value;
             self.tell(time_ms, unit, out);
             self.value = newest;
         }

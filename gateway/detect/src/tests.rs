@@ -411,6 +411,42 @@ fn a_late_reading_raises_only_what_nothing_later_answered() {
 }
 
 #[test]
+fn what_a_late_reading_raised_ends_by_the_newest_one_though_none_follows() {
+    let settings = Settings { limits: vec![rule()], ..Settings::default() };
+    let mut watch = settings.watch("s", None);
+    let mut out = Vec::new();
+    watch.observe(10_000, 10_000, 20.0, &mut out);
+    watch.observe(20_000, 9_000, 96.0, &mut out);
+    assert_eq!(kinds(&out), [(Kind::HighHigh, ACTIVE)]);
+    assert_eq!(watch.due(), Some(22_000), "the off-delay");
+    watch.tick(21_999, &mut out);
+    assert_eq!(out.len(), 1);
+    watch.tick(22_000, &mut out);
+    assert_eq!(kinds(&out[1..]), [(Kind::HighHigh, CLEARED)]);
+    assert_eq!((out[1].value, out[1].time_ms), (20.0, 12_000));
+    watch.observe(23_000, 9_500, 96.0, &mut out);
+    assert_eq!(out.len(), 2, "answered");
+    // Not far enough back inside, nothing ends by itself.
+    let settings = Settings { limits: vec![LimitRule { high: None, ..rule() }], ..Settings::default() };
+    let mut watch = settings.watch("s", None);
+    watch.observe(10_000, 10_000, 94.5, &mut out);
+    watch.observe(20_000, 9_000, 96.0, &mut out);
+    watch.tick(99_000, &mut out);
+    assert_eq!(kinds(&out[2..]), [(Kind::HighHigh, ACTIVE)]);
+}
+
+#[test]
+fn a_limit_that_is_gone_is_not_raised_afterwards() {
+    // The warning is not told while the critical limit of its side speaks.
+    let both = Settings { limits: vec![LimitRule { off_delay_ms: 0, ..rule() }], ..Settings::default() };
+    let one = Settings { limits: vec![LimitRule { high: None, ..both.limits[0].clone() }], ..Settings::default() };
+    let mut story = Story::of(both, 12);
+    assert_eq!(kinds(&story.tell([20.0, 97.0])), [(Kind::HighHigh, ACTIVE)]);
+    story.watch.reconfigure(&one, "s", None);
+    assert_eq!(kinds(&story.tell([97.0, 20.0, 21.0, 20.0])), [(Kind::HighHigh, CLEARED)]);
+}
+
+#[test]
 fn a_sensor_whose_clock_was_set_back_is_watched_again() {
     let mut story = Story::of(Settings { limits: vec![rule()], ..Settings::default() }, 11);
     story.normal(100);

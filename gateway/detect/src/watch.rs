@@ -102,9 +102,12 @@ impl Watch {
         }
         self.novel.skip();
         self.silence.observe(clock_ms, time_ms, value, out);
-        if self.last.is_some_and(|(last, _)| time_ms < last) && !self.rewinds(clock_ms, time_ms, value, out) {
+        if let Some(newest) = self.last
+            && time_ms < newest.0
+            && !self.rewinds(clock_ms, time_ms, value, out)
+        {
             if let Some(limits) = &mut self.limits {
-                limits.observe_late(time_ms, value, self.unit.as_deref(), out);
+                limits.observe_late(clock_ms, (time_ms, value), newest, self.unit.as_deref(), out);
             }
             return;
         }
