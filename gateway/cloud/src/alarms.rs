@@ -35,7 +35,7 @@ pub fn all(bridge: &Bridge, known: &Known, mut each: impl FnMut(String, String))
     let mut paths = known.write();
     for (gateway, board) in bridge.alarms.iter() {
         for (name, alarm) in board.iter() {
-            paths.insert(path_of(gateway, name), alarm.standing(bridge.clock_ms).holds().is_some());
+            paths.insert(path_of(gateway, name), alarm.is_put_aside_here(bridge.clock_ms));
             each(alarm::topic(gateway, name), alarm::retained(gateway, board, name, clock_ms));
         }
     }
@@ -63,7 +63,7 @@ impl Alarms {
             out.publish(lsn, alarm::topic(gateway, name), alarm::retained(gateway, board, name, bridge.clock_ms), true);
             let path = path_of(gateway, name);
             match board.get(&name.0, &name.1) {
-                Some(alarm) => known.write().insert(path, alarm.standing(bridge.clock_ms).holds().is_some()),
+                Some(alarm) => known.write().insert(path, alarm.is_put_aside_here(bridge.clock_ms)),
                 None => known.write().remove(&path),
             };
         }

@@ -5,7 +5,7 @@ use parking_lot::RwLock;
 use replica::alarm::Name;
 
 /// Alarms that the doors know, as `{gateway}/{series}/{kind}`, and whether people have put them
-/// aside: what cannot be is refused at once, and alerts of the others are shown at once.
+/// aside here and their gateway does not know yet: what cannot be is refused at once, and alerts of the others are shown at once.
 pub type Known = RwLock<HashMap<String, bool>>;
 
 /// An alarm as the doors know it.

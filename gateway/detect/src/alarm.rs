@@ -131,6 +131,13 @@ pub const HELD_OUT_OF_SERVICE: u8 = 3;
 /// [`AlarmNote::held`]: its alarm is suppressed by design.
 pub const HELD_SUPPRESSED: u8 = 4;
 
+/// Whether people are told of an alarm raised so: shown, or in a flood by its summary and in the
+/// list. What was put aside, by them or by design, is not (ISA-18.2: not annunciated), and no
+/// load on anybody.
+pub fn is_annunciated(held: u8) -> bool {
+    matches!(held, SHOWN | HELD_FLOOD)
+}
+
 /// Names of the reasons, by their number.
 pub const HELD: [&str; 5] = ["shown", "flood", "shelved", "out-of-service", "suppressed"];
 
@@ -216,9 +223,17 @@ pub struct Alarm {
     /// alarm was raised anew since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     led: Option<AlertId>,
+    /// How many of `hours` nobody was told of.
+    #[serde(default, skip_serializing_if = "Hours::is_empty")]
+    aside: Hours,
 }
 
 impl Alarm {
+    /// How often people were told that it was raised, in the day before a time.
+    pub fn annunciated(&self, clock_ms: i64) -> u64 {
+        self.hours.sum(clock_ms).saturating_sub(self.aside.sum(clock_ms))
+    }
+
     /// The newest alert about it.
     pub fn newest(&self) -> Option<&Told> {
         self.raised.iter().chain(&self.cleared).max_by_key(|told| told.key)
@@ -240,6 +255,16 @@ impl Alarm {
             acts.join(act);
         }
         Cow::Owned(acts)
+    }
+
+    /// At the cloud: whether what was done there, and the gateway has not answered, puts it aside
+    /// at a time. What the gateway knows it has judged each alert by ([`AlarmNote::held`]); and it
+    /// may know more than its acts, which travel behind its alerts.
+    pub fn is_put_aside_here(&self, clock_ms: i64) -> bool {
+        let waits = |act: &Option<Act>| act.as_ref().is_some_and(|act| self.pending.iter().any(|pending| pending.id == act.id));
+        let acts = self.acts();
+        let shelved = acts.shelved_until().is_some_and(|until| until > clock_ms);
+        acts.is_out_of_service() && waits(&acts.service) || shelved && waits(&acts.shelf)
     }
 
     /// The alert by which alarms that followed this one name it.

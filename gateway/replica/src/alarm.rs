@@ -155,11 +155,11 @@ pub fn metrics<'a>(figures: impl Iterator<Item = &'a Figures>) -> Vec<(&'static 
         ("alarms_active", "gauge", "Alarms whose condition lasts."),
         ("alarms_unacknowledged", "gauge", "Active alarms that nobody has acknowledged."),
         ("alarms_shelved", "gauge", "Alarms put aside for a time."),
-        ("alarms_stale", "gauge", "Alarms active for more than a day."),
+        ("alarms_stale", "gauge", "Alarms active for more than a day and not put aside."),
         ("alarms_chattering", "gauge", "Alarms that chattered when they were raised last, in the last day."),
         ("alarm_floods", "gauge", "Gateways with a flood of alarms."),
-        ("alarms_per_10min", "gauge", "Alarms raised in ten minutes, on average over the last day."),
-        ("alarms_raised_total", "counter", "Alarms raised."),
+        ("alarms_per_10min", "gauge", "Alarms raised that people were told of in ten minutes, on average over the last day."),
+        ("alarms_raised_total", "counter", "Alarms raised that people were told of."),
         ("alerts_held_total", "counter", "Alerts that were not shown: flood, shelved, out of service, suppressed."),
     ];
     names.into_iter().zip(sums).map(|((name, kind, help), value)| (name, kind, help, value)).collect()

@@ -4,7 +4,7 @@ use super::act::{Acts, Verb};
 use super::group::{self, AlertId};
 use super::index::Index;
 use super::kpi::Kpi;
-use super::{Alarm, FLEETING, SHOWN, Standing, Told};
+use super::{Alarm, FLEETING, SHOWN, Standing, Told, is_annunciated};
 use schemas::message::{Act, AlertBody, AlertKey};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,6 +154,9 @@ impl Board {
             alarm.held += u64::from(told.note.held != SHOWN);
             let place = if alert.state == 0 {
                 alarm.hours.count(told.key.at_ms);
+                if !is_annunciated(told.note.held) {
+                    alarm.aside.count(told.key.at_ms);
+                }
                 alarm.raised_at(told.key.at_ms);
                 &mut alarm.raised
             } else {

@@ -1,9 +1,12 @@
 //! The figures of the standard (ISA-18.2, clause 16; EEMUA 191): rates, floods, stale, most frequent.
+//!
+//! They are about the load on people: alarms that are shelved, out of service or suppressed by
+//! design count in none of them but `held`, `standing` and `active`.
 
 use super::board::{Board, Name};
 use super::flood::{SERIES, TEN_MINUTES_MS};
 use super::kpi::DAY_MS;
-use super::{CHATTERS, STALE_MS, Standing};
+use super::{CHATTERS, STALE_MS, Standing, is_annunciated};
 use std::collections::BTreeMap;
 
 /// How many of the most frequent are told.
@@ -12,7 +15,7 @@ const TOP: usize = 10;
 /// The figures at one moment, over the day before it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Figures {
-    /// Alarms raised in ten minutes, on average over `base_ms`; over less than ten minutes, all of them.
+    /// Alarms raised, of which people were told, in ten minutes, on average over `base_ms`; over less than ten minutes, all of them.
     pub average: f64,
     /// What the average is over: since the first alarm, a day at most, in ms.
     pub base_ms: i64,
@@ -35,13 +38,13 @@ pub struct Figures {
     pub standing: BTreeMap<&'static str, u64>,
     /// Alarms that are active, whether or not they are put aside.
     pub active: u64,
-    /// Active for more than a day.
+    /// Active for more than a day, and not put aside.
     pub stale: Vec<Name>,
     /// Those raised most often in the day, with how often.
     pub top: Vec<(Name, u64)>,
     /// Those that chattered when they were raised last, in the day.
     pub chattering: Vec<Name>,
-    /// Alarms raised, over the life of the list.
+    /// Alarms raised, of which people were told, over the life of the list.
     pub total: u64,
     /// Alarms that found no room in the list.
     pub refused: u64,
@@ -78,17 +81,18 @@ impl Figures {
             figures.standing.insert(standing.as_str(), 0);
         }
         for (name, alarm) in board.iter() {
-            *figures.standing.entry(alarm.standing(clock_ms).as_str()).or_default() += 1;
+            let standing = alarm.standing(clock_ms);
+            *figures.standing.entry(standing.as_str()).or_default() += 1;
             let active = alarm.raised.as_ref().filter(|_| alarm.is_active());
             figures.active += u64::from(active.is_some());
-            if active.is_some_and(|raised| clock_ms.saturating_sub(raised.key.at_ms) > STALE_MS) {
+            if standing.holds().is_none() && active.is_some_and(|raised| clock_ms.saturating_sub(raised.key.at_ms) > STALE_MS) {
                 figures.stale.push(name.clone());
             }
-            let recent = alarm.raised.as_ref().filter(|raised| raised.key.at_ms > from);
+            let recent = alarm.raised.as_ref().filter(|raised| raised.key.at_ms > from && is_annunciated(raised.note.held));
             if recent.is_some_and(|raised| raised.note.flags & CHATTERS != 0) {
                 figures.chattering.push(name.clone());
             }
-            let often = alarm.hours.sum(clock_ms);
+            let often = alarm.annunciated(clock_ms);
             if often > 0 && name.0 != SERIES {
                 figures.top.push((name.clone(), often));
             }

@@ -1,7 +1,7 @@
 //! What the figures of the standard are made of ([`super::figures`]), kept as alerts come.
 
 use super::flood::{KINDS, SERIES, TEN_MINUTES_MS};
-use super::{SHOWN, Told};
+use super::{SHOWN, Told, is_annunciated};
 use schemas::message::AlertBody;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +17,10 @@ const FLOODS_MAX: usize = 288;
 pub struct Hours(VecDeque<(i64, u32)>);
 
 impl Hours {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn count(&mut self, at_ms: i64) {
         count(&mut self.0, at_ms.div_euclid(HOUR_MS), DAY_MS / HOUR_MS);
     }
@@ -44,7 +48,7 @@ fn count(bins: &mut VecDeque<(i64, u32)>, bin: i64, keep: i64) {
 /// What the figures are made of.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Kpi {
-    /// Alarms raised and shown, by ten minutes, over a day.
+    /// Alarms raised that people were told of ([`is_annunciated`]), by ten minutes, over a day.
     pub(super) raised: VecDeque<(i64, u32)>,
     /// When the first alert came, by the gateway's clock.
     pub(super) began_ms: Option<i64>,
@@ -53,7 +57,7 @@ pub struct Kpi {
     pub(super) flood_ms: Option<i64>,
     /// Alerts that were not shown, by why.
     pub(super) held: BTreeMap<u8, u64>,
-    /// Alarms raised, over the life of the list.
+    /// Alarms raised that people were told of, over the life of the list.
     pub total: u64,
 }
 
@@ -66,7 +70,7 @@ impl Kpi {
         }
         if alert.series == SERIES && alert.kind == KINDS[0] {
             self.flood(at_ms, alert.state == 0);
-        } else if alert.state == 0 && !(alert.series == SERIES && alert.kind == KINDS[1]) {
+        } else if alert.state == 0 && is_annunciated(told.note.held) && !(alert.series == SERIES && alert.kind == KINDS[1]) {
             self.total += 1;
             count(&mut self.raised, at_ms.div_euclid(TEN_MINUTES_MS), DAY_MS / TEN_MINUTES_MS);
         }

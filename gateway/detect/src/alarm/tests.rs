@@ -318,6 +318,56 @@ fn what_was_not_shown_does_not_end_in_public() {
 }
 
 #[test]
+fn figures_count_what_people_were_told_of() {
+    let settings = Settings { flood: 1, ..Settings::default() };
+    let mut one = Annunciator::default();
+    storm(&mut one, &settings, 0, 3, 2);
+    let told = |one: &Annunciator| {
+        let figures = Figures::of(&one.board, START_MS + 10_000);
+        (figures.total, figures.raised, figures.peak, figures.top.iter().map(|(_, often)| *often).sum::<u64>())
+    };
+    assert_eq!(told(&one), (3, 3, 3, 3), "what a flood holds back is told of in its summary");
+    let shelve = one.board.resolve(START_MS, &Request { series: "s/0", ..request(Verb::Shelve, 1) }).unwrap();
+    one.board.join(START_MS, &shelve);
+    for again in 0..4 {
+        let at_ms = START_MS + 3_000 + again as i64 * 10;
+        one.alert(Some(&settings), at_ms, true, &mut alert(80 + again, 0, 0, "s/0"));
+        one.alert_by(Some(&settings), at_ms, true, true, &mut alert(90 + again, 0, 0, "s/1"));
+    }
+    assert_eq!(told(&one), (3, 3, 3, 3), "on the shelf, and suppressed by design");
+    let figures = Figures::of(&one.board, START_MS + 10_000);
+    assert_eq!((figures.held[&HELD_SHELVED], figures.held[&HELD_SUPPRESSED], figures.chattering.len()), (4, 4, 0));
+    assert_eq!(one.board.get("s/0", "high").unwrap().hours.sum(START_MS + 10_000), 5, "the alarm itself counts all");
+    // A day later nobody is told that what lies on the shelf is stale.
+    let service = one.board.resolve(START_MS, &Request { series: "s/0", ..request(Verb::OutOfService, 2) }).unwrap();
+    one.board.join(START_MS, &service);
+    let stale = Figures::of(&one.board, START_MS + 2 * STALE_MS).stale;
+    assert_eq!(stale.iter().map(|(series, _)| series.as_str()).collect::<Vec<_>>(), ["s/1", "s/2"]);
+}
+
+#[test]
+fn only_what_waits_for_the_gateway_puts_aside_at_the_cloud() {
+    let mut board = Board::default();
+    board.alert(START_MS, &noted(1, 0, 0), true);
+    let aside = |board: &Board, at_ms: i64| board.get("a/b", "high").unwrap().is_put_aside_here(START_MS + at_ms);
+    // What the gateway did, it has judged its alerts by.
+    board.join(START_MS, &Act { by: "configuration".into(), ..act(1, Verb::Suppress, 1, 1, 0) });
+    assert!(!aside(&board, 5));
+    // Not even when something waits for it that puts nothing aside.
+    board.pend(START_MS, act(2, Verb::Acknowledge, 2, 1, 0));
+    assert!(!aside(&board, 5));
+    board.pend(START_MS, act(3, Verb::Shelve, 3, 1, 40));
+    assert_eq!([aside(&board, 5), aside(&board, 42), aside(&board, 43)], [true, true, false]);
+    // The gateway has it.
+    board.join(START_MS, &act(3, Verb::Shelve, 3, 1, 40));
+    assert!(!aside(&board, 5));
+    board.pend(START_MS, act(4, Verb::OutOfService, 4, 1, 0));
+    assert!(aside(&board, 99));
+    board.pend(START_MS, act(5, Verb::Return, 5, 1, 0));
+    assert!(!aside(&board, 99));
+}
+
+#[test]
 fn the_first_of_a_group_is_marked() {
     let mut one = Annunciator::default();
     let mut raise = |seq: u64, at: i64, series: &str| {

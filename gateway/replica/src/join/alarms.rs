@@ -78,8 +78,7 @@ impl Alarms {
         let is_held = alert.alarm.as_ref().is_some_and(|note| note.held != SHOWN);
         let Some(board) = self.place(gateway, &alert.series, &alert.kind) else { return !is_held };
         // Put aside here, while the gateway has not heard of it yet.
-        let standing = board.get(&alert.series, &alert.kind).map(|alarm| alarm.standing(clock_ms));
-        let is_aside = standing.is_some_and(|standing| standing.holds().is_some());
+        let is_aside = board.get(&alert.series, &alert.kind).is_some_and(|alarm| alarm.is_put_aside_here(clock_ms));
         board.alert(clock_ms, alert, true);
         self.collect(gateway);
         !is_held && !is_aside

@@ -63,6 +63,8 @@ struct World {
     clock_ms: i64,
     boot: u64,
     id: u64,
+    /// Alerts that the cloud showed.
+    shown: Vec<(String, u8)>,
 }
 
 impl World {
@@ -76,6 +78,7 @@ impl World {
             clock_ms: START_MS as i64,
             boot: 0,
             id: 0,
+            shown: Vec::new(),
         };
         world.begin();
         world.there(&Record::Boot { boot: 99, parent: None, config: b"" });
@@ -109,7 +112,8 @@ impl World {
             self.fold.apply(self.fold.lsn + 1, kept.0, &kept.1).unwrap();
             self.log.push(kept);
         } else {
-            self.bridge.apply(self.bridge.lsn + 1, kept.0, &kept.1).unwrap();
+            let effects = self.bridge.apply(self.bridge.lsn + 1, kept.0, &kept.1).unwrap();
+            self.shown.extend(effects.alerts.into_iter().map(|(_, alert)| (alert.series, alert.state)));
             self.cloud_log.push(kept);
         }
     }
@@ -248,4 +252,24 @@ proptest! {
         }
         prop_assert!(whole.save() == resumed.save());
     }
+}
+
+/// Alerts travel before acts: the cloud hears that an alarm is told again before it hears that it
+/// is suppressed no longer.
+#[test]
+fn what_is_told_when_suppression_ends_is_shown_at_the_cloud_too() {
+    let mut world = World::new();
+    world.reading(true, true);
+    world.reading(false, true);
+    world.alerts();
+    world.up(true);
+    world.reading(true, false);
+    world.alerts();
+    let told = |series: &str, state| (series.to_owned(), state);
+    assert_eq!(world.shown, [told("m/b", 0), told("m/b", 1), told("m/a", 0)]);
+    // What people put aside at the cloud is not shown there, though the gateway does not know yet.
+    world.step(&Step::There(Verb::OutOfService, true));
+    world.reading(true, true);
+    world.alerts();
+    assert_eq!(world.shown.len(), 3);
 }
