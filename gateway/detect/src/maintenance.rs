@@ -31,6 +31,15 @@ impl Maintenance {
         let left_ms = self.until_ms.saturating_sub(self.from_ms).saturating_sub(into_ms);
         (left_ms > 0).then(|| at_ms.saturating_add(left_ms))
     }
+
+    /// When the first window that begins after a moment does.
+    pub fn begins_after(&self, at_ms: i64) -> Option<i64> {
+        if at_ms < self.from_ms {
+            return Some(self.from_ms);
+        }
+        let every_ms = self.every_ms.filter(|every| *every > 0)?;
+        at_ms.checked_add(every_ms - at_ms.checked_sub(self.from_ms)? % every_ms)
+    }
 }
 
 #[cfg(test)]
@@ -43,6 +52,9 @@ mod tests {
         assert_eq!([999, 1_000, 1_499, 1_500, 2_100].map(|at| once.ends_at(at)), [None, Some(1_500), Some(1_500), None, None]);
         let weekly = Maintenance { every_ms: Some(1_000), ..once.clone() };
         assert_eq!([999, 1_200, 1_600, 2_100, 3_499].map(|at| weekly.ends_at(at)), [None, Some(1_500), None, Some(2_500), Some(3_500)]);
+        assert_eq!([999, 1_000, 1_200].map(|at| once.begins_after(at)), [Some(1_000), None, None]);
+        assert_eq!([999, 1_000, 1_999, 2_000].map(|at| weekly.begins_after(at)), [Some(1_000), Some(2_000), Some(2_000), Some(3_000)]);
+        assert_eq!([i64::MIN, i64::MAX].map(|at| weekly.begins_after(at)), [Some(1_000), None]);
         let wrong = Maintenance { until_ms: 0, every_ms: Some(0), ..once };
         assert_eq!([i64::MIN, 1_000, i64::MAX].map(|at| wrong.ends_at(at)), [None; 3]);
     }

@@ -46,6 +46,11 @@ impl Settings {
         rules.filter_map(|(_, rule)| Some((rule, rule.ends_at(at_ms)?))).max_by_key(|(_, ends)| *ends)
     }
 
+    /// When the first maintenance that begins after a moment does.
+    pub fn maintenance_after(&self, at_ms: i64) -> Option<i64> {
+        self.maintenance.iter().take(MAINTENANCE_MAX).filter_map(|rule| rule.begins_after(at_ms)).min()
+    }
+
     /// The critical limits of a series; none when its rule has none.
     pub fn critical(&self, series: &str) -> Option<Critical> {
         let &LimitRule { low_low, high_high, .. } = self.rule(series)?;

@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use telemetry::window;
 
 /// Raised whenever the same records would fold to something else.
-pub const FOLD_VERSION: u32 = 5;
+pub const FOLD_VERSION: u32 = 6;
 
 /// What of the configuration the fold depends on; each boot record carries it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -164,6 +164,9 @@ pub struct Fold {
     pub(crate) undated: Vec<Undated>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) ordinal: u32,
+    /// When the next maintenance begins by the logged clock. Not part of the state: follows from
+    /// settings and clock.
+    pub(crate) rests_ms: Option<i64>,
     /// The logged clock before the record under way, and the running hash.
     pub(crate) before_ms: i64,
     pub(crate) before_hash: u64,

@@ -439,5 +439,6 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         return Err(DecodeError::Invalid("open entry of an unknown series"));
     }
     fold.schedule_all();
+    fold.rests_ms = fold.config.detection.maintenance_after(fold.clock_ms);
     Ok(fold)
 }

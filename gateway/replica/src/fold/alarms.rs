@@ -55,16 +55,21 @@ impl Fold {
     /// An alert was made: its alarm takes it in, then it goes its ways.
     pub(super) fn tell(&mut self, mut alert: AlertBody, leaves: bool) {
         let kind = Kind::named(&alert.kind);
-        if self.config.detection.shadows.iter().any(|shadow| kind.is_some_and(|kind| shadow.is_about(&alert.series, kind))) {
+        // The end of an alarm that was there before its detector was tried is told to those who know it.
+        let ends = alert.state != 0 && self.alarms.board.get(&alert.series, &alert.kind).is_some_and(|alarm| alarm.is_active());
+        if !ends && self.config.detection.shadows.iter().any(|shadow| kind.is_some_and(|kind| shadow.is_about(&alert.series, kind))) {
             return self.shadow(alert);
         }
-        let design = if alert.state == 0 { design::of(self, &alert) } else { None };
+        let begins = alert.state == 0;
+        let design = if begins { design::of(self, &alert.series, &alert.kind, alert.time_ms) } else { None };
         if let Some((reason, _)) = &design {
             alert.message += &design::not_shown(reason);
         }
         self.alarms.alert_by(self.config.alarms.as_ref(), self.clock_ms, leaves, design.is_some(), &mut alert);
+        let suppresses = begins && design.is_none() && design::suppresses(self, &alert);
         if let Some((reason, until_ms)) = design {
-            self.suppress(&alert, reason, until_ms);
+            let name = (alert.series.clone(), alert.kind.clone());
+            self.suppress((alert.boot, alert.seq, alert.ordinal), name, reason, until_ms);
         }
         self.fresh.push((self.lsn, alert.clone()));
         let before = self.boots.last().map(|part| self.before(part)).unwrap_or_default();
@@ -72,6 +77,9 @@ impl Fold {
             && leaves
         {
             part.alerts.push_back((alert, before));
+        }
+        if suppresses {
+            self.suppress_standing();
         }
     }
 
@@ -109,6 +117,7 @@ impl Fold {
 
     /// Behind each record: what the clock ends, and what is to be said about all of them.
     pub(super) fn settle_alarms(&mut self) {
+        self.rest();
         self.release();
         self.alarms.advance(self.config.alarms.as_ref(), self.clock_ms);
         for summary in self.alarms.take_summaries() {

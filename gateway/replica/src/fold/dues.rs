@@ -20,8 +20,12 @@ impl Fold {
     pub fn next_due_ms(&self) -> Option<i64> {
         let due = self.dues.peek().map(|Reverse(due)| due.at_ms);
         let alarms = self.alarms.due_ms(self.config.alarms.as_ref());
-        let release = self.release_due_ms();
-        due.into_iter().chain(alarms).chain(release).chain(self.ends.next_ms(self.clock_ms)).chain(self.crossing.next_expiry_ms()).min()
+        due.into_iter()
+            .chain(alarms)
+            .chain(self.design_due_ms())
+            .chain(self.ends.next_ms(self.clock_ms))
+            .chain(self.crossing.next_expiry_ms())
+            .min()
     }
 
     /// Seals and raises what is due at the clock, in order of its due time.

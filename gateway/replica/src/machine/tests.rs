@@ -4,6 +4,7 @@ use super::TOP;
 use crate::fold::{Fold, FoldConfig};
 use crate::rehearse::Rehearsal;
 use detect::limits::GROUP_CHANNELS_MAX;
+use detect::{GroupRule, Kind, Pattern, Settings, Shadow};
 
 const START_MS: i64 = 1_700_000_000_000;
 
@@ -62,6 +63,20 @@ fn a_long_list_is_no_machine_and_an_event_under_way_ends_with_it() {
     let before = rehearsal.fold.fresh.len();
     rehearsal.series("line1/press3/and-another", None).unwrap();
     assert_eq!(rehearsal.fold.fresh.len(), before);
+}
+
+#[test]
+fn the_alarm_of_a_machine_ends_with_its_group_though_groups_are_only_tried_from_then_on() {
+    let mut rehearsal = rehearsal(&names("a/b/", 3));
+    run(&mut rehearsal, 0, 710, 700);
+    let active = |fold: &Fold| fold.alarms.board.get("a/b", "group").is_some_and(|alarm| alarm.is_active());
+    assert!(active(&rehearsal.fold));
+    let groups = vec![GroupRule { name: "cell".into(), series: vec![Pattern::new("a/b/*")] }];
+    let shadows = vec![Shadow { series: Pattern::new("**"), kinds: vec![Kind::Group] }];
+    let config = FoldConfig { detection: Settings { groups, shadows, ..Settings::default() }, ..FoldConfig::default() };
+    rehearsal.boot(START_MS + 711_000, 2, config).unwrap();
+    assert!(!active(&rehearsal.fold));
+    assert_eq!(rehearsal.fold.fresh_shadow, []);
 }
 
 #[test]

@@ -1,38 +1,59 @@
 //! What configuration makes of alarms: suppressed in maintenance windows and by other alarms,
 //! released when that is over; and alerts of detectors in shadow, which raise none.
 //!
+//! Suppressed are alarms that are raised meanwhile, and those that stand when a window begins or
+//! the alarm that suppresses them is raised. What the gateway says of itself (a flood, its link) is
+//! of no machine, and never suppressed.
+//!
 //! Suppression is an act like those of people, by "configuration", with its reason: it stands in
 //! the list of alarms and travels to the cloud as theirs do. What still lasts when it is over, and
 //! was not shown so far, is told then, by an alert with an id of its own (ISA-18.2: it returns as
 //! unacknowledged).
 
+#[cfg(test)]
+mod tests;
+
 use crate::fold::{FOLD_VERSION, Fold};
-use detect::alarm::{HELD_SUPPRESSED, Name, Request, Standing, Verb};
+use detect::Kind;
+use detect::alarm::{AlertId, HELD_SUPPRESSED, Name, Request, Standing, Verb};
 use detect::limits::SHADOW_HELD_MAX;
 use schemas::limits::REASON_BYTES_MAX;
 use schemas::message::{Act, AlertBody};
 
+/// [`FOLD_VERSION`] since which alarms that stand are suppressed as well.
+const STANDING_SINCE: u32 = 6;
 /// Who suppresses.
 pub(super) const BY: &str = "configuration";
 
-/// Why an alert that was just made is not to be shown by configuration, and until when at the latest.
-pub(super) fn of(fold: &Fold, alert: &AlertBody) -> Option<(String, i64)> {
+/// What the message of an alert that is not shown says before the reason.
+const NOT_SHOWN: &str = "; not shown: ";
+
+/// Why an alarm is suppressed by configuration at a time, and until when at the latest.
+pub(super) fn of(fold: &Fold, series: &str, kind: &str, at_ms: i64) -> Option<(String, i64)> {
     let detection = &fold.config.detection;
     if detection.maintenance.is_empty() && detection.suppressions.is_empty() {
         return None;
     }
-    if let Some((rule, until_ms)) = detection.maintenance_at(detection.maintained(&alert.series), alert.time_ms) {
+    // No detector says what the gateway says of itself.
+    if Kind::named(kind).is_none() && fold.config.fold_version >= STANDING_SINCE {
+        return None;
+    }
+    if let Some((rule, until_ms)) = detection.maintenance_at(detection.maintained(series), at_ms) {
         return Some((format!("in maintenance ({})", rule.reason), until_ms));
     }
     let active = |series: &str, kind: &str| fold.alarms.board.get(series, kind).is_some_and(|alarm| alarm.is_active());
-    let rule =
-        detection.suppressions.iter().find(|rule| rule.is_about(&alert.series, &alert.kind) && active(&rule.by, rule.by_kind.as_str()));
+    let rule = detection.suppressions.iter().find(|rule| rule.is_about(series, kind) && active(&rule.by, rule.by_kind.as_str()));
     rule.map(|rule| (format!("{} {} is active", rule.by, rule.by_kind.as_str()), i64::MAX))
+}
+
+/// Whether an alert is of an alarm that suppresses others.
+pub(super) fn suppresses(fold: &Fold, alert: &AlertBody) -> bool {
+    fold.config.detection.suppressions.iter().any(|rule| rule.by == alert.series && rule.by_kind.as_str() == alert.kind)
 }
 
 /// What the message of an alert that is not shown ends with.
 pub(super) fn not_shown(why: &str) -> String {
-    format!("; not shown: {why}")
+    format!("{NOT_SHOWN}{why}")
 }
 
 /// The id of an act that configuration does: the same in every replay, another for each alert (splitmix64).
@@ -44,9 +65,8 @@ fn id(of: (u64, u64, u32), verb: Verb) -> u64 {
 }
 
 impl Fold {
-    /// An alarm that was just raised is suppressed; one that people or a design hold already is left as it is.
-    pub(super) fn suppress(&mut self, alert: &AlertBody, reason: String, until_ms: i64) {
-        let name = (alert.series.clone(), alert.kind.clone());
+    /// An alarm is suppressed, by the id of an alert or what is as unique; one that a design holds already is left as it is.
+    pub(super) fn suppress(&mut self, of: AlertId, name: Name, reason: String, until_ms: i64) {
         let held = self.alarms.board.get(&name.0, &name.1).is_some_and(|alarm| alarm.acts().is_suppressed());
         if let Some(until) = self.alarms.designed.get_mut(&name) {
             *until = (*until).max(until_ms);
@@ -55,8 +75,48 @@ impl Fold {
         if held || self.is_full_of_acts() {
             return;
         }
-        self.design((alert.boot, alert.seq, alert.ordinal), &name, Verb::Suppress, reason);
+        self.design(of, &name, Verb::Suppress, reason);
         self.alarms.designed.insert(name, until_ms);
+    }
+
+    /// A place among the alerts of the record under way, for an act that no alert names.
+    fn next_id(&mut self) -> Option<AlertId> {
+        let part = self.boots.last()?;
+        let id = (part.boot, self.lsn - part.base, self.ordinal);
+        self.ordinal += 1;
+        Some(id)
+    }
+
+    /// Alarms that last, and that something suppresses now which did not before.
+    pub(super) fn suppress_standing(&mut self) {
+        if self.config.fold_version < STANDING_SINCE {
+            return;
+        }
+        let stands = self.alarms.board.iter().filter(|(name, alarm)| alarm.is_active() && !self.alarms.designed.contains_key(*name));
+        let due = stands.filter_map(|(name, _)| Some((name.clone(), of(self, &name.0, &name.1, self.clock_ms)?))).collect::<Vec<_>>();
+        for (name, (reason, until_ms)) in due {
+            // Of two that suppress each other one is left to be seen.
+            let is_seen = until_ms < i64::MAX || self.is_suppressed_by_one_seen(&name);
+            if is_seen && let Some(id) = self.next_id() {
+                self.suppress(id, name, reason, until_ms);
+            }
+        }
+    }
+
+    fn is_suppressed_by_one_seen(&self, name: &Name) -> bool {
+        let mut rules = self.config.detection.suppressions.iter().filter(|rule| rule.is_about(&name.0, &name.1));
+        rules.any(|rule| {
+            let by = (rule.by.clone(), rule.by_kind.as_str().to_owned());
+            !self.alarms.designed.contains_key(&by) && self.alarms.board.get(&by.0, &by.1).is_some_and(|alarm| alarm.is_active())
+        })
+    }
+
+    /// Behind each record: what is in a maintenance window that has begun by the clock is suppressed.
+    pub(super) fn rest(&mut self) {
+        if self.rests_ms.is_some_and(|at| at <= self.clock_ms) {
+            self.rests_ms = self.config.detection.maintenance_after(self.clock_ms);
+            self.suppress_standing();
+        }
     }
 
     fn design(&mut self, of: (u64, u64, u32), name: &Name, verb: Verb, mut reason: String) {
@@ -89,6 +149,15 @@ impl Fold {
         };
         let over = self.alarms.designed.iter().filter_map(over).collect::<Vec<_>>();
         for (at, name) in over.into_iter().enumerate() {
+            // What one reason suppressed, another may go on to.
+            let other = of(self, &name.0, &name.1, self.clock_ms).filter(|_| self.config.fold_version >= STANDING_SINCE);
+            if let Some((reason, until_ms)) = other {
+                if let Some(id) = self.next_id() {
+                    self.design(id, &name, Verb::Suppress, reason);
+                }
+                self.alarms.designed.insert(name, until_ms);
+                continue;
+            }
             self.alarms.designed.remove(&name);
             let boot = self.boots.last().map_or(0, |part| part.boot);
             let ordinal = u32::try_from(at).unwrap_or(u32::MAX);
@@ -111,7 +180,7 @@ impl Fold {
         if alarm.standing(self.clock_ms) != Standing::Unacknowledged {
             return;
         }
-        let message = raised.message.strip_suffix(&not_shown(why)).unwrap_or(&raised.message);
+        let message = raised.message.split_once(NOT_SHOWN).map_or(raised.message.as_str(), |(message, _)| message);
         let alert = AlertBody {
             boot: part.boot,
             seq: self.lsn - part.base,
@@ -134,19 +203,26 @@ impl Fold {
         self.tell(alert, leaves);
     }
 
-    /// The configuration may be another: what it suppresses no longer is released with the next record.
+    /// The configuration may be another: what it suppresses no longer is released with the next
+    /// record, and what stands and it suppresses now is.
     pub(in crate::fold) fn redesign(&mut self) {
-        let detection = &self.config.detection;
-        for (name, until_ms) in &mut self.alarms.designed {
-            let rests = detection.maintenance_at(detection.maintained(&name.0), self.clock_ms).map(|(_, until_ms)| until_ms);
-            let rule = detection.suppressions.iter().any(|rule| rule.is_about(&name.0, &name.1));
-            *until_ms = rests.unwrap_or(if rule { i64::MAX } else { self.clock_ms });
+        for name in self.alarms.designed.keys().cloned().collect::<Vec<_>>() {
+            let until_ms = of(self, &name.0, &name.1, self.clock_ms).map_or(self.clock_ms, |(_, until_ms)| until_ms);
+            self.alarms.designed.insert(name, until_ms);
         }
+        self.rests_ms = self.config.detection.maintenance_after(self.clock_ms);
+        self.suppress_standing();
     }
 
     /// When the next maintenance that suppresses an alarm ends.
-    pub(crate) fn release_due_ms(&self) -> Option<i64> {
+    fn release_due_ms(&self) -> Option<i64> {
         self.alarms.designed.values().copied().filter(|until| *until < i64::MAX).min()
+    }
+
+    /// When maintenance begins or ends for an alarm.
+    pub(crate) fn design_due_ms(&self) -> Option<i64> {
+        let begins = self.rests_ms.filter(|_| !self.alarms.board.is_empty());
+        begins.into_iter().chain(self.release_due_ms()).min()
     }
 
     /// A detector in shadow spoke.
@@ -158,135 +234,5 @@ impl Fold {
         if self.fresh_shadow.len() < SHADOW_HELD_MAX {
             self.fresh_shadow.push((self.lsn, alert));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fold::FoldConfig;
-    use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Record, put_message_head, put_reading};
-    use detect::{Kind, LimitRule, Maintenance, Pattern, Settings, Suppression};
-    use schemas::wire;
-
-    const START_MS: i64 = 1_700_000_000_000;
-
-    /// A gateway, told what happens second by second.
-    struct Story {
-        fold: Fold,
-        late_ms: u64,
-        clock_ms: i64,
-    }
-
-    impl Story {
-        /// Series m/power and m/flow; the flow must stay above 10, the power above 1.
-        fn new(fold_version: u32, rules: Settings) -> Self {
-            let low = |series: &str, low: f64| LimitRule { series: Pattern::new(series), low: Some(low), ..LimitRule::default() };
-            let detection = Settings { limits: vec![low("m/power", 1.0), low("m/flow", 10.0)], ..rules };
-            let alarms = Some(detect::alarm::Settings::default());
-            let config = FoldConfig { fold_version, sizes_ms: vec![10_000], detection, alarms, ..FoldConfig::default() };
-            let mut story = Self { fold: Fold::default(), late_ms: START_MS as u64, clock_ms: START_MS };
-            story.push(&Record::Boot { boot: 7, parent: None, config: &schemas::cbor::to_vec(&config) });
-            story.push(&Record::Series { number: 0, name: "m/power", unit: None });
-            story.push(&Record::Series { number: 1, name: "m/flow", unit: Some("l/min") });
-            story
-        }
-
-        fn push(&mut self, record: &Record<'_>) {
-            let mut payload = Vec::new();
-            record.encode(std::mem::take(&mut self.late_ms), &mut payload);
-            self.fold.apply(self.fold.lsn + 1, record.kind(), &payload).unwrap();
-        }
-
-        /// A second passes, with a reading or none; what was told, shown or not.
-        fn second(&mut self, reading: Option<(u32, f64)>) -> Vec<AlertBody> {
-            (self.late_ms, self.clock_ms) = (self.late_ms + 1_000, self.clock_ms + 1_000);
-            match reading {
-                None => self.push(&Record::Tick),
-                Some((series, value)) => {
-                    let mut payload = Vec::new();
-                    wire::put_varint(&mut payload, std::mem::take(&mut self.late_ms));
-                    put_message_head(&mut payload, FLAG_LEAVES, 0, 0);
-                    put_reading(&mut payload, series, self.clock_ms, self.clock_ms, value);
-                    self.fold.apply(self.fold.lsn + 1, KIND_MESSAGE, &payload).unwrap();
-                }
-            }
-            self.fold.fresh.drain(..).map(|(_, alert)| alert).collect()
-        }
-
-        fn standing(&self) -> Standing {
-            self.fold.alarms.board.get("m/flow", "low").unwrap().standing(self.clock_ms)
-        }
-    }
-
-    fn held(alerts: &[AlertBody]) -> Vec<(&str, u8, u8)> {
-        alerts.iter().map(|alert| (alert.series.as_str(), alert.state, alert.alarm.as_ref().unwrap().held)).collect()
-    }
-
-    fn maintenance() -> Settings {
-        let (from_ms, until_ms) = (START_MS, START_MS + 5_500);
-        let window = Maintenance { series: Pattern::new("m/*"), from_ms, until_ms, every_ms: None, reason: "oil".into() };
-        Settings { maintenance: vec![window], ..Settings::default() }
-    }
-
-    fn suppression() -> Settings {
-        let rule = Suppression { by: "m/power".into(), by_kind: Kind::Low, series: Pattern::new("m/*"), kinds: vec![] };
-        Settings { suppressions: vec![rule], ..Settings::default() }
-    }
-
-    #[test]
-    fn an_alarm_that_outlasts_maintenance_is_told_once_then_with_an_id_of_its_own() {
-        let mut story = Story::new(FOLD_VERSION, maintenance());
-        let first = story.second(Some((1, 2.0)));
-        assert_eq!(held(&first), [("m/flow", 0, HELD_SUPPRESSED)]);
-        assert!(first[0].message.ends_with("; not shown: in maintenance (oil)"), "{}", first[0].message);
-        assert_eq!((0..4).flat_map(|_| story.second(None)).collect::<Vec<_>>(), []);
-        assert_eq!(story.standing(), Standing::Suppressed);
-        let then = story.second(None);
-        assert_eq!(held(&then), [("m/flow", 0, detect::alarm::SHOWN)]);
-        assert_eq!(then[0].message, "2 l/min is below 10 l/min; it lasts, and is told now that this is over: in maintenance (oil)");
-        assert_eq!((then[0].value, then[0].limit, then[0].severity, then[0].time_ms), (2.0, Some(10.0), 1, story.clock_ms));
-        assert_ne!((then[0].seq, then[0].ordinal), (first[0].seq, first[0].ordinal));
-        assert_eq!(story.standing(), Standing::Unacknowledged);
-        let waiting = &story.fold.boots.last().unwrap().alerts;
-        assert_eq!(waiting.len(), 2, "it goes to the cloud as well");
-        // Restored from a snapshot, it is not told again; its end is told to those who heard of it.
-        story.fold = Fold::restore(&story.fold.save()).unwrap();
-        assert_eq!(story.second(None), []);
-        assert_eq!(held(&story.second(Some((1, 20.0)))), [("m/flow", 1, detect::alarm::SHOWN)]);
-    }
-
-    #[test]
-    fn what_ended_or_was_acknowledged_in_the_meantime_is_not_told() {
-        let mut story = Story::new(FOLD_VERSION, maintenance());
-        story.second(Some((1, 2.0)));
-        assert_eq!(held(&story.second(Some((1, 20.0)))), [("m/flow", 1, HELD_SUPPRESSED)]);
-        assert_eq!((0..9).flat_map(|_| story.second(None)).collect::<Vec<_>>(), []);
-        let mut story = Story::new(FOLD_VERSION, maintenance());
-        story.second(Some((1, 2.0)));
-        let request = Request { id: 5, verb: Verb::Acknowledge, series: "m/flow", kind: "low", by: "jo", reason: "", for_ms: 0 };
-        story.push(&Record::Asked { request });
-        assert_eq!((0..9).flat_map(|_| story.second(None)).collect::<Vec<_>>(), []);
-        assert_eq!(story.standing(), Standing::Acknowledged);
-    }
-
-    #[test]
-    fn an_alarm_that_outlasts_the_one_that_suppressed_it_is_told_with_its_end() {
-        let mut story = Story::new(FOLD_VERSION, suppression());
-        assert_eq!(held(&story.second(Some((0, 0.0)))), [("m/power", 0, detect::alarm::SHOWN)]);
-        assert_eq!(held(&story.second(Some((1, 2.0)))), [("m/flow", 0, HELD_SUPPRESSED)]);
-        assert_eq!(story.second(None), []);
-        let told = story.second(Some((0, 5.0)));
-        assert_eq!(held(&told), [("m/power", 1, detect::alarm::SHOWN), ("m/flow", 0, detect::alarm::SHOWN)]);
-        assert_ne!(told[0].ordinal, told[1].ordinal, "two alerts of one record");
-        assert!(told[1].message.ends_with("told now that this is over: m/power low is active"), "{}", told[1].message);
-    }
-
-    #[test]
-    fn in_the_boot_of_an_older_program_nothing_is_told_that_it_did_not_tell() {
-        let mut story = Story::new(FOLD_VERSION - 1, maintenance());
-        story.second(Some((1, 2.0)));
-        assert_eq!((0..9).flat_map(|_| story.second(None)).collect::<Vec<_>>(), []);
-        assert_eq!(story.standing(), Standing::Unacknowledged, "it stands in the list");
     }
 }
