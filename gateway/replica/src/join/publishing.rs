@@ -57,10 +57,10 @@ impl Bridge {
             let mut is_first = false;
             if !self.rounds.holds(key) {
                 let published = self.windows.load(key)?.published;
-                is_first = published.revision == 0 && series.since.get(size).is_some_and(|since| start >= since);
-                let is_long = self.config.is_paced && is_long(&series.sizes, size);
+                let is_long = is_long(&series.sizes, size);
+                is_first = is_long && published.revision == 0 && series.since.get(size).is_some_and(|since| start >= since);
                 let at_ms = if published.revision == 0 && self.config.is_paced { self.clock_ms } else { due_ms(published) };
-                self.rounds.add(key, at_ms, is_long);
+                self.rounds.add(key, at_ms, is_long && self.config.is_paced);
             }
             self.spans.add(key, base_ms, start_ms, is_first);
         }

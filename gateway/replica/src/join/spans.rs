@@ -5,7 +5,7 @@
 //! only of windows that are watched from their first part on; of others all are looked for.
 
 use super::window::WindowKey;
-use crate::limits::{LONG_PARTS, SPANS_MAX};
+use crate::limits::SPANS_MAX;
 use hashbrown::HashMap;
 use std::collections::BTreeSet;
 use telemetry::window as tumbling;
@@ -38,14 +38,15 @@ impl Spans {
         list
     }
 
-    /// A part came, of this size and start, the window's first if `is_first`.
+    /// A part came, of this size and start; a window of many parts is watched from then on if it
+    /// `is_first`, the window's first.
     pub fn add(&mut self, key: WindowKey, base_ms: i64, start_ms: i64, is_first: bool) {
         if let Some(span) = self.of.get_mut(&key) {
             match span.iter_mut().find(|(base, ..)| *base == base_ms) {
                 Some((_, first, last)) => (*first, *last) = ((*first).min(start_ms), (*last).max(start_ms)),
                 None => span.push((base_ms, start_ms, start_ms)),
             }
-        } else if is_first && key.1 / base_ms >= LONG_PARTS {
+        } else if is_first {
             self.of.insert(key, vec![(base_ms, start_ms, start_ms)]);
             self.ends.insert((end(key), key));
             if self.ends.len() > SPANS_MAX

@@ -444,6 +444,7 @@ fn a_window_of_many_parts_is_published_each_second_and_is_the_sum_of_those_that_
     send(&mut w, "a", &own, (7, 8, 6_402, 6_390));
     let merged = sizes(w.round(1_000));
     assert!(merged.contains(&(day_ms, 4, true)) && merged.contains(&(10_000, 1, true)), "{merged:?}");
+    assert_eq!(w.bridge.spans.count((0, day_ms, START_MS - START_MS.rem_euclid(day_ms)), &own), 940);
     // An hour that another gateway publishes has parts that came before anyone knew of it.
     send(&mut w, "b", &[10_000, 3_600_000], (0, 5, 5, 20));
     assert!(sizes(w.round(1_000)).contains(&(3_600_000, 3, false)));
