@@ -593,7 +593,7 @@ fn no_series_floods() {
                 2 => uniform / (1e-9 + noise.uniform()).powi(3),
                 3 if noise.uniform() < 0.01 => 1e308 * uniform.signum(),
                 3 => uniform,
-                4 if i / 97 % 2 == 0 => uniform * 1e-3,
+                4 if (i / 97).is_multiple_of(2) => uniform * 1e-3,
                 4 => uniform * 1e3,
                 _ => (uniform * 1400.0).exp2(),
             }
