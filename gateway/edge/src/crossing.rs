@@ -231,8 +231,8 @@ impl Crossing {
     /// Offers to the log again what it did not take.
     pub fn retry(&mut self, intake: &Intake) {
         while let Some((generation, publish)) = self.held.pop_front() {
-            let Some((topic, qos)) = self.rules.local(&publish.topic) else { continue };
-            if !self.log((generation, &publish), (&topic, qos), intake) {
+            let local = self.rules.local(&publish.topic);
+            if local.is_some_and(|(topic, qos)| !self.log((generation, &publish), (&topic, qos), intake)) {
                 self.held.push_front((generation, publish));
                 return;
             }

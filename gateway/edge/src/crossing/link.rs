@@ -273,7 +273,7 @@ impl Drive {
                 let generation = {
                     let mut state = self.state.lock();
                     // A subscription made again would bring everything retained again.
-                    if !self.used.filters.is_empty() && !(ack.session_present && self.subscribed) {
+                    if !(self.used.filters.is_empty() || ack.session_present && self.subscribed) {
                         let filters = self.used.filters.clone();
                         let names: Vec<&str> = filters.iter().map(|f| f.path.as_str()).collect();
                         self.bytes.pass(subscribe_bytes(&names));
