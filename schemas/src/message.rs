@@ -220,6 +220,10 @@ pub struct Delta {
     /// Number of the interval of the living boot that this one follows, however that ended; 0 when not said.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub after: u64,
+    /// Part of the boot's log is gone, damaged: entries that span it are not as they once were, and the
+    /// cloud may have those of before.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub holed: bool,
     /// Those of [`Delta::alerts`] that the cloud has receipted: seq and ordinal. They go
     /// only where it `packs`.
     #[serde(skip)]

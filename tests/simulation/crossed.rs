@@ -43,6 +43,10 @@ pub struct Model {
     received: BTreeSet<(u8, u64, u64)>,
     /// Gateways that showed a message of the cloud.
     shown: BTreeSet<(u8, u64)>,
+    /// Messages of gateways whose records are gone, damaged.
+    lost: BTreeSet<(u64, u64)>,
+    /// Gateways that lost messages of the cloud with damage: some they may show again, or never.
+    torn: BTreeSet<u8>,
     /// The cloud lost its disk, or got an older one.
     pub cloud_lost: bool,
 }
@@ -64,6 +68,14 @@ impl Model {
     pub fn durable(&mut self, gateway: u8, facts: &[Fact], received: &[(u64, u64)]) {
         self.received.extend(received.iter().map(|(boot, seq)| (gateway, *boot, *seq)));
         self.durable.extend(facts.iter().map(|fact| ((fact.boot, fact.seq), (gateway, fact.clone()))));
+    }
+
+    /// A frame with these is gone, damaged.
+    pub fn damaged(&mut self, gateway: u8, facts: &[Fact], received: &[(u64, u64)]) {
+        self.lost.extend(facts.iter().map(|fact| (fact.boot, fact.seq)));
+        if !received.is_empty() {
+            self.torn.insert(gateway);
+        }
     }
 
     /// A gateway sends messages up at its clock.
@@ -116,7 +128,7 @@ impl Model {
         ensure(from != Some(gateway), || format!("message {id} of g{gateway} came back to it"))?;
         ensure(self.offered.contains_key(&id), || format!("g{gateway} shows message {id}, which nobody published"))?;
         // A cloud that forgot that it has a message names it anew.
-        ensure(fresh || self.cloud_lost, || format!("g{gateway} shows message {id} twice"))?;
+        ensure(fresh || self.cloud_lost || self.torn.contains(&gateway), || format!("g{gateway} shows message {id} twice"))?;
         self.shown.insert((gateway, id));
         Ok(())
     }
@@ -128,21 +140,22 @@ impl Model {
         ensure(c.taken == known, || format!("{gateway} took {} messages and knows of {known}", c.taken))
     }
 
-    /// All is quiet: what is missing was too old, or is counted as given up. `lost` says of which
-    /// gateways disks were lost, copied or damaged.
+    /// All is quiet: what is missing was too old, or is counted as given up. `lost` says that
+    /// disks were lost or copied.
     pub fn quiet(&self, folds: &[(u8, &Fold)], bridge: &Bridge, lost: bool) -> Result<(), String> {
         if lost {
             return Ok(());
         }
         for &(gateway, fold) in folds {
-            let missing = self.durable.values().filter(|(of, fact)| *of == gateway && !self.effects.contains(&fact.id)).count() as u64;
+            let owed = self.durable.iter().filter(|(name, (of, _))| *of == gateway && !self.lost.contains(name));
+            let missing = owed.filter(|(_, (_, fact))| !self.effects.contains(&fact.id)).count() as u64;
             let (c, name) = (&fold.crossing, format!("g{gateway}"));
             // What is too old is counted with the next record.
             let counted = c.given_up + c.expired + c.waiting() as u64;
             ensure(missing <= counted, || {
                 format!("{missing} messages of {name} never reached the cloud, {counted} are given up or too old")
             })?;
-            if self.cloud_lost {
+            if self.cloud_lost || self.torn.contains(&gateway) {
                 continue;
             }
             let owed = self.offered.iter().filter(|(_, to)| to.contains(&gateway));

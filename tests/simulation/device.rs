@@ -21,6 +21,7 @@ use crate::oracle::Oracle;
 use crate::rng::Rng;
 use clock::Clock;
 use replica::fold::Fold;
+use replica::frame::Marks;
 use replica::hash;
 use replica::record::{Record, SessionEvent};
 use replica::session::Redelivery;
@@ -111,6 +112,8 @@ pub struct Process {
     pending: VecDeque<Rc<Frame>>,
     clock: Clock,
     numbers: HashMap<String, u32>,
+    /// Series that have a number, be their names lost.
+    defined: u32,
     sessions: Vec<u64>,
     memories: BTreeMap<u64, Redelivery>,
     /// Record, sensor, message.
@@ -138,6 +141,7 @@ impl Process {
     fn push(&mut self, record: &Record<'_>) -> u64 {
         let mut payload = Vec::new();
         record.encode(self.clock.stamp(), &mut payload);
+        Marks::set_clock(&mut self.batch.marks, self.clock.logged_ms);
         self.batch.records.push((record.kind(), payload));
         self.batch.last()
     }
@@ -221,6 +225,7 @@ impl Device {
             pending: VecDeque::new(),
             clock: Clock { now_ms: fold.clock_ms, logged_ms: fold.clock_ms, since_ms: ctx.now_ms },
             numbers: fold.dictionary(),
+            defined: fold.series.len() as u32,
             sessions: Vec::new(),
             memories: fold.sessions.by_number.iter().map(|(n, s)| (*n, s.memory.clone())).collect(),
             awaiting: VecDeque::new(),

@@ -3,6 +3,7 @@
 //! power cuts of its own (`gateway/journal/src/tests/power_cut.rs`); this one is for speed.
 
 use crate::crossed;
+use replica::frame::Marks;
 use replica::outbox::Pages;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Kind of the record that begins a boot.
-const BOOT: u8 = 1;
+pub const BOOT: u8 = 1;
 
 /// Pages by number. Shared by nobody: what a process holds of its disk it holds as of a moment.
 #[derive(Debug, Clone, Default)]
@@ -115,7 +116,7 @@ impl Disk {
         }
         self.end = frame.last();
         self.marks = frame.marks;
-        let [_, _, boot, base] = frame.marks;
+        let Marks { boot, base, .. } = Marks::of(frame.marks);
         if boot != 0 {
             let alias = self.alias.filter(|alias| alias.boot == boot);
             self.lineage.insert(alias.map_or(boot, |alias| alias.name), self.end - base);

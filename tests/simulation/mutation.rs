@@ -59,10 +59,16 @@ pub enum Mutation {
     /// Nobody looks whether two speak under one boot: neither the running hashes of logs are
     /// compared, nor which interval follows which.
     HashNotCompared,
+    /// A log is folded across a damaged part as if nothing had been there.
+    GapNotDeclared,
+    /// Behind a damaged part the clock goes on from where it stood before.
+    GapTakesNoTime,
+    /// The cloud is not told that a boot's log is damaged.
+    HoleNotTold,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::SensorAckBeforeCommit,
         Self::CloudAckBeforeCommit,
         Self::SendsUncommitted,
@@ -89,5 +95,8 @@ impl Mutation {
         Self::CrossDoneEarly,
         Self::GroupSummed,
         Self::HashNotCompared,
+        Self::GapNotDeclared,
+        Self::GapTakesNoTime,
+        Self::HoleNotTold,
     ];
 }

@@ -2,6 +2,7 @@
 //! with what was acknowledged to sensors. It sums them up itself and knows nothing of
 //! entries, versions or intervals.
 
+pub mod damage;
 pub mod wanted;
 
 use crate::canonical;
@@ -9,8 +10,10 @@ use crate::crossed;
 use crate::device::{Device, LOCAL, SERIES};
 use crate::disk::{Alias, Disk, Fact, Frame};
 use crate::live::Live;
+use damage::{Damage, Hole};
 use replica::alert::LINK_SERIES;
 use replica::fold::Fold;
+use replica::frame::Marks;
 use replica::join::{Bridge, Merged};
 use schemas::message::{AlertBody, Delta, ShedMark};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -71,7 +74,8 @@ pub struct Oracle {
     cut: BTreeMap<Boot, u64>,
     /// A gateway's disk was lost or replaced: sensors may have sent again what it held.
     pub disks_lost: bool,
-    pub damaged: bool,
+    /// What was damaged in the middle of logs.
+    pub damage: Damage,
     /// Two devices have one past: each may give up what the other delivers.
     pub cloned: bool,
     /// Ordinary messages.
@@ -114,7 +118,7 @@ impl Oracle {
     pub fn durable(&mut self, gateway: &str, alias: Option<Alias>, frame: &Frame) -> Result<(), String> {
         let gateway = number(gateway);
         self.crossed.durable(gateway, &frame.crossed, &frame.received);
-        let [_, _, boot, base] = frame.marks;
+        let Marks { boot, base, .. } = Marks::of(frame.marks);
         let boot = alias.filter(|alias| alias.boot == boot).map_or(boot, |alias| alias.name);
         let part = self.parts.entry((gateway, boot)).or_default();
         ensure(frame.first > base + part.end, || format!("boot {boot:x} of g{gateway} is used twice"))?;
@@ -153,7 +157,7 @@ impl Oracle {
         })?;
         crossed::Model::counts(gateway, fold)?;
         if disk.damaged {
-            return Ok(());
+            return self.accepted(gateway, disk, fold);
         }
         for p in &fold.boots {
             let Some(part) = self.parts.get(&(number(gateway), disk.alias.filter(|a| a.boot == p.boot).map_or(p.boot, |a| a.name))) else {
@@ -174,14 +178,24 @@ impl Oracle {
         Ok(())
     }
 
+    /// Through damage, what was accepted counts all the same once the whole log is folded.
+    fn accepted(&self, gateway: &str, disk: &Disk, fold: &Fold) -> Result<(), String> {
+        let counts = disk.lineage.iter().filter_map(|(boot, end)| Some(self.parts.get(&(number(gateway), *boot))?.counts(*end)));
+        let known = counts.fold((0, 0), |sum, (readings, local)| (sum.0 + readings, sum.1 + local));
+        ensure(fold.lsn < disk.end || fold.totals() == known, || {
+            format!("{gateway} counts {:?} readings through damage, {known:?} were durable", fold.totals())
+        })
+    }
+
     /// A gateway shows an alert.
     pub fn raised(&mut self, gateway: &str, boot: u64, alert: &AlertBody, leaves: bool) -> Result<(), String> {
         ensure(!leaves || ![LOCAL, LINK_SERIES].contains(&alert.series.as_str()), || {
             format!("an alert of {} leaves the site", alert.series)
         })?;
         let id = (number(gateway), boot, alert.seq, alert.ordinal);
+        let is_unsure = self.damage.is_unsure(&id);
         let before = self.raised.entry(id).or_insert_with(|| alert.clone());
-        ensure(before == alert, || format!("alert {id:?} was {before:?} and is {alert:?}"))
+        ensure(before == alert || is_unsure, || format!("alert {id:?} was {before:?} and is {alert:?}"))
     }
 
     /// A gateway gives an entry up.
@@ -207,9 +221,8 @@ impl Oracle {
     pub fn alerted(&mut self, gateway: &str, alert: &AlertBody, again: bool) -> Result<(), String> {
         let id = id_of(gateway, alert);
         let names = self.names((id.0, id.1));
-        ensure(names.iter().any(|name| self.raised.get(&(name.0, name.1, id.2, id.3)) == Some(alert)), || {
-            format!("the cloud tells of alert {id:?}, which {gateway} did not raise so")
-        })?;
+        let is_raised = names.iter().any(|name| self.raised.get(&(name.0, name.1, id.2, id.3)) == Some(alert));
+        ensure(is_raised || self.damage.is_unsure(&id), || format!("the cloud tells of alert {id:?}, which {gateway} did not raise so"))?;
         let fresh = self.told.alerted.insert(id);
         ensure(fresh || again, || format!("alert {id:?} took effect twice"))
     }
@@ -246,12 +259,24 @@ impl Oracle {
                 let known = part.counts(p.applied).0;
                 let holds = p.readings == known
                     || !self.live.is_empty() && parts.any(|part| self.live_readings(p.readings, part.counts(p.applied).0));
-                ensure(holds || self.damaged, || {
+                ensure(holds || self.damage.is_of(name.0), || {
                     format!("the cloud counts {} readings of {gateway}'s boot {boot:x} up to {}, there are {known}", p.readings, p.applied)
                 })?;
             }
         }
         Ok(())
+    }
+
+    /// A frame of a gateway's log is gone, `is_covered` by a snapshot.
+    pub fn damaged(&mut self, hole: Hole, is_covered: bool) {
+        self.crossed.damaged(hole.gateway, &hole.frame.crossed, &hole.frame.received);
+        self.damage.add(hole, is_covered && !self.crossed.cloud_lost, &self.sizes_ms);
+    }
+
+    /// The cloud loses what it had: gateways fold their past again.
+    pub fn cloud_lost(&mut self) {
+        self.crossed.cloud_lost = true;
+        self.damage.uncover(&self.sizes_ms);
     }
 
     /// A gateway's log is cut, and this is the oldest state that is kept.
@@ -266,7 +291,7 @@ impl Oracle {
     pub fn quiet(&self, devices: &[Device], bridge: &Bridge) -> Result<(), String> {
         let gaps = self.gaps(bridge)?;
         let folds: Vec<_> = devices.iter().filter_map(|d| Some((d.number(), &d.process.as_ref()?.fold))).collect();
-        self.crossed.quiet(&folds, bridge, self.cloned || self.disks_lost || self.damaged)?;
+        self.crossed.quiet(&folds, bridge, self.cloned || self.disks_lost)?;
         let is_gap = |boot: &Boot, seq: u64| gaps.get(boot).is_some_and(|list| list.iter().any(|(from, to)| seq > *from && seq <= *to));
         let kept = |gateway: u8, boot: u64, seq: u64| {
             devices.iter().any(|d| number(&d.name) == gateway && d.disk.lineage.get(&boot).is_some_and(|end| *end >= seq))
@@ -278,8 +303,9 @@ impl Oracle {
         parts.sort_by_key(|(name, _)| (name.0, self.boot_of(**name), self.boot_of(**name) != name.1));
         for ((gateway, _), part) in parts {
             for fact in part.facts.iter().filter(|f| f.leaves) {
-                let certain = kept(*gateway, fact.boot, fact.seq) && !is_gap(&(*gateway, fact.boot), fact.seq);
+                let is_there = kept(*gateway, fact.boot, fact.seq) && !is_gap(&(*gateway, fact.boot), fact.seq);
                 for &size in &self.sizes_ms {
+                    let certain = is_there && !self.damage.may_shed(*gateway, fact, size);
                     let key = (fact.series as u8, size, window::start_of(fact.time_ms, size));
                     wanted.entry(key).or_default().add(*gateway, (self.group, certain), fact.time_ms, fact.value);
                 }
@@ -294,8 +320,9 @@ impl Oracle {
             let count = found.map_or(0, |f| f.aggregate.count());
             let counts: BTreeMap<u8, u64> = found.iter().flat_map(|f| &f.gateways).map(|(name, n)| (number(name), *n)).collect();
             if base_ms == Some(key.1) {
-                for (gateway, share) in wanted.gateways.iter().filter(|(_, share)| share.logged() > 0) {
-                    *missing.entry(*gateway).or_default() += share.logged().saturating_sub(counts.get(gateway).copied().unwrap_or(0));
+                for (gateway, share) in &wanted.gateways {
+                    let all = if self.damage.is_of(*gateway) { share.all() } else { share.logged() };
+                    *missing.entry(*gateway).or_default() += all.saturating_sub(counts.get(gateway).copied().unwrap_or(0));
                 }
             }
             let Some(found) = found else {
@@ -318,24 +345,35 @@ impl Oracle {
             }
         }
         self.live_shed(bridge, &wanted)?;
-        if !self.cloned && !self.disks_lost && !self.damaged && self.live.is_empty() {
+        if !self.cloned && !self.disks_lost && self.live.is_empty() {
             for (gateway, missing) in &missing {
+                let slack = self.shed_at_most(*gateway, base_ms);
                 let counted = bridge.gateways.get(&format!("g{gateway}")).map_or(0, |g| g.totals.shed);
                 // Of a gap it is not known which of its readings the cloud has with others.
-                let holds = if gaps.keys().any(|boot| boot.0 == *gateway) { *missing <= counted } else { *missing == counted };
-                ensure(holds, || format!("{missing} readings of g{gateway} are in no window, {counted} are counted shed"))?;
+                let is_told = |boot: &Boot| boot.0 == *gateway;
+                let most = if gaps.keys().any(is_told) { u64::MAX } else { missing + slack };
+                ensure((*missing..=most).contains(&counted), || {
+                    format!("{missing} readings of g{gateway} are in no window and {slack} were damaged, {counted} are counted shed")
+                })?;
             }
         }
         for key in self.told.published.keys() {
             ensure(wanted.contains_key(key), || format!("window {key:?} was published, no log holds it"))?;
         }
         let leaves = |a: &AlertBody| ![LOCAL, LINK_SERIES].contains(&a.series.as_str());
-        let owed = |id: &AlertId| kept(id.0, id.1, id.2) && !is_gap(&(id.0, id.1), id.2);
+        let owed = |id: &AlertId| kept(id.0, id.1, id.2) && !is_gap(&(id.0, id.1), id.2) && !self.damage.is_unsure(id);
         for (id, alert) in self.raised.iter().filter(|(id, a)| leaves(a) && owed(id)) {
             let id = &(id.0, self.boot_of((id.0, id.1)), id.2, id.3);
             ensure(self.told.alerted.contains(id), || format!("alert {id:?} never reached the cloud: {alert:?}"))?;
         }
         Ok(())
+    }
+
+    /// Readings of a gateway that may be counted as given up, for damage, though the cloud has them.
+    fn shed_at_most(&self, gateway: u8, base_ms: Option<i64>) -> u64 {
+        let Some(base_ms) = base_ms.filter(|_| self.damage.is_of(gateway)) else { return 0 };
+        let facts = self.parts.iter().filter(|(name, _)| name.0 == gateway).flat_map(|(_, part)| &part.facts);
+        facts.filter(|fact| fact.leaves && self.damage.may_shed(gateway, fact, base_ms)).count() as u64
     }
 
     /// What gateways told the cloud to be gone for good: never what a log still reaches back to.
@@ -379,7 +417,10 @@ impl Oracle {
         for (message, timed) in &self.acknowledged {
             let found = places.get(message).map(BTreeSet::len).unwrap_or(0);
             ensure(found > 0, || format!("message {message} was acknowledged and is in no log"))?;
-            ensure(!timed || found == 1 || self.disks_lost, || format!("message {message} is in the logs {found} times"))?;
+            let is_lost = |(g, b, s): &(u8, u64, u64)| self.damage.is_lost(*g, *b, *s);
+            let found = found - places.get(message).map_or(0, |p| p.iter().filter(|place| is_lost(place)).count());
+            let forgets = places.get(message).is_some_and(|p| p.iter().any(|(g, ..)| self.damage.forgets(*g)));
+            ensure(!timed || found <= 1 || self.disks_lost || forgets, || format!("message {message} is in the logs {found} times"))?;
             let safe = places.get(message).is_some_and(|p| p.iter().any(|(g, b, s)| kept(*g, *b, *s)));
             ensure(safe || self.disks_lost || !self.live.is_empty(), || format!("message {message} was acknowledged and its log is gone"))?;
         }

@@ -144,6 +144,7 @@ pub enum Step {
     Clone {
         device: u8,
     },
+    /// A sector in the middle of the log is damaged, and the process starts again.
     Damage {
         device: u8,
         salt: u64,
@@ -183,7 +184,7 @@ impl Step {
     }
 }
 
-const CHARACTERS: [Faults; 14] = {
+const CHARACTERS: [Faults; 18] = {
     let none = Faults {
         crashes: true,
         clones: false,
@@ -212,6 +213,10 @@ const CHARACTERS: [Faults; 14] = {
         Faults { groups: true, trims: true, shed: true, ..none },
         Faults { groups: true, trims: true, clones: true, disks: true, cloud_disks: true, ..none },
         Faults { bridges: true, trims: true, clones: true, disks: true, cloud_disks: true, full: true, ..none },
+        Faults { damage: true, ..none },
+        Faults { damage: true, trims: true, shed: true, clocks: true, ..none },
+        Faults { damage: true, trims: true, cloud_disks: true, bridges: true, ..none },
+        Faults { damage: true, trims: true, clones: true, disks: true, cloud_disks: true, ..none },
     ]
 };
 
@@ -346,8 +351,8 @@ impl Plan {
             8 if faults.clocks => Step::Jump { device, ms: rng.pick(&[-3_600_000, -10_000, 5_000, 60_000, 86_400_000]) },
             9 if faults.disks => rng.pick(&[Step::Backup { device }, Step::Restore { device }, Step::LoseDisk { device }]),
             10 if faults.clones => Step::Clone { device },
-            11 if faults.damage => Step::Damage { device, salt },
             12 if faults.disks => Step::Restore { device },
+            10..=12 if faults.damage => Step::Damage { device, salt },
             14 if faults.shed => Step::Shed { device, salt },
             _ => Step::Sense { device, salt },
         };

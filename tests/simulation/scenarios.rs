@@ -5,6 +5,9 @@ use crate::network::Weather;
 use crate::plan::{Plan, Step};
 use crate::run;
 
+/// Salt with which the first of two frames is the one that is damaged.
+const FIRST_FRAME: u64 = 42;
+
 fn plan(seed: u64, preview: bool, weather: Weather, steps: &[Step]) -> Plan {
     Plan {
         seed,
@@ -80,7 +83,38 @@ fn all() -> Vec<(&'static str, Plan)> {
         crossing_ttl_ms: 20_000,
         ..plan(272, false, Weather::CALM, steps)
     };
+    let damaged = |seed, gateways, grace_ms, interval_bytes, weather, steps: &[Step]| Plan {
+        gateways,
+        sizes_ms: vec![10_000],
+        grace_ms,
+        every_ms: 5_000,
+        interval_bytes,
+        ..plan(seed, true, weather, steps)
+    };
+    let no_sizes = [
+        Sync { device: 1 },
+        Sense { device: 1, salt: 3_138_791_211_584_719_468 },
+        Sync { device: 1 },
+        Damage { device: 1, salt: FIRST_FRAME },
+    ];
+    let sizes_forgotten = [
+        Connect { device },
+        Sense { device, salt: 13_405_774_828_724_864_522 },
+        Pass(3_000),
+        Sync { device },
+        Think { device },
+        Sync { device },
+        Think { device },
+        Damage { device, salt: FIRST_FRAME },
+    ];
+    let bad = Weather { lost: 20, repeated: 0, overtaken: 0, slow: 0 };
+    let slow = Weather { lost: 20, repeated: 10, overtaken: 60, slow: 70 };
     vec![
+        (
+            "readings of a boot whose first record is damaged were in no window, and not given up",
+            damaged(169, 6, 2_000, 100, bad, &no_sizes),
+        ),
+        ("a boot whose first record is damaged took its windows from the cloud", damaged(4_588, 2, 2_000, 0, slow, &sizes_forgotten)),
         ("an ordinary message that was too old to go was counted as delivered", bridged(1, &too_old_to_go)),
         ("one that was too old to come was counted as taken", bridged(2, &too_old_to_come)),
         (

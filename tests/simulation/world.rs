@@ -4,6 +4,7 @@ use crate::cloud::{Cloud, Down};
 use crate::device::{Ctx, Device};
 use crate::mutation::Mutation;
 use crate::network::{Packet, Weather};
+use crate::oracle::damage::Hole;
 use crate::oracle::{Oracle, Told};
 use crate::plan::{Plan, Step};
 use crate::rng::Rng;
@@ -19,6 +20,8 @@ use std::rc::Rc;
 pub const DEVICES_MAX: usize = 10;
 /// In one world of so many, processes at either end are now and then of the version that kept no hashes.
 const MIXED_ONE_IN: u64 = 8;
+/// Frames that every second damage is among.
+const NEWEST_FRAMES: usize = 6;
 /// Rounds in which a healed world must come to rest.
 const ROUNDS_MAX: usize = 400;
 
@@ -178,18 +181,25 @@ impl World {
                 }
             }
             Step::Damage { device, salt } => {
-                let disk = &mut self.devices[at(device)].disk;
-                let index = Rng::new(salt).index(disk.frames.len());
-                if disk.damage(index).is_some() {
-                    ctx.oracle.damaged = true;
+                let device = &mut self.devices[at(device)];
+                device.crash(ctx, false)?;
+                let (mut rng, frames) = (Rng::new(salt), device.disk.frames.len());
+                // Of the newest, not all is known to be at the cloud.
+                let among = if rng.percent(50) { frames } else { frames.min(NEWEST_FRAMES) };
+                let index = frames - among + rng.index(among.max(1));
+                if let Some(frame) = device.disk.damage(index) {
+                    let is_covered = device.disk.snapshots.last().is_some_and(|saved| saved.lsn >= frame.last());
+                    let hole = Hole::new(&device.name, frame, &device.disk, index);
+                    ctx.oracle.damaged(hole, is_covered);
                 }
+                device.start(ctx)?;
             }
             Step::Shed { device, salt } => self.devices[at(device)].shed(salt % 600),
             Step::CloudBackup => self.cloud.backup = Some((self.cloud.log.clone(), ctx.oracle.told.clone())),
             Step::CloudRestore => {
                 if let Some((log, told)) = self.cloud.backup.clone() {
                     self.cloud_crash(false, 0);
-                    self.ctx.oracle.crossed.cloud_lost = true;
+                    self.ctx.oracle.cloud_lost();
                     (self.cloud.log, self.ctx.oracle.told) = (log, told);
                     self.cloud.start(&mut self.ctx)?;
                 }
@@ -197,7 +207,7 @@ impl World {
             Step::CloudLoseDisk => {
                 self.cloud_crash(false, 0);
                 self.cloud.log.clear();
-                self.ctx.oracle.crossed.cloud_lost = true;
+                self.ctx.oracle.cloud_lost();
                 self.ctx.oracle.told = Told::default();
                 self.cloud.start(&mut self.ctx)?;
             }

@@ -128,7 +128,7 @@ pub struct Fold {
     pub duplicates: u64,
     /// Messages refused, by reason.
     pub refused: BTreeMap<u8, u64>,
-    /// Readings whose definition was lost with a damaged part of the log.
+    /// Readings whose series' definition, or whose windows' sizes, were lost with a damaged part of the log.
     pub orphaned: u64,
     /// Bytes of payloads kept in quarantine.
     pub quarantined: u64,
@@ -489,6 +489,8 @@ impl Fold {
         }
         let clock_ms = self.clock_ms;
         series.leaves = leaves;
+        // The record that began the boot was lost, and no other said which windows there are.
+        self.orphaned += u64::from(leaves && self.kept_ms.is_empty());
         match (leaves, dating) {
             (false, _) => {}
             (true, Dating::Known) => self.place((seq, seq), before, number, time_ms, value),

@@ -8,6 +8,7 @@
 use crate::error::Error;
 use crate::fold::Fold;
 use crate::hash;
+use crate::limits::OFFER_RECORDS;
 use crate::record::Record;
 
 /// Bits of a count.
@@ -84,8 +85,10 @@ impl Fold {
             self.begin_boot(boot, None, base);
         }
         if let Some(part) = self.boots.last_mut() {
-            // What the log was is not known any more.
+            // What the log was is not known any more, nor what was made of it and told.
             part.hash = hash::UNKNOWN;
+            part.holed = true;
+            part.offered = part.offered.max(first.saturating_sub(part.base).saturating_add(OFFER_RECORDS));
         }
         for (lsn, kind, payload) in records {
             self.apply(*lsn, *kind, payload)?;

@@ -150,6 +150,8 @@ pub struct BootPart {
     pub hash: u64,
     /// The same at `applied`.
     pub hash_applied: u64,
+    /// Part of its log is gone, damaged: what was told before may be of entries that span it.
+    pub holed: bool,
     /// Another speaks under its name: what is told of it ends here.
     pub forked: Option<Fork>,
 }

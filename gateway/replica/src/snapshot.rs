@@ -151,6 +151,8 @@ struct BootView<'a> {
     hash_applied: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     forked: Option<Fork>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    holed: bool,
 }
 
 #[derive(Deserialize)]
@@ -200,6 +202,8 @@ struct SavedBoot {
     hash_applied: u64,
     #[serde(default)]
     forked: Option<Fork>,
+    #[serde(default)]
+    holed: bool,
 }
 
 fn anything() -> u64 {
@@ -334,6 +338,7 @@ fn view_boot(p: &BootPart) -> BootView<'_> {
         hash: p.hash,
         hash_applied: p.logged.hash,
         forked: p.forked,
+        holed: p.holed,
     }
 }
 
@@ -422,6 +427,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             hash: b.hash,
             hash_applied: b.hash_applied,
             forked: b.forked,
+            holed: b.holed,
         };
         let shelf = &mut fold.shelf;
         b.entries.restore(|name, version, before, _, _, aggregate| {

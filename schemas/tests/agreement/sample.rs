@@ -289,3 +289,8 @@ pub fn delta_past() -> Delta {
 pub fn delta_hashed() -> Delta {
     Delta { hash_from: 0x8b7d_1f00_52ac_99e1, hash_to: 0x0412_c3d0_77aa_0b9e, after: 11, ..delta_past() }
 }
+
+/// As written by a gateway whose log is damaged in the middle of the boot.
+pub fn delta_holed() -> Delta {
+    Delta { holed: true, ..delta_hashed() }
+}

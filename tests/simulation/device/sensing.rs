@@ -4,6 +4,7 @@ use super::{Ctx, Device, EPOCH_MS, FUTURE_MS_MAX, LOCAL, SERIES};
 use crate::disk::Fact;
 use crate::mutation::Mutation;
 use crate::rng::Rng;
+use replica::frame::Marks;
 use replica::record::{self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record};
 use std::collections::VecDeque;
 
@@ -84,7 +85,8 @@ impl Device {
             let number = match process.numbers.get(name) {
                 Some(number) => *number,
                 None => {
-                    let number = process.numbers.len() as u32;
+                    let number = process.defined;
+                    process.defined += 1;
                     process.push(&Record::Series { number, name, unit: None });
                     process.numbers.insert(name.to_owned(), number);
                     number
@@ -115,6 +117,7 @@ impl Device {
             process.batch.records.push((KIND_MESSAGE, payload));
             lsn = process.batch.last();
             process.batch.marks[usize::from(!message.leaves)] += readings.len() as u64;
+            Marks::set_clock(&mut process.batch.marks, process.clock.logged_ms);
             let (boot, seq) = (process.boot, lsn - process.base);
             process.batch.facts.extend(readings.iter().map(|(series, time_ms, value)| Fact {
                 boot,

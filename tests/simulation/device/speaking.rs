@@ -5,6 +5,7 @@ use crate::disk::Frame;
 use crate::mutation::Mutation;
 use crate::network::State;
 use replica::fold::Fold;
+use replica::frame::Marks;
 use replica::limits::IDLE_FRONTIER_MS;
 use replica::outbox::Fate;
 use replica::record::{Numbers, Record};
@@ -27,24 +28,38 @@ fn told(delta: &Delta) -> String {
 /// takes the names away.
 pub(super) fn fold_frame(name: &str, fold: &mut Fold, frame: &Frame, ctx: &mut Ctx) -> Result<(), String> {
     let said = |error: replica::Error| format!("the log is not folded: {error}");
-    if frame.first > fold.lsn + 1 {
-        return fold.frame(frame.first, frame.marks, frame.records()).map_err(said);
-    }
     let shed = (Record::Shed { boot: 0, version: 0 }).kind();
-    for record in frame.records() {
-        fold.frame(record.0, frame.marks, std::iter::once(record)).map_err(said)?;
-        if record.1 != shed {
-            continue;
-        }
-        for part in &fold.boots {
-            let batch = part.marks.oldest(&fold.shelf, u64::MAX, usize::MAX, |_| Fate::Goes);
-            for mark in &batch.marks {
-                let series = fold.series.get(mark.series as usize).map_or("", |series| &series.name);
-                ctx.oracle.given_up(name, part.boot, series, mark);
+    if frame.first > fold.lsn + 1 {
+        let mut marks = frame.marks;
+        match ctx.mutation {
+            Mutation::GapNotDeclared => {
+                return frame.records().try_for_each(|(lsn, kind, payload)| fold.apply(lsn, kind, payload)).map_err(said);
             }
+            Mutation::GapTakesNoTime => Marks::set_clock(&mut marks, 0),
+            _ => {}
+        }
+        fold.frame(frame.first, marks, frame.records()).map_err(said)?;
+        if frame.records().any(|(_, kind, _)| kind == shed) {
+            tell_given_up(name, fold, ctx);
+        }
+    }
+    for record in frame.records().filter(|(lsn, ..)| *lsn > fold.lsn).collect::<Vec<_>>() {
+        fold.frame(record.0, frame.marks, std::iter::once(record)).map_err(said)?;
+        if record.1 == shed {
+            tell_given_up(name, fold, ctx);
         }
     }
     Ok(())
+}
+
+fn tell_given_up(name: &str, fold: &Fold, ctx: &mut Ctx) {
+    for part in &fold.boots {
+        let batch = part.marks.oldest(&fold.shelf, u64::MAX, usize::MAX, |_| Fate::Goes);
+        for mark in &batch.marks {
+            let series = fold.series.get(mark.series as usize).map_or("", |series| &series.name);
+            ctx.oracle.given_up(name, part.boot, series, mark);
+        }
+    }
 }
 
 impl Process {
@@ -276,6 +291,7 @@ fn mutated(mut delta: Delta, mutation: Mutation, fold: &Fold) -> Delta {
         }
         Mutation::MarksPassed => delta.marks.clear(),
         Mutation::GroupSummed => delta.group = None,
+        Mutation::HoleNotTold => delta.holed = false,
         Mutation::VersionsOnly => {
             let mut entries = telemetry::block::decode(&delta.entries, 1 << 16).unwrap_or_default();
             entries.retain(|e| e.version <= delta.to);

@@ -19,6 +19,11 @@ impl Share {
     pub fn logged(&self) -> u64 {
         self.sum.as_ref().map_or(0, Aggregate::count)
     }
+
+    /// All that ever were durable.
+    pub fn all(&self) -> u64 {
+        self.logged() + self.lost
+    }
 }
 
 /// What the logs say of a window.

@@ -1,6 +1,7 @@
 //! What the cloud knows of gateways and their boots: how far each is in, and since when a
 //! gateway's windows are whole.
 
+use crate::limits::MARKS_HELD_MAX;
 use schemas::message::Tally;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +68,13 @@ pub struct Part {
     /// under its name one alone is heard.
     #[serde(default)]
     pub followed: u64,
+    /// Part of its log is gone, damaged: entries of before and behind may speak of the same readings.
+    #[serde(default)]
+    pub holed: bool,
+    /// Entries that gave way to others they overlap, of versions beyond `applied`: series, size, start,
+    /// born, with the version, and how many readings of it are counted in `shed`.
+    #[serde(default)]
+    pub gave_way: BTreeMap<(u32, i64, i64, u64), (u64, u64)>,
 }
 
 /// What a state says that was saved before births were noted.
@@ -95,6 +103,23 @@ impl Part {
             self.kept = window::kept(sizes);
         }
         self.grace_ms = grace_ms;
+    }
+
+    /// An entry gave way to one that it overlaps; so many of its readings the other may lack.
+    pub fn give_way(&mut self, name: (u32, i64, i64, u64), version: u64, readings: u64) {
+        let is_known = self.gave_way.contains_key(&name);
+        if !is_known && self.gave_way.len() >= MARKS_HELD_MAX {
+            return self.shed = self.shed.saturating_add(readings);
+        }
+        let known = self.gave_way.entry(name).or_default();
+        self.shed = self.shed.saturating_add(readings.saturating_sub(known.1));
+        *known = (version.max(known.0), readings.max(known.1));
+    }
+
+    /// An entry stands, although it once gave way: the other did so itself.
+    pub fn stand(&mut self, name: (u32, i64, i64, u64)) {
+        let (_, readings) = self.gave_way.remove(&name).unwrap_or_default();
+        self.shed = self.shed.saturating_sub(readings);
     }
 
     /// The gateway can tell nothing below `complete_from`: what of it is not here is missing for good.

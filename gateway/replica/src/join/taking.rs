@@ -179,8 +179,12 @@ impl Bridge {
             return Ok(());
         }
         known.change(delta.boot, |p| {
-            p.set_windows(&delta.sizes, delta.grace_ms);
-            p.group.clone_from(&delta.group);
+            // A boot whose first record is gone does not know any more what it was configured for.
+            if !delta.holed || p.sizes.is_empty() {
+                p.set_windows(&delta.sizes, delta.grace_ms);
+                p.group.clone_from(&delta.group);
+            }
+            p.holed |= delta.holed;
             p.miss(delta.complete_from, delta.readings_from);
             // Who goes on is not over: a clone of a boot that ended, or the disk it was taken from.
             if delta.to > p.applied && !delta.ended {
@@ -225,6 +229,7 @@ impl Bridge {
                 p.ended |= delta.ended && p.applied == delta.to;
                 p.alerts.retain(|(seq, _)| *seq > p.applied);
                 p.marks.retain(|_, version| *version > p.applied);
+                p.gave_way.retain(|_, (version, _)| *version > p.applied);
                 p.ahead = p.ahead.filter(|(_, last)| *last > p.applied);
             });
             if let Some(part) = known.boots.get_mut(&delta.boot) {
@@ -256,6 +261,8 @@ impl Bridge {
         let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
         let oldest_ms = self.config.retain_ms.map_or(i64::MIN, |retain| self.clock_ms.saturating_sub(retain));
         let (mut touched, mut found) = (HashSet::new(), 0u64);
+        // Entries that stand or gave way, in order.
+        let mut ways = Vec::new();
         for (i, e) in entries.into_iter().enumerate() {
             let series = part.series.get(&e.series).copied().unwrap_or(UNPLACED);
             if e.version <= part.applied {
@@ -275,24 +282,48 @@ impl Bridge {
             let key = (series, e.size_ms, e.start_ms);
             let held = Held { source: part.number, born: e.born, version: e.version, aggregate: e.aggregate };
             let (name, count) = ((e.series, e.size_ms, e.start_ms, e.born), held.aggregate.count());
-            let (mut is_full, mut more) = (false, 0);
+            let (mut is_full, mut more, mut gave_way) = (false, 0, Vec::new());
+            let is_holed = part.holed;
             let is_new = self.windows.change(key, |w| {
                 let known = w.entry(held.source, held.born);
                 is_full = w.entries.len() >= WINDOW_ENTRIES_MAX && known.is_none();
                 more = count.saturating_sub(known.map_or(0, |e| e.aggregate.count()));
-                !is_full && w.join(held)
+                if is_full || !is_holed {
+                    return !is_full && w.join(held);
+                }
+                let (is_new, met) = w.join_holed(held);
+                gave_way = met;
+                is_new
             })?;
+            let is_base = part.kept.iter().min() == Some(&e.size_ms);
             // Given up by one who had no room, and told by one who had kept it: it is here after all.
-            if is_new && part.marks.contains_key(&name) && part.kept.iter().min() == Some(&e.size_ms) {
+            if is_new && part.marks.contains_key(&name) && is_base {
                 found = found.saturating_add(more);
             }
             known.refused += u64::from(is_full && i < covered);
             if is_new {
                 touched.insert(key);
             }
+            if is_holed && is_new {
+                ways.push((name, None));
+            }
+            ways.extend(gave_way.into_iter().map(|(born, version, lacking)| {
+                let name = (e.series, e.size_ms, e.start_ms, born);
+                (name, Some((version, if is_base { lacking } else { 0 })))
+            }));
         }
         if found > 0 {
             known.change(delta.boot, |p| p.shed = p.shed.saturating_sub(found));
+        }
+        if !ways.is_empty() {
+            known.change(delta.boot, |p| {
+                for (name, gave_way) in ways {
+                    match gave_way {
+                        Some((version, lacking)) => p.give_way(name, version, lacking),
+                        None => p.stand(name),
+                    }
+                }
+            });
         }
         let number = known.number;
         let mut touched: Vec<WindowKey> = touched.into_iter().collect();

@@ -69,6 +69,27 @@ impl Window {
         }
     }
 
+    /// Joins an entry of a boot part of whose log is gone. The gateway may have told of it before, when
+    /// it still had all, in entries that were born or sealed with other records. Those of one fold never
+    /// share a record; so of two that do, the one born first stays, and no reading counts twice.
+    /// Whether that changed anything, and which entries gave way: their birth, version, and the
+    /// readings that the one that stays may lack, at most.
+    pub fn join_holed(&mut self, new: Held) -> (bool, Vec<(u64, u64, u64)>) {
+        let meets = |e: &Held| e.source == new.source && e.born != new.born && e.born <= new.version && new.born <= e.version;
+        let lacks = |loser: &Held, reach: u64| if loser.version > reach { loser.aggregate.count() } else { 0 };
+        let older = self.entries.iter().filter(|e| meets(e) && e.born < new.born).map(|e| e.version).max();
+        if let Some(reach) = older {
+            return (false, vec![(new.born, new.version, lacks(&new, reach))]);
+        }
+        let met: Vec<_> = self.entries.iter().filter(|e| meets(e)).map(|e| (e.born, e.version, lacks(e, new.version))).collect();
+        let source = new.source;
+        if !self.join(new) {
+            return (false, Vec::new());
+        }
+        self.entries.retain(|e| e.source != source || met.iter().all(|(born, ..)| *born != e.born));
+        (true, met)
+    }
+
     /// The entry of a name.
     pub fn entry(&self, source: u32, born: u64) -> Option<&Held> {
         let at = self.entries.binary_search_by_key(&(born, source), |e| (e.born, e.source)).ok()?;
@@ -180,6 +201,33 @@ mod tests {
         fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
             drop(decode(&bytes));
         }
+    }
+
+    #[test]
+    fn of_entries_that_share_a_record_the_one_born_first_stays() {
+        let held = |source, born, version, count: u64| {
+            let mut aggregate = Aggregate::new(0, 1.0);
+            (1..count).for_each(|_| aggregate.add(0, 1.0));
+            Held { source, born, version, aggregate }
+        };
+        let births = |w: &Window| w.entries.iter().map(|e| (e.source, e.born)).collect::<Vec<_>>();
+        let (mut w, mut other) = (Window::default(), Window::default());
+        // Told before the damage: records 5 to 20. Refolded without 5: 8 to 20, 25 to 30.
+        assert_eq!(w.join_holed(held(1, 5, 20, 4)), (true, vec![]));
+        assert_eq!(w.join_holed(held(1, 8, 20, 3)), (false, vec![(8, 20, 0)]));
+        assert_eq!(w.join_holed(held(1, 25, 30, 2)), (true, vec![]));
+        assert_eq!(w.join_holed(held(2, 8, 20, 3)), (true, vec![]), "of another boot");
+        // In any order.
+        for (born, version, count) in [(25, 30, 2), (8, 20, 3)] {
+            assert_eq!(other.join_holed(held(1, born, version, count)), (true, vec![]));
+        }
+        assert!(other.join_holed(held(2, 8, 20, 3)).0);
+        assert_eq!(other.join_holed(held(1, 5, 20, 4)), (true, vec![(8, 20, 0)]));
+        assert_eq!((births(&w), &w), (vec![(1, 5), (2, 8), (1, 25)], &other));
+        // What goes on beyond the one that stays may be missing.
+        assert_eq!(w.join_holed(held(1, 18, 24, 6)), (false, vec![(18, 24, 6)]));
+        assert_eq!(w.join_holed(held(1, 5, 26, 7)), (true, vec![(25, 30, 2)]));
+        assert_eq!(w.join_holed(held(1, 5, 26, 7)), (false, vec![]));
     }
 
     #[test]

@@ -377,6 +377,7 @@ impl Uplink {
             after,
             past: !part.ended && living.current().is_some_and(|p| p.boot != part.boot),
             more: Vec::new(),
+            holed: part.holed,
             named,
             packs: self.reads & READS != 0,
         };
