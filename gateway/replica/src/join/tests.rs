@@ -280,6 +280,21 @@ fn a_shed_entry_counts_what_the_cloud_does_not_hold_of_it_once() {
 }
 
 /// A stranger's marks of versions that never come take a bounded place.
+/// Record 4 is damaged: what it began is begun by record 7 when the log is folded again.
+#[test]
+fn what_was_told_before_damage_counts_once_and_keeps_its_sizes() {
+    for (reaches, shed) in [(9, 1), (11, 2)] {
+        let mut w = World::new(None);
+        w.send("a", &delta(1, 0, 5, 12, &[(0, 4, 9, 1.0)]));
+        let again = delta(1, 5, 12, 30, &[(0, 7, reaches, 1.0), (10, 10, 11, 2.0)]);
+        w.send("a", &Delta { holed: true, ended: true, lost: 1, sizes: Vec::new(), ..again });
+        let told = w.round(0);
+        let counts: Vec<_> = brief(&told).into_iter().map(|m| (m.0, m.1, m.2)).collect();
+        assert_eq!(counts, [(10, 0, 1), (10, 10, 1), (60, -20, 2)]);
+        assert_eq!(w.bridge.gateways["a"].totals.shed, shed, "and what of record 7 on may be missing");
+    }
+}
+
 #[test]
 fn marks_without_end_are_not_taken() {
     let mut w = World::new(None);
