@@ -279,7 +279,6 @@ fn a_shed_entry_counts_what_the_cloud_does_not_hold_of_it_once() {
     assert_eq!(w.bridge.gateways["a"].totals.shed, 19);
 }
 
-/// A stranger's marks of versions that never come take a bounded place.
 /// Record 4 is damaged: what it began is begun by record 7 when the log is folded again.
 #[test]
 fn what_was_told_before_damage_counts_once_and_keeps_its_sizes() {
@@ -295,6 +294,7 @@ fn what_was_told_before_damage_counts_once_and_keeps_its_sizes() {
     }
 }
 
+/// A stranger's marks of versions that never come take a bounded place.
 #[test]
 fn marks_without_end_are_not_taken() {
     let mut w = World::new(None);
