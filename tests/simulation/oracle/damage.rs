@@ -103,7 +103,7 @@ impl Damage {
     }
 
     /// Whether a reading is gone with its record, with its series' name, or with what says which windows there are.
-    fn takes(&self, gateway: u8, fact: &Fact) -> bool {
+    pub fn takes(&self, gateway: u8, fact: &Fact) -> bool {
         let boot = (gateway, fact.boot);
         self.is_lost(gateway, fact.boot, fact.seq)
             || self.undefined.contains(&(boot, fact.series as u8))
