@@ -49,10 +49,12 @@ impl Departure {
     }
 
     /// Judges one value, then learns from it; `quantum` is the usual size of a step other than 0.
-    /// While it is warming up, it judges by `early`, if at all.
+    /// While it is warming up, it judges by `early`, if at all. A value that is `still` the same says
+    /// nothing of how far the series strays.
     #[inline]
-    pub(crate) fn observe(&mut self, pace: &Pace, value: f64, quantum: f64, tell: Tell, early: Option<Young>) -> Verdict {
+    pub(crate) fn observe(&mut self, pace: &Pace, value: f64, quantum: f64, tell: Tell, early: Option<Young>, still: bool) -> Verdict {
         let value = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
+        let constant = self.variance == 0.0 && self.few == self.mean && value != self.mean;
         if self.seen == 0 {
             (self.few, self.mean) = (value, value);
         }
@@ -70,9 +72,13 @@ impl Departure {
         };
         if matches!(verdict, Verdict::Lasts | Verdict::Stays) {
             self.mean = self.few;
+            if self.variance == 0.0 {
+                // Nor is a record in such distances one to go by.
+                *self = Self { seen: 1, few: self.few, mean: self.mean, ..Self::default() };
+            }
             return verdict;
         }
-        if self.chart.is_out() {
+        if self.chart.is_out() || constant || self.variance == 0.0 && self.chart.is_suspect() {
             return verdict;
         }
         let clip = if self.seen > pace.rule.fit { CLIP * sigma } else { f64::MAX };
@@ -81,7 +87,7 @@ impl Departure {
         self.mean += weight * moved;
         // At first both means are the same, and their distance shows nothing.
         let shown = f64::from(self.seen) - YOUNG / pace.few;
-        if shown >= 1.0 {
+        if shown >= 1.0 && !(still && moved * moved < self.variance) {
             let weight = pace.usual.max(1.0 / shown);
             self.variance = (1.0 - weight) * (self.variance + weight * moved * moved);
         }
@@ -89,6 +95,14 @@ impl Departure {
             self.variance = 0.0;
         }
         verdict
+    }
+
+    /// What was one value so far changes for the first time: there is no distance to judge that by.
+    #[cold]
+    pub(crate) fn begin_anew(&mut self, pace: &Pace) {
+        if self.is_warming(pace) {
+            *self = Self::default();
+        }
     }
 
     /// Whether it is still warming up.

@@ -19,6 +19,8 @@ const RUN_MIN: u32 = 60;
 const TIMES: f64 = 5.0;
 /// How much of the longest run is remembered from change to change.
 const KEEP: f64 = 0.9995;
+/// Equal values that are a rest.
+const REST_MIN: u32 = 20;
 /// A rest where it rested before is news when it is so many times longer.
 const REST_TIMES: u32 = 3;
 
@@ -50,16 +52,33 @@ pub(crate) struct Flatline {
     known: u8,
     rests: [Rest; 2],
     active: bool,
+    /// It would be, but something else spoke of the run.
+    #[serde(default)]
+    hushed: bool,
 }
 
 impl Flatline {
-    /// Judges one value, then learns from it.
+    /// Whether a value is one more of so many equal ones that the series rests, or is stuck.
     #[inline]
-    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, findings: &mut Vec<Finding>) {
+    pub(crate) fn is_still(&self, value: f64) -> bool {
+        self.run >= RUN_MIN && self.last == Some(value)
+    }
+
+    /// Event time since which the values are equal.
+    pub(crate) fn since_ms(&self) -> i64 {
+        self.since_ms
+    }
+
+    /// Judges one value, then learns from it. With `mute` something else speaks of the run.
+    #[inline]
+    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
         if self.last == Some(value) {
             self.run = self.run.saturating_add(1);
-            if !self.active && self.run >= RUN_MIN && self.is_news(value) {
-                self.active = true;
+            if !self.active && !self.hushed && self.run >= RUN_MIN && self.is_news(value) {
+                (self.active, self.hushed) = (!mute, mute);
+                if mute {
+                    return;
+                }
                 findings.push(self.finding(State::Active, time_ms, value, unit));
             }
             return;
@@ -71,7 +90,7 @@ impl Flatline {
             self.changes = self.changes.saturating_add(1);
             self.rested(last);
         }
-        self.active = false;
+        (self.active, self.hushed) = (false, false);
         (self.last, self.since_ms, self.run) = (Some(value), time_ms, 1);
         if usize::from(self.known) < VALUES_MIN {
             self.meet(value);
@@ -96,15 +115,15 @@ impl Flatline {
     fn rested(&mut self, last: f64) {
         self.longest = (self.longest * KEEP).max(1.0);
         let run = f64::from(self.run);
-        if self.active {
-            // One fault must not blind for good, and a habit must not be told for ever: what
-            // was told doubles the patience at most.
-            let least = f64::from(RUN_MIN) / TIMES;
-            self.longest = run.min(2.0 * self.longest.max(least));
-        } else {
+        let least = self.longest.max(f64::from(RUN_MIN) / TIMES);
+        if run < TIMES * least {
             self.longest = self.longest.max(run);
+        } else if !self.rests.iter().any(|rest| rest.run > 0 && rest.value == last) {
+            // One fault must not blind for good, and a habit must not be told for ever: it doubles
+            // the patience at most. Where it is known to rest, it may for as long as it likes.
+            self.longest = run.min(2.0 * least);
         }
-        if self.run >= RUN_MIN {
+        if self.run >= REST_MIN {
             self.rest(last);
         }
     }

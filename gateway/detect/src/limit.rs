@@ -50,6 +50,19 @@ pub(crate) struct Limits {
     /// Dynamic limits, above and below what is usual, and the fixed ones beside them.
     #[serde(default)]
     dynamic: Option<Dynamic>,
+    /// Event time since which a dynamic one is passed, in minutes since the Unix epoch; 0: none is.
+    #[serde(default)]
+    passed_min: u32,
+}
+
+/// A dynamic limit that was passed for so long, in minutes, says what is usual no more.
+const LASTS_MIN: u32 = 24 * 60;
+/// So long, in minutes, it speaks for all that happens beyond it.
+const SPEAKS_MIN: u32 = 60;
+
+/// Whole minutes since the Unix epoch, at least 1.
+fn minute(time_ms: i64) -> u32 {
+    u32::try_from((time_ms / 60_000).max(1)).unwrap_or(u32::MAX)
 }
 
 /// Limits that follow what is usual: as a warning, `high` and `low`.
@@ -80,6 +93,7 @@ impl Limits {
                 changed_ms: None,
                 retired: false,
                 dynamic: None,
+                passed_min: 0,
             },
         };
         let given = rule.map_or([None; 4], |r| [r.high_high, r.high, r.low_low, r.low]);
@@ -115,10 +129,20 @@ impl Limits {
         needed.then_some(limits)
     }
 
-    /// Whether an alert of any limit is active.
+    /// Whether an alert of a limit speaks for what happens at a moment.
     #[inline]
-    pub(crate) fn any_beyond(&self) -> bool {
-        self.slots.iter().any(|slot| slot.beyond)
+    pub(crate) fn speaks(&self, time_ms: i64) -> bool {
+        let fresh = self.passed_min == 0 || minute(time_ms).saturating_sub(self.passed_min) < SPEAKS_MIN;
+        self.slots.iter().enumerate().any(|(at, slot)| slot.beyond && (fresh || !self.follows(at)))
+    }
+
+    /// Whether the limit at a place follows what is usual.
+    fn follows(&self, at: usize) -> bool {
+        self.dynamic.is_some_and(|dynamic| match at {
+            HIGH => dynamic.above.is_some(),
+            LOW => dynamic.below.is_some(),
+            _ => false,
+        })
     }
 
     /// Whether some follow what is usual.
@@ -127,8 +151,24 @@ impl Limits {
         self.dynamic.is_some()
     }
 
-    /// Dynamic limits follow what is usual now, unless the value asks for them just now.
-    pub(crate) fn follow(&mut self, usual: Option<f64>) {
+    /// Whether a dynamic limit has been passed for a day up to now: where the series is, is usual. From
+    /// then on another day counts.
+    pub(crate) fn lasts(&mut self, time_ms: i64) -> bool {
+        if ![HIGH, LOW].into_iter().any(|at| self.follows(at) && self.slots[at].beyond) {
+            self.passed_min = 0;
+            return false;
+        }
+        let now = minute(time_ms);
+        let lasts = self.passed_min > 0 && now.saturating_sub(self.passed_min) >= LASTS_MIN;
+        if lasts || self.passed_min == 0 {
+            self.passed_min = now;
+        }
+        lasts
+    }
+
+    /// Dynamic limits follow what is usual now, unless the value asks for them just now; when it
+    /// `lasts` where it is, even then.
+    pub(crate) fn follow(&mut self, usual: Option<f64>, lasts: bool) {
         let (Some(dynamic), Some(usual)) = (self.dynamic, usual) else { return };
         let nearer = |fixed: Option<f64>, moved: f64, upper: bool| match fixed {
             Some(fixed) if (fixed < moved) == upper => fixed,
@@ -136,7 +176,7 @@ impl Limits {
         };
         let mut set = |at: usize, limit: f64| {
             let slot = &mut self.slots[at];
-            if !slot.beyond && slot.since.is_none() && limit.is_finite() {
+            if (lasts || !slot.beyond && slot.since.is_none()) && limit.is_finite() {
                 slot.limit = Some(limit);
             }
         };
@@ -259,7 +299,7 @@ impl Limits {
     /// Event time starts anew: delays that run are measured from the next reading.
     pub(crate) fn restart(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.since = None);
-        self.changed_ms = None;
+        (self.changed_ms, self.passed_min) = (None, 0);
     }
 
     fn delay_ms(&self, slot: &Slot) -> i64 {

@@ -11,6 +11,8 @@ const RULE: Rule = Rule { fit: 200, warm: 1_800, least: 2.0, times: 1.4, grow: 2
 /// Steps before it speaks at all, and at which twice as much is asked as later.
 const YOUNG_MIN: u32 = 120;
 const YOUNG: f64 = 120.0;
+/// Readings of one value that make a series constant.
+const STILL_MIN: u32 = 15;
 /// Weight of a step now, and usually.
 const NOW: f64 = 2.0 / 61.0;
 const USUAL: f64 = 5e-4;
@@ -39,11 +41,34 @@ pub(crate) struct Noise {
 
 impl Noise {
     /// Judges one value, then learns from it; `quantum` is the usual size of a step other than 0.
+    /// A value that is `still` the same teaches nothing: a machine at rest is not what its noise is
+    /// measured by when it works again.
     #[inline]
-    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, quantum: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn observe(
+        &mut self,
+        time_ms: i64,
+        value: f64,
+        quantum: f64,
+        unit: Option<&str>,
+        mute: bool,
+        still: bool,
+        findings: &mut Vec<Finding>,
+    ) {
         let at = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
         let step = if self.seen == 0 { 0.0 } else { (at - self.last).abs() };
         self.last = at;
+        if still && !self.chart.is_out() {
+            self.now *= 1.0 - NOW;
+            return;
+        }
+        if self.usual == 0.0 && self.now == 0.0 && self.seen >= STILL_MIN {
+            // A series of one value so far begins with its first change.
+            if step > 0.0 {
+                *self = Self { seen: 1, last: at, ..Self::default() };
+            }
+            return;
+        }
         self.seen = self.seen.saturating_add(1);
         let young = 1.0 / f64::from(self.seen);
         // A sensor that rarely moves has small mean squares: its own step is no noise.

@@ -31,15 +31,21 @@ pub(crate) struct Saturation {
     /// Largest share was at the upper end.
     upper: bool,
     chart: Chart,
+    /// The series went to another level, or came from one, within the block.
+    #[serde(default)]
+    moved: bool,
 }
 
 impl Saturation {
-    /// Counts one value; judges with the last of a block.
+    /// Counts one value; judges with the last of a block, unless the series `moves` within it: of a
+    /// machine that stops, one level's readings are the smallest, and none is cut off.
     #[inline]
-    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, moves: bool, findings: &mut Vec<Finding>) {
         if self.readings == 0 {
-            (self.high, self.low, self.highs, self.lows) = (value, value, 0, 0);
+            (self.high, self.low, self.highs, self.lows, self.moved) = (value, value, 0, 0, false);
         }
+        self.moved |= moves;
         if value > self.high {
             (self.high, self.highs) = (value, 0);
         }
@@ -57,7 +63,7 @@ impl Saturation {
 
     fn judge(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
         // All equal: stuck, not cut off; a share of nothing would teach that all is usual.
-        if self.highs == BLOCK {
+        if self.highs == BLOCK || self.moved {
             return;
         }
         self.upper = self.highs >= self.lows;

@@ -29,15 +29,27 @@ struct Hour {
     days: u8,
 }
 
+/// The hour under way: its values are no news to the same hour of another day, and not before it is
+/// over, or what creeps would take its range along.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Under {
+    at: u8,
+    day: u8,
+    low: f32,
+    high: f32,
+}
+
 /// State of one series: apart, and only once it has been seen for more than a day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Season {
-    hours: Vec<Hour>,
+    hours: Box<[Hour]>,
+    #[serde(default)]
+    under: Option<Under>,
 }
 
 impl Default for Season {
     fn default() -> Self {
-        Self { hours: vec![Hour::default(); HOURS] }
+        Self { hours: Box::new([Hour::default(); HOURS]), under: None }
     }
 }
 
@@ -78,10 +90,27 @@ impl Season {
     #[inline]
     pub(crate) fn learn(&mut self, time_ms: i64, value: f64) {
         let (at, day) = place(time_ms);
-        let Some(hour) = self.hours.get_mut(at) else { return };
-        let value = single(value);
+        let (at, value) = (at as u8, single(value));
+        match &mut self.under {
+            Some(under) if (under.at, under.day) == (at, day) => {
+                (under.low, under.high) = (under.low.min(value), under.high.max(value));
+            }
+            under => {
+                let ended = under.replace(Under { at, day, low: value, high: value });
+                if let Some(ended) = ended {
+                    self.keep(ended);
+                }
+            }
+        }
+    }
+
+    /// An hour is over.
+    #[cold]
+    fn keep(&mut self, ended: Under) {
+        let Under { at, day, low, high } = ended;
+        let Some(hour) = self.hours.get_mut(usize::from(at)) else { return };
         if hour.days == 0 {
-            *hour = Hour { low: value, high: value, day, days: 1 };
+            *hour = Hour { low, high, day, days: 1 };
             return;
         }
         if hour.day != day {
@@ -91,7 +120,7 @@ impl Season {
             }
             (hour.day, hour.days) = (day, hour.days.saturating_add(1));
         }
-        (hour.low, hour.high) = (hour.low.min(value), hour.high.max(value));
+        (hour.low, hour.high) = (hour.low.min(low), hour.high.max(high));
     }
 }
 

@@ -88,14 +88,21 @@ pub(crate) fn observe(
     unit: Option<&str>,
     tell: Tell,
     young: Option<Young>,
+    still: bool,
     findings: &mut Vec<Finding>,
 ) -> bool {
     let usual = of.mean;
-    let verdict = of.observe(span.pace(), value, quantum, tell, young);
+    let verdict = of.observe(span.pace(), value, quantum, tell, young, still);
     if !matches!(verdict, Verdict::Usual | Verdict::Goes | Verdict::Stays) {
         findings.push(finding(span, of, verdict, time_ms, value, usual, quantum, unit));
     }
     matches!(verdict, Verdict::Lasts | Verdict::Stays)
+}
+
+/// What was one value so far changes for the first time.
+#[cold]
+pub(crate) fn begin_anew(span: Span, of: &mut Departure) {
+    of.begin_anew(span.pace());
 }
 
 /// What a shift is judged by before half an hour has shown what is usual: single readings'

@@ -96,6 +96,14 @@ impl Silence {
         (self.last_ms, self.from_ms, self.again) = (Some(clock_ms), clock_ms, true);
     }
 
+    /// Until now the gateway was away, or its clock was not set: what lies before is no sensor's gap, and
+    /// what is due is waited for once more.
+    pub(crate) fn resume(&mut self, clock_ms: i64) {
+        if self.last_ms.is_some() {
+            (self.from_ms, self.again) = (clock_ms, true);
+        }
+    }
+
     #[cold]
     fn returned(&mut self, time_ms: i64, value: f64, gap_ms: i64, findings: &mut Vec<Finding>) {
         (self.active, self.again) = (false, false);

@@ -8,6 +8,10 @@
 //! quantised sensor's next step is no spike. How far is far is also a matter of the series' own
 //! record, upwards and downwards apart.
 //!
+//! A machine that is off often tells one and the same value: that teaches no scale. Until enough
+//! changes are seen there, the scale of the level before counts; where none is known, the first
+//! change is where the series begins. And no record is kept of distances that no scale measured.
+//!
 //! A spike ends when values are near the old level again. When they stay away, the level has
 //! moved: the spike is cleared and the level learnt anew. Either way the event is remembered
 //! ([`Habit`]), so that what a series does regularly is soon told no more.
@@ -23,10 +27,18 @@ use serde::{Deserialize, Serialize};
 const WARM_UP: u32 = 60;
 /// Changes of value before it speaks: a constant has no scale.
 const CHANGES_MIN: u32 = 20;
+/// Equal readings at a level that are no chance.
+const STILL_MIN: u32 = 5;
+/// Of so many readings one has changed the value at least, of a series that has a scale.
+const STILL_PART: u32 = WARM_UP / CHANGES_MIN;
+/// Readings of a series without a scale after which another level is told: half an hour at 1 Hz.
+const STILL_KNOWN: u32 = 1_800;
 /// Readings that the level takes as they come, with the scale's own.
 const FREE: u32 = 15;
 /// Robust standard deviations from the level that raise, at least.
 const LEVEL: f64 = 5.6;
+/// So many an outlier counts before a series is known.
+const FIRST_TIMES: f64 = 20.0;
 /// Readings at which twice as much is asked: a scale of few readings is believed less.
 const YOUNG: f64 = 15.0;
 /// And times the largest of ordinary values; more where that is beyond what chance gives so
@@ -89,6 +101,8 @@ pub(crate) fn about() -> String {
 pub(crate) enum Verdict {
     /// Nothing unusual.
     Usual,
+    /// The same: the first change of a series that was one value so far.
+    First,
     /// Part of a spike, or what may become a new level.
     Out,
     /// The level has moved with this value.
@@ -181,6 +195,9 @@ pub(crate) struct Spike {
     /// Readings that do not depend on each other, of the first [`COUNTED`].
     #[serde(default)]
     independent: f64,
+    /// The usual deviation at the last level that had one.
+    #[serde(default)]
+    prior: f64,
 }
 
 impl Spike {
@@ -227,7 +244,22 @@ impl Spike {
     /// The usual deviation of a reading.
     #[inline]
     pub(crate) fn deviation(&self) -> f64 {
-        self.deviation.sigma().max(STEP_PART * self.step.sigma())
+        let own = self.deviation.sigma().max(STEP_PART * self.step.sigma());
+        if self.is_still() { own.max(self.prior) } else { own }
+    }
+
+    /// Whether it has been at one value, or nearly: what it shows is no scale.
+    #[inline]
+    fn is_still(&self) -> bool {
+        let (readings, changes) = (self.deviation.seen().saturating_add(1), self.step.seen());
+        let least = if changes == 0 { STILL_MIN } else { FREE.max(STILL_PART * changes) };
+        changes < CHANGES_MIN && readings >= least
+    }
+
+    /// Whether readings have shown a scale.
+    #[inline]
+    fn is_warm(&self) -> bool {
+        self.seen >= WARM_UP && self.step.seen() >= CHANGES_MIN
     }
 
     /// Readings at the present level, counted as those that do not depend on each other: neighbours
@@ -239,6 +271,9 @@ impl Spike {
     /// The series goes on at another level: all is learnt anew there.
     #[cold]
     pub(crate) fn relearn(&mut self, level: f64) {
+        if self.is_warm() {
+            self.prior = self.deviation();
+        }
         (self.out, self.told, self.held) = (0, false, false);
         (self.seen, self.level) = (1, level);
         (self.deviation, self.step, self.behind, self.pending, self.independent) = Default::default();
@@ -254,6 +289,17 @@ impl Spike {
     #[inline]
     pub(crate) fn is_young(&self) -> bool {
         self.seen < WARM_UP
+    }
+
+    /// A value as means are to take it: of a series that was just met, no outlier as it is, which
+    /// nobody has judged.
+    #[inline]
+    pub(crate) fn bounded(&self, value: f64) -> f64 {
+        if self.prior > 0.0 || self.seen > WARM_UP || self.seen <= FREE || self.is_still() {
+            return value;
+        }
+        let most = FIRST_TIMES * self.deviation();
+        value.clamp(self.level - most, self.level + most)
     }
 
     /// Judges one value, then learns from it.
@@ -276,20 +322,31 @@ impl Spike {
         let size = distance.abs();
         let least = (SCALE_RELATIVE_MIN * self.level.abs()).max(SCALE_MIN);
         let step_scale = self.step.sigma().max(least);
-        let scale = self.deviation.sigma().max(STEP_PART * step_scale).max(least);
+        let warm = self.is_warm();
+        let own = self.deviation().max(STEP_PART * step_scale).max(least);
+        let scale = if warm { own } else { own.max(self.prior) };
         self.habit.forget();
         if self.out > 0 {
             return self.follow(time_ms, value, size, scale, unit, manner, findings);
         }
-        let warm = self.seen >= WARM_UP && self.step.seen() >= CHANGES_MIN;
-        let far = if pair.abs() > size { pair } else { distance };
+        let still = self.is_still();
+        if still && self.prior == 0.0 && step > LEVEL * self.step.sigma() {
+            let first = self.step.seen() == 0;
+            self.begin(at, step);
+            return if first { Verdict::First } else { Verdict::Usual };
+        }
+        // At a new level the deviation of the one before will do, until there is one.
+        let ready = warm || self.prior > 0.0 && (still || self.seen >= FREE);
+        // The value before is one of two only if it was judged, too.
+        let judged = self.seen > if warm { WARM_UP } else { FREE };
+        let far = if judged && pair.abs() > size { pair } else { distance };
         let record = if far > 0.0 { self.record } else { self.below };
-        let young = 1.0 + YOUNG / f64::from(self.seen);
+        let young = 1.0 + YOUNG / f64::from(if still { self.seen.max(WARM_UP) } else { self.seen });
         let behind = std::mem::replace(&mut self.behind, distance / scale);
         // What climbs on is no leap of two.
         let both = if behind * distance > 0.0 && behind_step > 2.0 * step { behind.abs().min(size / scale) } else { 0.0 };
         let stride = step_scale * f64::from(self.step.seen()) / f64::from(self.seen);
-        let leaps = warm && leap > (STEP * stride).max(LEAP_PART * size);
+        let leaps = ready && leap > (STEP * stride).max(LEAP_PART * size);
         if leaps && (far.abs() > young * scale * self.limit(record) || both > young * self.limit_of_both()) {
             let news = self.habit.is_news(size);
             (self.out, self.peak, self.pending) = (1, size, 0.0);
@@ -301,7 +358,7 @@ impl Spike {
             }
             return Verdict::Out;
         }
-        if self.seen >= FREE {
+        if warm {
             // One value alone may be the beginning of a spike.
             let last = std::mem::replace(&mut self.pending, far / scale);
             self.record = (self.record * RECORD_KEEP).max(last);
@@ -311,6 +368,14 @@ impl Spike {
         self.lived = self.lived.saturating_add(1);
         self.learn(distance, step, scale);
         Verdict::Usual
+    }
+
+    /// The first change of a series without a scale. What is known of it until then is one value.
+    #[cold]
+    fn begin(&mut self, at: f64, step: f64) {
+        (self.seen, self.level) = (if self.seen < STILL_KNOWN { 1 } else { WARM_UP }, at);
+        (self.deviation, self.step, self.behind, self.pending, self.independent) = Default::default();
+        self.step.learn(step, 0.0);
     }
 
     /// A value after one that went out.
@@ -412,6 +477,10 @@ impl Spike {
         self.level += weight(self.seen) * distance.clamp(-clip, clip);
         self.deviation.learn_slowly(distance.abs(), scale, SCALE_WEIGHT);
         if step > 0.0 {
+            if self.step.seen() == 1 && step * LEVEL < self.step.sigma() {
+                // The first led from a level to another.
+                self.step = Scale::default();
+            }
             self.step.learn(step, 0.0);
         }
         if self.seen <= COUNTED {

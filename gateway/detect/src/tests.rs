@@ -1,5 +1,7 @@
 //! Stories of a series, told to all its detectors together.
 
+mod rest;
+
 use crate::limits::STATE_BYTES_MAX;
 use crate::{Finding, Kind, LimitRule, Pattern, Settings, State, Watch};
 use proptest::prelude::*;

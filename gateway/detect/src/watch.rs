@@ -104,12 +104,15 @@ impl Watch {
         self.silence.observe(clock_ms, time_ms, value, out);
         if let Some(newest) = self.last
             && time_ms < newest.0
-            && !self.rewinds(clock_ms, time_ms, value, out)
+            && !self.rewinds(time_ms)
         {
             if let Some(limits) = &mut self.limits {
                 limits.observe_late(clock_ms, (time_ms, value), newest, self.unit.as_deref(), out);
             }
             return;
+        }
+        if self.late > 0 && self.last.is_some_and(|(last, _)| time_ms < last) {
+            self.leap.rewound(clock_ms, time_ms, value, out);
         }
         self.last = Some((time_ms, value));
         self.late = 0;
@@ -120,10 +123,18 @@ impl Watch {
         if let Some(limits) = &mut self.limits {
             if limits.is_dynamic() {
                 let season = self.season.get_or_insert_default();
-                limits.follow(season.usual(time_ms).or_else(|| self.drift.usual()));
+                let lasts = limits.lasts(time_ms);
+                if lasts {
+                    **season = Season::default();
+                    let (few, quantum) = (self.drift.few, self.spike.quantum());
+                    shift::restart(Span::Long, &mut self.drift, time_ms, few, quantum, unit, out);
+                    limits.follow(Some(few), true);
+                } else {
+                    limits.follow(season.usual(time_ms).or_else(|| self.drift.usual()), false);
+                }
             }
             limits.observe(clock_ms, time_ms, value, unit, out);
-            limited = limits.any_beyond();
+            limited = limits.speaks(time_ms);
         }
         // At levels known before nothing that departs is told; beyond them it still is. Nor is it
         // while readings are told to jump about.
@@ -146,10 +157,16 @@ impl Watch {
             true => Hold::No,
         };
         self.held_ms = clock_ms;
+        let still = self.flatline.is_still(value);
         let next = hold == Hold::Long && self.spike.is_held() && self.regime.may_be_next(value, self.calm);
         let manner = Manner { tell, hold, next };
         match self.spike.observe(time_ms, value, unit, manner, out) {
-            Verdict::Usual => self.judge(time_ms, value, manner, young, out),
+            Verdict::First => {
+                shift::begin_anew(Span::Short, &mut self.shift);
+                shift::begin_anew(Span::Long, &mut self.drift);
+                self.judge(time_ms, value, manner, young, still, out);
+            }
+            Verdict::Usual => self.judge(time_ms, value, manner, young, still, out),
             Verdict::Out => {
                 self.noise.skip(value);
                 let near = self.shift.is_told() && self.shift.returns(value);
@@ -182,8 +199,10 @@ impl Watch {
             }
         }
         let unit = self.unit.as_deref();
-        self.saturation.observe(time_ms, value, unit, limited, out);
-        self.flatline.observe(time_ms, value, unit, out);
+        self.saturation.observe(time_ms, value, unit, limited, self.spike.is_out(), out);
+        // A series that is told to have gone where it rests is not stuck there too.
+        let went = self.shift.is_told() && self.level_ms.is_some_and(|level_ms| self.flatline.since_ms() <= level_ms);
+        self.flatline.observe(time_ms, value, unit, went, out);
         let mute = limited || self.is_told();
         self.novel.observe(time_ms, value, unit, young, mute, out);
     }
@@ -192,11 +211,21 @@ impl Watch {
     /// learnt from it, as if the time had not passed.
     #[cold]
     pub fn rest(&mut self, clock_ms: i64, time_ms: i64, value: f64, out: &mut Vec<Finding>) {
-        if !value.is_finite() || self.last.is_some_and(|(last, _)| time_ms < last) {
+        if !value.is_finite() {
             return;
         }
         self.novel.skip();
         self.silence.rest(clock_ms, time_ms, value, out);
+        // Who works on a sensor may set its clock, too.
+        if let Some(newest) = self.last
+            && time_ms < newest.0
+            && !self.rewinds(time_ms)
+        {
+            if let Some(limits) = &mut self.limits {
+                limits.observe_late(clock_ms, (time_ms, value), newest, self.unit.as_deref(), out);
+            }
+            return;
+        }
         self.last = Some((time_ms, value));
         self.late = 0;
         self.leap.rest(clock_ms, time_ms);
@@ -221,7 +250,7 @@ impl Watch {
 
     /// A value that is no spike, through what looks at several.
     #[inline]
-    fn judge(&mut self, time_ms: i64, value: f64, manner: Manner, young: bool, out: &mut Vec<Finding>) {
+    fn judge(&mut self, time_ms: i64, value: f64, manner: Manner, young: bool, still: bool, out: &mut Vec<Finding>) {
         let Manner { tell, hold, .. } = manner;
         let unit = self.unit.as_deref();
         let quantum = self.spike.quantum();
@@ -242,7 +271,8 @@ impl Watch {
         let usual = self.drift.mean;
         let early = if waits { None } else { shift::young(&self.shift, &self.spike, self.calm) };
         let was_told = self.shift.is_told();
-        let mut moved = shift::observe(Span::Short, &mut self.shift, time_ms, value, quantum, unit, told, early, out);
+        let bounded = self.spike.bounded(value);
+        let mut moved = shift::observe(Span::Short, &mut self.shift, time_ms, bounded, quantum, unit, told, early, still, out);
         if self.shift.is_told() != was_told && hold != Hold::No && !moved {
             // It was told at once, or is back: single readings go by the level where it is.
             self.spike.relearn(self.shift.few);
@@ -258,10 +288,10 @@ impl Watch {
             // What the one calls its level the other does not call away.
             shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, unit, out);
         } else {
-            moved = shift::observe(Span::Long, &mut self.drift, time_ms, value, quantum, unit, told, None, out);
+            moved = shift::observe(Span::Long, &mut self.drift, time_ms, bounded, quantum, unit, told, None, still, out);
         }
         let tell = if self.shift.is_out() { Tell::Never } else { tell };
-        self.noise.observe(time_ms, value, quantum, unit, tell != Tell::Now, out);
+        self.noise.observe(time_ms, value, quantum, unit, tell != Tell::Now, still, out);
         if moved {
             self.level_ms = Some(time_ms);
         }
@@ -272,7 +302,7 @@ impl Watch {
         }
         // Nor does what may be the beginning of something tell how far readings usually stray.
         let deviation = self.spike.deviation();
-        let within = if starts { f64::MAX } else { CALM * self.calm };
+        let within = if starts || self.calm == 0.0 { f64::MAX } else { CALM * self.calm };
         if !self.shift.is_suspect() && !self.drift.is_out() && self.spike.away().abs() <= within {
             self.calm = deviation;
         }
@@ -328,6 +358,13 @@ impl Watch {
         self.silence.tick(clock_ms, value, out);
     }
 
+    /// Until now, by the logged clock, the gateway was away, or its clock was not set: that no reading
+    /// came says nothing.
+    pub fn resume(&mut self, clock_ms: i64) {
+        self.silence.resume(clock_ms);
+        self.held_ms = clock_ms;
+    }
+
     /// Other settings: limits change, what was learnt and what is active stays. An alert whose
     /// limit is gone is cleared with the next reading or tick, which is then due at once.
     pub fn reconfigure(&mut self, settings: &Settings, series: &str, unit: Option<&str>) {
@@ -347,13 +384,12 @@ impl Watch {
 
     /// A reading older than the newest came: whether the series' time was set back.
     #[cold]
-    fn rewinds(&mut self, clock_ms: i64, time_ms: i64, value: f64, out: &mut Vec<Finding>) -> bool {
+    fn rewinds(&mut self, time_ms: i64) -> bool {
         self.late = self.late.saturating_add(1);
         if self.late < LATE_READINGS_MAX {
             return false;
         }
         (self.first_ms, self.level_ms) = (None, None);
-        self.leap.rewound(clock_ms, time_ms, value, out);
         self.cadence.restart(time_ms);
         self.rate.restart();
         self.flatline.restart(time_ms);

@@ -212,6 +212,9 @@ impl Fold {
             part.clock_ms = clock_ms;
             part.hash = hash::next(part.hash, kind, payload);
         }
+        if let Record::ClockSet { .. } = record {
+            self.series.iter_mut().for_each(|series| series.watch.resume(clock_ms));
+        }
         if self.dues.peek().is_some_and(|Reverse(due)| due.at_ms <= clock_ms) {
             self.run_dues();
         }
@@ -344,6 +347,7 @@ impl Fold {
         self.sessions.restart(self.clock_ms);
         let detection = &self.config.detection;
         for series in &mut self.series {
+            series.watch.resume(self.clock_ms);
             series.watch.reconfigure(detection, &series.name, series.unit.as_deref());
             series.maintained = detection.maintained(&series.name);
         }

@@ -3,6 +3,7 @@
 
 mod calendar;
 mod plant;
+mod rest;
 
 use crate::outcome::{Failure, print};
 use calendar::CALENDARS;
@@ -89,7 +90,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (found, trials) = classes.iter().fold((0, 0), |(found, trials), class| (found + class.found, trials + class.trials));
     print(&format!("found in all: {:.1} % of {trials}", share(found, trials)))?;
     quiet(arguments.days)?;
-    calendars(arguments.days.div_ceil(CALENDARS.len() as u64))
+    calendars(arguments.days.div_ceil(CALENDARS.len() as u64))?;
+    rest::run(arguments.sigma, arguments.trials, arguments.days)
 }
 
 /// Alerts on machines that rest at night and at the weekend, and that do the same again and

@@ -1,0 +1,157 @@
+//! What must neither blind detectors nor make them cry: machines at rest, beginnings of one value or
+//! with an outlier, a gateway that was away, people who work on a sensor, changes that last.
+
+use super::*;
+
+#[test]
+fn a_gateway_that_was_away_among_the_first_readings_is_no_gap_of_the_sensor() {
+    let decades_ms = 50 * 365 * 86_400_000;
+    for away_ms in [30_000, 3_600_000, decades_ms] {
+        let mut story = Story::new(18);
+        story.normal(25);
+        story.now_ms += away_ms;
+        story.watch.resume(story.now_ms);
+        story.normal(60);
+        assert_eq!(kinds(&story.wait(9_000)), []);
+        assert_eq!(kinds(&story.wait(2_000)), [(Kind::Silence, ACTIVE)], "away for {away_ms} ms");
+    }
+}
+
+#[test]
+fn a_gateway_that_comes_back_waits_for_its_sensors() {
+    let mut story = Story::new(19);
+    story.normal(100);
+    story.tell([40.0]);
+    story.now_ms += 3_600_000;
+    story.watch.resume(story.now_ms);
+    assert_eq!(kinds(&story.wait(9_000)), []);
+    assert_eq!(kinds(&story.wait(2_000)), [(Kind::Silence, ACTIVE)]);
+}
+
+/// Readings of one value, as a machine tells them that is off.
+fn off(seconds: usize) -> std::iter::RepeatN<f64> {
+    std::iter::repeat_n(0.0, seconds)
+}
+
+/// Single readings far away, each between ordinary ones: which are told as spikes.
+fn spikes(story: &mut Story, deviations: &[f64]) -> Vec<bool> {
+    let told = |by: &f64| {
+        let mut found = story.normal(600);
+        found.extend(story.tell([tenths(20.0 + 0.3 * by)]));
+        found.extend(story.normal(60));
+        kinds(&found) == [(Kind::Spike, ACTIVE), (Kind::Spike, CLEARED)]
+    };
+    deviations.iter().map(told).collect()
+}
+
+#[test]
+fn a_rest_at_one_value_does_not_blind() {
+    for seconds in [7, 20, 40, 90, 600, 7_200] {
+        let mut story = Story::new(20);
+        story.normal(3_000);
+        let mut found = story.tell(off(seconds));
+        found.extend(story.normal(3_000));
+        assert_eq!(kinds(&found), [(Kind::Shift, ACTIVE), (Kind::Shift, CLEARED)], "the first stop, {seconds} s: {found:?}");
+        assert_eq!(spikes(&mut story, &[100.0, -200.0, 333.0]), [true; 3], "after {seconds} s");
+        for _ in 0..20 {
+            let mut found = story.tell(off(seconds));
+            found.extend(story.normal(1_500));
+            assert_eq!(kinds(&found), [], "stops and starts of {seconds} s: {found:?}");
+        }
+        assert_eq!(kinds(&spikes_once(&mut story)), [(Kind::Spike, ACTIVE), (Kind::Spike, CLEARED)], "later, after {seconds} s");
+    }
+}
+
+fn spikes_once(story: &mut Story) -> Vec<Finding> {
+    let mut found = story.tell([-250.0]);
+    found.extend(story.normal(60));
+    found
+}
+
+#[test]
+fn a_beginning_at_one_value_neither_blinds_nor_alarms() {
+    for seconds in [7, 20, 40, 90, 600, 1_700] {
+        for value in [0.0, 20.0] {
+            let mut story = Story::new(21);
+            let mut found = story.tell(std::iter::repeat_n(value, seconds));
+            found.extend(story.normal(3_000));
+            assert_eq!(kinds(&found), [], "{seconds} s at {value}: {found:?}");
+            assert_eq!(spikes(&mut story, &[100.0, -200.0, 333.0]), [true; 3], "after {seconds} s at {value}");
+        }
+    }
+    // After half an hour it is told: that is where the series was.
+    let mut story = Story::new(22);
+    let mut found = story.tell(off(2_500));
+    found.extend(story.normal(3_000));
+    assert_eq!(kinds(&found), [(Kind::Shift, ACTIVE), (Kind::Shift, CLEARED)], "{found:?}");
+    assert_eq!(spikes(&mut story, &[100.0, -200.0, 333.0]), [true; 3]);
+}
+
+#[test]
+fn one_early_outlier_does_not_blind() {
+    for at in [16, 40, 59] {
+        let mut story = Story::new(23);
+        story.normal(at);
+        story.tell([-9999.0]);
+        assert_eq!(kinds(&story.normal(3_000)), []);
+        assert_eq!(spikes(&mut story, &[-100.0, -200.0, 333.0]), [true; 3], "after one at {at}");
+    }
+}
+
+#[test]
+fn a_machine_that_often_rests_is_seen_to_be_stuck_elsewhere_and_to_drift() {
+    let mut story = Story::new(24);
+    for _ in 0..30 {
+        story.normal(2_400);
+        story.tell(off(1_200));
+    }
+    let mut stuck = Story { watch: story.watch.clone(), now_ms: story.now_ms, noise: Noise(24) };
+    stuck.normal(1_200);
+    assert_eq!(kinds(&stuck.tell([20.1; 200])), [(Kind::Flatline, ACTIVE)]);
+    story.normal(1_200);
+    let drift: Vec<f64> = (0..1_800).map(|at| tenths(20.0 + f64::from(at) / 60.0 + 0.3 * story.noise.next())).collect();
+    let found = story.tell(drift);
+    assert!(!found.is_empty() && found.iter().all(|f| matches!(f.kind, Kind::Drift | Kind::Shift)), "{found:?}");
+}
+
+#[test]
+fn a_lasting_change_becomes_usual_to_a_dynamic_limit_within_a_day_and_mutes_for_an_hour() {
+    let rule = LimitRule { series: Pattern::new("**"), above_usual: Some(5.0), ..LimitRule::default() };
+    let mut watch = Settings { limits: vec![rule], ..Settings::default() }.watch("s", None);
+    let (mut noise, mut told) = (Noise(25), Vec::new());
+    let mut minute = |at: i64, value: f64| {
+        let mut out = Vec::new();
+        let (now_ms, value) = (1_700_000_000_000 + at * 60_000, tenths(value + 0.3 * noise.next()));
+        watch.observe(now_ms, now_ms, value, &mut out);
+        told.extend(out.into_iter().map(|finding| (at, finding.kind, finding.state)));
+    };
+    let day = 1_440;
+    (0..5 * day).for_each(|at| minute(at, 20.0));
+    for at in 5 * day..9 * day {
+        // Twelve hours later something else happens.
+        minute(at, if at == 5 * day + 720 { 90.0 } else { 30.0 });
+    }
+    // Beyond what is usual by now.
+    (9 * day..9 * day + 60).for_each(|at| minute(at, 40.0));
+    let high = told.iter().filter(|(_, kind, _)| *kind == Kind::High).map(|(at, _, state)| (at / day, *state)).collect::<Vec<_>>();
+    assert_eq!(high, [(5, ACTIVE), (6, CLEARED), (9, ACTIVE)], "{told:?}");
+    assert!(told.contains(&(5 * day + 721, Kind::Spike, ACTIVE)) || told.contains(&(5 * day + 720, Kind::Spike, ACTIVE)), "{told:?}");
+}
+
+#[test]
+fn a_sensor_whose_clock_goes_back_in_maintenance_is_watched() {
+    let settings = Settings { limits: vec![LimitRule { off_delay_ms: 0, ..rule() }], ..Settings::default() };
+    let mut watch = settings.watch("s", None);
+    let mut out = Vec::new();
+    let start_ms = 1_700_000_000_000;
+    (0..100).for_each(|at| watch.observe(start_ms + at * 1_000, start_ms + at * 1_000, 20.0, &mut out));
+    let back_ms = 3_600_000;
+    let mut rest = |at: i64, value: f64| {
+        watch.rest(start_ms + at * 1_000, start_ms + at * 1_000 - back_ms, value, &mut out);
+        std::mem::take(&mut out)
+    };
+    assert_eq!(kinds(&rest(100, 97.0)), [(Kind::HighHigh, ACTIVE)], "late, and not answered");
+    let cleared: Vec<Finding> = (101..130).flat_map(|at| rest(at, 20.0)).collect();
+    assert_eq!(kinds(&cleared), [(Kind::HighHigh, CLEARED)], "its time counts from there");
+    assert_eq!(kinds(&rest(131, 97.0)), [(Kind::HighHigh, ACTIVE)]);
+}
