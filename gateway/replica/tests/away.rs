@@ -1,0 +1,47 @@
+//! A gateway that was away, or whose clock was not set, among a series' first readings: its own
+//! absence is no gap of the sensor.
+
+use replica::fold::FoldConfig;
+use replica::record::Record;
+use replica::rehearse::Rehearsal;
+
+/// Twenty-five readings, half a second apart, up to 12.5 s.
+fn young() -> Rehearsal {
+    let mut gateway = Rehearsal::new(0, config()).unwrap();
+    let series = gateway.series("a", None).unwrap();
+    (1..=25).for_each(|at| gateway.message(at * 500, [(series, at * 500, 1.0 + (at % 3) as f64)]).unwrap());
+    gateway
+}
+
+fn config() -> FoldConfig {
+    FoldConfig { sizes_ms: vec![1_000], grace_ms: 0, ..FoldConfig::default() }
+}
+
+/// How long after its last reading a sensor is called silent that goes on from `now_ms` for half a minute, in ms.
+fn silent_after(mut gateway: Rehearsal, now_ms: i64) -> i64 {
+    (1..=60).for_each(|at| gateway.message(now_ms + at * 500, [(0, now_ms + at * 500, 1.0 + (at % 3) as f64)]).unwrap());
+    let stops_ms = now_ms + 30_000;
+    gateway.fold.fresh.clear();
+    gateway.pass(stops_ms + 600_000).unwrap();
+    let silence = gateway.fold.fresh.iter().find(|(_, alert)| alert.kind == "silence");
+    silence.map_or(i64::MAX, |(_, alert)| alert.time_ms - stops_ms)
+}
+
+#[test]
+fn after_a_restart_silence_is_called_as_soon_as_ever() {
+    for away_ms in [30_000, 3_600_000] {
+        let mut gateway = young();
+        let now_ms = gateway.fold.clock_ms + away_ms;
+        gateway.boot(now_ms, 2, config()).unwrap();
+        assert_eq!(silent_after(gateway, now_ms), 10_000, "away for {away_ms} ms");
+    }
+}
+
+#[test]
+fn after_a_clock_that_is_set_silence_is_called_as_soon_as_ever() {
+    let behind_ms = 50 * 365 * 86_400_000;
+    let mut gateway = young();
+    let now_ms = gateway.fold.clock_ms + behind_ms;
+    gateway.record(now_ms, &Record::ClockSet { behind_ms }).unwrap();
+    assert_eq!(silent_after(gateway, now_ms), 10_000);
+}
