@@ -343,22 +343,6 @@ fn what_happens_in_maintenance_is_not_learnt() {
 }
 
 #[test]
-fn a_machine_that_starts_every_morning_is_soon_no_news() {
-    let mut story = Story::new(15);
-    let mut told = Vec::new();
-    for day in 0..5 {
-        let started = |hour: i64| (6..14).contains(&hour);
-        for _ in 0..24 * 60 {
-            story.now_ms += 60_000;
-            let level = if started(story.now_ms / 3_600_000 % 24) { 60.0 } else { 20.0 };
-            let value = tenths(level + 0.3 * story.noise.next());
-            story.watch.observe(story.now_ms, story.now_ms, value, &mut told);
-        }
-        assert_eq!(kinds(&told), [(Kind::Shift, ACTIVE), (Kind::Shift, CLEARED)], "the first start only; day {day}: {told:?}");
-    }
-}
-
-#[test]
 fn missed_readings_and_a_clock_that_leaps_are_told() {
     let mut story = Story::new(16);
     story.normal(700);
