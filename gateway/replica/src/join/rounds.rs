@@ -37,7 +37,7 @@ impl Budget {
     }
 
     /// From when on there are some.
-    fn from_ms(&self) -> i64 {
+    fn ready_ms(&self) -> i64 {
         if self.parts > 0 { i64::MIN } else { self.at_ms.saturating_add(1 - self.parts * 1_000 / ROUND_PARTS_PER_S) }
     }
 }
@@ -105,7 +105,7 @@ impl Rounds {
 
     /// When the next may be published.
     pub fn next_ms(&self) -> Option<i64> {
-        let long = self.due_long.first().map(|(at, _)| (*at).max(self.budget.from_ms()));
+        let long = self.due_long.first().map(|(at, _)| (*at).max(self.budget.ready_ms()));
         self.due.first().map(|(at, _)| *at).into_iter().chain(long).min()
     }
 
