@@ -9,7 +9,7 @@ use crate::disk::chained;
 use crate::mutation::Mutation;
 use crate::oracle::Told;
 use replica::join::store::{Batch, Store, StoreError};
-use replica::join::{Bridge, Effects, Unfolded, Window, WindowKey};
+use replica::join::{Bridge, BridgeConfig, Effects, Unfolded, Window, WindowKey};
 use replica::record::Record;
 use schemas::message::{Ack, AlertUp, Delta, Hello};
 use std::collections::{BTreeMap, VecDeque};
@@ -176,7 +176,7 @@ impl Cloud {
         };
         let boot = ctx.draw(1);
         let parent = (process.bridge.boot != 0).then_some((process.bridge.boot, self.end()));
-        process.log(ctx, &Record::Boot { boot, parent, config: &[] });
+        process.log(ctx, &Record::Boot { boot, parent, config: &BridgeConfig { retain_ms: None, is_paced: true }.encode() });
         for (lsn, effects) in unpublished {
             process.effects(ctx, lsn, effects, true, &mut Vec::new())?;
         }

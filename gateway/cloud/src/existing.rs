@@ -87,6 +87,9 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
             // What gateways want besides comes behind.
             Ok(Mqtt::Incoming(Packet::SubAck(answer))) if !up => match answer.return_codes.first() {
                 Some(SubscribeReasonCode::Success(_)) => {
+                    if answer.return_codes.iter().any(|code| !matches!(code, SubscribeReasonCode::Success(_))) {
+                        warn!("the existing broker refuses the subscription to {ALARMS}: what people do to alarms through it is not heard");
+                    }
                     info!("the existing broker is there");
                     outbox.listens();
                     (up, wait_ms) = (true, BACKOFF_MS.0);

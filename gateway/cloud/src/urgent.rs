@@ -4,7 +4,7 @@
 //! The fold sees it later, in its order, and remains the truth of what was told. Of an alert that
 //! both have, only the first shows it ([`Urgent::claim`]). An alert that needs a closer look goes
 //! the way of all messages: of a boot that the fold does not know yet, of an alarm that people
-//! have put aside here, or one too many.
+//! have put aside here and whose gateway does not know that yet, or one too many.
 
 use crate::known::{Known, path_of};
 use crate::outbound::Outbound;

@@ -37,7 +37,8 @@ pub struct Unreadable(pub Vec<u64>);
 ///
 /// An interval may build on another that is still under way, and is then only taken if the cloud
 /// got that far. But it may have got there by another way (a clone of this disk), with less in an
-/// entry than is here. So of what is under way only that is left out whose version `from` covers.
+/// entry than is here. So of what is under way only that is left out whose version `from` covers; the
+/// rest, too, is left out by who knows that the cloud takes an interval only behind the one before it.
 ///
 /// # Errors
 /// [`Unreadable`], when pages of them are damaged.
@@ -102,7 +103,7 @@ pub fn content(
 }
 
 /// The birth before which an interval best ends: late, and where few entries have grown since,
-/// as those go again with the interval that builds on it.
+/// as those may go again with the interval that builds on it.
 fn best_cut(entries: &[Entry], steps: impl Iterator<Item = (u64, Before)>) -> Option<(u64, Before)> {
     let mut versions: Vec<u64> = entries.iter().map(|e| e.version).collect();
     versions.sort_unstable();

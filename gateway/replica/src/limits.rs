@@ -203,13 +203,14 @@ pub const BLOCK_ENTRIES_MAX: usize = 1 << 16;
 /// Windows in one round of publishing; the rest follows with the next.
 pub const ROUND_WINDOWS_MAX: usize = 4_096;
 
-/// Windows that those of one round are added up from, some 10 us each: whoever is heard meanwhile waits.
+/// Windows that the short ones of one round are added up from, a microsecond each in memory and ten from
+/// the store: whoever is heard meanwhile waits.
 pub const ROUND_PARTS_MAX: i64 = 1 << 16;
 
 /// A window that may be added up from so many others is published when there is time for it.
 pub const LONG_PARTS: i64 = 256;
 
-/// Windows that such ones are added up from in a second: about a fifth of a core.
+/// Windows that such ones are added up from in a second: about a fifth of a core, where they are in memory.
 pub const ROUND_PARTS_PER_S: i64 = 200_000;
 
 /// Windows of many parts of which it is remembered which parts came, some 100 bytes each. Of others

@@ -83,7 +83,7 @@ impl Bridge {
             let blockers = self.blockers(key)?;
             blockers.iter().for_each(|other| self.rounds.wait(*other, key));
             if blockers.is_empty() {
-                let sizes = self.series.list().get(key.0 as usize).map_or(&[][..], |series| &series.sizes);
+                let sizes = self.series.sizes(key.0);
                 self.rounds.hasten(key, due_ms(published), self.config.is_paced && is_long(sizes, key.1));
             }
         }
@@ -134,7 +134,7 @@ impl Bridge {
         for _ in 0..ROUND_WINDOWS_MAX {
             let short = if self.config.is_paced && read >= ROUND_PARTS_MAX { None } else { self.rounds.take(self.clock_ms) };
             let Some(key) = short.or_else(|| self.rounds.take_long(self.clock_ms)) else { break };
-            let sizes = self.series.list().get(key.0 as usize).map_or(&[][..], |series| &series.sizes);
+            let sizes = self.series.sizes(key.0);
             let parts = self.spans.count(key, sizes);
             match short {
                 Some(_) => read = read.saturating_add(parts),
@@ -206,7 +206,7 @@ impl Bridge {
 
     /// The windows that a published window is added up from.
     fn bases(&self, key: WindowKey) -> impl Iterator<Item = WindowKey> + '_ {
-        let sizes = self.series.list().get(key.0 as usize).map_or(&[][..], |series| &series.sizes);
+        let sizes = self.series.sizes(key.0);
         self.spans.parts(key, sizes)
     }
 
@@ -247,7 +247,7 @@ impl Bridge {
     }
 
     /// The newest published window of each series and size: what is retained. One that changed
-    /// since is left out; it is published again in a moment.
+    /// since is left out; it is published again when its turn comes.
     ///
     /// # Errors
     /// The store's.

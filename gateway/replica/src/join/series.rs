@@ -52,7 +52,12 @@ impl Catalogue {
         &self.list
     }
 
-    /// The same, to be changed; never a name.
+    /// Sizes that a series' gateways have, the smallest first.
+    pub fn sizes(&self, number: u32) -> &[i64] {
+        self.list.get(number as usize).map_or(&[], |series| &series.sizes)
+    }
+
+    /// In the order of their numbers, to be changed; never a name.
     pub fn list_mut(&mut self) -> &mut [Arc<Series>] {
         &mut self.list
     }

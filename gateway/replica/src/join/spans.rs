@@ -41,6 +41,8 @@ impl Spans {
     /// A part came, of this size and start; a window of many parts is watched from then on if it
     /// `is_first`, the window's first.
     pub fn add(&mut self, key: WindowKey, base_ms: i64, start_ms: i64, is_first: bool) {
+        // A stranger's may begin anywhere; those of the others are met all the same.
+        let start_ms = tumbling::start_of(start_ms, base_ms);
         if let Some(span) = self.of.get_mut(&key) {
             match span.iter_mut().find(|(base, ..)| *base == base_ms) {
                 Some((_, first, last)) => (*first, *last) = ((*first).min(start_ms), (*last).max(start_ms)),
@@ -96,7 +98,7 @@ mod tests {
         spans.add(DAY, 1_000, 7_000, false);
         assert_eq!(spans.count(DAY, &sizes), 86_400 + 8_640 + 1, "it has parts that were not seen");
         assert_eq!(spans.parts(DAY, &sizes).count(), 86_400 + 8_640 + 1);
-        for (base, start) in [(1_000, 7_000), (1_000, 9_000), (10_000, 20_000), (1_000, 6_000)] {
+        for (base, start) in [(1_000, 7_000), (1_000, 9_000), (10_000, 20_000), (1_000, 6_003)] {
             spans.add(DAY, base, start, true);
         }
         let parts: Vec<_> = spans.parts(DAY, &sizes).collect();

@@ -273,7 +273,7 @@ impl Bridge {
                 continue;
             }
             if e.start_ms.saturating_add(e.size_ms) < oldest_ms {
-                // What goes ahead comes once more, covered.
+                // What went ahead may come once more, covered.
                 if i < covered {
                     known.expired = (known.expired.0 + 1, known.expired.1.saturating_add(e.aggregate.count()));
                 }

@@ -13,14 +13,16 @@
 #[cfg(test)]
 mod tests;
 
-use crate::fold::{FOLD_VERSION, Fold};
+use crate::fold::Fold;
 use detect::Kind;
 use detect::alarm::{AlertId, HELD_SUPPRESSED, Name, Request, Standing, Verb};
 use detect::limits::SHADOW_HELD_MAX;
 use schemas::limits::REASON_BYTES_MAX;
 use schemas::message::{Act, AlertBody};
 
-/// [`FOLD_VERSION`] since which alarms that stand are suppressed as well.
+/// Version of the fold since which what lasts is told when its suppression is over.
+const TOLD_SINCE: u32 = 5;
+/// The same, since which alarms that stand are suppressed as well.
 const STANDING_SINCE: u32 = 6;
 /// Who suppresses.
 pub(super) const BY: &str = "configuration";
@@ -95,15 +97,19 @@ impl Fold {
         let stands = self.alarms.board.iter().filter(|(name, alarm)| alarm.is_active() && !self.alarms.designed.contains_key(*name));
         let due = stands.filter_map(|(name, _)| Some((name.clone(), of(self, &name.0, &name.1, self.clock_ms)?))).collect::<Vec<_>>();
         for (name, (reason, until_ms)) in due {
-            // Of two that suppress each other one is left to be seen.
-            let is_seen = until_ms < i64::MAX || self.is_suppressed_by_one_seen(&name);
-            if is_seen && let Some(id) = self.next_id() {
+            if self.may_hold(&name, until_ms)
+                && let Some(id) = self.next_id()
+            {
                 self.suppress(id, name, reason, until_ms);
             }
         }
     }
 
-    fn is_suppressed_by_one_seen(&self, name: &Name) -> bool {
+    /// Whether what may suppress an alarm until then does: of two that suppress each other one is left to be seen.
+    fn may_hold(&self, name: &Name, until_ms: i64) -> bool {
+        if until_ms < i64::MAX {
+            return true;
+        }
         let mut rules = self.config.detection.suppressions.iter().filter(|rule| rule.is_about(&name.0, &name.1));
         rules.any(|rule| {
             let by = (rule.by.clone(), rule.by_kind.as_str().to_owned());
@@ -150,7 +156,8 @@ impl Fold {
         let over = self.alarms.designed.iter().filter_map(over).collect::<Vec<_>>();
         for (at, name) in over.into_iter().enumerate() {
             // What one reason suppressed, another may go on to.
-            let other = of(self, &name.0, &name.1, self.clock_ms).filter(|_| self.config.fold_version >= STANDING_SINCE);
+            let other = of(self, &name.0, &name.1, self.clock_ms)
+                .filter(|(_, until_ms)| self.config.fold_version >= STANDING_SINCE && self.may_hold(&name, *until_ms));
             if let Some((reason, until_ms)) = other {
                 if let Some(id) = self.next_id() {
                     self.design(id, &name, Verb::Suppress, reason);
@@ -170,7 +177,7 @@ impl Fold {
     /// An alarm that was suppressed no longer is: if it lasts and nobody was told, they are now.
     fn resurface(&mut self, name: &Name, why: &str) {
         // What an older program did not tell was not told.
-        if self.config.fold_version < FOLD_VERSION {
+        if self.config.fold_version < TOLD_SINCE {
             return;
         }
         let Some(part) = self.boots.last() else { return };
@@ -207,7 +214,8 @@ impl Fold {
     /// record, and what stands and it suppresses now is.
     pub(in crate::fold) fn redesign(&mut self) {
         for name in self.alarms.designed.keys().cloned().collect::<Vec<_>>() {
-            let until_ms = of(self, &name.0, &name.1, self.clock_ms).map_or(self.clock_ms, |(_, until_ms)| until_ms);
+            let holds = |until_ms: &i64| self.config.fold_version < STANDING_SINCE || self.may_hold(&name, *until_ms);
+            let until_ms = of(self, &name.0, &name.1, self.clock_ms).map(|(_, until_ms)| until_ms).filter(holds).unwrap_or(self.clock_ms);
             self.alarms.designed.insert(name, until_ms);
         }
         self.rests_ms = self.config.detection.maintenance_after(self.clock_ms);

@@ -1,7 +1,7 @@
 //! What configuration suppresses, and what is told of it, second by second.
 
 use super::*;
-use crate::fold::FoldConfig;
+use crate::fold::{FOLD_VERSION, FoldConfig};
 use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Record, put_message_head, put_reading};
 use detect::{LimitRule, Maintenance, Pattern, Settings, Shadow, Suppression};
 use schemas::wire;
@@ -91,6 +91,11 @@ fn suppression() -> Settings {
     Settings { suppressions: vec![rule], ..Settings::default() }
 }
 
+fn both() -> Settings {
+    let each = |by: &str, series: &str| Suppression { by: by.into(), by_kind: Kind::Low, series: Pattern::new(series), kinds: vec![] };
+    Settings { suppressions: vec![each("m/power", "m/flow"), each("m/flow", "m/power")], ..Settings::default() }
+}
+
 #[test]
 fn an_alarm_that_outlasts_maintenance_is_told_once_then_with_an_id_of_its_own() {
     let mut story = Story::new(FOLD_VERSION, maintenance());
@@ -141,7 +146,7 @@ fn an_alarm_that_outlasts_the_one_that_suppressed_it_is_told_with_its_end() {
 
 #[test]
 fn in_the_boot_of_an_older_program_nothing_is_told_that_it_did_not_tell() {
-    let mut story = Story::new(FOLD_VERSION - 1, maintenance());
+    let mut story = Story::new(TOLD_SINCE - 1, maintenance());
     story.second(Some((1, 2.0)));
     assert_eq!((0..9).flat_map(|_| story.second(None)).collect::<Vec<_>>(), []);
     assert_eq!(story.standing(), Standing::Unacknowledged, "it stands in the list");
@@ -218,8 +223,6 @@ fn what_one_reason_suppressed_another_may_go_on_to() {
 
 #[test]
 fn of_two_alarms_that_suppress_each_other_one_is_seen() {
-    let each = |by: &str, series: &str| Suppression { by: by.into(), by_kind: Kind::Low, series: Pattern::new(series), kinds: vec![] };
-    let both = || Settings { suppressions: vec![each("m/power", "m/flow"), each("m/flow", "m/power")], ..Settings::default() };
     let mut story = Story::new(FOLD_VERSION, both());
     story.second(Some((0, 0.0)));
     story.second(Some((1, 2.0)));
@@ -230,6 +233,19 @@ fn of_two_alarms_that_suppress_each_other_one_is_seen() {
     story.second(Some((1, 2.0)));
     story.boot(8, FOLD_VERSION, both());
     assert_eq!([story.standing_of("m/power"), story.standing()], [Standing::Unacknowledged, Standing::Suppressed]);
+}
+
+/// The flow was in maintenance when the power failed, which it therefore hid.
+#[test]
+fn when_maintenance_ends_one_of_two_that_suppress_each_other_is_seen() {
+    let window = Maintenance { series: Pattern::new("m/flow"), ..maintenance().maintenance[0].clone() };
+    let mut story = Story::new(FOLD_VERSION, Settings { maintenance: vec![window], ..both() });
+    assert_eq!(story.fold.series.iter().filter(|series| series.maintained != 0).count(), 1);
+    story.second(Some((1, 2.0)));
+    story.second(Some((0, 0.0)));
+    let told: Vec<_> = (0..9).flat_map(|_| story.second(None)).collect();
+    let hidden = ["m/power", "m/flow"].iter().filter(|series| story.standing_of(series) == Standing::Suppressed).count();
+    assert_eq!((hidden, told.iter().filter(|alert| alert.alarm.as_ref().unwrap().held == detect::alarm::SHOWN).count()), (1, 1));
 }
 
 #[test]
