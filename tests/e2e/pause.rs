@@ -177,7 +177,7 @@ fn a_bridge_with_too_much_to_do_asks_for_a_pause_and_gets_everything_later() {
     let plant = plant("");
     let bridge = plant.bridge();
     let received = consume(plant.cloud_port, &["merged/+/line/#"]);
-    let (answers, strain) = (Answers::of(&plant), Strain::begin(Some(plant.dir.path())));
+    let answers = Answers::of(&plant);
     let mut readings = plant.readings(0, 1);
     plant.until("drained", |told| told["ledger"]["held"] == 0);
     let (mut others, under_way) = (Crowd::at(plant.cloud_port), Arc::new(AtomicU64::new(40)));
@@ -193,6 +193,7 @@ fn a_bridge_with_too_much_to_do_asks_for_a_pause_and_gets_everything_later() {
     let deadline = Instant::now() + PATIENCE;
     for part in 0.. {
         assert!(Instant::now() < deadline, "no pause was seen whole, with {} intervals under way", under_way.load(Ordering::SeqCst));
+        let strain = Strain::begin(Some(plant.dir.path()));
         // Who says something is answered; and who pauses has something more to say.
         readings += plant.readings(2 * part + 1, 2 * part + 2);
         if let Some(pause) = answers.pause(Duration::from_secs(3)) {

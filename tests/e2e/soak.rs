@@ -4,6 +4,7 @@
 //!
 //! `TIDEGATE_SOAK=30m` says how long; `TIDEGATE_SEED` repeats the faults and the readings.
 
+use crate::bridge::until;
 use crate::gateway::status_at;
 use crate::link::{Link, State};
 use crate::plant::{Consumer, Role, consume, free_port, publish_all_as};
@@ -74,6 +75,9 @@ impl Plant {
         let bridge = Role::start("cloud", &cloud.0, &cloud.1);
         let consumer = consume(port, &["merged/#", "alerts/critical/#"]);
         let sites = ["plant-a", "plant-b"].map(|name| site(dir, name, port)).into();
+        // Of a consumer that has just come a bridge that is killed does not know.
+        let noted = || std::fs::read_to_string(cloud.1.join("consumers.json")).is_ok_and(|noted| noted.contains("alerts/critical/#"));
+        until("the consumer is noted", noted);
         Plant { sites, cloud, bridge, consumer, held: Held::default(), bridge_deaths: 0 }
     }
 

@@ -103,12 +103,7 @@ impl Limits {
             high: r.high,
             low: r.low,
         });
-        let follows = |at: usize| match at {
-            HIGH => limits.dynamic.is_some_and(|dynamic| dynamic.above.is_some()),
-            LOW => limits.dynamic.is_some_and(|dynamic| dynamic.below.is_some()),
-            _ => false,
-        };
-        let follows = [false, follows(HIGH), false, follows(LOW)];
+        let follows = [false, limits.is_to_follow(HIGH), false, limits.is_to_follow(LOW)];
         for ((slot, limit), follows) in limits.slots.iter_mut().zip(given).zip(follows) {
             // One that follows is set with the next reading.
             let limit = if follows { slot.limit.or(limit) } else { limit };
@@ -136,13 +131,19 @@ impl Limits {
         self.slots.iter().enumerate().any(|(at, slot)| slot.beyond && (fresh || !self.follows(at)))
     }
 
-    /// Whether the limit at a place follows what is usual.
-    fn follows(&self, at: usize) -> bool {
+    /// Whether the limit at a place may follow what is usual.
+    fn is_to_follow(&self, at: usize) -> bool {
         self.dynamic.is_some_and(|dynamic| match at {
             HIGH => dynamic.above.is_some(),
             LOW => dynamic.below.is_some(),
             _ => false,
         })
+    }
+
+    /// Whether it does, and is not the fixed one, which may be nearer.
+    fn follows(&self, at: usize) -> bool {
+        let is_fixed = |dynamic: Dynamic| self.slots[at].limit == if at == HIGH { dynamic.high } else { dynamic.low };
+        self.is_to_follow(at) && !self.dynamic.is_some_and(is_fixed)
     }
 
     /// Whether some follow what is usual.

@@ -252,7 +252,7 @@ impl Spike {
     #[inline]
     fn is_still(&self) -> bool {
         let (readings, changes) = (self.deviation.seen().saturating_add(1), self.step.seen());
-        let least = if changes == 0 { STILL_MIN } else { FREE.max(STILL_PART * changes) };
+        let least = if changes == 0 { STILL_MIN } else { FREE.max(STILL_PART.saturating_mul(changes)) };
         changes < CHANGES_MIN && readings >= least
     }
 

@@ -162,6 +162,7 @@ impl Core {
         match event {
             Event::Frame(frame, _room) => {
                 fold_frame(&mut self.fold, &frame)?;
+                self.intake.folded(self.fold.lsn);
                 self.show();
                 let acts = self.alarms.folded(&mut self.fold, &self.broker);
                 let now_ms = self.now_ms();

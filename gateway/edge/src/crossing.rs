@@ -215,6 +215,9 @@ impl Crossing {
             warn!("the log takes no messages of the broker; they come again with the next connection");
             self.ended = Some(generation);
             self.link.give_up();
+            if let Some((_, last)) = self.held.pop_back() {
+                self.held_bytes -= last.payload.len();
+            }
         }
     }
 

@@ -250,6 +250,11 @@ impl Intake {
         self.refused.flush(|record| self.log(record));
     }
 
+    /// The fold counts what was refused up to record `lsn`.
+    pub fn folded(&self, lsn: u64) {
+        self.refused.folded(lsn);
+    }
+
     /// Refusals that a fold as of record `folded` does not count, by reason; that never goes back from
     /// one call to the next.
     pub fn refused_beyond(&self, folded: u64) -> impl Iterator<Item = (Refusal, u64)> {

@@ -85,7 +85,7 @@ pub const CROSS_ECHOES_MAX: usize = 10_000;
 pub const CROSS_KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Bytes of messages of a broker alone that wait for a log that takes none now; beyond, the connection is given
-/// up, and they come again with the next. At most one message more.
+/// up, and they come again with the next.
 pub const CROSS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How long a broker alone may take for the next acknowledgement of what it was sent; then the connection
@@ -105,7 +105,7 @@ pub const CROSS_PACKET_BYTES_MAX: u64 = 3 * 1024 * 1024;
 const _: () = assert!(CROSS_PACKET_BYTES_MAX as usize + 2 * schemas::limits::TOPIC_BYTES_MAX < LINK_PACKET_BYTES_MAX);
 const _: () = assert!(replica::limits::CROSS_BATCH_BYTES < CROSS_PACKET_BYTES_MAX);
 
-/// How long a connection to a broker elsewhere may take; of the uplink, until it listens for answers.
+/// How long a connection to a broker elsewhere may take; of the uplink and of a plant's broker, until it listens.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 
 /// How long one write to a broker elsewhere may take, in seconds: what hears nothing is given up before,

@@ -46,7 +46,7 @@ pub struct CrossingView {
     pub expired: u64,
     /// Taken from the cloud.
     pub received: u64,
-    /// Of the cloud, by this process: not for here, and passed over, as they are too large or their topics the gateway's own.
+    /// Of the cloud, by this process: passed over, as no bridge asks for them, they are too large, or their topics are the gateway's own.
     pub refused: u64,
 }
 

@@ -83,7 +83,10 @@ fn cloud(page: &mut Page<'_>) {
                 ("given up", some(&bridge["given_up"])),
                 ("expired", some(&bridge["expired"])),
                 ("received", count(&bridge["received"])),
-                ("refused", some(&bridge["refused"]).map(|n| n + " (of the cloud: too large, or on the gateway's own topics)")),
+                (
+                    "refused",
+                    some(&bridge["refused"]).map(|n| n + " (of the cloud: not asked for, too large, or on the gateway's own topics)"),
+                ),
             ],
         );
     }

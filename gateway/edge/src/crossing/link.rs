@@ -258,8 +258,12 @@ impl Drive {
     /// How long the next event is waited for. A broker that takes the connection and says nothing, or
     /// never answers the subscription, or never acknowledges, is none.
     fn patience(&self, began: Instant) -> Duration {
-        if !self.up || self.awaits_subscription {
+        if !self.up {
             return CONNECT_WAIT.saturating_sub(began.elapsed());
+        }
+        if self.awaits_subscription {
+            // Messages that waited in a kept session may come before the answer.
+            return self.used.answer_wait.saturating_sub(began.elapsed());
         }
         let state = self.state.lock();
         if state.awaited > 0 { self.used.answer_wait.saturating_sub(state.heard.elapsed()) } else { Duration::MAX }

@@ -38,7 +38,12 @@ impl Refusals {
         }
     }
 
-    /// Those that a fold as of record `folded` does not count, by reason. It never asks for an earlier one
+    /// A fold counts what the log says up to record `folded`.
+    pub fn folded(&self, folded: u64) {
+        self.logged.lock().retain(|(ticket, ..)| *ticket > folded);
+    }
+
+    /// Those that a fold as of record `folded` does not count, by reason; not to be asked for an earlier one
     /// than before.
     pub fn beyond(&self, folded: u64) -> [(Refusal, u64); Refusal::ALL.len()] {
         // Held throughout: none is on its way from one to the other.
@@ -71,6 +76,9 @@ mod tests {
         assert_eq!(payloads(6), 4);
         assert_eq!(payloads(7), 1);
         refusals.flush(|_| Ok(9));
-        assert_eq!((payloads(8), payloads(9)), (1, 0));
+        assert_eq!(payloads(8), 1);
+        refusals.folded(9);
+        assert!(refusals.logged.lock().is_empty());
+        assert_eq!(payloads(9), 0);
     }
 }

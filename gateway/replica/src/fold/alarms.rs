@@ -62,6 +62,7 @@ impl Fold {
         }
         let begins = alert.state == 0;
         let design = if begins { design::of(self, &alert.series, &alert.kind, alert.time_ms) } else { None };
+        let design = design.filter(|(_, until_ms)| self.may_hold((&alert.series, &alert.kind), *until_ms));
         if let Some((reason, _)) = &design {
             alert.message += &design::not_shown(reason);
         }

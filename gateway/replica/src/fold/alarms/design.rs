@@ -19,6 +19,7 @@ use detect::alarm::{AlertId, HELD_SUPPRESSED, Name, Request, Standing, Verb};
 use detect::limits::SHADOW_HELD_MAX;
 use schemas::limits::REASON_BYTES_MAX;
 use schemas::message::{Act, AlertBody};
+use std::collections::BTreeSet;
 
 /// Version of the fold since which what lasts is told when its suppression is over.
 const TOLD_SINCE: u32 = 5;
@@ -97,7 +98,7 @@ impl Fold {
         let stands = self.alarms.board.iter().filter(|(name, alarm)| alarm.is_active() && !self.alarms.designed.contains_key(*name));
         let due = stands.filter_map(|(name, _)| Some((name.clone(), of(self, &name.0, &name.1, self.clock_ms)?))).collect::<Vec<_>>();
         for (name, (reason, until_ms)) in due {
-            if self.may_hold(&name, until_ms)
+            if self.may_hold((&name.0, &name.1), until_ms)
                 && let Some(id) = self.next_id()
             {
                 self.suppress(id, name, reason, until_ms);
@@ -105,16 +106,29 @@ impl Fold {
         }
     }
 
-    /// Whether what may suppress an alarm until then does: of two that suppress each other one is left to be seen.
-    fn may_hold(&self, name: &Name, until_ms: i64) -> bool {
-        if until_ms < i64::MAX {
+    /// Whether what may suppress an alarm until then does: not an alarm that is hidden by that one
+    /// itself, directly or by others. Of alarms that suppress each other one is left to be seen.
+    pub(super) fn may_hold(&self, (series, kind): (&str, &str), until_ms: i64) -> bool {
+        if until_ms < i64::MAX || self.config.fold_version < STANDING_SINCE {
             return true;
         }
-        let mut rules = self.config.detection.suppressions.iter().filter(|rule| rule.is_about(&name.0, &name.1));
-        rules.any(|rule| {
-            let by = (rule.by.clone(), rule.by_kind.as_str().to_owned());
-            !self.alarms.designed.contains_key(&by) && self.alarms.board.get(&by.0, &by.1).is_some_and(|alarm| alarm.is_active())
-        })
+        let (mut met, mut open) = (BTreeSet::new(), vec![(series.to_owned(), kind.to_owned())]);
+        while let Some(name) = open.pop() {
+            for rule in self.config.detection.suppressions.iter().filter(|rule| rule.is_about(&name.0, &name.1)) {
+                let by = (rule.by.clone(), rule.by_kind.as_str().to_owned());
+                if !self.alarms.board.get(&by.0, &by.1).is_some_and(|alarm| alarm.is_active()) {
+                    continue;
+                }
+                match self.alarms.designed.get(&by) {
+                    Some(&i64::MAX) if met.insert(by.clone()) => open.push(by),
+                    Some(&i64::MAX) => {}
+                    _ if (&*by.0, &*by.1) == (series, kind) => {}
+                    _ => return true,
+                }
+            }
+            met.insert(name);
+        }
+        false
     }
 
     /// Behind each record: what is in a maintenance window that has begun by the clock is suppressed.
@@ -157,7 +171,7 @@ impl Fold {
         for (at, name) in over.into_iter().enumerate() {
             // What one reason suppressed, another may go on to.
             let other = of(self, &name.0, &name.1, self.clock_ms)
-                .filter(|(_, until_ms)| self.config.fold_version >= STANDING_SINCE && self.may_hold(&name, *until_ms));
+                .filter(|(_, until_ms)| self.config.fold_version >= STANDING_SINCE && self.may_hold((&name.0, &name.1), *until_ms));
             if let Some((reason, until_ms)) = other {
                 if let Some(id) = self.next_id() {
                     self.design(id, &name, Verb::Suppress, reason);
@@ -214,7 +228,7 @@ impl Fold {
     /// record, and what stands and it suppresses now is.
     pub(in crate::fold) fn redesign(&mut self) {
         for name in self.alarms.designed.keys().cloned().collect::<Vec<_>>() {
-            let holds = |until_ms: &i64| self.config.fold_version < STANDING_SINCE || self.may_hold(&name, *until_ms);
+            let holds = |until_ms: &i64| self.may_hold((&name.0, &name.1), *until_ms);
             let until_ms = of(self, &name.0, &name.1, self.clock_ms).map(|(_, until_ms)| until_ms).filter(holds).unwrap_or(self.clock_ms);
             self.alarms.designed.insert(name, until_ms);
         }

@@ -235,6 +235,20 @@ fn of_two_alarms_that_suppress_each_other_one_is_seen() {
     assert_eq!([story.standing_of("m/power"), story.standing()], [Standing::Unacknowledged, Standing::Suppressed]);
 }
 
+/// What a hidden alarm suppresses is hidden as well.
+#[test]
+fn what_follows_from_a_consequence_is_hidden_with_it() {
+    let each = |by: &str, series: &str| Suppression { by: by.into(), by_kind: Kind::Low, series: Pattern::new(series), kinds: vec![] };
+    let mut story = Story::new(
+        FOLD_VERSION,
+        Settings { suppressions: vec![each("m/power", "m/flow"), each("m/flow", "m/oil")], ..Settings::default() },
+    );
+    story.second(Some((0, 0.0)));
+    story.second(Some((1, 2.0)));
+    assert_eq!([story.standing_of("m/power"), story.standing()], [Standing::Unacknowledged, Standing::Suppressed]);
+    assert!(story.fold.may_hold(("m/oil", "low"), i64::MAX));
+}
+
 /// The flow was in maintenance when the power failed, which it therefore hid.
 #[test]
 fn when_maintenance_ends_one_of_two_that_suppress_each_other_is_seen() {
