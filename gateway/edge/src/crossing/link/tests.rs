@@ -37,7 +37,7 @@ const GRANTED: SubscribeReasonCode = SubscribeReasonCode::Success(QoS::AtLeastOn
 /// it is made again. What was granted is not.
 #[tokio::test]
 async fn a_subscription_counts_once_it_is_granted() {
-    let (link, listener, mut told) = link(CROSS_ANSWER_WAIT).await;
+    let (link, listener, mut told) = link(Duration::from_secs(10)).await;
     let (mut peer, _) = Peer::accept(&listener, false).await;
     assert!(matches!(peer.next().await, Some(Packet::Subscribe(_))));
     drop(peer);
