@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use replica::alarm::SHOWN;
 use replica::alert::topic_and_json;
 use replica::join::series::valid_name;
-use replica::join::{Bridge, Gateway};
+use replica::join::{Bridge, Gateway, Part};
 use replica::limits::ALERTS_AHEAD_MAX;
 use replica::record::Record;
 use schemas::message::{AlertBody, AlertUp, FORMAT, Receipt};
@@ -42,6 +42,14 @@ enum Stage {
 struct Boot {
     applied: u64,
     ahead: BTreeMap<Place, Stage>,
+}
+
+impl Boot {
+    /// As the fold knows it, which has shown what it remembers.
+    fn of(part: &Part) -> Self {
+        let ahead = part.alerts.iter().map(|place| (*place, Stage::Shown(0))).collect();
+        Self { applied: part.applied, ahead }
+    }
 }
 
 #[derive(Default)]
@@ -79,10 +87,7 @@ impl Urgent {
         let mut state = self.state.lock();
         for (name, gateway) in &bridge.gateways {
             let boots = gateway.boots.iter().filter(|(boot, part)| **boot == gateway.boot || !part.alerts.is_empty());
-            let boots = boots.map(|(boot, part)| {
-                let ahead = part.alerts.iter().map(|place| (*place, Stage::Shown(0))).collect();
-                (*boot, Boot { applied: part.applied, ahead })
-            });
+            let boots = boots.map(|(boot, part)| (*boot, Boot::of(part)));
             state.boots.insert(name.clone(), boots.collect());
         }
     }
@@ -198,7 +203,8 @@ impl Urgent {
     pub fn folded(&self, name: &str, gateway: &Gateway) {
         let mut state = self.state.lock();
         let boots = state.boots.entry_ref(name).or_default();
-        boots.entry(gateway.boot).or_default();
+        // Alerts may have gone through the fold before this lane knew their boot.
+        boots.entry(gateway.boot).or_insert_with(|| gateway.boots.get(&gateway.boot).map(Boot::of).unwrap_or_default());
         boots.retain(|boot, known| {
             let applied = gateway.boots.get(boot).map_or(0, |part| part.applied);
             if applied > known.applied {
@@ -219,7 +225,6 @@ pub fn receipt_topic(gateway: &str) -> String {
 mod tests {
     use super::*;
     use crate::outbound::Outbox;
-    use replica::join::Part;
     use rumqttc::{AsyncClient, MqttOptions};
 
     const BOOT: u64 = 7;
@@ -302,6 +307,23 @@ mod tests {
         b.applied(6);
         assert_eq!((b.send(5, 15), b.send(6, 15), b.send(7, 15)), ((false, true), (false, true), (true, false)));
         assert!(b.urgent.claim(20, "plant-b", &Bench::alert(1), &b.out), "of others the fold alone decides");
+    }
+
+    #[test]
+    fn what_the_fold_showed_before_this_lane_knew_the_boot_is_not_shown_again() {
+        let mut b = Bench::new();
+        b.gateway.boot = BOOT - 1;
+        b.urgent.folded("plant-a", &b.gateway);
+        let bytes = AlertUp { format: FORMAT, alert: Bench::alert(5) }.encode();
+        assert!(!b.urgent.take("plant-a", &bytes, |_| Ok(1)), "it goes the way of all messages");
+        b.gateway.boot = BOOT;
+        b.gateway.change(BOOT, |part| {
+            part.applied = 3;
+            part.alerts.insert((5, 0));
+        });
+        b.urgent.folded("plant-a", &b.gateway);
+        assert_eq!(b.send(5, 2), (false, true), "a receipt is all that it still lacks");
+        assert_eq!(b.send(6, 3), (true, false));
     }
 
     #[test]
