@@ -259,7 +259,7 @@ impl Oracle {
                 let known = part.counts(p.applied).0;
                 let holds = p.readings == known
                     || !self.live.is_empty() && parts.any(|part| self.live_readings(p.readings, part.counts(p.applied).0));
-                ensure(holds || self.damage.is_of(name.0), || {
+                ensure(holds || self.damage.times(name.0) > 0, || {
                     format!("the cloud counts {} readings of {gateway}'s boot {boot:x} up to {}, there are {known}", p.readings, p.applied)
                 })?;
             }
@@ -321,7 +321,7 @@ impl Oracle {
             let counts: BTreeMap<u8, u64> = found.iter().flat_map(|f| &f.gateways).map(|(name, n)| (number(name), *n)).collect();
             if base_ms == Some(key.1) {
                 for (gateway, share) in &wanted.gateways {
-                    let all = if self.damage.is_of(*gateway) { share.all() } else { share.logged() };
+                    let all = if self.damage.times(*gateway) > 0 { share.all() } else { share.logged() };
                     *missing.entry(*gateway).or_default() += all.saturating_sub(counts.get(gateway).copied().unwrap_or(0));
                 }
             }
@@ -371,9 +371,11 @@ impl Oracle {
 
     /// Readings of a gateway that may be counted as given up, for damage, though the cloud has them.
     fn shed_at_most(&self, gateway: u8, base_ms: Option<i64>) -> u64 {
-        let Some(base_ms) = base_ms.filter(|_| self.damage.is_of(gateway)) else { return 0 };
+        let Some(base_ms) = base_ms else { return 0 };
         let facts = self.parts.iter().filter(|(name, _)| name.0 == gateway).flat_map(|(_, part)| &part.facts);
-        facts.filter(|fact| fact.leaves && self.damage.may_shed(gateway, fact, base_ms)).count() as u64
+        // Where damage takes the end of one boot and the beginning of the next, what lay there is counted
+        // under the next one's name, also what earlier damage had counted under its own.
+        facts.filter(|fact| fact.leaves && self.damage.may_shed(gateway, fact, base_ms)).count() as u64 * self.damage.times(gateway)
     }
 
     /// What gateways told the cloud to be gone for good: never what a log still reaches back to.

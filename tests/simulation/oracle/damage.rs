@@ -22,7 +22,8 @@ pub struct Damage {
     torn: BTreeSet<(Boot, Window)>,
     /// From that seq on what was shown may not be made again: it may have followed from what is gone.
     unsure: BTreeMap<Boot, u64>,
-    gateways: BTreeSet<u8>,
+    /// By gateway, how often.
+    gateways: BTreeMap<u8, u64>,
     /// Gateways that forgot who spoke to them.
     forgetful: BTreeSet<u8>,
     /// What lies behind a snapshot is missed only by a gateway that folds its past again.
@@ -70,7 +71,7 @@ impl Damage {
     }
 
     fn miss(&mut self, Hole { gateway, frame, later, unconfigured }: Hole, sizes_ms: &[i64]) {
-        self.gateways.insert(gateway);
+        *self.gateways.entry(gateway).or_default() += 1;
         let Marks { boot, base, .. } = Marks::of(frame.marks);
         let name = (gateway, boot);
         self.lost.extend((frame.first..=frame.last()).map(|lsn| (name, lsn - base)));
@@ -92,9 +93,9 @@ impl Damage {
         }
     }
 
-    /// Whether a log of that gateway was damaged.
-    pub fn is_of(&self, gateway: u8) -> bool {
-        self.gateways.contains(&gateway)
+    /// How often a log of that gateway was damaged.
+    pub fn times(&self, gateway: u8) -> u64 {
+        self.gateways.get(&gateway).copied().unwrap_or(0)
     }
 
     /// Whether a reading is gone with its record.
