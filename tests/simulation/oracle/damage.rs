@@ -98,6 +98,11 @@ impl Damage {
         self.gateways.get(&gateway).copied().unwrap_or(0)
     }
 
+    /// The last record of a boot that is gone, 0 for none.
+    pub fn last_of(&self, boot: Boot) -> u64 {
+        self.lost.range((boot, 0)..=(boot, u64::MAX)).next_back().map_or(0, |(_, seq)| *seq)
+    }
+
     /// Whether a reading is gone with its record.
     pub fn is_lost(&self, gateway: u8, boot: u64, seq: u64) -> bool {
         self.lost.contains(&((gateway, boot), seq))
