@@ -378,14 +378,14 @@ impl Oracle {
         facts.filter(|fact| fact.leaves && self.damage.may_shed(gateway, fact, base_ms)).count() as u64 * self.damage.times(gateway)
     }
 
-    /// What gateways told the cloud to be gone for good: never what a log still reaches back to. Behind
-    /// a damaged part it does not.
+    /// What gateways told the cloud to be gone for good: never what a log still reaches back to. Of a
+    /// boot part of whose log is damaged, a second fold may begin as late as the first state kept behind that.
     fn gaps(&self, bridge: &Bridge) -> Result<BTreeMap<Boot, Vec<(u64, u64)>>, String> {
         let mut gaps: BTreeMap<Boot, Vec<(u64, u64)>> = BTreeMap::new();
         for (gateway, known) in &bridge.gateways {
             for (boot, part) in known.boots.iter().filter(|(_, part)| !part.gaps.is_empty()) {
                 let name = (number(gateway), *boot);
-                let cut = self.cut.get(&name).copied().unwrap_or(0).max(self.damage.last_of(name));
+                let cut = if self.damage.is_in(name) { u64::MAX } else { self.cut.get(&name).copied().unwrap_or(0) };
                 for (from, to, _) in &part.gaps {
                     ensure(*to <= cut, || format!("({from}, {to}] of {gateway}'s boot {boot:x} is told as gone, and kept beyond {cut}"))?;
                     gaps.entry(name).or_default().push((*from, *to));

@@ -98,9 +98,9 @@ impl Damage {
         self.gateways.get(&gateway).copied().unwrap_or(0)
     }
 
-    /// The last record of a boot that is gone, 0 for none.
-    pub fn last_of(&self, boot: Boot) -> u64 {
-        self.lost.range((boot, 0)..=(boot, u64::MAX)).next_back().map_or(0, |(_, seq)| *seq)
+    /// Whether records of a boot are gone.
+    pub fn is_in(&self, boot: Boot) -> bool {
+        self.lost.range((boot, 0)..=(boot, u64::MAX)).next().is_some()
     }
 
     /// Whether a reading is gone with its record.
