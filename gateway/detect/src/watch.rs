@@ -102,13 +102,7 @@ impl Watch {
         }
         self.novel.skip();
         self.silence.observe(clock_ms, time_ms, value, out);
-        if let Some(newest) = self.last
-            && time_ms < newest.0
-            && !self.rewinds(time_ms)
-        {
-            if let Some(limits) = &mut self.limits {
-                limits.observe_late(clock_ms, (time_ms, value), newest, self.unit.as_deref(), out);
-            }
+        if self.is_late(clock_ms, time_ms, value, out) {
             return;
         }
         if self.late > 0 && self.last.is_some_and(|(last, _)| time_ms < last) {
@@ -217,13 +211,7 @@ impl Watch {
         self.novel.skip();
         self.silence.rest(clock_ms, time_ms, value, out);
         // Who works on a sensor may set its clock, too.
-        if let Some(newest) = self.last
-            && time_ms < newest.0
-            && !self.rewinds(time_ms)
-        {
-            if let Some(limits) = &mut self.limits {
-                limits.observe_late(clock_ms, (time_ms, value), newest, self.unit.as_deref(), out);
-            }
+        if self.is_late(clock_ms, time_ms, value, out) {
             return;
         }
         self.last = Some((time_ms, value));
@@ -380,6 +368,20 @@ impl Watch {
             unit[..end.unwrap_or(0)].into()
         };
         self.unit = unit.filter(|unit| !unit.is_empty()).map(short);
+    }
+
+    /// Whether a reading is older than the newest and no sign that the series' time was set back: then
+    /// fixed limits alone look at it, and have done so.
+    #[inline]
+    fn is_late(&mut self, clock_ms: i64, time_ms: i64, value: f64, out: &mut Vec<Finding>) -> bool {
+        let Some(newest) = self.last.filter(|(last, _)| time_ms < *last) else { return false };
+        if self.rewinds(time_ms) {
+            return false;
+        }
+        if let Some(limits) = &mut self.limits {
+            limits.observe_late(clock_ms, (time_ms, value), newest, self.unit.as_deref(), out);
+        }
+        true
     }
 
     /// A reading older than the newest came: whether the series' time was set back.
