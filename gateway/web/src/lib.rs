@@ -20,6 +20,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
+use http_body_util::LengthLimitError;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -63,14 +64,19 @@ async fn exchange(request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
-        return closing(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {BODY_BYTES_MAX} bytes"));
+        return too_long();
     }
     let body = match timeout(BODY_WAIT, to_bytes(body, BODY_BYTES_MAX)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return closing(StatusCode::BAD_REQUEST, format!("the body is broken, or longer than {BODY_BYTES_MAX} bytes")),
+        Ok(Err(error)) if std::error::Error::source(&error).is_some_and(|why| why.is::<LengthLimitError>()) => return too_long(),
+        Ok(Err(_)) => return closing(StatusCode::BAD_REQUEST, "the body is broken".to_owned()),
         Err(_) => return closing(StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {} s", BODY_WAIT.as_secs())),
     };
     told(next.run(Request::from_parts(head, Body::from(body))).await).await
+}
+
+fn too_long() -> Response {
+    closing(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {BODY_BYTES_MAX} bytes"))
 }
 
 /// A refusal after which nothing more is read from this connection.
@@ -154,10 +160,16 @@ mod tests {
             ("DELETE /here HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), 405, "this path does not take that method"),
             ("GET /named/%ff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(), 400, "UTF-8"),
             (format!("POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: {long}\r\n\r\n"), 413, "the body is longer than"),
+            (
+                format!("POST /here HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{long:x}\r\n{}", "x".repeat(long)),
+                413,
+                "the body is longer than",
+            ),
             ("POST /here HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(), 400, "the body is broken"),
         ] {
             let answer = raw(at, request.as_bytes()).await;
             let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            let request = &request[..request.len().min(200)];
             assert!(head.starts_with(&format!("HTTP/1.1 {code} ")), "{request}: {answer}");
             assert!(head.contains("content-type: application/json"), "{answer}");
             let error = serde_json::from_str::<serde_json::Value>(body).unwrap()["error"].as_str().unwrap_or_default().to_owned();

@@ -10,8 +10,8 @@ pub const CONNECTIONS_MAX: usize = 128;
 pub const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// How long a request's body may take; then it is answered 408, and the connection closes.
 pub const BODY_WAIT: Duration = Duration::from_secs(10);
-/// Bytes of a request's body, which is in memory before it is looked at; more is answered 413, or 400
-/// where its length was not told. What people ask for has a few hundred.
+/// Bytes of a request's body, which is in memory before it is looked at; more is answered 413, be its
+/// length told before or not. What people ask for has a few hundred.
 pub const BODY_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a refusal's text that are told.
 pub const REFUSAL_BYTES_MAX: usize = 16 << 10;
