@@ -311,7 +311,12 @@ impl Device {
         let held: Vec<_> = boots.iter().map(|part| part.entries.held_names()).collect();
         let sealed: Vec<_> =
             boots.iter().map(|part| part.entries.oldest(&process.fold.shelf, part.floor(), 0, usize::MAX).entries).collect();
-        Told::of(&[&unacknowledged, &process.boot, boots, &held, &sealed, &process.batch.records, &process.pending.len()])
+        let mut unreadable = Vec::new();
+        let mut alerts: Vec<_> = Vec::new();
+        for part in boots {
+            alerts.extend(part.alerts.beyond(&process.fold.shelf, part.applied, &mut unreadable));
+        }
+        Told::of(&[&unacknowledged, &process.boot, boots, &held, &sealed, &alerts, &process.batch.records, &process.pending.len()])
     }
 
     /// The uplink. Acks of intervals of another process are not even looked at: they are lost.

@@ -198,8 +198,9 @@ impl Oracle {
             && let Some(part) = fold.current()
         {
             // Alerts of what was given up have new names.
-            for (alert, _) in part.alerts.iter().filter(|(alert, _)| alert.boot == part.boot) {
-                self.raised(gateway, disk.name(alert.boot, alert.seq), alert, true)?;
+            let mut unreadable = Vec::new();
+            for (alert, _) in part.alerts.beyond(&fold.shelf, 0, &mut unreadable).filter(|(alert, _)| alert.boot == part.boot) {
+                self.raised(gateway, disk.name(alert.boot, alert.seq), &alert, true)?;
             }
         }
         Ok(())

@@ -54,6 +54,7 @@ impl World {
             alarms: Some(detect::alarm::Settings::default()),
             offers: true,
             group: plan.group.then(|| "cell".to_owned()),
+            page_alerts: 2,
             crossing_bytes: plan.crossing_bytes,
             wanted: wanted.map(|filter| Wanted { filter: filter.to_owned(), ttl_ms: plan.crossing_ttl_ms }).collect(),
         };

@@ -9,6 +9,7 @@ use detect::Settings;
 use detect::alarm::{Latch, Settings as AlarmSettings};
 pub use read::{load, read};
 use replica::fold::{FOLD_VERSION, FoldConfig};
+use replica::limits::PAGE_ALERTS;
 use serde::Serialize;
 use settings::BrokerUrl;
 use settings::unit::{serialize_bytes, serialize_duration, serialize_ms, serialize_ms_list};
@@ -72,6 +73,7 @@ impl Config {
             group: self.redundancy.group.clone(),
             alarms: Some(self.alarms.clone()),
             offers: true,
+            page_alerts: PAGE_ALERTS as u64,
             ..FoldConfig::default()
         }
     }

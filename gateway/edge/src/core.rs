@@ -20,6 +20,7 @@ use journal::room::Rate;
 use journal::{Frame, Journal};
 use replica::alert::topic_and_json;
 use replica::fold::Fold;
+use replica::outbox::LastRead;
 use replica::record::{Numbers, Record};
 use replica::uplink::{Acknowledged, Lane, Out, Uplink};
 use std::collections::BTreeMap;
@@ -219,7 +220,7 @@ impl Core {
             return;
         }
         let fresh = std::mem::take(&mut self.fold.fresh);
-        let shown = self.fold.shown;
+        let (shown, mut last_read) = (self.fold.shown, LastRead::default());
         for (lsn, alert) in &fresh {
             // What is held back goes up with its interval, and stands in the list of alarms.
             if *lsn <= shown || alert.alarm.as_ref().is_some_and(|note| note.held != detect::alarm::SHOWN) {
@@ -227,7 +228,7 @@ impl Core {
             }
             let now_ms = self.now_ms();
             if let Some((uplink, link)) = &mut self.uplink
-                && self.fold.boots.iter().any(|p| p.owes(alert))
+                && self.fold.owes(alert, &mut last_read)
             {
                 uplink.urgent(now_ms, alert);
                 if alert.severity == 0 {
@@ -393,11 +394,11 @@ impl Core {
         }
         for page in uplink.unreadable() {
             if self.fold.is_healing() {
-                error!(page, "windows that the cloud lost are damaged on disk, and lost to it");
+                error!(page, "windows or alerts that the cloud lost are damaged on disk, and lost to it");
                 self.fold.heal_lost(page);
                 continue;
             }
-            error!(page, "windows held for the cloud are damaged on disk; their readings are counted shed");
+            error!(page, "windows or alerts held for the cloud are damaged on disk; readings are counted shed, alerts lost");
             if let Err(refused) = self.intake.log(&Record::Lost { page }) {
                 warn!(%refused, "damage is not logged yet");
             }

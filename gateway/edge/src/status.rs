@@ -75,11 +75,13 @@ pub struct Status {
     pub entries_held: usize,
     /// Windows given up for want of room that the cloud has not counted for good.
     pub marks_held: usize,
-    /// Bytes of what is held for the cloud: what entries and marks take in pages on disk, and, of
+    /// Bytes of what is held for the cloud: what entries, marks and alerts take in pages on disk, and, of
     /// windows in no page yet, open ones included, an estimate by the mean of what was sent.
     pub held_bytes: u64,
     /// Alerts that no interval has covered yet.
     pub alerts_held: usize,
+    /// Alerts that waited for the cloud and were lost with damaged parts of the disk.
+    pub alerts_lost: u64,
     /// The wall clock in a word: `ok`, `unset`, `jumped` (lately) or `skewed` (against the cloud's).
     pub clock: &'static str,
     /// Wall clock less the cloud's at its last answer, in ms.
@@ -171,6 +173,7 @@ impl Status {
             marks_held: fold.boots.iter().map(|p| p.marks.len()).sum(),
             held_bytes: fold.held_bytes(ENTRY_WIRE_BYTES_GUESS as u64),
             alerts_held: fold.boots.iter().map(|p| p.alerts.len()).sum(),
+            alerts_lost: fold.lost_alerts,
             clock: clock.word(),
             skew_ms: clock.skew_ms,
             clock_jumps: clock.jumps,

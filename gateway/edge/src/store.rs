@@ -96,7 +96,7 @@ impl Snapshots {
             info!(boot = format!("{boot:016x}"), born, "windows given up long ago are counted together from here on");
             return Some(Record::Unnamed { boot, born });
         }
-        let held: u64 = fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes()).sum();
+        let held: u64 = fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes() + p.alerts.bytes()).sum();
         let needed = held + stats.snapshots_bytes + ROOM_SEGMENTS * stats.segment_bytes;
         if needed <= stats.limit_bytes {
             // Said again when it begins again, not each time that a little more is given up.

@@ -117,6 +117,32 @@ pub fn forked((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, state: u8, o
     }
 }
 
+/// Series of alerts about what the gateway keeps.
+pub const LOG_SERIES: &str = "tidegate/log";
+
+/// Alerts that waited for the cloud were lost with damaged pages; `state` 0, and 1 once it ended.
+pub fn lost((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, state: u8, count: u64) -> AlertBody {
+    let alerts = if count == 1 { "1 alert" } else { &format!("{count} alerts") };
+    AlertBody {
+        boot,
+        seq,
+        ordinal,
+        series: LOG_SERIES.to_owned(),
+        severity: 1,
+        kind: "lost".to_owned(),
+        state,
+        time_ms: clock_ms,
+        value: count as f64,
+        limit: None,
+        unit: None,
+        message: format!("{alerts} that waited for the cloud cannot be read from the disk any more, and do not reach it"),
+        score: None,
+        baseline: None,
+        alarm: None,
+        contributors: Vec::new(),
+    }
+}
+
 /// A double that JSON can say: beyond all others stands for infinite, as JSON has no such number.
 pub fn number(v: f64) -> f64 {
     v.clamp(f64::MIN, f64::MAX)

@@ -69,9 +69,13 @@ pub struct FoldConfig {
     /// What goes to the cloud is offered first ([`Record::Offered`]); the first programs did not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub offers: bool,
+    /// Alerts of a page ([`crate::limits::PAGE_ALERTS`]); 0 in the boots of programs that kept all in
+    /// memory, and numbered their other pages accordingly.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub page_alerts: u64,
 }
 
-fn is_zero(n: &u64) -> bool {
+pub(crate) fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
@@ -130,6 +134,8 @@ pub struct Fold {
     pub refused: BTreeMap<u8, u64>,
     /// Readings whose series' definition, or whose windows' sizes, were lost with a damaged part of the log.
     pub orphaned: u64,
+    /// Alerts that waited for the cloud and were lost with the pages that they were in.
+    pub lost_alerts: u64,
     /// Bytes of payloads kept in quarantine.
     pub quarantined: u64,
     /// Alerts up to this record were shown locally.
@@ -195,6 +201,7 @@ impl Fold {
             let config = FoldConfig::decode(config).map_err(|source| Error::Record { kind, source })?;
             let ended = if config.detection.groups == self.config.detection.groups { Vec::new() } else { self.machines.disband() };
             self.config = config;
+            self.shelf.set_page_alerts(self.config.page_alerts);
             self.begin_boot(boot, parent, lsn - 1);
             if let Some(part) = self.boots.last_mut() {
                 part.hash = hash::first(kind, payload);
@@ -291,7 +298,10 @@ impl Fold {
                     part.marks.trim(part.logged.applied, &mut self.shelf);
                 }
             }
-            Record::Lost { page } => self.boots.iter_mut().for_each(|part| part.lose(page, &mut self.shelf)),
+            Record::Lost { page } => {
+                let lost = self.boots.iter_mut().map(|part| part.lose(page, &mut self.shelf)).sum();
+                self.alerts_lost(lost);
+            }
             Record::Shown { lsn } => self.shown = self.shown.max(lsn),
             Record::Asked { request } => self.asked(&request),
             Record::Commanded { bytes } => self.commanded(bytes),
@@ -343,6 +353,8 @@ impl Fold {
             }
             old.entries.finish(&mut self.shelf);
         }
+        // Those of boots before the first that has pages of them, too.
+        self.boots.iter_mut().for_each(|old| old.alerts.finish(&mut self.shelf));
         self.births.clear();
         self.sessions.restart(self.clock_ms);
         let detection = &self.config.detection;

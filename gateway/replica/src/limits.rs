@@ -48,6 +48,14 @@ pub const PAGE_ENTRIES: usize = 2_048;
 /// interval must pass a narrow line.
 pub const PAGE_MARKS: usize = 256;
 
+/// Alerts of one page, some 50 bytes each; twice as many are in memory as they are, some 500 bytes
+/// each. A page is read for each interval that carries some of it, so it is no longer than one interval's.
+pub const PAGE_ALERTS: usize = 512;
+
+/// Alerts without a receipt that the urgent lane knows, some 100 bytes each: the least severe and
+/// oldest of more are left to their intervals. As many as the cloud takes ahead of those.
+pub const ALERTS_WAITING_MAX: usize = ALERTS_AHEAD_MAX;
+
 /// Intervals whose answers came too late, or are still to come, that are remembered: each of them
 /// saves what it carried from going again.
 pub const LATE_FLIGHTS_MAX: usize = 64;
@@ -63,7 +71,7 @@ pub const RETELL_MS: i64 = 10_000;
 /// each. Those beyond are sent once more.
 pub const HELD_NAMES_MAX: usize = 1 << 16;
 
-/// Entries that a second fold has ready for a cloud that lost them, some 15 bytes each in a page:
+/// Entries and alerts that a second fold has ready for a cloud that lost them, some 15 and 50 bytes each in a page:
 /// beyond, it waits until they are taken. More than one interval carries, so that none waits for it.
 pub const HEALING_ENTRIES_MAX: u64 = 1 << 16;
 

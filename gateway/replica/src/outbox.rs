@@ -9,9 +9,11 @@
 //! | [`entries`] | a boot's sealed entries: the young ones, and pages |
 //! | [`page`] | sealed entries as bytes |
 //! | [`marks`] | entries that were given up |
+//! | [`alerts`] | alerts: the young ones, and pages |
 //! | [`shelf`] | where pages are |
 //! | [`fork`] | a boot under whose name another speaks |
 
+pub mod alerts;
 pub mod entries;
 pub mod fork;
 pub mod marks;
@@ -22,6 +24,7 @@ pub mod shelf;
 #[cfg(test)]
 mod tests;
 
+pub use alerts::{AlertPage, Alerts, LastRead};
 pub use entries::{Batch, Entries};
 pub use fork::Fork;
 pub use marks::{Fate, MarkPage, Marks};
@@ -143,7 +146,7 @@ pub struct BootPart {
     /// Sealed entries not covered by `applied`.
     pub entries: Entries,
     /// Alerts beyond `applied`, with where the log stood before their record.
-    pub alerts: VecDeque<(AlertBody, Before)>,
+    pub alerts: Alerts,
     /// What was done to alarms beyond `applied`: seq of its record, and where the log stood before it.
     pub acts: VecDeque<(u64, Act, Before)>,
     /// The running hash of its log at `end` ([`crate::hash`]).
@@ -180,7 +183,9 @@ impl BootPart {
     pub(crate) fn give_up(&mut self, version: u64, base_ms: i64, shelf: &mut Shelf) {
         let floor = self.logged.applied.max(self.shed_to);
         let (marks, steps, unreadable) = self.entries.up_to(shelf, floor, version);
-        unreadable.into_iter().for_each(|id| self.lose(id, shelf));
+        for id in unreadable {
+            self.lose(id, shelf);
+        }
         // The numbers of an old boot have ended: its marks go with the interval that ends there.
         let made = marks::Made { shed_seq: self.end, applied: self.logged.applied, base_ms };
         self.marks.add(made, &marks, &steps, shelf);
@@ -197,17 +202,22 @@ impl BootPart {
         }
     }
 
-    /// A page is lost: its readings are given up without a name.
-    pub(crate) fn lose(&mut self, id: u64, shelf: &mut Shelf) {
+    /// A page is lost: its readings are given up without a name. Of a page of alerts it is answered
+    /// how many are lost.
+    pub(crate) fn lose(&mut self, id: u64, shelf: &mut Shelf) -> u64 {
+        if let Some(page) = self.alerts.lose(id, shelf) {
+            return u64::from(page.alerts);
+        }
         let lost = match self.entries.lose(id, shelf) {
             Some(page) => (page.version.1, page.readings),
             None => match self.marks.lose(id, shelf) {
                 // What the cloud counted is in its own figure.
                 Some(page) if page.told == 0 => (page.born.1, page.readings),
-                _ => return,
+                _ => return 0,
             },
         };
         self.damaged_at(lost.0.min(self.end), lost.1);
+        0
     }
 
     /// Readings up to `seq` are in no entry, for damage.
@@ -241,9 +251,7 @@ impl BootPart {
             (self.complete_from, self.readings_from) = (self.applied, self.readings_applied);
         }
         // What a snapshot holds depends on the log alone: alerts and acts go with the record too.
-        while self.alerts.front().is_some_and(|(a, _)| a.seq <= self.applied) {
-            self.alerts.pop_front();
-        }
+        self.alerts.trim(self.applied, shelf);
         while self.acts.front().is_some_and(|(seq, ..)| *seq <= self.applied) {
             self.acts.pop_front();
         }
@@ -252,9 +260,9 @@ impl BootPart {
     }
 
     /// Whether an alert of this boot is still to be told: it may leave, and `applied` does not cover it.
-    pub fn owes(&self, alert: &AlertBody) -> bool {
-        let id = (alert.seq, alert.ordinal);
-        self.boot == alert.boot && alert.seq > self.applied && self.alerts.binary_search_by_key(&id, |(a, _)| (a.seq, a.ordinal)).is_ok()
+    pub(crate) fn owes(&self, alert: &AlertBody, shelf: &Shelf, last: &mut LastRead) -> bool {
+        let is_waiting = |last| self.alerts.find(shelf, (alert.seq, alert.ordinal), last).is_some();
+        self.boot == alert.boot && alert.seq > self.applied && is_waiting(last)
     }
 }
 

@@ -285,7 +285,7 @@ pub enum Record<'a> {
         /// The pages' numbers, each as a varint.
         pages: Numbers<'a>,
     },
-    /// A page of what is held cannot be read any more.
+    /// A page of what is held for the cloud, entries, marks or alerts, cannot be read any more.
     Lost {
         /// Its number.
         page: u64,

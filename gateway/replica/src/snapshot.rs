@@ -10,11 +10,11 @@ mod tests;
 
 use crate::crossing::Crossing;
 use crate::error::Error;
-use crate::fold::{Fold, FoldConfig, Open, Series, Undated};
+use crate::fold::{Fold, FoldConfig, Open, Series, Undated, is_zero};
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::machine::{Machine, Machines};
 use crate::outbox::page::name_of;
-use crate::outbox::{Acknowledged, Before, BootPart, Entries, EntryName, Fork, MarkPage, Marks, Page, Sealed};
+use crate::outbox::{Acknowledged, AlertPage, Alerts, Before, BootPart, Entries, EntryName, Fork, MarkPage, Marks, Page, Sealed};
 use crate::session::Sessions;
 use detect::Watch;
 use detect::alarm::Annunciator;
@@ -60,6 +60,8 @@ struct View<'a> {
     undated: &'a [Undated],
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     shadowed: &'a BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    lost_alerts: u64,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +100,8 @@ struct Saved {
     undated: Vec<Undated>,
     #[serde(default)]
     shadowed: BTreeMap<String, u64>,
+    #[serde(default)]
+    lost_alerts: u64,
 }
 
 #[derive(Serialize)]
@@ -153,6 +157,8 @@ struct BootView<'a> {
     forked: Option<Fork>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     holed: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    alert_pages: &'a [AlertPage],
 }
 
 #[derive(Deserialize)]
@@ -204,6 +210,8 @@ struct SavedBoot {
     forked: Option<Fork>,
     #[serde(default)]
     holed: bool,
+    #[serde(default)]
+    alert_pages: Vec<AlertPage>,
 }
 
 fn anything() -> u64 {
@@ -280,6 +288,7 @@ impl Fold {
             page_marks: self.shelf.page_marks as u64,
             undated: &self.undated,
             shadowed: &self.shadowed,
+            lost_alerts: self.lost_alerts,
         };
         pack::compress(&cbor::to_vec(&view))
     }
@@ -288,7 +297,8 @@ impl Fold {
     pub fn pages(&self) -> Vec<u64> {
         let entries = self.boots.iter().flat_map(|p| p.entries.pages()).map(|page| page.id);
         let marks = self.boots.iter().flat_map(|p| p.marks.pages()).map(|page| page.id);
-        let mut ids: Vec<u64> = entries.chain(marks).collect();
+        let alerts = self.boots.iter().flat_map(|p| p.alerts.pages()).map(|page| page.id);
+        let mut ids: Vec<u64> = entries.chain(marks).chain(alerts).collect();
         ids.sort_unstable();
         ids
     }
@@ -322,7 +332,7 @@ fn view_boot(p: &BootPart) -> BootView<'_> {
         shed: p.logged.shed,
         damaged: p.damaged,
         complete_from: p.complete_from,
-        alerts: &p.alerts,
+        alerts: &p.alerts.tail,
         entries: SavedEntries::of(p.entries.young().map(|(n, s)| (*n, s.version, s.before, 0, 0, &s.aggregate))),
         group: p.group.as_deref(),
         pages: p.entries.pages(),
@@ -339,6 +349,7 @@ fn view_boot(p: &BootPart) -> BootView<'_> {
         hash_applied: p.logged.hash,
         forked: p.forked,
         holed: p.holed,
+        alert_pages: p.alerts.pages(),
     }
 }
 
@@ -379,9 +390,11 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         unheard: saved.unheard,
         undated: saved.undated,
         shadowed: saved.shadowed,
+        lost_alerts: saved.lost_alerts,
         ..Fold::default()
     };
     fold.shelf.last = saved.pages_last;
+    fold.shelf.set_page_alerts(fold.config.page_alerts);
     if saved.page_entries > 0 {
         fold.shelf.set_page_entries(usize::try_from(saved.page_entries).unwrap_or(usize::MAX));
         fold.shelf.page_marks = match usize::try_from(saved.page_marks).unwrap_or(0) {
@@ -418,7 +431,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             damage: b.damage,
             shed_to: b.shed_to,
             marks: Marks::of_pages(b.marks),
-            alerts: b.alerts,
+            alerts: Alerts { tail: b.alerts, pages: b.alert_pages },
             acts: b.acts,
             offered: b.offered,
             grace_ms: if b.sizes_ms.is_some() { b.grace_ms } else { fold.config.grace_ms },

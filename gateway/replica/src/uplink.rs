@@ -281,15 +281,7 @@ impl Uplink {
     pub fn poll(&mut self, now_ms: i64, fold: &Fold) -> Option<Out> {
         if !self.learnt {
             self.learnt = true;
-            self.urgent.told = fold.unheard;
-            // What the list of alarms holds back goes up with its interval.
-            let shown = |a: &AlertBody| a.alarm.as_ref().is_none_or(|note| note.held == detect::alarm::SHOWN);
-            let alerts = fold
-                .boots
-                .iter()
-                .flat_map(|p| p.alerts.iter().filter(|(alert, _)| alert.seq > p.applied))
-                .filter(|(alert, _)| shown(alert));
-            alerts.for_each(|(alert, _)| self.urgent.add(now_ms, alert));
+            self.urgent.learn(now_ms, fold);
         }
         if let Some(question) = self.question(fold) {
             return Some(Out::Prove(question));

@@ -45,7 +45,7 @@ fn cloud(page: &mut Page<'_>) {
         Some(false) => format!("DOWN; {} both ways since the start", size(bytes).unwrap_or_default()),
     };
     let (entries, held) = (page.get("entries_held"), page.get("held_bytes"));
-    let (marks, alerts) = (page.get("marks_held"), page.get("alerts_held"));
+    let (marks, alerts, lost) = (page.get("marks_held"), page.get("alerts_held"), page.get("alerts_lost"));
     let undated = page.get("undated");
     let rate = drain["readings_per_s"].as_u64().map(|readings| {
         let bytes = size(&drain["bytes_per_s"]).unwrap_or_default();
@@ -67,6 +67,7 @@ fn cloud(page: &mut Page<'_>) {
             ),
             ("in flight", some(&drain["in_flight"]).map(|n| n + " intervals without an answer yet")),
             ("alerts", some(alerts).map(|n| n + " that the cloud has not taken for good")),
+            ("alerts lost", some(lost).map(|n| n + " that waited for the cloud, with damaged parts of the disk")),
             ("unheard", some(&drain["alerts"]).map(|n| n + " alerts without the cloud's receipt")),
             ("given up", some(marks).map(|n| n + " windows of which the cloud is still to be told (marks)")),
             ("undated", some(undated).map(|n| n + " readings that wait for the clock to be set")),

@@ -7,7 +7,7 @@ use crate::network::State;
 use replica::fold::Fold;
 use replica::frame::Marks;
 use replica::limits::IDLE_FRONTIER_MS;
-use replica::outbox::Fate;
+use replica::outbox::{Fate, LastRead};
 use replica::record::{Numbers, Record};
 use replica::uplink::{Acknowledged, Lane, Out, Proof};
 use schemas::message::{Ack, Delta, Receipt};
@@ -195,9 +195,9 @@ impl Device {
     pub(super) fn show(&mut self, ctx: &mut Ctx) -> Result<(), String> {
         let Some(process) = &mut self.process else { return Ok(()) };
         let fresh = std::mem::take(&mut process.fold.fresh);
-        let shown = process.fold.shown;
+        let (shown, mut last_read) = (process.fold.shown, LastRead::default());
         for (_, alert) in fresh.iter().filter(|(lsn, _)| *lsn > shown) {
-            let leaves = process.fold.boots.iter().any(|p| p.owes(alert));
+            let leaves = process.fold.owes(alert, &mut last_read);
             ctx.oracle.raised(&self.name, self.disk.name(alert.boot, alert.seq), alert, leaves)?;
             if leaves {
                 process.uplink.urgent(ctx.now_ms, alert);

@@ -7,6 +7,7 @@ mod tests;
 
 use super::Fold;
 use crate::limits::ACTS_HELD_MAX;
+use crate::outbox::LastRead;
 use detect::Kind;
 use detect::alarm::SERIES;
 use detect::alarm::{Request, Summary};
@@ -77,11 +78,16 @@ impl Fold {
         if let Some(part) = self.boots.last_mut()
             && leaves
         {
-            part.alerts.push_back((alert, before));
+            part.alerts.push(alert, before, &mut self.shelf);
         }
         if suppresses {
             self.suppress_standing();
         }
+    }
+
+    /// Whether an alert is still to be told: it may leave, and `applied` of its boot does not cover it.
+    pub fn owes(&self, alert: &AlertBody, last: &mut LastRead) -> bool {
+        self.boots.iter().any(|part| part.owes(alert, &self.shelf, last))
     }
 
     /// Somebody asked for something here.

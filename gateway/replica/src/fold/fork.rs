@@ -3,6 +3,7 @@
 use super::Fold;
 use crate::alert;
 use crate::outbox::Fork;
+use schemas::message::AlertBody;
 
 impl Fold {
     /// Another has the boot's name; up to `at` the logs are the same. The living boot ends with
@@ -17,23 +18,36 @@ impl Fold {
     /// The parts of boots that are over end at their forks; the living boot tells what is left of them.
     pub(crate) fn cut_forks(&mut self) {
         let seq = self.lsn - self.boots.last().map_or(0, |part| part.base);
-        let mut told = Vec::new();
+        let (mut told, mut lost) = (Vec::new(), 0);
         let before = self.boots.last().map(|part| self.before(part)).unwrap_or_default();
         if let Some((living, old)) = self.boots.split_last_mut() {
             for part in old {
                 let Some(behind) = part.cut(&mut self.shelf) else { continue };
                 told.push((part.boot, behind.fork));
-                living.inherit(behind, seq, &mut self.ordinal, before);
+                lost += living.inherit(behind, seq, &mut self.ordinal, before, &mut self.shelf);
             }
         }
         for (boot, fork) in told {
-            // It is an event: the alarm that it makes is over at once, and stays until somebody has seen it.
-            for state in [0, 1] {
-                let Some(living) = self.boots.last() else { return };
-                let alert = alert::forked((living.boot, seq, self.ordinal), self.clock_ms, state, boot, &fork);
-                self.ordinal += 1;
-                self.tell(alert, true);
-            }
+            self.tell_event(|name, clock_ms, state| alert::forked(name, clock_ms, state, boot, &fork));
+        }
+        self.alerts_lost(lost);
+    }
+
+    /// Alerts that waited for the cloud are lost with the pages that they were in.
+    pub(super) fn alerts_lost(&mut self, count: u64) {
+        self.lost_alerts += count;
+        if count > 0 {
+            self.tell_event(|name, clock_ms, state| alert::lost(name, clock_ms, state, count));
+        }
+    }
+
+    /// An event: the alarm that it makes is over at once, and stays until somebody has seen it.
+    fn tell_event(&mut self, make: impl Fn((u64, u64, u32), i64, u8) -> AlertBody) {
+        for state in [0, 1] {
+            let Some(living) = self.boots.last() else { return };
+            let alert = make((living.boot, self.lsn - living.base, self.ordinal), self.clock_ms, state);
+            self.ordinal += 1;
+            self.tell(alert, true);
         }
     }
 }
@@ -87,7 +101,8 @@ mod tests {
         assert_eq!((old.end, old.readings, old.forked.unwrap().given_up), (4, 2, Some(4)));
         assert!(old.entries.is_empty());
         assert_eq!((living.readings, living.lost_to(1)), (4, 4));
-        let told: Vec<_> = living.alerts.iter().map(|(alert, _)| (alert.kind.as_str(), alert.state, alert.seq, alert.ordinal)).collect();
+        let told: Vec<_> =
+            living.alerts.tail.iter().map(|(alert, _)| (alert.kind.as_str(), alert.state, alert.seq, alert.ordinal)).collect();
         assert_eq!(told, [("conflict", 0, 1, 0), ("conflict", 1, 1, 1)]);
         // Nobody finds it again.
         apply(&mut fold, &[encoded(&Record::Forked { boot: 1, at: 4, readings: 2 })], 12);

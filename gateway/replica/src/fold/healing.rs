@@ -75,7 +75,7 @@ impl Fold {
         if fold.lsn >= self.lsn {
             return None;
         }
-        let waiting: u64 = fold.boots.iter().map(|p| p.entries.unheld(p.floor())).sum();
+        let waiting: u64 = fold.boots.iter().map(|p| p.entries.unheld(p.floor()) + p.alerts.len() as u64).sum();
         // Where a window that is open holds intervals back, it must go on until that is sealed.
         let goes_on = || fold.boots.iter().any(|p| fold.complete_to(p).0 > p.applied);
         (waiting < HEALING_ENTRIES_MAX || !goes_on()).then_some(fold.lsn + 1)
@@ -128,11 +128,13 @@ impl Fold {
         .unwrap_or_default()
     }
 
-    /// A page of the second fold cannot be read: its entries are lost to the cloud.
+    /// A page of the second fold cannot be read: what it holds is lost to the cloud.
     pub fn heal_lost(&mut self, page: u64) {
         if let Some(healing) = &mut self.healing {
             let Fold { boots, shelf, .. } = &mut healing.fold;
-            boots.iter_mut().for_each(|part| part.lose(page, shelf));
+            for part in boots {
+                part.lose(page, shelf);
+            }
         }
     }
 

@@ -40,7 +40,7 @@ impl Fold {
     /// Bytes of what is held for the cloud: pages as they are on disk, and what is in none yet,
     /// open windows that leave the site included, at `each` bytes a window.
     pub fn held_bytes(&self, each: u64) -> u64 {
-        let paged = self.boots.iter().map(|part| part.entries.bytes() + part.marks.bytes()).sum::<u64>();
+        let paged = self.boots.iter().map(|part| part.entries.bytes() + part.marks.bytes() + part.alerts.bytes()).sum::<u64>();
         let young = self.boots.iter().map(|part| part.entries.young_len()).sum::<usize>();
         let open = self.series.iter().filter(|series| series.leaves).map(|series| series.open.len()).sum::<usize>();
         paged + each.saturating_mul((young + open) as u64)

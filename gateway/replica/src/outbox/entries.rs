@@ -151,13 +151,7 @@ impl Entries {
     /// Lets go of all whose version is at or below `floor`, as far as they need no rewriting.
     pub(crate) fn trim(&mut self, floor: u64, shelf: &mut Shelf) {
         self.tail.retain(|_, entry| entry.version > floor);
-        self.pages.retain(|page| {
-            let stays = page.version.1 > floor;
-            if !stays {
-                shelf.release(page.id);
-            }
-            stays
-        });
+        shelf.retain(&mut self.pages, |page| page.version.1 > floor);
     }
 
     /// Those of versions beyond `floor`, up to `version`, in order of birth, with steps among
@@ -184,9 +178,7 @@ impl Entries {
 
     /// The page of this number is lost.
     pub(crate) fn lose(&mut self, id: u64, shelf: &mut Shelf) -> Option<Page> {
-        let at = self.pages.iter().position(|page| page.id == id)?;
-        shelf.release(id);
-        Some(self.pages.remove(at))
+        shelf.lose(&mut self.pages, id)
     }
 
     /// Forgets names that `applied` covers.

@@ -23,11 +23,12 @@
 //! to lie beyond the last record known to be shared, and what lies between is told by the first
 //! one. Counted by both it would count twice, in silence; shed is said aloud.
 
+use super::alerts::Alerts;
 use super::marks::Marks;
 use super::shelf::Shelf;
 use super::{Acknowledged, Before, BootPart};
 use crate::hash;
-use schemas::message::{Act, AlertBody};
+use schemas::message::Act;
 use serde::{Deserialize, Serialize};
 
 /// Where a boot's part ends because another speaks under its name.
@@ -47,7 +48,8 @@ pub(crate) struct Behind {
     pub fork: Fork,
     /// Readings given up.
     pub readings: u64,
-    pub alerts: Vec<AlertBody>,
+    /// All that the boot had, up to the fork too.
+    pub alerts: Alerts,
     pub acts: Vec<Act>,
 }
 
@@ -67,22 +69,31 @@ impl BootPart {
         (self.applied, self.readings_applied, self.hash_applied) = (fork.at, fork.readings, hash::UNKNOWN);
         (self.complete_from, self.readings_from) = (fork.at, fork.readings);
         self.logged = Acknowledged { applied: fork.at, readings: fork.readings, hash: hash::UNKNOWN, ..self.logged };
-        let alerts = std::mem::take(&mut self.alerts).into_iter().map(|(alert, _)| alert).filter(|alert| alert.seq > fork.at);
+        let alerts = std::mem::take(&mut self.alerts);
         let acts = std::mem::take(&mut self.acts).into_iter().filter(|(seq, ..)| *seq > fork.at).map(|(_, act, _)| act);
-        Some(Behind { fork, readings, alerts: alerts.collect(), acts: acts.collect() })
+        Some(Behind { fork, readings, alerts, acts: acts.collect() })
     }
 
     /// Takes what another boot had behind its fork, with the record `seq`; its alerts are those
-    /// of that record from `ordinal` on.
-    pub(crate) fn inherit(&mut self, behind: Behind, seq: u64, ordinal: &mut u32, before: Before) {
+    /// of that record from `ordinal` on. Answers how many alerts are lost, as their pages cannot be
+    /// read; they take ordinals all the same, so that another look gives the others no other names.
+    pub(crate) fn inherit(&mut self, behind: Behind, seq: u64, ordinal: &mut u32, before: Before, shelf: &mut Shelf) -> u64 {
         self.readings += behind.readings;
         self.damaged_at(seq, behind.readings);
-        for mut alert in behind.alerts {
-            (alert.boot, alert.seq, alert.ordinal) = (self.boot, seq, *ordinal);
-            *ordinal += 1;
-            self.alerts.push_back((alert, before));
-        }
+        let mut lost = 0;
+        behind.alerts.hand_on(behind.fork.at, shelf, |shelf, alert| match alert {
+            Ok(mut alert) => {
+                (alert.boot, alert.seq, alert.ordinal) = (self.boot, seq, *ordinal);
+                *ordinal += 1;
+                self.alerts.push(alert, before, shelf);
+            }
+            Err(count) => {
+                *ordinal += count;
+                lost += u64::from(count);
+            }
+        });
         self.acts.extend(behind.acts.into_iter().map(|act| (seq, act, before)));
+        lost
     }
 }
 

@@ -5,7 +5,7 @@
 //! difference), version − birth, readings; then the steps, as a page of entries has them.
 
 use super::page::{get_steps, put_steps};
-use super::shelf::Shelf;
+use super::shelf::{Paged, Shelf};
 use super::{Before, EntryName};
 use schemas::message::ShedMark;
 use schemas::wire::{self, Reader};
@@ -59,6 +59,12 @@ pub struct MarkPage {
 
 fn unknown() -> u64 {
     u64::MAX
+}
+
+impl Paged for MarkPage {
+    fn id(&self) -> u64 {
+        self.id
+    }
 }
 
 impl MarkPage {
@@ -261,13 +267,7 @@ impl Marks {
     /// Lets go of those that the cloud counted, once `applied` has passed all versions in them:
     /// from there on it ignores them, whatever becomes of it.
     pub(crate) fn trim(&mut self, applied: u64, shelf: &mut Shelf) {
-        self.pages.retain(|page| {
-            let stays = page.told == 0 || page.version.min(page.shed_seq) > applied;
-            if !stays {
-                shelf.release(page.id);
-            }
-            stays
-        });
+        shelf.retain(&mut self.pages, |page| page.told == 0 || page.version.min(page.shed_seq) > applied);
     }
 
     /// Those that were never `offered`, of pages born up to `born`: they are here no longer.
@@ -277,10 +277,8 @@ impl Marks {
     }
 
     pub(crate) fn lose(&mut self, id: u64, shelf: &mut Shelf) -> Option<MarkPage> {
-        let at = self.pages.iter().position(|page| page.id == id)?;
-        shelf.release(id);
         self.counted.1.remove(&id);
-        Some(self.pages.remove(at))
+        shelf.lose(&mut self.pages, id)
     }
 
     /// The pages whose marks were born first, of those born at or before `to` that go: as many

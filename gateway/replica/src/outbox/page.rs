@@ -4,6 +4,7 @@
 //! packed: how many (varint), and for each the differences to the one before: birth, readings
 //! (varints), clock (zigzag, ms); then the running hash of each (8 bytes).
 
+use super::shelf::Paged;
 use super::{Before, EntryName, Sealed};
 use schemas::wire::{self, Reader};
 use schemas::{DecodeError, pack};
@@ -33,6 +34,12 @@ pub struct Page {
     pub born: (u64, u64),
     /// Lowest and highest version.
     pub version: (u64, u64),
+}
+
+impl Paged for Page {
+    fn id(&self) -> u64 {
+        self.id
+    }
 }
 
 /// A page that was read.

@@ -4,6 +4,8 @@
 use super::shelf::Kept;
 use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
 use crate::record::{FLAG_LEAVES, Numbers, Readings, Record, put_reading};
+use detect::LimitRule;
+use detect::pattern::Pattern;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ enum Step {
     Boot,
     /// Another speaks under one of the boots.
     Fork(usize),
+    /// A page cannot be read.
+    Lose(usize),
     /// The second fold is saved and restored here.
     Restart,
 }
@@ -38,8 +42,15 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Offer),
         1 => Just(Step::Boot),
         1 => (0usize..3).prop_map(Step::Fork),
+        1 => (0usize..20).prop_map(Step::Lose),
         2 => Just(Step::Restart),
     ]
+}
+
+/// About every other reading of a series passes its limit, or comes back.
+fn alarming() -> detect::Settings {
+    let rule = LimitRule { series: Pattern::new("**"), high_high: Some(3_000.0), ..LimitRule::default() };
+    detect::Settings { limits: vec![rule], ..detect::Settings::default() }
 }
 
 fn new_fold() -> Fold {
@@ -56,7 +67,7 @@ fn all_pages(fold: &Fold) -> BTreeMap<u64, Option<Arc<[u8]>>> {
 proptest! {
     #[test]
     fn a_fold_restored_at_any_record_goes_on_bit_for_bit(steps in proptest::collection::vec(step(), 1..120)) {
-        let config = FoldConfig { fold_version: FOLD_VERSION, sizes_ms: vec![1_000, 1_500], grace_ms: 500, offers: true, ..FoldConfig::default() };
+        let config = FoldConfig { fold_version: FOLD_VERSION, sizes_ms: vec![1_000, 1_500], grace_ms: 500, offers: true, detection: alarming(), page_alerts: 2, ..FoldConfig::default() };
         let config = schemas::cbor::to_vec(&config);
         let (mut one, mut two) = (new_fold(), new_fold());
         let mut kept = Kept::default();
@@ -128,6 +139,11 @@ proptest! {
                 Step::Fork(index) => {
                     if let Some(part) = one.boots.get(index) {
                         log(&Record::Forked { boot: part.boot, at: part.applied, readings: part.readings_applied }, 0, &mut sent);
+                    }
+                }
+                Step::Lose(index) => {
+                    if let Some(page) = one.pages().get(index) {
+                        log(&Record::Lost { page: *page }, 0, &mut sent);
                     }
                 }
                 Step::Restart => {

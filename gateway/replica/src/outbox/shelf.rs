@@ -14,6 +14,12 @@ pub trait Pages: Send + Sync {
     fn read(&self, id: u64) -> Option<Arc<[u8]>>;
 }
 
+/// What is known of a page of some kind without reading it.
+pub(crate) trait Paged {
+    /// Its number.
+    fn id(&self) -> u64;
+}
+
 /// All pages of a fold, by number.
 #[derive(Clone)]
 pub struct Shelf {
@@ -23,6 +29,8 @@ pub struct Shelf {
     pub(crate) page_entries: usize,
     /// Marks of a page.
     pub(crate) page_marks: usize,
+    /// Alerts of a page, as the living boot's record says; 0: there are none.
+    pub(crate) page_alerts: usize,
     memory: BTreeMap<u64, Arc<[u8]>>,
     memory_bytes: usize,
     keeper: Option<Arc<dyn Pages>>,
@@ -31,7 +39,7 @@ pub struct Shelf {
 impl Default for Shelf {
     fn default() -> Self {
         let (page_entries, page_marks) = (PAGE_ENTRIES, PAGE_MARKS);
-        Self { last: 0, page_entries, page_marks, memory: BTreeMap::new(), memory_bytes: 0, keeper: None }
+        Self { last: 0, page_entries, page_marks, page_alerts: 0, memory: BTreeMap::new(), memory_bytes: 0, keeper: None }
     }
 }
 
@@ -53,6 +61,11 @@ impl Shelf {
         self.page_marks = self.page_entries.min(PAGE_MARKS);
     }
 
+    /// Pages have so many alerts from here on; 0: there are none.
+    pub(crate) fn set_page_alerts(&mut self, alerts: u64) {
+        self.page_alerts = usize::try_from(alerts).unwrap_or(usize::MAX);
+    }
+
     pub(crate) fn put(&mut self, id: u64, bytes: Vec<u8>) {
         self.last = self.last.max(id);
         self.memory_bytes += bytes.len();
@@ -68,6 +81,18 @@ impl Shelf {
         if let Some(bytes) = self.memory.remove(&id) {
             self.memory_bytes -= bytes.len();
         }
+    }
+
+    /// Lets go of all pages but those that stay.
+    pub(crate) fn retain<P: Paged>(&mut self, pages: &mut Vec<P>, stays: impl Fn(&P) -> bool) {
+        pages.extract_if(.., |page| !stays(page)).for_each(|page| self.release(page.id()));
+    }
+
+    /// The page of this number is lost.
+    pub(crate) fn lose<P: Paged>(&mut self, pages: &mut Vec<P>, id: u64) -> Option<P> {
+        let at = pages.iter().position(|page| page.id() == id)?;
+        self.release(id);
+        Some(pages.remove(at))
     }
 
     /// Pages in memory, oldest first.

@@ -59,6 +59,7 @@ fn config() -> Vec<u8> {
         grace_ms: 2_000,
         detection: detect::Settings { limits: vec![rule], ..detect::Settings::default() },
         alarms: Some(detect::alarm::Settings { flood: 3, ..detect::alarm::Settings::default() }),
+        page_alerts: 3,
         ..FoldConfig::default()
     })
 }
@@ -155,6 +156,7 @@ proptest! {
             states.push(fold.save());
         }
         let wanted = whole(&fold);
+        prop_assert!(fold.boots.iter().any(|part| part.alerts.pages().len() > 1), "too few alerts wait for pages of them");
         let kinds: BTreeSet<&str> = fold.fresh.iter().map(|(_, alert)| alert.kind.as_str()).collect();
         let is_limit = |kind: &&&str| ["high-high", "high"].contains(*kind);
         prop_assert!(kinds.iter().any(|k| is_limit(&k)) && kinds.iter().filter(|k| !is_limit(k)).count() > 1, "too little happens: {kinds:?}");

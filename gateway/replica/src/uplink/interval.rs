@@ -96,6 +96,8 @@ impl Uplink {
                 Ok(plan) => break plan,
                 Err(Unreadable(pages)) => {
                     self.unreadable = pages;
+                    // What is lost of a record changes the places of the others.
+                    self.pieces.forget();
                     self.next_ms = now_ms.saturating_add(every_ms);
                     return None;
                 }
@@ -166,7 +168,7 @@ impl Uplink {
             return true;
         }
         self.has_entries(fold, part, told)
-            || part.alerts.iter().any(|(a, _)| a.seq > told && a.seq <= to)
+            || part.alerts.has(told, to)
             || part.acts.iter().any(|(seq, ..)| *seq > told && *seq <= to)
             || readings < before.readings
             || (to == part.end
@@ -249,7 +251,7 @@ impl Uplink {
         ahead.truncate(part.entries.held_room().saturating_sub(self.flights.beyond(part.boot, from)));
         let room = if packs { 2 * self.flights.aim } else { self.flights.aim };
         let is_heard = |alert: &AlertBody| packs && self.urgent.is_heard(self.cloud_boot, alert);
-        let told = Told::of(part, (from, to), self.pieces.had(part.boot), room, is_heard);
+        let told = Told::of(part, &fold.shelf, (from, to), self.pieces.had(part.boot), room, is_heard)?;
         let Told { alerts, named, acts, bytes: told_bytes, cut, piece } = told;
         if let Some((end, stood)) = cut {
             (to, before, is_cut) = (end, stood, true);

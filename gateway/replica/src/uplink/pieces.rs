@@ -7,8 +7,10 @@
 //! acknowledged the next one goes, and at last the interval that covers the record, with what is
 //! left. A cloud of another boot is believed to have none of it.
 
+use crate::interval::Unreadable;
 use crate::limits::{INTERVAL_ACTS_MAX, INTERVAL_ALERTS_MAX};
-use crate::outbox::{Before, BootPart};
+use crate::outbox::alerts::Waiting;
+use crate::outbox::{Before, BootPart, Shelf};
 use schemas::message::{Act, AlertBody};
 use std::collections::BTreeMap;
 use std::iter::from_fn;
@@ -72,21 +74,40 @@ pub(super) struct Told {
 }
 
 enum Item<'a> {
-    Alert(&'a AlertBody),
+    Alert(AlertBody),
     Act(&'a Act),
 }
 
 impl Told {
     /// Those of `part` for the interval `(from, to]`, less what the cloud has of a record, and
     /// some `room` bytes at most, but one at least. Alerts that it `is_heard` to have are named.
+    ///
+    /// # Errors
+    /// [`Unreadable`], when pages of alerts among them are damaged: their places in a record are
+    /// not known then.
     pub(super) fn of(
+        part: &BootPart,
+        shelf: &Shelf,
+        interval: (u64, u64),
+        had: (u64, usize),
+        room: usize,
+        is_heard: impl Fn(&AlertBody) -> bool,
+    ) -> Result<Self, Unreadable> {
+        let mut unreadable = Vec::new();
+        let alerts = part.alerts.beyond(shelf, interval.0, &mut unreadable);
+        let told = Self::gather(alerts, part, interval, had, room, is_heard);
+        if unreadable.is_empty() { Ok(told) } else { Err(Unreadable(unreadable)) }
+    }
+
+    fn gather(
+        alerts: impl Iterator<Item = Waiting>,
         part: &BootPart,
         (from, to): (u64, u64),
         had: (u64, usize),
         room: usize,
         is_heard: impl Fn(&AlertBody) -> bool,
     ) -> Self {
-        let mut alerts = part.alerts.range(part.alerts.partition_point(|(a, _)| a.seq <= from)..).peekable();
+        let mut alerts = alerts.peekable();
         let mut acts = part.acts.range(part.acts.partition_point(|(seq, ..)| *seq <= from)..).peekable();
         let mut told = Self::default();
         loop {
@@ -109,11 +130,11 @@ impl Told {
                     }
                     return told;
                 }
-                if let Item::Alert(alert) = item {
+                if let Item::Alert(alert) = &item {
                     ordinal = alert.ordinal.saturating_add(1);
                 }
                 if at >= first {
-                    told.push(&item, &is_heard);
+                    told.push(item, &is_heard);
                 }
             }
         }
@@ -124,9 +145,9 @@ impl Told {
         alerts + self.acts.len() > 0 && (self.bytes >= room || alerts >= INTERVAL_ALERTS_MAX || self.acts.len() >= INTERVAL_ACTS_MAX)
     }
 
-    fn push(&mut self, item: &Item<'_>, is_heard: impl Fn(&AlertBody) -> bool) {
+    fn push(&mut self, item: Item<'_>, is_heard: impl Fn(&AlertBody) -> bool) {
         match item {
-            Item::Alert(alert) if is_heard(alert) => {
+            Item::Alert(alert) if is_heard(&alert) => {
                 self.bytes += 16;
                 self.named.push((alert.seq, alert.ordinal));
             }
@@ -134,11 +155,11 @@ impl Told {
                 let contributors: usize = alert.contributors.iter().map(|one| one.series.len() + HEAD_BYTES / 4).sum();
                 let texts = alert.series.len() + alert.kind.len() + alert.message.len() + alert.unit.as_ref().map_or(0, String::len);
                 self.bytes += HEAD_BYTES + texts + contributors;
-                self.alerts.push((*alert).clone());
+                self.alerts.push(alert);
             }
             Item::Act(act) => {
                 self.bytes += HEAD_BYTES + act.series.len() + act.kind.len() + act.by.len() + act.reason.len();
-                self.acts.push((*act).clone());
+                self.acts.push(act.clone());
             }
         }
     }

@@ -5,6 +5,7 @@ use super::*;
 use crate::fold::{FOLD_VERSION, FoldConfig};
 use crate::join::{Bridge, Interval, Unfolded};
 use crate::limits::{DEAF_MS, UNHEARD_MS};
+use crate::outbox::LastRead;
 use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Numbers, put_message_head, put_reading};
 use detect::LimitRule;
 use detect::pattern::Pattern;
@@ -110,6 +111,7 @@ impl Pair {
             sizes_ms: vec![SIZE_MS],
             grace_ms: 0,
             offers: true,
+            page_alerts: 300,
             detection: detect::Settings { limits: vec![rule], ..Default::default() },
             ..FoldConfig::default()
         };
@@ -156,8 +158,9 @@ impl Pair {
     }
 
     fn show(&mut self) {
+        let mut last_read = LastRead::default();
         for (_, alert) in std::mem::take(&mut self.fold.fresh) {
-            if self.fold.boots.iter().any(|p| p.owes(&alert)) {
+            if self.fold.owes(&alert, &mut last_read) {
                 self.uplink.urgent(self.now_ms, &alert);
             }
         }
@@ -226,6 +229,9 @@ impl Pair {
             if !lost {
                 self.up.push_back(Packet { at_ms, what, bytes });
             }
+        }
+        for page in self.uplink.unreadable() {
+            self.commit(&Record::Lost { page });
         }
         let idle = self.uplink.next_timeout_ms().is_some_and(|at| at <= self.now_ms);
         assert!(!idle, "it has nothing to do, and a timer for it");
@@ -477,7 +483,7 @@ fn an_alert_without_a_receipt_is_told_at_the_plant_and_so_is_its_end() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((told[0].0.as_str(), told[0].1, told[0].2), ("uplink", 0, 1.0));
     assert!(told[0].3.starts_with("1 alert has no receipt from the cloud after 10 s, the first of them 0000000000000007/"), "{told:?}");
-    assert!(!pair.fold.boots[0].alerts.iter().any(|(a, _)| a.kind == "uplink"), "it stays here");
+    assert!(!pair.fold.boots[0].alerts.tail.iter().any(|(a, _)| a.kind == "uplink"), "it stays here");
     pair.run(60_000);
     assert_eq!(pair.fold.fresh.len(), 1, "once");
     pair.connect();

@@ -2,7 +2,8 @@
 
 use super::rtt::Rtt;
 use crate::fold::Fold;
-use crate::limits::{ALERTS_AHEAD_MAX, ALERTS_FLYING_MAX, ANSWER_MS, DEAF_MS_MAX, UNHEARD_MS};
+use crate::limits::{ALERTS_AHEAD_MAX, ALERTS_FLYING_MAX, ALERTS_WAITING_MAX, ANSWER_MS, DEAF_MS_MAX, UNHEARD_MS};
+use crate::outbox::LastRead;
 use schemas::message::AlertBody;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -34,6 +35,11 @@ pub(super) struct Urgent {
     /// Those of them that went on this connection: a bounded number, so that no look at what is
     /// due goes through all.
     sent: BTreeSet<(u8, AlertId)>,
+    /// Alerts for which there was no room, which go with their intervals: by boot, the last record
+    /// of one.
+    left: BTreeMap<u64, u64>,
+    /// They are looked up in order.
+    last_read: LastRead,
     /// None has waited since before.
     oldest_ms: i64,
     pub(super) connected: bool,
@@ -47,11 +53,40 @@ pub(super) struct Urgent {
 }
 
 impl Urgent {
-    /// A new alert, to go at once.
+    /// What waits when the process begins, as far as there is room: the newest.
+    pub(super) fn learn(&mut self, now_ms: i64, fold: &Fold) {
+        self.told = fold.unheard;
+        // What the list of alarms holds back goes up with its interval.
+        let is_shown = |a: &AlertBody| a.alarm.as_ref().is_none_or(|note| note.held == detect::alarm::SHOWN);
+        for part in fold.boots.iter().rev() {
+            for alert in part.alerts.newest(&fold.shelf, part.applied).filter(is_shown) {
+                if self.waiting.len() >= ALERTS_WAITING_MAX {
+                    self.leave(alert.boot, alert.seq);
+                    break;
+                }
+                self.add(now_ms, &alert);
+            }
+        }
+    }
+
+    /// A new alert, to go at once. When there are too many, the oldest of the least severe is left.
     pub(super) fn add(&mut self, now_ms: i64, alert: &AlertBody) {
         let wait = Wait { since_ms: now_ms, sent_ms: None, due_ms: now_ms, times: 0 };
         self.oldest_ms = if self.waiting.is_empty() { now_ms } else { self.oldest_ms.min(now_ms) };
         self.waiting.entry((alert.severity, id_of(alert))).or_insert(wait);
+        if self.waiting.len() > ALERTS_WAITING_MAX
+            && let Some((&(severity, _), _)) = self.waiting.last_key_value()
+            && let Some((&key, _)) = self.waiting.range((severity, (0, 0, 0))..).next()
+        {
+            self.waiting.remove(&key);
+            self.sent.remove(&key);
+            self.leave(key.1.0, key.1.1);
+        }
+    }
+
+    fn leave(&mut self, boot: u64, seq: u64) {
+        let last = self.left.entry(boot).or_default();
+        *last = seq.max(*last);
     }
 
     /// The connection stands: everything without a receipt goes again.
@@ -101,7 +136,7 @@ impl Urgent {
             } else {
                 *self.waiting.range(range).find(|(_, w)| w.due_ms <= now_ms)?.0
             };
-            let Some(alert) = body(fold, key.1) else {
+            let Some(alert) = self.body(fold, key.1) else {
                 // An interval has covered it: it needs no receipt.
                 self.waiting.remove(&key);
                 self.sent.remove(&key);
@@ -113,7 +148,7 @@ impl Urgent {
                 self.sent.insert(key);
             }
             self.since_ms = self.since_ms.or(Some(now_ms));
-            return Some(alert.clone());
+            return Some(alert);
         }
         None
     }
@@ -140,6 +175,7 @@ impl Urgent {
         self.waiting.retain(|(_, (of, seq, _)), _| *of != boot || *seq > applied);
         self.sent.retain(|key| self.waiting.contains_key(key));
         self.heard.retain(|(of, seq, _), _| *of != boot || *seq > applied);
+        self.left.retain(|of, seq| *of != boot || *seq > applied);
     }
 
     /// An interval has told the alerts of one record below that ordinal.
@@ -172,8 +208,8 @@ impl Urgent {
 
     /// When the plant is to be told that an alert is not heard.
     pub(super) fn unheard_at_ms(&self) -> Option<i64> {
-        match (self.told, self.waiting.is_empty()) {
-            (false, false) => Some(self.oldest_ms.saturating_add(UNHEARD_MS)),
+        match (self.told, self.is_all_heard()) {
+            (false, false) if !self.waiting.is_empty() => Some(self.oldest_ms.saturating_add(UNHEARD_MS)),
             (true, true) => Some(i64::MIN),
             _ => None,
         }
@@ -191,7 +227,7 @@ impl Urgent {
                 self.told = true;
                 Some(Some((count, id)))
             }
-            (true, None) if self.waiting.is_empty() => {
+            (true, None) if self.is_all_heard() => {
                 self.told = false;
                 Some(None)
             }
@@ -199,7 +235,17 @@ impl Urgent {
         }
     }
 
-    /// Alerts without a receipt.
+    fn is_all_heard(&self) -> bool {
+        self.waiting.is_empty() && self.left.is_empty()
+    }
+
+    /// An alert that no interval has covered.
+    fn body(&mut self, fold: &Fold, (boot, seq, ordinal): AlertId) -> Option<AlertBody> {
+        let part = fold.boots.iter().rev().find(|p| p.boot == boot)?;
+        part.alerts.find(&fold.shelf, (seq, ordinal), &mut self.last_read)
+    }
+
+    /// Alerts without a receipt, as far as they are known here.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -207,11 +253,4 @@ impl Urgent {
 
 fn id_of(alert: &AlertBody) -> AlertId {
     (alert.boot, alert.seq, alert.ordinal)
-}
-
-/// An alert that no interval has covered.
-fn body(fold: &Fold, (boot, seq, ordinal): AlertId) -> Option<&AlertBody> {
-    let part = fold.boots.iter().rev().find(|p| p.boot == boot)?;
-    let at = part.alerts.binary_search_by_key(&(seq, ordinal), |(a, _)| (a.seq, a.ordinal)).ok()?;
-    part.alerts.get(at).map(|(alert, _)| alert)
 }

@@ -142,7 +142,7 @@ impl World {
     }
 
     fn alerts(&mut self) {
-        let alerts: Vec<_> = self.fold.boots.iter().flat_map(|part| &part.alerts).map(|(alert, _)| alert.clone()).collect();
+        let alerts: Vec<_> = self.fold.boots.iter().flat_map(|part| &part.alerts.tail).map(|(alert, _)| alert.clone()).collect();
         for alert in alerts {
             self.there(&Record::AlertUp { gateway: "g", bytes: &AlertUp { format: FORMAT, alert }.encode() });
         }

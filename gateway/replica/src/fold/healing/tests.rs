@@ -51,6 +51,7 @@ fn config() -> Vec<u8> {
         sizes_ms: vec![1_000, 1_500],
         grace_ms: 500,
         detection: detect::Settings { limits: vec![rule], ..detect::Settings::default() },
+        page_alerts: 2,
         ..FoldConfig::default()
     })
 }
@@ -70,8 +71,10 @@ fn owed(fold: &Fold, applied: &BTreeMap<u64, u64>) -> BTreeMap<u64, Owed> {
         let applied = applied.get(&part.boot).copied().unwrap_or(0);
         let batch = part.entries.oldest(&fold.shelf, applied.max(part.floor()), 0, usize::MAX);
         assert!(batch.unreadable.is_empty());
-        let alerts = part.alerts.iter().map(|(a, _)| (a.seq, a.ordinal)).filter(|(seq, _)| *seq > applied);
-        (part.boot, (batch.entries, alerts.collect()))
+        let mut unreadable = Vec::new();
+        let alerts = part.alerts.beyond(&fold.shelf, applied, &mut unreadable).map(|(a, _)| (a.seq, a.ordinal)).collect();
+        assert!(unreadable.is_empty());
+        (part.boot, (batch.entries, alerts))
     };
     fold.boots.iter().map(of).collect()
 }

@@ -26,7 +26,7 @@ impl Pair {
         for ordinal in 0..made.alerts {
             let text = self.rng.random_range(0..=made.text);
             let one = Contributor { series: format!("line/{ordinal}"), value: 1.0, usual: 2.0, sigma: 0.5 };
-            part.alerts.push_back((
+            part.alerts.push(
                 AlertBody {
                     boot: part.boot,
                     seq: part.end,
@@ -46,7 +46,8 @@ impl Pair {
                     contributors: vec![one; self.rng.random_range(0..8)],
                 },
                 stood,
-            ));
+                &mut self.fold.shelf,
+            );
         }
         for id in 0..made.acts {
             let text = self.rng.random_range(0..=made.text);
@@ -113,7 +114,7 @@ fn what_the_urgent_lane_brought_of_one_record_is_named_in_pieces() {
     pair.uplink.connected(pair.now_ms, Lane::Intervals);
     pair.run(1_000);
     pair.tick(&Made { alerts, ..Made::default() });
-    for (alert, _) in &pair.fold.boots[0].alerts {
+    for (alert, _) in pair.fold.boots[0].alerts.beyond(&pair.fold.shelf, 0, &mut Vec::new()) {
         pair.bridge
             .apply(pair.cloud_lsn + 1, Record::AlertUp { gateway: "a", bytes: &[] }.kind(), &{
                 let up = AlertUp { format: FORMAT, alert: alert.clone() }.encode();
