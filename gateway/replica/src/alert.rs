@@ -1,7 +1,7 @@
 //! An alert as people and programs read it: topic and JSON (contract §4), the same at the
 //! gateway's own broker and at the cloud.
 
-use crate::limits::UNHEARD_MS;
+use crate::limits::{ALERTS_WAITING_MAX, UNHEARD_MS};
 use crate::outbox::Fork;
 pub use schemas::message::AlertBody;
 use schemas::message::Contributor;
@@ -63,7 +63,9 @@ pub fn unheard((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, count: u64,
         0 => "the cloud has every alert again".to_owned(),
         _ => {
             let (boot, seq, ordinal) = oldest;
-            let alerts = if count == 1 { "1 alert has" } else { &format!("{count} alerts have") };
+            // More are not counted one by one.
+            let least = if count >= ALERTS_WAITING_MAX as u64 { "at least " } else { "" };
+            let alerts = if count == 1 { "1 alert has" } else { &format!("{least}{count} alerts have") };
             format!("{alerts} no receipt from the cloud after {limit_s} s, the first of them {boot:016x}/{seq}/{ordinal}")
         }
     };

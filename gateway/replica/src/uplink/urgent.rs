@@ -16,7 +16,7 @@ const PLAIN: (u8, AlertId) = (1, (0, 0, 0));
 
 /// How it stands with an alert.
 #[derive(Debug, Clone, Copy)]
-struct Wait {
+pub(super) struct Wait {
     /// Since when a receipt is waited for.
     since_ms: i64,
     /// When it last went on this connection.
@@ -31,7 +31,7 @@ struct Wait {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Urgent {
     /// By severity first.
-    waiting: BTreeMap<(u8, AlertId), Wait>,
+    pub(super) waiting: BTreeMap<(u8, AlertId), Wait>,
     /// Those of them that went on this connection: a bounded number, so that no look at what is
     /// due goes through all.
     sent: BTreeSet<(u8, AlertId)>,
@@ -235,7 +235,7 @@ impl Urgent {
         }
     }
 
-    fn is_all_heard(&self) -> bool {
+    pub(super) fn is_all_heard(&self) -> bool {
         self.waiting.is_empty() && self.left.is_empty()
     }
 

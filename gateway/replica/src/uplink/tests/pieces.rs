@@ -9,16 +9,18 @@ use schemas::message::{Act, AlertKey, Contributor};
 
 /// How much one record makes.
 #[derive(Default)]
-struct Made {
-    alerts: u32,
-    acts: u64,
+pub(super) struct Made {
+    pub(super) alerts: u32,
+    /// Of these, the first so many are critical.
+    pub(super) critical: u32,
+    pub(super) acts: u64,
     /// Bytes of each sentence and reason, at most.
-    text: usize,
+    pub(super) text: usize,
 }
 
 impl Pair {
     /// A tick that makes so many alerts and acts.
-    fn tick(&mut self, made: &Made) {
+    pub(super) fn tick(&mut self, made: &Made) {
         let part = self.fold.boots.last().unwrap();
         let stood = Before { readings: part.readings, clock_ms: part.clock_ms, hash: part.hash };
         self.log(1_000, &Record::Tick);
@@ -32,7 +34,7 @@ impl Pair {
                     seq: part.end,
                     ordinal,
                     series: format!("line/{ordinal}"),
-                    severity: 1,
+                    severity: u8::from(ordinal >= made.critical),
                     kind: "silence".into(),
                     state: 0,
                     time_ms: part.clock_ms,
@@ -66,12 +68,12 @@ impl Pair {
         }
     }
 
-    fn is_all_told(&self) -> bool {
+    pub(super) fn is_all_told(&self) -> bool {
         self.fold.boots.iter().all(|p| p.applied == p.end || (p.alerts.is_empty() && p.acts.is_empty()))
     }
 
     /// Everything that was made is at the cloud, alerts once, and no interval was too long.
-    fn ends_well(&mut self, alerts: usize, ms: i64) {
+    pub(super) fn ends_well(&mut self, alerts: usize, ms: i64) {
         self.run_until(ms, Self::is_all_told);
         assert_eq!(self.shown.len(), alerts, "each once");
         for delta in self.deltas() {
@@ -151,6 +153,7 @@ fn whatever_a_record_holds_every_interval_decodes_and_all_arrives() {
             }
             let scale = if interval_bytes == 0 { 1 } else { 20 };
             let made = Made {
+                critical: 0,
                 alerts: [0, 1, 700, 5_000, 20_000][rng.random_range(0..5)] / scale,
                 acts: [0, 1, 600, 3_000][rng.random_range(0..4)] / u64::from(scale),
                 text: [0, 100, 10_000][rng.random_range(0..3)],
