@@ -283,6 +283,7 @@ impl Uplink {
             self.learnt = true;
             self.urgent.learn(now_ms, fold);
         }
+        self.urgent.follow(fold);
         if let Some(question) = self.question(fold) {
             return Some(Out::Prove(question));
         }

@@ -84,7 +84,12 @@ impl Urgent {
         }
     }
 
-    fn leave(&mut self, boot: u64, seq: u64) {
+    /// Those that were left and are told by now, or have another name behind a fork, are waited for no more.
+    pub(super) fn follow(&mut self, fold: &Fold) {
+        self.left.retain(|boot, seq| fold.boots.iter().any(|p| p.boot == *boot && *seq > p.applied && *seq <= p.end));
+    }
+
+    pub(super) fn leave(&mut self, boot: u64, seq: u64) {
         let last = self.left.entry(boot).or_default();
         *last = seq.max(*last);
     }
@@ -175,7 +180,6 @@ impl Urgent {
         self.waiting.retain(|(_, (of, seq, _)), _| *of != boot || *seq > applied);
         self.sent.retain(|key| self.waiting.contains_key(key));
         self.heard.retain(|(of, seq, _), _| *of != boot || *seq > applied);
-        self.left.retain(|of, seq| *of != boot || *seq > applied);
     }
 
     /// An interval has told the alerts of one record below that ordinal.
@@ -241,7 +245,7 @@ impl Urgent {
 
     /// An alert that no interval has covered.
     fn body(&mut self, fold: &Fold, (boot, seq, ordinal): AlertId) -> Option<AlertBody> {
-        let part = fold.boots.iter().rev().find(|p| p.boot == boot)?;
+        let part = fold.boots.iter().rev().find(|p| p.boot == boot && seq > p.applied)?;
         part.alerts.find(&fold.shelf, (seq, ordinal), &mut self.last_read)
     }
 

@@ -130,3 +130,21 @@ fn what_a_program_without_pages_left_waiting_is_put_into_pages_by_the_next_boot(
     assert_eq!((pair.fold.boots[0].alerts.tail.len(), pair.fold.pages().len()), (0, 10));
     assert_eq!(waiting(&pair.fold)[..600], all);
 }
+
+#[test]
+fn alerts_that_were_left_and_got_other_names_behind_a_fork_are_waited_for_no_more() {
+    let mut pair = Pair::new(Settings { boot: 8, ..Settings::default() }, clean(20), 31);
+    for _ in 0..5 {
+        pair.tick(&Made { alerts: 20, ..Made::default() });
+    }
+    let end = pair.fold.current().unwrap().end;
+    pair.uplink.urgent.leave(7, end);
+    let config = schemas::cbor::to_vec(&pair.fold.config);
+    pair.log(0, &Record::Boot { boot: 8, parent: Some((7, end)), config: &config });
+    pair.uplink.urgent.follow(&pair.fold);
+    assert!(!pair.uplink.urgent.is_all_heard(), "they are still to be told");
+    pair.log(0, &Record::Forked { boot: 7, at: end - 1, readings: 0 });
+    assert_eq!((pair.fold.boots[0].end, pair.fold.boots[0].alerts.len()), (end - 1, 0));
+    pair.uplink.urgent.follow(&pair.fold);
+    assert!(pair.uplink.urgent.is_all_heard());
+}
