@@ -74,7 +74,7 @@ pub(super) struct Told {
 }
 
 enum Item<'a> {
-    Alert(AlertBody),
+    Alert(Box<AlertBody>),
     Act(&'a Act),
 }
 
@@ -116,7 +116,7 @@ impl Told {
             let Some((seq, stood)) = next.filter(|(seq, _)| *seq <= to) else { return told };
             let before = (told.alerts.len(), told.named.len(), told.acts.len());
             let (first, mut ordinal) = (if had.0 == seq { had.1 } else { 0 }, 0);
-            let alerts = from_fn(|| alerts.next_if(|(a, _)| a.seq == seq)).map(|(alert, _)| Item::Alert(alert));
+            let alerts = from_fn(|| alerts.next_if(|(a, _)| a.seq == seq)).map(|(alert, _)| Item::Alert(Box::new(alert)));
             let acts = from_fn(|| acts.next_if(|(of, ..)| *of == seq)).map(|(_, act, _)| Item::Act(act));
             for (at, item) in alerts.chain(acts).enumerate() {
                 if at >= first && told.is_full(room) {
@@ -155,7 +155,7 @@ impl Told {
                 let contributors: usize = alert.contributors.iter().map(|one| one.series.len() + HEAD_BYTES / 4).sum();
                 let texts = alert.series.len() + alert.kind.len() + alert.message.len() + alert.unit.as_ref().map_or(0, String::len);
                 self.bytes += HEAD_BYTES + texts + contributors;
-                self.alerts.push(alert);
+                self.alerts.push(*alert);
             }
             Item::Act(act) => {
                 self.bytes += HEAD_BYTES + act.series.len() + act.kind.len() + act.by.len() + act.reason.len();
