@@ -382,7 +382,8 @@ impl Device {
             let pages: Vec<(u64, Arc<[u8]>)> = fold.shelf.in_memory().map(|(id, bytes)| (id, bytes.clone())).collect();
             pages.iter().for_each(|(id, _)| fold.shelf.release(*id));
             self.disk.pages.0.extend(pages);
-            self.disk.snapshots.push(Snapshot { lsn, state: Rc::new(fold.save()), pages: Rc::new(fold.pages()) });
+            let (state, pages, is_configured) = (Rc::new(fold.save()), Rc::new(fold.pages()), self.disk.is_configured(lsn));
+            self.disk.snapshots.push(Snapshot { lsn, state, pages, is_configured });
             self.disk.tidy();
             fold.shelf.keep_in(Arc::new(self.disk.pages.clone()));
         }

@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub lsn: u64,
     pub state: Rc<Vec<u8>>,
     pub pages: Rc<Vec<u64>>,
+    /// The log up to there said which windows there are.
+    pub is_configured: bool,
 }
 
 /// A reading in the log, as the oracle knows it.
@@ -57,6 +59,11 @@ pub struct Frame {
 impl Frame {
     pub fn last(&self) -> u64 {
         self.first + self.records.len() as u64 - 1
+    }
+
+    /// Whether a boot begins in it, which says which windows there are.
+    pub fn begins(&self) -> bool {
+        self.records.iter().any(|(kind, _)| *kind == BOOT)
     }
 
     pub fn records(&self) -> impl Iterator<Item = (u64, u8, &[u8])> {
@@ -149,6 +156,12 @@ impl Disk {
     pub fn tidy(&mut self) {
         let Self { snapshots, pages, .. } = self;
         pages.0.retain(|id, _| snapshots.iter().any(|s| s.pages.binary_search(id).is_ok()));
+    }
+
+    /// Whether what is kept up to a record says which windows there are.
+    pub fn is_configured(&self, lsn: u64) -> bool {
+        self.snapshots.last().is_some_and(|saved| saved.is_configured)
+            || self.frames.iter().any(|frame| frame.first <= lsn && frame.begins())
     }
 
     /// Loses the frame at `index` if it lies in the middle; gives its records' facts.

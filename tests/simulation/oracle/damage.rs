@@ -2,7 +2,7 @@
 //! and nothing else.
 
 use super::{AlertId, Boot, Window, number, series_number};
-use crate::disk::{BOOT, Disk, Fact, Frame};
+use crate::disk::{Disk, Fact, Frame};
 use replica::frame::Marks;
 use replica::record::{Record, SessionEvent};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,8 +46,8 @@ impl Hole {
     pub fn new(gateway: &str, frame: Rc<Frame>, disk: &Disk, index: usize) -> Self {
         let boot = frame.marks[2];
         let later = disk.frames[index..].iter().map(|frame| frame.marks[2]).filter(|other| *other != boot).collect();
-        let begins = |frame: &Frame| frame.records().any(|(_, kind, _)| kind == BOOT);
-        let headless = disk.frames.iter().take_while(|frame| disk.snapshots.is_empty() && !begins(frame));
+        let is_known = disk.snapshots.iter().any(|saved| saved.is_configured);
+        let headless = disk.frames.iter().take_while(|frame| !is_known && !frame.begins());
         let unconfigured = headless.map(|frame| frame.marks[2]).collect();
         Self { gateway: number(gateway), frame, later, unconfigured }
     }
