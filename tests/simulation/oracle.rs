@@ -170,8 +170,9 @@ impl Oracle {
                 continue;
             }
             ensure(told == known, || format!("{gateway} counts {told:?} readings of boot {:x}, {known:?} are durable", p.boot))?;
+            // A copy whose disk was damaged may have told the cloud of the same boot.
             let (told, known) = (p.readings_applied, part.counts(p.applied).0);
-            ensure(told == known, || {
+            ensure(told == known || self.damage.times(number(gateway)) > 0, || {
                 format!("{gateway} calls {told} readings of boot {:x} delivered up to {}, there are {known}", p.boot, p.applied)
             })?;
         }
