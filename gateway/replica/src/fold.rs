@@ -259,6 +259,7 @@ impl Fold {
                     part.acknowledged(applied, readings, shed, hash);
                     part.acknowledgement_logged(&mut self.shelf);
                 }
+                self.miss_late(boot);
                 self.catch_up();
             }
             Record::Crossed { lane, ttl_ms, message, session, packet_id } => {

@@ -98,6 +98,20 @@ impl Fold {
         self.cut_forks();
         Ok(())
     }
+
+    /// Readings that damage took from a boot whose end the cloud had been told of before: no
+    /// interval of it goes any more, so they are given up with the boot under way.
+    pub(crate) fn miss_late(&mut self, boot: u64) {
+        let Some((living, ended)) = self.boots.split_last_mut() else { return };
+        let Some(part) = ended.iter_mut().find(|p| p.boot == boot && p.holed && p.forked.is_none()) else { return };
+        let late = part.readings - part.readings_applied;
+        if part.ended && part.applied == part.end && late > 0 {
+            part.readings -= late;
+            part.damaged = part.damaged.saturating_sub(late);
+            living.readings += late;
+            living.damaged_at(living.end, late);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +169,19 @@ mod tests {
         // One that began within the gap goes on under its own name.
         frame(&mut fold, 20, [9, 0, 9, 14], &[reading(0, 1.0)]);
         assert_eq!(counts(&fold), [(7, 1, 0), (8, 4, 3), (9, 4, 3)]);
+    }
+
+    #[test]
+    fn what_damage_takes_from_a_boot_that_was_told_is_given_up_with_the_next() {
+        let mut fold = Fold::default();
+        frame(&mut fold, 50, [40, 0, 7, 3], &[reading(0, 1.0), reading(1, 2.0)]);
+        let told = encoded(&Record::Acked { boot: 7, applied: 48, cloud_boot: 9, shed: 38, readings: 38, hash: 0 });
+        frame(&mut fold, 52, [40, 0, 8, 51], &[boot(8), told.clone()]);
+        assert_eq!(counts(&fold), [(7, 38, 38), (8, 2, 2)]);
+        let ledger = fold.ledger();
+        assert_eq!((ledger.accepted, ledger.held, ledger.shed), (40, 0, 40));
+        frame(&mut fold, 54, [40, 0, 8, 51], &[told]);
+        assert_eq!(counts(&fold), [(7, 38, 38), (8, 2, 2)], "once");
     }
 
     #[test]
