@@ -103,7 +103,7 @@ impl Fold {
     /// interval of it goes any more, so they are given up with the boot under way.
     pub(crate) fn miss_late(&mut self, boot: u64) {
         let Some((living, ended)) = self.boots.split_last_mut() else { return };
-        let Some(part) = ended.iter_mut().find(|p| p.boot == boot && p.holed && p.forked.is_none()) else { return };
+        let Some(part) = ended.iter_mut().find(|p| p.boot == boot && p.damaged > 0 && p.forked.is_none()) else { return };
         let late = part.readings - part.readings_applied;
         if part.ended && part.applied == part.end && late > 0 {
             part.readings -= late;
