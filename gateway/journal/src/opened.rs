@@ -194,6 +194,7 @@ impl Opened {
             resume: found.tail,
             current: None,
             has_spare: false,
+            is_overdrawn: false,
             pace: tuning.flash_bytes_per_day.map(|bytes| Pace::new(bytes, std::time::Instant::now())),
             sink,
         };

@@ -29,13 +29,14 @@ pub fn freeable(segments: &[Segment], newest: Option<&Saved>) -> u64 {
 /// Never the newest two, and never the oldest from which the kept log can be folded on without
 /// a hole: it heals a restored cloud as far back as the log reaches. Of those between, the one
 /// whose neighbours are closest goes first. The one as of `held` is being read, and stays.
-pub fn superfluous(kept: &[Saved], first: Lsn, limit_bytes: u64, held: Lsn) -> Vec<Lsn> {
+/// `over_limit`, only it and the newest two do: room comes first.
+pub fn superfluous(kept: &[Saved], first: Lsn, limit_bytes: u64, held: Lsn, over_limit: bool) -> Vec<Lsn> {
     let mut stay: Vec<&Saved> = kept.iter().collect();
     let mut gone = Vec::new();
     let needed = kept.iter().map(|saved| saved.at).filter(|at| at + 1 >= first).min();
     stay.retain(|saved| {
         let newest = saved.at == held || kept.iter().take(2).any(|new| new.at == saved.at);
-        let usable = saved.at + 1 >= first;
+        let usable = saved.at + 1 >= first && !over_limit;
         if !newest && !usable {
             gone.push(saved.at);
         }
@@ -84,15 +85,17 @@ mod tests {
             first in 1u64..1_000,
             limit in 0u64..1_000,
             held in 0usize..40,
+            over_limit: bool,
         ) {
             let kept = saved(&at.iter().rev().copied().collect::<Vec<_>>());
             let held = kept.get(held).map_or(Lsn::MAX, |saved| saved.at);
-            let gone = superfluous(&kept, first, limit, held);
+            let gone = superfluous(&kept, first, limit, held, over_limit);
             prop_assert!(!gone.contains(&held));
             prop_assert!(kept.iter().take(2).all(|s| !gone.contains(&s.at)));
-            if let Some(needed) = at.iter().find(|at| **at + 1 >= first) {
+            if let Some(needed) = at.iter().find(|at| **at + 1 >= first).filter(|_| !over_limit) {
                 prop_assert!(!gone.contains(needed));
             }
+            prop_assert!(!over_limit || kept.len() - gone.len() <= 3);
             prop_assert!(kept.len() - gone.len() <= SNAPSHOTS_MAX + 1);
         }
     }

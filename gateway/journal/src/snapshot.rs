@@ -244,7 +244,8 @@ fn tidy(disk: &dyn Disk, dir: &Path, parts: &Parts, shared: &Shared, saved: Opti
     let first = shared.counters.first.load(Ordering::Relaxed);
     let mut removed = false;
     let held = shared.held_state.load(Ordering::Acquire);
-    for old in retention::superfluous(&kept, first, shared.limit_bytes, held) {
+    let over_limit = shared.counters.used_bytes.load(Ordering::Relaxed) > shared.limit_bytes;
+    for old in retention::superfluous(&kept, first, shared.limit_bytes, held, over_limit) {
         match disk.remove(&path_of(dir, old)) {
             Ok(()) => {
                 kept.retain(|saved| saved.at != old);

@@ -39,6 +39,8 @@ pub(crate) struct Writer {
     /// The last segment, open.
     pub current: Option<Current>,
     pub has_spare: bool,
+    /// The segment under way was begun beyond the limit, for what is the owner's own alone.
+    pub is_overdrawn: bool,
     pub pace: Option<Pace>,
     pub sink: Box<dyn FnMut(Frame) + Send>,
 }
@@ -182,6 +184,7 @@ impl Writer {
             let path = segment::path_of(&self.dir, first);
             self.segments.push(Segment { first, path, bytes, damaged: false });
             self.current = Some(begun);
+            self.is_overdrawn = self.used_bytes() > self.shared.limit_bytes;
         }
         self.current.as_mut().ok_or_else(|| Uncommitted::Final(io::Error::other("there is no segment")))
     }
@@ -215,9 +218,12 @@ impl Writer {
         self.reserve() + 4 * self.shared.queue_bytes_max as u64
     }
 
+    fn segments_bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.bytes).sum()
+    }
+
     fn used_bytes(&self) -> u64 {
-        let segments: u64 = self.segments.iter().map(|s| s.bytes).sum();
-        segments + self.shared.snapshots.lock().iter().map(|s| s.bytes).sum::<u64>() + self.shared.parts.bytes()
+        self.segments_bytes() + self.shared.snapshots.lock().iter().map(|s| s.bytes).sum::<u64>() + self.shared.parts.bytes()
     }
 
     /// Frees what retention allows, prepares the spare, and says whether readings can be taken.
@@ -226,20 +232,26 @@ impl Writer {
         let used = self.used_bytes();
         let bytes = self.segment_bytes;
         let refused = match self.open().map_err(not_now) {
-            Err(Uncommitted::NotNow(refused)) => Some((refused, 0)),
+            Err(Uncommitted::NotNow(refused)) => Some((refused, 0, true)),
             // Found out for good at the next commit, if there is one.
             Err(Uncommitted::Final(_)) => None,
             Ok(()) if used + bytes > self.shared.limit_bytes => {
                 let limit = self.shared.limit_bytes;
-                Some((Refused::NoRoom(format!("[log] limit of {limit} bytes is reached")), self.left()))
+                // Where snapshots take the room, what lets them shrink goes on beside them: its
+                // segments are freed by the next one.
+                let is_spent = self.segments_bytes() + bytes > limit;
+                Some((Refused::NoRoom(format!("[log] limit of {limit} bytes is reached")), self.left(), is_spent))
             }
-            Ok(()) => self.prepare().err().map(|refused| (refused, self.left())),
+            Ok(()) => {
+                self.is_overdrawn = false;
+                self.prepare().err().map(|refused| (refused, self.left(), true))
+            }
         };
         let (reserve, watermark) = (self.reserve(), self.watermark());
-        let refusing = refused.filter(|(_, left)| *left < watermark);
+        let refusing = refused.filter(|(_, left, _)| *left < watermark || self.is_overdrawn);
         let mut batch = self.shared.batch.lock();
-        batch.refusing_bookkeeping = refusing.as_ref().is_some_and(|(_, left)| *left < reserve / 2);
-        let refusing = refusing.map(|(refused, _)| refused);
+        batch.refusing_bookkeeping = refusing.as_ref().is_some_and(|(_, left, is_spent)| *is_spent && *left < reserve / 2);
+        let refusing = refusing.map(|(refused, ..)| refused);
         if refusing.is_some() != batch.refusing.is_some() {
             match &refusing {
                 Some(refused) => tracing::warn!(%refused, "readings are refused"),

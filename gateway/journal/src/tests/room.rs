@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// For what is done at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn fill(log: &Log) -> (Lsn, Refused) {
     let mut last = 0;
     loop {
@@ -36,6 +39,52 @@ fn at_the_limit_readings_are_refused_and_bookkeeping_is_not() {
     let opened = try_open(&disk).unwrap();
     assert_eq!(opened.snapshot(), Some((last + 1, state(last + 1))));
     assert_eq!(read(&opened, last + 1), vec![last + 2]);
+}
+
+#[test]
+fn snapshots_as_large_as_the_limit_end_neither_bookkeeping_nor_the_log() {
+    let disk = LyingDisk::default();
+    let log = Log::open(&disk).unwrap();
+    let (mut last, _) = fill(&log);
+    let bookkeeping = || {
+        let begun = Instant::now();
+        let mut append = loop {
+            match log.journal.append_bookkeeping() {
+                Ok(append) => break append,
+                // The segments behind a snapshot are about to be freed.
+                Err(refused) => assert!(begun.elapsed() < PATIENCE, "{refused}"),
+            }
+            std::thread::yield_now();
+        };
+        let lsn = append.next();
+        *append.marks() = marks(lsn);
+        append.push(kind(lsn), |out| out.extend(payload(lsn)));
+        drop(append);
+        while log.frames.recv_timeout(SAFETY).unwrap().last() < lsn {}
+        lsn
+    };
+    let saved = |at, bytes| {
+        log.journal.snapshot(at, vec![7; bytes]);
+        let begun = Instant::now();
+        while !log.journal.shared.snapshots.lock().iter().any(|saved| saved.at == at) {
+            std::thread::yield_now();
+            assert!(begun.elapsed() < SAFETY);
+        }
+    };
+    for at in 1..=100 {
+        last = bookkeeping();
+        if at % 5 == 1 {
+            saved(last, LIMIT as usize * 2 / 3);
+        }
+    }
+    assert!(matches!(log.journal.append().err(), Some(Refused::NoRoom(_))), "what has no room is refused still");
+    assert!(segments(&disk).iter().map(|s| s.bytes).sum::<u64>() <= LIMIT);
+    assert!(snapshots(&disk).len() <= 3);
+    for _ in 0..3 {
+        last = bookkeeping();
+        saved(last, 10);
+    }
+    assert_eq!(log.write_soon(), last + 1);
 }
 
 #[test]
