@@ -20,7 +20,7 @@ use replica::crossing::pace::Pace;
 use replica::fold::Fold;
 use replica::record::{Plain, Record};
 use rules::{Rules, is_published_here};
-use rumqttc::{Publish, QoS};
+use rumqttc::Publish;
 use schemas::message::{CrossDone, CrossUp, Crossed, FORMAT};
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -34,6 +34,8 @@ struct Flight {
     last: u64,
     /// What of it may come back by our own subscription.
     echoes: Vec<u64>,
+    /// Its number and bytes while the connection still writes it.
+    unwritten: Option<(u64, usize)>,
 }
 
 /// The core's hand on ordinary messages.
@@ -53,7 +55,8 @@ pub struct Crossing {
     unacknowledged: VecDeque<(u64, u64, Publish)>,
     /// Of what was published at a broker alone and comes back by our own subscription.
     echoes: VecDeque<u64>,
-    /// Messages of a broker alone that the log does not take now, in order, and what they take.
+    /// Messages of a broker alone that the log does not take now, in order, each with the connection that it came
+    /// by, and what they take. A lost connection voids none: the broker may have lost what it would send again.
     held: VecDeque<(u64, Publish)>,
     held_bytes: usize,
     /// A connection that brought more than is held: nothing more of it is taken, and all comes again with the next.
@@ -63,6 +66,14 @@ pub struct Crossing {
     complaints: Kind,
     /// Shown at our own broker up to this record.
     shown: u64,
+}
+
+/// In place of a connection: what came by a session that is lost, and is acknowledged nowhere.
+const OF_NO_SESSION: u64 = 0;
+
+/// Whether a broker that sends again means that message.
+fn is_same(a: &Publish, b: &Publish) -> bool {
+    a.pkid == b.pkid && a.topic == b.topic && a.payload == b.payload
 }
 
 fn fingerprint(topic: &str, payload: &[u8]) -> u64 {
@@ -123,11 +134,16 @@ impl Crossing {
     /// The connection has news, at a clock that nobody can set.
     pub fn event(&mut self, event: CrossEvent, now_ms: i64, fold: &Fold, intake: &Intake) {
         match event {
-            CrossEvent::Connected | CrossEvent::Disconnected => {
-                self.connected = matches!(event, CrossEvent::Connected);
-                // Of what the log did not take, the broker sends again what it awaits an answer for.
-                self.held.retain(|(_, publish)| publish.qos == QoS::AtMostOnce);
-                self.held_bytes = self.held.iter().map(|(_, publish)| publish.payload.len()).sum();
+            CrossEvent::Connected(resumed) => {
+                self.connected = true;
+                if !resumed {
+                    // That broker knows nothing of what came by its lost session, nor of what was to come back by it.
+                    self.held.iter_mut().for_each(|(generation, _)| *generation = OF_NO_SESSION);
+                    self.echoes.clear();
+                }
+            }
+            CrossEvent::Disconnected => {
+                self.connected = false;
                 // What was not taken there does not come back from there: it goes again.
                 for own in self.flight.take().into_iter().flat_map(|flight| flight.echoes) {
                     if let Some(at) = self.echoes.iter().rposition(|echo| *echo == own) {
@@ -135,6 +151,13 @@ impl Crossing {
                     }
                 }
                 self.pace.disconnected();
+            }
+            CrossEvent::Left(number) => {
+                if let Some(flight) = &mut self.flight
+                    && let Some((_, bytes)) = flight.unwritten.take_if(|(n, _)| *n == number)
+                {
+                    self.pace.left(now_ms, bytes as u64);
+                }
             }
             CrossEvent::Ack(ack) => self.acknowledged(now_ms, (ack.boot, ack.lane, ack.applied), intake),
             CrossEvent::Taken => {
@@ -196,6 +219,13 @@ impl Crossing {
 
     fn plain(&mut self, generation: u64, publish: Publish, intake: &Intake) {
         if self.ended == Some(generation) {
+            return;
+        }
+        if publish.dup
+            && let Some(kept) = self.held.iter_mut().find(|(by, kept)| *by != OF_NO_SESSION && *by < generation && is_same(kept, &publish))
+        {
+            // The session goes on: it is held already, and now to be acknowledged on this connection.
+            *kept = (generation, publish);
             return;
         }
         let own = fingerprint(&publish.topic, &publish.payload);
@@ -277,7 +307,7 @@ impl Crossing {
         let (sent, mut bytes) = if self.is_plain { self.link.publish(&messages) } else { (messages.len(), 0) };
         let (boot, last) = messages[..sent].last().map(|m| (m.boot, m.seq))?;
         self.pace.sent(now_ms);
-        let mut echoes = Vec::new();
+        let (mut echoes, mut unwritten) = (Vec::new(), None);
         if self.is_plain {
             let back = messages[..sent].iter().filter(|m| self.rules.local(&m.topic).is_some());
             echoes.extend(back.map(|m| fingerprint(&m.topic, &m.payload)));
@@ -286,9 +316,11 @@ impl Crossing {
             self.echoes.drain(..beyond);
         } else {
             let (given_up, expired) = (fold.crossing.given_up, fold.crossing.expired);
-            bytes = self.link.send(&CrossUp { format: FORMAT, lane, messages, given_up, expired });
+            let number;
+            (number, bytes) = self.link.send(&CrossUp { format: FORMAT, lane, messages, given_up, expired });
+            unwritten = number.map(|number| (number, bytes));
         }
-        self.flight = Some(Flight { boot, lane, last, echoes });
+        self.flight = Some(Flight { boot, lane, last, echoes, unwritten });
         Some(bytes)
     }
 
@@ -297,10 +329,11 @@ impl Crossing {
         self.connected && fold.lsn >= self.acked
     }
 
-    /// When the next may go, for all that is under way: a broker alone answers on its connection.
+    /// When the next may go, for all that is under way: a broker alone answers on its connection, and nothing goes
+    /// again while it is still being written.
     fn due_ms(&self) -> i64 {
-        match self.flight {
-            Some(_) if self.is_plain => i64::MAX,
+        match &self.flight {
+            Some(flight) if self.is_plain || flight.unwritten.is_some() => i64::MAX,
             Some(_) => self.pace.due_ms().unwrap_or(i64::MIN),
             None => i64::MIN,
         }

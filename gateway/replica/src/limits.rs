@@ -250,6 +250,10 @@ pub const CROSS_ANSWER_MS: (i64, i64) = (1_000, 3_000);
 /// doubled each time, as it may only be under way still.
 pub const CROSS_WAIT_MS: (i64, i64) = (5_000, 300_000);
 
+/// The slowest line, in bytes per second, for which the wait for an answer is long enough that nothing goes
+/// twice: what has left may still be in buffers on the way.
+pub const CROSS_RATE_LEAST: u64 = 8 * 1024;
+
 /// Bytes of ordinary messages that wait at the cloud for one gateway; beyond, the oldest is given up and counted.
 pub const CROSS_DOWN_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

@@ -8,12 +8,15 @@
 use crate::client;
 use crate::core::{Event, Events};
 use crate::intake::complaint::Kind;
-use crate::limits::{BACKOFF_MS, CONNECT_WAIT, CROSS_ANSWER_WAIT, CROSS_KEEP_ALIVE, INGEST_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX};
+use crate::limits::{
+    BACKOFF_MS, CONNECT_WAIT, CROSS_ANSWER_WAIT, CROSS_KEEP_ALIVE, FLUSH_WAIT_S, INGEST_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX,
+};
 use crate::link::{Bytes, greeting_bytes, publish_bytes, subscribe_bytes};
 use parking_lot::Mutex;
 use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode};
 use schemas::limits::CROSSED_MAX;
 use schemas::message::{CrossAck, CrossDone, CrossDown, CrossUp, Crossed};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -22,8 +25,10 @@ use tracing::{error, info, warn};
 /// What the connection tells.
 #[derive(Debug)]
 pub enum CrossEvent {
-    /// It stands.
-    Connected,
+    /// It stands; whether the broker goes on with the session of the one before.
+    Connected(bool),
+    /// The batch of that number is written to the socket: its answer may be waited for.
+    Left(u64),
     /// It is gone, and with it what was under way.
     Disconnected,
     /// The cloud has messages.
@@ -42,8 +47,12 @@ struct State {
     generation: u64,
     /// Acknowledgements that are still to come.
     awaited: usize,
-    /// When the last one came, or what they are for began to go.
+    /// When the last one came, or what they are for last went on.
     heard: Instant,
+    /// Messages queued and not written to the socket yet, in order; of a batch its number.
+    unwritten: VecDeque<Option<u64>>,
+    /// The number of the last batch.
+    batches: u64,
     /// The longest pause before the next attempt, in ms.
     wait_ms: u64,
 }
@@ -103,7 +112,15 @@ impl CrossLink {
         // A batch, its subscriptions and acknowledgements of what came meanwhile.
         let (client, mut mqtt) = AsyncClient::new(options, 4 * CROSSED_MAX);
         client::prepare(&mut mqtt);
-        let state = State { connected: false, generation: 0, awaited: 0, heard: Instant::now(), wait_ms: BACKOFF_MS.0 };
+        let state = State {
+            connected: false,
+            generation: 0,
+            awaited: 0,
+            heard: Instant::now(),
+            unwritten: VecDeque::new(),
+            batches: 0,
+            wait_ms: BACKOFF_MS.0,
+        };
         let state = Arc::new(Mutex::new(state));
         let (give_up, given_up) = watch::channel(());
         let drive = Drive {
@@ -129,21 +146,29 @@ impl CrossLink {
         self.give_up.send_replace(());
     }
 
-    /// Sends a batch; its bytes on the line, for the uplink to be told. What is lost is sent again
-    /// when its answer does not come.
-    pub fn send(&self, batch: &CrossUp) -> usize {
-        let bytes = self.publish_to("cross", batch.encode());
+    /// Sends a batch: its number, none where nothing took it, and its bytes on the line, for the uplink to be
+    /// told. [`CrossEvent::Left`] with that number or [`CrossEvent::Disconnected`] follows. What is lost
+    /// behind that is sent again when its answer does not come.
+    pub fn send(&self, batch: &CrossUp) -> (Option<u64>, usize) {
+        let mut state = self.state.lock();
+        let number = state.batches + 1;
+        let bytes = self.publish_to(&mut state, "cross", Some(number), batch.encode());
         self.bytes.told(bytes);
-        bytes
+        if bytes == 0 {
+            return (None, 0);
+        }
+        state.batches = number;
+        (Some(number), bytes)
     }
 
     /// Says that messages of the cloud are here.
     pub fn done(&self, done: &CrossDone) {
-        self.bytes.pass(self.publish_to("cross-done", done.encode()));
+        let bytes = self.publish_to(&mut self.state.lock(), "cross-done", None, done.encode());
+        self.bytes.pass(bytes);
     }
 
-    fn publish_to(&self, what: &str, payload: Vec<u8>) -> usize {
-        let state = self.state.lock();
+    /// Under the lock, so that nothing enters the queue of a connection that is gone.
+    fn publish_to(&self, state: &mut State, what: &str, batch: Option<u64>, payload: Vec<u8>) -> usize {
         let topic = format!("bridge/v1/{}/up/{what}", self.gateway);
         let bytes = publish_bytes(topic.len(), payload.len(), QoS::AtMostOnce);
         if !state.connected {
@@ -153,6 +178,7 @@ impl CrossLink {
             warn!("the queue for ordinary messages is full");
             return 0;
         }
+        state.unwritten.push_back(batch);
         bytes
     }
 
@@ -169,6 +195,7 @@ impl CrossLink {
             state.heard = Instant::now();
         }
         state.awaited += taken;
+        state.unwritten.extend(std::iter::repeat_n(None, taken));
         let bytes = messages[..taken].iter().map(|m| publish_bytes(m.topic.len(), m.payload.len(), QoS::AtLeastOnce)).sum();
         self.bytes.told(bytes);
         (taken, bytes)
@@ -188,6 +215,8 @@ impl CrossLink {
         }
     }
 }
+
+const FLUSH_WAIT: Duration = Duration::from_secs(FLUSH_WAIT_S);
 
 /// Whether the core still listens.
 async fn tell(events: &Events, event: CrossEvent) -> bool {
@@ -236,6 +265,7 @@ impl Drive {
             let pause_ms = {
                 let mut state = self.state.lock();
                 (state.connected, state.awaited) = (false, 0);
+                state.unwritten.clear();
                 // Under the lock, so that nothing comes behind it into the client's queue.
                 client::forget(&mut self.mqtt);
                 let wait_ms = state.wait_ms;
@@ -266,7 +296,9 @@ impl Drive {
             return self.used.answer_wait.saturating_sub(began.elapsed());
         }
         let state = self.state.lock();
-        if state.awaited > 0 { self.used.answer_wait.saturating_sub(state.heard.elapsed()) } else { Duration::MAX }
+        // A slow line may take as long for one message as it may for one write.
+        let wait = if state.unwritten.is_empty() { self.used.answer_wait } else { self.used.answer_wait.max(FLUSH_WAIT) };
+        if state.awaited > 0 { wait.saturating_sub(state.heard.elapsed()) } else { Duration::MAX }
     }
 
     /// What the core is to be told of an event; an error where the connection is of no use.
@@ -290,7 +322,7 @@ impl Drive {
                 };
                 info!(generation, "ordinary messages go");
                 self.up = true;
-                CrossEvent::Connected
+                CrossEvent::Connected(ack.session_present)
             }
             Mqtt::Incoming(Packet::SubAck(answer)) => {
                 self.awaits_subscription = false;
@@ -317,6 +349,12 @@ impl Drive {
             Mqtt::Incoming(Packet::Publish(publish)) => {
                 self.bytes.pass(publish_bytes(publish.topic.len(), publish.payload.len(), publish.qos));
                 return Ok(self.came(publish));
+            }
+            // Told once it is written.
+            Mqtt::Outgoing(Outgoing::Publish(_)) => {
+                let mut state = self.state.lock();
+                state.heard = Instant::now();
+                return Ok(state.unwritten.pop_front().flatten().map(CrossEvent::Left));
             }
             Mqtt::Outgoing(Outgoing::PingReq) | Mqtt::Incoming(Packet::PingResp) => {
                 self.bytes.pass(2);

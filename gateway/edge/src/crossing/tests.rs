@@ -7,7 +7,7 @@ use crate::core::Event;
 use crate::desk::Desk;
 use journal::{Journal, Options};
 use replica::crossing::{NEVER_MS, Outgoing};
-use rumqttc::{Packet, SubscribeReasonCode};
+use rumqttc::{Packet, QoS, SubscribeReasonCode};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -73,6 +73,25 @@ impl Pair {
         while !self.step(intake).await {}
     }
 
+    /// The broker's end of the connection is gone, and the next stands.
+    async fn again(&mut self, session_present: bool, intake: &Intake) {
+        drop(std::mem::replace(&mut self.peer, Peer::gone().await));
+        self.peer = Peer::accept(&self.listener, session_present).await.0;
+        if !session_present {
+            self.peer.subscribed(SubscribeReasonCode::Success(QoS::AtLeastOnce)).await;
+        }
+        while self.crossing.connected {
+            self.step(intake).await;
+        }
+        while !self.crossing.connected {
+            self.step(intake).await;
+        }
+    }
+
+    fn taken(&self) -> Vec<Vec<u8>> {
+        self.crossing.unacknowledged.iter().map(|(_, _, p)| p.payload.to_vec()).collect()
+    }
+
     async fn acknowledged(&mut self) -> u16 {
         match self.peer.next().await {
             Some(Packet::PubAck(ack)) => ack.pkid,
@@ -111,7 +130,7 @@ async fn more_than_can_be_kept_ends_the_connection_and_comes_again() {
         pair.say(pkid, "plants/plant-a/cmd/x", vec![7; 3 << 20], &refusing).await;
     }
     assert!(pair.peer.next().await.is_none(), "given up");
-    while pair.crossing.connected || !pair.crossing.held.is_empty() {
+    while pair.crossing.connected {
         pair.step(&refusing).await;
     }
     pair.peer = Peer::accept(&pair.listener, true).await.0;
@@ -119,8 +138,98 @@ async fn more_than_can_be_kept_ends_the_connection_and_comes_again() {
         pair.step(&refusing).await;
     }
     let (_journal, taking) = pair.log();
-    pair.say(1, "plants/plant-a/cmd/x", b"1".to_vec(), &taking).await;
-    assert_eq!(pair.crossing.unacknowledged.len(), 1, "what comes with the next connection is taken");
+    // So much at once, the log takes one after the other.
+    for _ in 0..1_000 {
+        pair.crossing.retry(&taking);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if pair.crossing.held.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((pair.crossing.unacknowledged.len(), pair.crossing.held_bytes), (5, 0), "what was held is not lost with the connection");
+    pair.say(9, "plants/plant-a/cmd/x", b"1".to_vec(), &taking).await;
+    assert_eq!(pair.crossing.unacknowledged.len(), 6, "what comes with the next connection is taken");
+}
+
+/// The broker alone restarts, while the log takes nothing: what it had sent, it sends never again.
+#[tokio::test]
+async fn what_is_held_outlives_the_session_that_it_came_by() {
+    let mut pair = Pair::new("cmd/#").await;
+    let (closed, refusing) = pair.log();
+    closed.close();
+    pair.step(&refusing).await;
+    pair.say(1, "plants/plant-a/cmd/x", b"same".to_vec(), &refusing).await;
+    pair.again(false, &refusing).await;
+    // Another message of a session that begins its numbers again, and is kept from here on.
+    pair.say(1, "plants/plant-a/cmd/x", b"same".to_vec(), &refusing).await;
+    pair.say(2, "plants/plant-a/cmd/x", b"2".to_vec(), &refusing).await;
+    assert_eq!(pair.crossing.held.len(), 3);
+    pair.again(true, &refusing).await;
+    for (pkid, payload) in [(1, "same"), (2, "2")] {
+        let mut publish = Publish::new("plants/plant-a/cmd/x", QoS::AtLeastOnce, payload);
+        (publish.pkid, publish.dup) = (pkid, true);
+        pair.peer.send(Packet::Publish(publish)).await;
+        while !pair.step(&refusing).await {}
+    }
+    assert_eq!((pair.crossing.held.len(), pair.crossing.held_bytes), (3, 9), "what is sent again is not held twice");
+    let (_journal, taking) = pair.log();
+    pair.crossing.retry(&taking);
+    assert_eq!(pair.taken(), [&b"same"[..], b"same", b"2"]);
+    for (_, generation, publish) in pair.crossing.unacknowledged.drain(..) {
+        pair.crossing.link.acknowledge(generation, &publish);
+    }
+    assert_eq!([pair.acknowledged().await, pair.acknowledged().await], [1, 2], "and acknowledged where it was sent last");
+}
+
+/// What was to come back by a session that is lost does not: another's that says the same does.
+#[tokio::test]
+async fn an_echo_is_not_awaited_beyond_its_session() {
+    let mut pair = Pair::new("sw/#").await;
+    let (_journal, intake) = pair.log();
+    pair.step(&intake).await;
+    let crossed = Crossed { boot: 1, seq: 1, topic: "plants/plant-a/sw/lamp".into(), payload: b"ON".to_vec(), qos: 1, retain: false };
+    pair.fold.crossing.take(1, 1, Outgoing { crossed, expires_ms: NEVER_MS }, u64::MAX);
+    assert!(pair.crossing.speak(0, 0, 1 << 20, &pair.fold).is_some());
+    let Some(Packet::Publish(publish)) = pair.peer.next().await else { panic!("no PUBLISH") };
+    pair.peer.send(Packet::PubAck(rumqttc::PubAck::new(publish.pkid))).await;
+    while pair.crossing.flight.is_some() {
+        pair.step(&intake).await;
+    }
+    pair.again(false, &intake).await;
+    pair.say(1, "plants/plant-a/sw/lamp", b"ON".to_vec(), &intake).await;
+    assert_eq!(pair.crossing.unacknowledged.len(), 1);
+}
+
+/// However long the line takes for it: what is still being written does not go again.
+#[tokio::test]
+async fn a_batch_goes_again_only_once_it_has_left_and_has_no_answer() {
+    let mut pair = Pair::new("sw/#").await;
+    let (_journal, intake) = pair.log();
+    let (events, mut told) = mpsc::channel(64);
+    let port = pair.listener.local_addr().unwrap().port();
+    pair.crossing =
+        Crossing::on(CrossLink::to_bridge("plant-a", 7, ("127.0.0.1", port), events, Arc::default()), pair.rules.clone(), false);
+    std::mem::swap(&mut pair.told, &mut told);
+    loop {
+        let (peer, name) = Peer::accept(&pair.listener, false).await;
+        pair.peer = peer;
+        if name == "tidegate-plant-a-0000000000000007-cross" {
+            break;
+        }
+    }
+    pair.peer.subscribed(SubscribeReasonCode::Success(QoS::AtMostOnce)).await;
+    pair.step(&intake).await;
+    let crossed = Crossed { boot: 1, seq: 1, topic: "sw/lamp".into(), payload: vec![7; 2 << 20], qos: 1, retain: false };
+    pair.fold.crossing.take(1, 1, Outgoing { crossed, expires_ms: NEVER_MS }, u64::MAX);
+    assert!(pair.crossing.speak(0, 0, 1 << 20, &pair.fold).is_some());
+    assert!(pair.crossing.speak(200_000, 0, 1 << 20, &pair.fold).is_none(), "it is being written");
+    assert!(matches!(pair.peer.next().await, Some(Packet::Publish(_))));
+    let Some(Event::Cross(left @ CrossEvent::Left(1))) = pair.told.recv().await else { panic!("it has not left") };
+    pair.crossing.event(left, 200_000, &pair.fold, &intake);
+    let due_ms = pair.crossing.next_timeout_ms(&pair.fold).unwrap();
+    assert!(due_ms >= 205_000, "{due_ms}");
+    assert!(pair.crossing.speak(due_ms - 1, 0, 1 << 20, &pair.fold).is_none());
+    assert!(pair.crossing.speak(due_ms, 0, 1 << 20, &pair.fold).is_some(), "there was no answer");
 }
 
 /// Our own message never got there, so it does not come back; another's that says the same does.

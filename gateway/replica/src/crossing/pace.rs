@@ -1,6 +1,8 @@
 //! How much of ordinary messages goes at once, and how long its answer is waited for.
 
-use crate::limits::{CROSS_ANSWER_MS, CROSS_BATCH_BYTES, CROSS_BATCH_BYTES_FIRST, CROSS_BATCH_BYTES_LEAST, CROSS_WAIT_MS};
+use crate::limits::{
+    CROSS_ANSWER_MS, CROSS_BATCH_BYTES, CROSS_BATCH_BYTES_FIRST, CROSS_BATCH_BYTES_LEAST, CROSS_RATE_LEAST, CROSS_WAIT_MS,
+};
 
 /// The pace of one connection: one batch is under way at a time.
 #[derive(Debug, Clone)]
@@ -11,11 +13,15 @@ pub struct Pace {
     sent_ms: Option<(i64, i64)>,
     /// How long the next one is waited for.
     wait_ms: i64,
+    /// Bytes of the one under way that have left.
+    left: u64,
+    /// Bytes per second that the last answer speaks for.
+    rate: u64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { aim: CROSS_BATCH_BYTES_FIRST, sent_ms: None, wait_ms: CROSS_WAIT_MS.0 }
+        Self { aim: CROSS_BATCH_BYTES_FIRST, sent_ms: None, wait_ms: CROSS_WAIT_MS.0, left: 0, rate: 0 }
     }
 }
 
@@ -33,13 +39,27 @@ impl Pace {
             self.narrow();
             self.wait_ms = (self.wait_ms * 2).min(CROSS_WAIT_MS.1);
         }
+        self.left = 0;
         self.sent_ms = Some((first_ms, now_ms.saturating_add(self.wait_ms)));
+    }
+
+    /// It is written, so many bytes: the wait for its answer begins. It may still be under way from one
+    /// system's buffers to the other's, and takes as long there as the line is known, or feared, to be slow.
+    pub fn left(&mut self, now_ms: i64, bytes: u64) {
+        let way_ms = (bytes.saturating_mul(1_000) / (self.rate / 2).max(CROSS_RATE_LEAST)).min(CROSS_WAIT_MS.1.unsigned_abs());
+        if let Some((_, due_ms)) = &mut self.sent_ms {
+            *due_ms = now_ms.saturating_add(self.wait_ms).saturating_add_unsigned(way_ms);
+            self.left = bytes;
+        }
     }
 
     /// It was answered.
     pub fn answered(&mut self, now_ms: i64) {
         let Some((sent_ms, _)) = self.sent_ms.take() else { return };
         let took = now_ms.saturating_sub(sent_ms);
+        if self.left > 0 {
+            self.rate = self.left.saturating_mul(1_000) / took.max(1).unsigned_abs();
+        }
         if took <= CROSS_ANSWER_MS.0 {
             self.aim = (self.aim * 2).min(CROSS_BATCH_BYTES);
             self.wait_ms = CROSS_WAIT_MS.0;
@@ -55,6 +75,8 @@ impl Pace {
         }
         self.aim = self.aim.min(CROSS_BATCH_BYTES_FIRST);
         self.wait_ms = CROSS_WAIT_MS.0;
+        // The next one may go by another line.
+        self.rate = 0;
     }
 
     /// When what is under way goes again; none while nothing is.
@@ -105,5 +127,22 @@ mod tests {
         assert_eq!(waits, [5_000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000, 300_000]);
         pace.answered(at);
         assert_eq!(pace.due_ms(), None);
+    }
+
+    #[test]
+    fn the_wait_begins_when_it_has_left_and_is_longer_for_more_on_a_slow_line() {
+        let mut pace = Pace::default();
+        let wait_ms = |pace: &mut Pace, now_ms, bytes| {
+            pace.sent(now_ms);
+            pace.left(now_ms + 70_000, bytes);
+            pace.due_ms().unwrap() - now_ms - 70_000
+        };
+        assert_eq!(wait_ms(&mut pace, 0, 2 << 20), 5_000 + 256_000, "nothing is known of the line");
+        pace.answered(1_000);
+        assert_eq!(wait_ms(&mut pace, 100_000, 2 << 20), 5_000 + 2_000, "2 MiB took it a second");
+        pace.answered(200_000);
+        assert_eq!(wait_ms(&mut pace, 300_000, 2 << 20), 5_000 + 200_014, "now it took 100 s");
+        pace.disconnected();
+        assert_eq!(wait_ms(&mut pace, 900_000, 1 << 30), 5_000 + 300_000, "bounded");
     }
 }
