@@ -72,7 +72,9 @@ pub fn is_set(wall_ms: i64) -> bool {
 const JUMP_MS: i64 = 1_000;
 /// How long a jump is told, in ms.
 const JUMP_TOLD_MS: i64 = 10 * 60 * 1_000;
-/// Beyond this difference to the cloud's clock the own one counts as skewed, in ms.
+/// A logged clock that is ahead is told in the log so often, in ms.
+const AHEAD_TOLD_MS: i64 = 60 * 60 * 1_000;
+/// Beyond this difference to the cloud's clock the own one counts as skewed, and the logged clock as ahead of it, in ms.
 const SKEW_MS: i64 = 5_000;
 
 /// How good the wall clock is, looked at from time to time.
@@ -86,6 +88,10 @@ pub struct Watch {
     pub jumps: u64,
     is_unset: bool,
     now_ms: i64,
+    /// By how many ms the logged clock lies before the wall clock: it never goes back.
+    pub ahead_ms: i64,
+    /// When that was last told, of the monotonic clock.
+    ahead_told_ms: Option<i64>,
     /// Wall clock less the cloud's at its last answer, in ms; the answer's way makes it a little larger.
     pub skew_ms: Option<i64>,
 }
@@ -99,6 +105,20 @@ impl Watch {
             self.jumped_ms = Some(monotonic_ms);
         }
         (self.offset_ms, self.now_ms, self.is_unset) = (Some(offset_ms), monotonic_ms, !is_set(wall_ms));
+    }
+
+    /// What the logged clock says at a look. Whether it is time to tell that it is ahead.
+    pub fn logged(&mut self, wall_ms: i64, logged_ms: i64) -> bool {
+        self.ahead_ms = if self.is_unset { 0 } else { logged_ms.saturating_sub(wall_ms).max(0) };
+        if self.ahead_ms <= SKEW_MS {
+            self.ahead_told_ms = None;
+            return false;
+        }
+        let is_due = self.ahead_told_ms.is_none_or(|told_ms| self.now_ms - told_ms >= AHEAD_TOLD_MS);
+        if is_due {
+            self.ahead_told_ms = Some(self.now_ms);
+        }
+        is_due
     }
 
     /// The cloud answered, by its own clock.
@@ -115,10 +135,12 @@ impl Watch {
         }
     }
 
-    /// In a word: `ok`, `unset`, `jumped`, `skewed`.
+    /// In a word: `ok`, `unset`, `ahead`, `jumped`, `skewed`.
     pub fn word(&self) -> &'static str {
         match self.quality() {
             1 => "unset",
+            // It lasts when a jump is long over.
+            _ if self.ahead_ms > SKEW_MS => "ahead",
             2 => "jumped",
             _ if self.skew_ms.is_some_and(|skew| skew.abs() > SKEW_MS) => "skewed",
             _ => "ok",
@@ -129,6 +151,27 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_logged_clock_is_ahead_of_one_that_was_set_back_until_that_has_come_there() {
+        let (mut w, set, day) = (Watch::default(), 1_700_000_000_000, 86_400_000);
+        w.look(set + day, 0);
+        assert!(!w.logged(set + day, set + day));
+        w.look(set, 1_000);
+        assert!(w.logged(set, set + day), "told at once");
+        assert_eq!((w.word(), w.ahead_ms, w.quality()), ("ahead", day, 2));
+        w.look(set + 3_500_000, 3_501_000);
+        assert!(!w.logged(set + 3_500_000, set + day + 3_500_000), "and not again and again");
+        assert_eq!((w.word(), w.quality()), ("ahead", 0), "it lasts when the jump is long over");
+        w.look(set + 3_600_000, 3_601_000);
+        assert!(w.logged(set + 3_600_000, set + day));
+        w.look(set + day, day + 1_000);
+        assert!(!w.logged(set + day, set + day));
+        assert_eq!((w.word(), w.ahead_ms), ("ok", 0));
+        w.look(0, day + 2_000);
+        w.logged(0, set + day);
+        assert_eq!((w.word(), w.ahead_ms), ("unset", 0), "one that was never set is another matter");
+    }
 
     #[test]
     fn a_clock_is_unset_then_jumps_then_is_well() {

@@ -312,6 +312,13 @@ impl Core {
         self.clock.look(wall_ms(), now_ms);
         let (logged_ms, refused) = self.intake.look();
         self.looked_ms = (now_ms, logged_ms);
+        if self.clock.logged(wall_ms(), logged_ms) {
+            warn!(
+                ahead_s = self.clock.ahead_ms / 1_000,
+                "the logged clock is ahead of the wall clock, and never goes back: readings without a time are dated by it until the wall \
+                 clock has come there. If the wall clock is wrong, set it; else wait, or stop once all is delivered and start on a new data_dir"
+            );
+        }
         if let Some(refused) = refused {
             warn!(%refused, "the clock is set, and readings still wait for their date");
         }

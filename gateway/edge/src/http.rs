@@ -90,6 +90,7 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
         let help = "Wall clock less the cloud's at its last answer.";
         figures.put("clock_skew_seconds", "gauge", help, skew_ms as f64 / 1_000.0);
     }
+    figures.put("clock_ahead_seconds", "gauge", "The logged clock's lead over the wall clock.", s.ahead_ms as f64 / 1_000.0);
     let mut put = |name: &str, kind: &str, help: &str, value: u64| figures.put(name, kind, help, value);
     put("readings_accepted_total", "counter", "Readings acknowledged to sensors.", s.ledger.accepted);
     put("readings_delivered_total", "counter", "Readings durable at the cloud.", s.ledger.delivered);

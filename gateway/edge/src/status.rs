@@ -82,8 +82,11 @@ pub struct Status {
     pub alerts_held: usize,
     /// Alerts that waited for the cloud and were lost with damaged parts of the disk.
     pub alerts_lost: u64,
-    /// The wall clock in a word: `ok`, `unset`, `jumped` (lately) or `skewed` (against the cloud's).
+    /// The wall clock in a word: `ok`, `unset`, `ahead` (the logged clock of it), `jumped` (lately) or
+    /// `skewed` (against the cloud's).
     pub clock: &'static str,
+    /// By how many ms the logged clock lies ahead of the wall clock.
+    pub ahead_ms: i64,
     /// Wall clock less the cloud's at its last answer, in ms.
     pub skew_ms: Option<i64>,
     /// Jumps of the wall clock seen by this process.
@@ -175,6 +178,7 @@ impl Status {
             alerts_held: fold.boots.iter().map(|p| p.alerts.len()).sum(),
             alerts_lost: fold.lost_alerts,
             clock: clock.word(),
+            ahead_ms: clock.ahead_ms,
             skew_ms: clock.skew_ms,
             clock_jumps: clock.jumps,
             undated: fold.undated(),
