@@ -1,6 +1,6 @@
 //! A bridge with too much to do asks gateways to pause: they do, and nothing is lost.
 
-use crate::gateway::status_at;
+use crate::gateway::{get_at, status_at};
 use crate::plant::{PATIENCE, consume};
 use crate::strain::Strain;
 use crate::uplink::{Plant, plant};
@@ -49,14 +49,17 @@ impl Answers {
         Self(answers)
     }
 
-    /// One that asks for a pause and came just now; none within a time.
-    fn pause(&self, within: Duration) -> Option<(Instant, Duration)> {
-        let deadline = Instant::now() + within;
+    /// One that asks for a pause and came just now; without one within a time, whether others came.
+    fn pause(&self, within: Duration) -> Result<(Instant, Duration), bool> {
+        let (deadline, mut is_answered) = (Instant::now() + within, false);
         loop {
-            let (came, ack) = self.0.recv_timeout(deadline.checked_duration_since(Instant::now())?).ok()?;
+            let Ok((came, ack)) = self.0.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
+                return Err(is_answered);
+            };
             if let Some(ms) = ack.retry_after_ms.filter(|_| came.elapsed() < LOOK) {
-                return Some((came, Duration::from_millis(ms)));
+                return Ok((came, Duration::from_millis(ms)));
             }
+            is_answered = true;
         }
     }
 }
@@ -196,17 +199,28 @@ fn a_bridge_with_too_much_to_do_asks_for_a_pause_and_gets_everything_later() {
         let strain = Strain::begin(Some(plant.dir.path()));
         // Who says something is answered; and who pauses has something more to say.
         readings += plant.readings(2 * part + 1, 2 * part + 2);
-        if let Some(pause) = answers.pause(Duration::from_secs(3)) {
-            readings += plant.readings(2 * part + 2, 2 * part + 3);
-            if plant.status()["ledger"]["held"] != 0 && obeys(&plant, &answers, &strain, pause) {
-                break;
+        match answers.pause(Duration::from_secs(3)) {
+            Ok(pause) => {
+                readings += plant.readings(2 * part + 2, 2 * part + 3);
+                if plant.status()["ledger"]["held"] != 0 && obeys(&plant, &answers, &strain, pause) {
+                    break;
+                }
             }
+            // It has so much to do that it does not come to answer.
+            Err(false) => continue,
+            Err(true) => {}
         }
         // It has not enough to do on this machine.
         under_way.store((2 * under_way.load(Ordering::SeqCst)).min(CROWD_MAX), Ordering::SeqCst);
     }
     under_way.store(0, Ordering::SeqCst);
     flood.join().unwrap();
+    // It answers once it has worked off what the crowd left under way: far more than any plant says.
+    let deadline = Instant::now() + 6 * PATIENCE;
+    while get_at(bridge.http, "/api/v1/status").0 == 503 {
+        assert!(Instant::now() < deadline, "the crowd is not worked off");
+        std::thread::sleep(LOOK);
+    }
     assert!(status_at(bridge.http)["gateways"]["crowd"]["ledger"]["accepted"].as_u64() > Some(0));
     whole(&plant, &received, readings);
     drop(bridge);
