@@ -18,7 +18,7 @@ use telemetry::block;
 use telemetry::entry::Entry;
 
 /// As many intervals as are under way at once at most.
-const CROWD_MAX: u64 = 1_280;
+const CROWD_MAX: u64 = 320;
 
 /// What a gateway may say while it pauses: signs of life, some 30 bytes each 5 s, and pings.
 const IDLE_BYTES: u64 = 400;
