@@ -28,6 +28,8 @@ const INFLIGHT: usize = 500;
 enum Values {
     /// Decimals of so many places, that wander around a level.
     Decimals(usize),
+    /// The same in single precision, as doubles.
+    Singles,
     /// The same in full precision.
     Doubles,
     /// Decimals of two places, one in twenty of which is anything below 10,000.
@@ -39,6 +41,7 @@ impl Values {
         let near = 20.0 + series as f64 + rng.random_range(-1.0..1.0);
         match self {
             Self::Decimals(places) => format!("{near:.places$}"),
+            Self::Singles => format!("{}", f64::from(near as f32)),
             Self::Doubles => format!("{near}"),
             Self::Outliers if rng.random_ratio(1, 20) => format!("{:.2}", rng.random_range(0.0..10_000.0)),
             Self::Outliers => format!("{near:.2}"),
@@ -55,6 +58,7 @@ pub fn run() -> Result<(), Box<dyn std::error::Error>> {
     let kinds = [
         ("one decimal place", Values::Decimals(1)),
         ("two decimal places", Values::Decimals(2)),
+        ("single precision, widened", Values::Singles),
         ("doubles in full", Values::Doubles),
         ("two places, 5 % outliers", Values::Outliers),
     ];

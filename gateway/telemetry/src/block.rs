@@ -10,12 +10,17 @@
 //! | size, start | zigzag, ms, difference to the entry before | all |
 //! | born, version − born | zigzag, difference to the entry before | all |
 //! | count | varint, − 1 | all |
-//! | shape | byte: scale 0–9, or 14, 15: doubles; + 16: one reading; + 32: sketch in full; + 64: with a digest | all |
-//! | first | zigzag, mantissa's difference to that of the series' entry before | at a scale |
-//! | min, max, last | distance to first: varint, varint, zigzag | at a scale, many readings |
+//! | shape | byte: scale 0–9, or 13, 14: doubles; + 16: one reading; + 32: sketch in full; + 64: with a digest | all |
+//! | zeros | byte: low bits that are zero in all numbers of the next two rows, and not in them | doubles |
+//! | first | zigzag, number's difference to that of the series' entry before | all |
+//! | min, max, last | distance to first: varint, varint, zigzag | many readings |
 //! | Σd | zigzag, d = m − first | at a scale, many readings |
 //! | Σd² | varint, less ⌊(Σd)² / count⌋, which it cannot be below | at a scale, many readings |
-//! | doubles | first; and of many readings min, max, last, moments | shape 14, 15 |
+//! | sum's zeros | byte | shape 13, many readings |
+//! | sum | zigzag | the same |
+//! | its low part | zigzag number, zigzag exponent | the same |
+//! | mean, m2 | zigzag | the same |
+//! | wide | scale, Σm, Σm² as a byte and 16 bytes each: integers too long for varints | shape 14, many readings |
 //! | first time | zigzag, ms from the window's start | all |
 //! | last time | zigzag, ms to the window's end | many readings |
 //! | buckets | varint, how many, − 2 | many readings, min and max of different keys |
@@ -24,19 +29,20 @@
 //! | full | varint, how many buckets; zigzag key difference and varint count of each | sketch in full |
 //! | digest | eight bytes | with a digest, many readings |
 //!
-//! A mantissa is an integer m with value = m / 10^scale. Doubles are eight bytes, little-endian;
-//! moments are high, low, mean, m2 (shape 15), or scale and Σm, Σm² as 16 bytes each (shape 14:
-//! integers that are too long for varints). A sketch is in full where it does not begin at min's
-//! key, end at max's and count every reading: after a collapse at its bound only.
+//! A number is a mantissa, an integer m with value = m / 10^scale; of doubles it is the double's
+//! place among the doubles ([`double`]), where what is told of moments is said, too. A sketch is
+//! in full where it does not begin at min's key, end at max's and count every reading: after a
+//! collapse at its bound only.
 
 use crate::entry::Entry;
 use schemas::DecodeError;
 
+mod double;
 mod read;
 mod write;
 
 /// Moments are doubles.
-const FLOAT: u8 = 15;
+const FLOAT: u8 = 13;
 /// Moments are integers too long for the columns.
 const WIDE: u8 = 14;
 /// Added to a shape: the entry has one reading, and all follows from its time and value.
@@ -58,22 +64,27 @@ struct Before {
     span: u64,
 }
 
-/// The first mantissa of a series' entry before, to which the next one's is a difference.
+/// The first number of a series' entry before, to which the next one's is a difference.
 #[derive(Default)]
 struct Level {
     series: u32,
-    scale: u8,
-    mantissa: i64,
+    /// None of doubles.
+    scale: Option<u8>,
+    number: i64,
 }
 
 impl Level {
-    /// What is expected at a scale; zero at the begin of a series.
-    fn expected(&self, series: u32, scale: u8) -> i64 {
-        let factor = 10i64.pow(u32::from(scale.abs_diff(self.scale)));
-        match scale >= self.scale {
-            _ if series != self.series => 0,
-            true => self.mantissa.wrapping_mul(factor),
-            false => self.mantissa / factor,
+    /// What is expected at a scale, or of doubles; zero at the begin of a series.
+    fn expected(&self, series: u32, scale: Option<u8>) -> i64 {
+        if series != self.series {
+            return 0;
+        }
+        let factor = |finer: u8, coarser: u8| 10i64.pow(u32::from(finer - coarser));
+        match (scale, self.scale) {
+            (Some(scale), Some(before)) if scale >= before => self.number.wrapping_mul(factor(scale, before)),
+            (Some(scale), Some(before)) => self.number / factor(before, scale),
+            (None, None) => self.number,
+            _ => 0,
         }
     }
 }

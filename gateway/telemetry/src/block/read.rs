@@ -1,6 +1,7 @@
 //! Columns → entries. The bytes may come from anyone: every number is checked before it is
 //! used, and nothing is allocated that the bytes at hand do not pay for.
 
+use super::double::{Residual, ZEROS_MAX, at};
 use super::{Before, DIGEST, FLOAT, FULL_SKETCH, Level, SINGLE, WIDE};
 use crate::aggregate::{Aggregate, MANTISSA_MAX, Moments, SCALES, SQUARES_MAX, mantissa};
 use crate::entry::Entry;
@@ -18,8 +19,10 @@ struct Row {
     version: u64,
     count: u64,
     shape: u8,
-    /// First, min, max, last; in mantissas where the shape is a scale.
-    mantissas: [i64; 4],
+    /// Low bits that its numbers lack.
+    zeros: u8,
+    /// First, min, max, last.
+    numbers: [i64; 4],
     values: [f64; 4],
     d1: i64,
     moments: Option<Moments>,
@@ -38,9 +41,15 @@ impl Row {
         self.shape & (SINGLE - 1)
     }
 
-    /// The power of ten of its scale, if it has one.
-    fn factor(&self) -> Option<f64> {
-        SCALES.get(usize::from(self.form())).copied()
+    /// Its scale; doubles have none.
+    fn scale(&self) -> Option<u8> {
+        Some(self.form()).filter(|form| usize::from(*form) < SCALES.len())
+    }
+
+    /// A number of it, within the bound of mantissas.
+    fn number(&self, number: i64) -> Result<i64, DecodeError> {
+        let fits = self.scale().is_none() || number.unsigned_abs() < MANTISSA_MAX.unsigned_abs();
+        if fits { Ok(number) } else { Err(invalid("mantissa")) }
     }
 }
 
@@ -63,8 +72,10 @@ pub(super) fn block(bytes: &[u8], entries_max: usize) -> Result<Vec<Entry>, Deco
     }
     let mut rows = names(&mut r, count as usize)?;
     counts(&mut r, &mut rows)?;
-    decimals(&mut r, &mut rows)?;
-    doubles(&mut r, &mut rows)?;
+    values(&mut r, &mut rows)?;
+    sums(&mut r, &mut rows)?;
+    residuals(&mut r, &mut rows)?;
+    wide(&mut r, &mut rows)?;
     times(&mut r, &mut rows)?;
     sketches(&mut r, &mut rows)?;
     full_sketches(&mut r, &mut rows)?;
@@ -89,7 +100,8 @@ fn names(r: &mut Reader<'_>, count: usize) -> Result<Vec<Row>, DecodeError> {
             version: 0,
             count: 0,
             shape: 0,
-            mantissas: [0; 4],
+            zeros: 0,
+            numbers: [0; 4],
             values: [0.0; 4],
             d1: 0,
             moments: None,
@@ -127,7 +139,7 @@ fn counts(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError> {
     }
     for row in rows {
         row.shape = r.u8()?;
-        let known = row.factor().is_some() || row.form() == FLOAT || row.form() == WIDE;
+        let known = row.scale().is_some() || row.form() == FLOAT || row.form() == WIDE;
         let single = row.count == 1 && row.form() != WIDE && row.shape & FULL_SKETCH == 0;
         if !known || (row.single() && !single) || row.shape >= DIGEST << 1 {
             return Err(invalid("shape"));
@@ -136,74 +148,91 @@ fn counts(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// A mantissa within its bound.
-fn bounded(m: Option<i64>) -> Result<i64, DecodeError> {
-    m.filter(|m| m.unsigned_abs() < MANTISSA_MAX.unsigned_abs()).ok_or(invalid("mantissa"))
-}
-
-fn decimals(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError> {
+fn values(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError> {
+    for row in rows.iter_mut().filter(|row| row.scale().is_none()) {
+        row.zeros = r.u8()?;
+        if u32::from(row.zeros) > ZEROS_MAX {
+            return Err(invalid("zero bits"));
+        }
+    }
     let mut level = Level::default();
-    for row in rows.iter_mut().filter(|row| row.factor().is_some()) {
-        let expected = level.expected(row.series, row.form());
-        let first = bounded(Some(expected.wrapping_add(r.zigzag()?)))?;
-        row.mantissas = [first; 4];
-        level = Level { series: row.series, scale: row.form(), mantissa: first };
+    for row in rows.iter_mut() {
+        let (series, scale) = (row.series, row.scale());
+        let first = (level.expected(series, scale) >> row.zeros).wrapping_add(r.zigzag()?);
+        row.numbers = [row.number(first)?; 4];
+        level = Level { series, scale, number: first << row.zeros };
     }
-    let mut many: Vec<&mut Row> = rows.iter_mut().filter(|row| row.factor().is_some() && !row.single()).collect();
-    for row in &mut many {
-        row.mantissas[1] = bounded(row.mantissas[0].checked_sub_unsigned(r.varint()?))?;
+    for row in rows.iter_mut().filter(|row| !row.single()) {
+        row.numbers[1] = row.number(row.numbers[0].wrapping_sub(r.varint()? as i64))?;
     }
-    for row in &mut many {
-        row.mantissas[2] = bounded(row.mantissas[0].checked_add_unsigned(r.varint()?))?;
+    for row in rows.iter_mut().filter(|row| !row.single()) {
+        row.numbers[2] = row.number(row.numbers[0].wrapping_add(r.varint()? as i64))?;
     }
-    for row in &mut many {
-        row.mantissas[3] = bounded(row.mantissas[0].checked_add(r.zigzag()?))?;
-    }
-    for row in &mut many {
-        row.d1 = r.zigzag()?;
-    }
-    for row in &mut many {
-        // With count up to 2^40 and mantissas up to 2^50 none of these leaves 128 bits.
-        let (n, f, d1) = (i128::from(row.count), i128::from(row.mantissas[0]), i128::from(row.d1));
-        let s1 = n * f + d1;
-        let d2 = d1 * d1 / n + i128::from(r.varint()?);
-        let s2 = f.checked_mul(s1 + d1).and_then(|product| d2.checked_add(product)).ok_or(invalid("moments"))?;
-        row.moments = Some(Moments::Exact { scale: row.form(), s1, s2 });
-    }
-    for row in rows {
-        if let Some(factor) = row.factor() {
-            row.values = row.mantissas.map(|m| m as f64 / factor);
-        }
-    }
-    Ok(())
-}
-
-fn doubles(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError> {
-    for row in rows.iter_mut().filter(|row| row.factor().is_none()) {
-        row.values = [r.f64()?; 4];
-        if row.single() {
-            continue;
-        }
-        row.values[1..].iter_mut().try_for_each(|v| r.f64().map(|read| *v = read))?;
-        row.moments = Some(if row.form() == WIDE {
-            let scale = r.u8()?;
-            let mut wide = || -> Result<i128, DecodeError> {
-                let mut fixed = [0; 16];
-                fixed.copy_from_slice(r.take(16)?);
-                Ok(i128::from_le_bytes(fixed))
-            };
-            Moments::Exact { scale, s1: wide()?, s2: wide()? }
-        } else {
-            Moments::Float { high: r.f64()?, low: r.f64()?, mean: r.f64()?, m2: r.f64()? }
-        });
+    for row in rows.iter_mut().filter(|row| !row.single()) {
+        row.numbers[3] = row.number(row.numbers[0].wrapping_add(r.zigzag()?))?;
     }
     // Min's and max's keys are the ends of the sketch: they are looked at from here on.
     for row in rows {
+        row.values = match row.scale() {
+            Some(scale) => row.numbers.map(|m| m as f64 / SCALES[usize::from(scale)]),
+            None => row.numbers.map(|p| at(p << row.zeros)),
+        };
         let [first, min, max, last] = row.values;
         let within = |v: f64| min.total_cmp(&v).is_le() && v.total_cmp(&max).is_le();
         if !row.values.iter().all(|v| v.is_finite()) || !within(first) || !within(last) {
             return Err(invalid("value"));
         }
+    }
+    Ok(())
+}
+
+/// Moments that are integers.
+fn sums(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError> {
+    let mut many: Vec<&mut Row> = rows.iter_mut().filter(|row| row.scale().is_some() && !row.single()).collect();
+    for row in &mut many {
+        row.d1 = r.zigzag()?;
+    }
+    for row in &mut many {
+        // With count up to 2^40 and mantissas up to 2^50 none of these leaves 128 bits.
+        let (n, f, d1) = (i128::from(row.count), i128::from(row.numbers[0]), i128::from(row.d1));
+        let s1 = n * f + d1;
+        let d2 = d1 * d1 / n + i128::from(r.varint()?);
+        let s2 = f.checked_mul(s1 + d1).and_then(|product| d2.checked_add(product)).ok_or(invalid("moments"))?;
+        row.moments = Some(Moments::Exact { scale: row.form(), s1, s2 });
+    }
+    Ok(())
+}
+
+/// Moments that are doubles.
+fn residuals(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError> {
+    let mut many: Vec<(&mut Row, Residual)> =
+        rows.iter_mut().filter(|row| row.form() == FLOAT && !row.single()).map(|row| (row, Residual::default())).collect();
+    for (_, residual) in &mut many {
+        residual.zeros = r.u8()?;
+    }
+    let columns: [fn(&mut Residual) -> &mut i64; 5] = [|s| &mut s.high, |s| &mut s.low.0, |s| &mut s.low.1, |s| &mut s.mean, |s| &mut s.m2];
+    for column in columns {
+        for (_, residual) in &mut many {
+            *column(residual) = r.zigzag()?;
+        }
+    }
+    for (row, residual) in many {
+        let [high, low, mean, m2] = residual.moments(row.count, row.values[1], row.values[2])?;
+        row.moments = Some(Moments::Float { high, low, mean, m2 });
+    }
+    Ok(())
+}
+
+/// Moments that are integers too long for varints.
+fn wide(r: &mut Reader<'_>, rows: &mut [Row]) -> Result<(), DecodeError> {
+    for row in rows.iter_mut().filter(|row| row.form() == WIDE) {
+        let scale = r.u8()?;
+        let mut sum = || -> Result<i128, DecodeError> {
+            let mut fixed = [0; 16];
+            fixed.copy_from_slice(r.take(16)?);
+            Ok(i128::from_le_bytes(fixed))
+        };
+        row.moments = Some(Moments::Exact { scale, s1: sum()?, s2: sum()? });
     }
     Ok(())
 }

@@ -134,7 +134,7 @@ fn no_entries_are_no_bytes() {
 
 #[test]
 fn more_entries_than_asked_for_are_refused() {
-    let entries: Vec<Entry> = (0..10).map(|i| sensor(i, 1, 0)).collect();
+    let entries: Vec<Entry> = (0..10).map(|i| sensor(Values::Decimals, i, 1, 0)).collect();
     assert!(decode(&encode(&entries), 9).is_err());
     assert!(decode(&stored(&[0xff, 0xff, 0xff, 0xff, 0x0f]), usize::MAX).is_err());
 }
@@ -162,9 +162,20 @@ fn a_full_bucket_reads_back() {
     assert_eq!(decode(&encode(&entries), 1).unwrap(), entries);
 }
 
-/// One-decimal readings at 1 Hz with up to 50 ms of jitter, as a sensor among 200 sends them.
+/// What sensors measure.
+#[derive(Debug, Clone, Copy)]
+enum Values {
+    /// Decimals of one place.
+    Decimals,
+    /// The reals of a controller, in single precision.
+    Singles,
+    /// Doubles in full.
+    Doubles,
+}
+
+/// Readings at 1 Hz with up to 50 ms of jitter, as a sensor among 200 sends them.
 /// All that varies is well mixed (SplitMix64), so that nothing compresses but what is really alike.
-fn sensor(series: u32, readings: i64, window: i64) -> Entry {
+fn sensor(values: Values, series: u32, readings: i64, window: i64) -> Entry {
     let mut seed = u64::from(series) << 32 | window as u64;
     let mut random = move |below: i64| {
         seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -176,7 +187,12 @@ fn sensor(series: u32, readings: i64, window: i64) -> Entry {
     let start_ms = 1_700_000_040_000 + window * 60_000;
     let mut reading = |i: i64| {
         let time_ms = start_ms + i * 1_000 + random(50);
-        (time_ms, (level + random(5) + random(5) - 4) as f64 / 10.0)
+        let value = match values {
+            Values::Decimals => (level + random(5) + random(5) - 4) as f64 / 10.0,
+            Values::Singles => f64::from(level as f32 / 10.0 + random(1 << 24) as f32 / (1 << 24) as f32),
+            Values::Doubles => level as f64 / 10.0 + random(1 << 52) as f64 / (1i64 << 52) as f64,
+        };
+        (time_ms, value)
     };
     let (time_ms, value) = reading(0);
     let mut aggregate = Aggregate::new(time_ms, value);
@@ -188,12 +204,22 @@ fn sensor(series: u32, readings: i64, window: i64) -> Entry {
 
 #[test]
 fn a_minute_of_a_sensor_takes_few_bytes() {
-    for (windows, readings, most) in [(1, 60, 18), (5, 60, 18), (1, 10, 17), (1, 1, 8)] {
-        let entries: Vec<Entry> = (0..200).flat_map(|series| (0..windows).map(move |window| sensor(series, readings, window))).collect();
+    use Values::{Decimals, Doubles, Singles};
+    let cases = [
+        (Decimals, 1, 60, 18),
+        (Decimals, 5, 60, 18),
+        (Decimals, 1, 10, 17),
+        (Decimals, 1, 1, 8),
+        (Singles, 1, 60, 33),
+        (Doubles, 1, 60, 54),
+    ];
+    for (values, windows, readings, most) in cases {
+        let of = |series| (0..windows).map(move |window| sensor(values, series, readings, window));
+        let entries: Vec<Entry> = (0..200).flat_map(of).collect();
         let bytes = encode(&entries);
         assert_eq!(decode(&bytes, entries.len()).unwrap(), entries);
         let each = bytes.len() as f64 / entries.len() as f64;
-        println!("{windows} windows of {readings} readings: {each:.1} bytes for each");
+        println!("{values:?}, {windows} windows of {readings} readings: {each:.1} bytes for each");
         assert!(each <= f64::from(most), "{each} bytes for a window of {readings} readings");
     }
 }

@@ -1,5 +1,6 @@
 //! Entries → columns.
 
+use super::double::{Residual, place, zeros};
 use super::{Before, DIGEST, FLOAT, FULL_SKETCH, Level, SINGLE, WIDE};
 use crate::aggregate::{Aggregate, Moments, mantissa};
 use crate::entry::Entry;
@@ -15,13 +16,20 @@ struct Columns {
     span: Vec<u8>,
     count: Vec<u8>,
     shape: Vec<u8>,
+    zeros: Vec<u8>,
     first: Vec<u8>,
     min: Vec<u8>,
     max: Vec<u8>,
     last: Vec<u8>,
     d1: Vec<u8>,
     d2: Vec<u8>,
-    doubles: Vec<u8>,
+    sum_zeros: Vec<u8>,
+    sum: Vec<u8>,
+    low: Vec<u8>,
+    exponent: Vec<u8>,
+    mean: Vec<u8>,
+    m2: Vec<u8>,
+    wide: Vec<u8>,
     first_time: Vec<u8>,
     last_time: Vec<u8>,
     buckets: Vec<u8>,
@@ -86,13 +94,20 @@ impl Columns {
             self.span,
             self.count,
             self.shape,
+            self.zeros,
             self.first,
             self.min,
             self.max,
             self.last,
             self.d1,
             self.d2,
-            self.doubles,
+            self.sum_zeros,
+            self.sum,
+            self.low,
+            self.exponent,
+            self.mean,
+            self.m2,
+            self.wide,
             self.first_time,
             self.last_time,
             self.buckets,
@@ -133,7 +148,7 @@ impl Columns {
         self.shape.push(form | flags);
         match decimal {
             Some(d) => self.decimal(&d, e.series, single, level),
-            None => self.doubles(a, single),
+            None => self.doubles(a, e.series, single, level),
         }
         wire::put_zigzag(&mut self.first_time, a.first.0.wrapping_sub(e.start_ms));
         if single {
@@ -151,36 +166,50 @@ impl Columns {
     }
 
     fn decimal(&mut self, d: &Decimal, series: u32, single: bool, level: &mut Level) {
-        wire::put_zigzag(&mut self.first, d.first.wrapping_sub(level.expected(series, d.scale)));
-        *level = Level { series, scale: d.scale, mantissa: d.first };
+        let scale = Some(d.scale);
+        wire::put_zigzag(&mut self.first, d.first.wrapping_sub(level.expected(series, scale)));
+        *level = Level { series, scale, number: d.first };
         if single {
             return;
         }
-        wire::put_varint(&mut self.min, d.first.abs_diff(d.min));
-        wire::put_varint(&mut self.max, d.max.abs_diff(d.first));
-        wire::put_zigzag(&mut self.last, d.last - d.first);
+        self.distances([d.first, d.min, d.max, d.last]);
         wire::put_zigzag(&mut self.d1, d.d1);
         wire::put_varint(&mut self.d2, d.excess);
     }
 
-    fn doubles(&mut self, a: &Aggregate, single: bool) {
-        wire::put_f64(&mut self.doubles, a.first.1);
+    /// Of the first number to min, max and last.
+    fn distances(&mut self, [first, min, max, last]: [i64; 4]) {
+        wire::put_varint(&mut self.min, first.wrapping_sub(min) as u64);
+        wire::put_varint(&mut self.max, max.wrapping_sub(first) as u64);
+        wire::put_zigzag(&mut self.last, last.wrapping_sub(first));
+    }
+
+    fn doubles(&mut self, a: &Aggregate, series: u32, single: bool, level: &mut Level) {
+        let places = [a.first.1, a.min, a.max, a.last.1].map(place);
+        let zeros = zeros(&places);
+        self.zeros.push(zeros as u8);
+        let expected = level.expected(series, None) >> zeros;
+        *level = Level { series, scale: None, number: places[0] };
+        let numbers = places.map(|p| p >> zeros);
+        wire::put_zigzag(&mut self.first, numbers[0].wrapping_sub(expected));
         if single {
             return;
         }
-        for v in [a.min, a.max, a.last.1] {
-            wire::put_f64(&mut self.doubles, v);
-        }
+        self.distances(numbers);
         match a.moments {
             Moments::Float { high, low, mean, m2 } => {
-                for v in [high, low, mean, m2] {
-                    wire::put_f64(&mut self.doubles, v);
-                }
+                let residual = Residual::of([high, low, mean, m2], a.count, a.min, a.max);
+                self.sum_zeros.push(residual.zeros);
+                wire::put_zigzag(&mut self.sum, residual.high);
+                wire::put_zigzag(&mut self.low, residual.low.0);
+                wire::put_zigzag(&mut self.exponent, residual.low.1);
+                wire::put_zigzag(&mut self.mean, residual.mean);
+                wire::put_zigzag(&mut self.m2, residual.m2);
             }
             Moments::Exact { scale, s1, s2 } => {
-                self.doubles.push(scale);
-                self.doubles.extend_from_slice(&s1.to_le_bytes());
-                self.doubles.extend_from_slice(&s2.to_le_bytes());
+                self.wide.push(scale);
+                self.wide.extend_from_slice(&s1.to_le_bytes());
+                self.wide.extend_from_slice(&s2.to_le_bytes());
             }
         }
     }
