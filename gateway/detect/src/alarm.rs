@@ -37,7 +37,7 @@ mod tests;
 
 pub use act::{Acts, Verb};
 pub use annunciator::{Annunciator, Latch, Settings, Summary};
-pub use board::{Board, Name, Request};
+pub use board::{Board, Request};
 pub use figures::Figures;
 pub use flood::SERIES;
 pub use group::{AlertId, machine};
@@ -46,6 +46,9 @@ use kpi::Hours;
 use schemas::message::{Act, AlarmNote, AlertBody, AlertKey, Contributor};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+
+/// An alarm's series and kind.
+pub type Name = (String, String);
 
 /// [`AlarmNote::flags`]: the alarm stays until it is acknowledged after its end.
 pub const LATCHES: u32 = 1;

@@ -9,15 +9,21 @@
 //! - an entry is changed only by readings of its own boot, and never once sealed.
 
 pub mod alarms;
+mod config;
 mod dues;
 mod ends;
 mod fork;
 pub mod healing;
+mod machines;
 mod open;
+mod series;
 mod undated;
 
+pub use config::FoldConfig;
+pub(crate) use config::is_zero;
 pub(crate) use dues::Due;
 pub(crate) use open::Open;
+pub use series::Series;
 use undated::Dating;
 pub(crate) use undated::Undated;
 
@@ -31,82 +37,16 @@ use crate::record::{
     FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record, Refusal,
 };
 use crate::session::{Digest, Sessions};
-use detect::alarm::{self, Annunciator};
-use detect::{Finding, Settings, Watch};
+use detect::alarm::Annunciator;
+use detect::{Finding, Settings};
 use ends::Ends;
-use schemas::message::{Act, AlertBody, Crossed, Wanted};
-use serde::{Deserialize, Serialize};
+use schemas::message::{Act, AlertBody, Crossed};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use telemetry::window;
 
 /// Raised whenever the same records would fold to something else.
 pub const FOLD_VERSION: u32 = 6;
-
-/// What of the configuration the fold depends on; each boot record carries it.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct FoldConfig {
-    /// [`FOLD_VERSION`] of the program that began the boot.
-    pub fold_version: u32,
-    /// Window sizes as configured, in ms.
-    pub sizes_ms: Vec<i64>,
-    /// Grace after a window's end and its last reading, in ms.
-    pub grace_ms: i64,
-    /// Limits and detectors.
-    pub detection: Settings,
-    /// Redundancy group: its members' entries carry a digest of their readings.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    /// How alarms are treated; none in the boots of programs that knew none.
-    #[serde(default)]
-    pub alarms: Option<alarm::Settings>,
-    /// Bytes of ordinary messages that may wait for the cloud.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub crossing_bytes: u64,
-    /// Ordinary messages of the cloud's broker that bridges ask for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub wanted: Vec<Wanted>,
-    /// What goes to the cloud is offered first ([`Record::Offered`]); the first programs did not.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub offers: bool,
-    /// Alerts of a page ([`crate::limits::PAGE_ALERTS`]); 0 in the boots of programs that kept all in
-    /// memory, and numbered their other pages accordingly.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub page_alerts: u64,
-}
-
-pub(crate) fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
-impl FoldConfig {
-    /// The settings that a boot record carries.
-    ///
-    /// # Errors
-    /// The decoder's.
-    pub fn decode(bytes: &[u8]) -> Result<Self, schemas::DecodeError> {
-        schemas::cbor::from_slice(bytes, bytes.len())
-    }
-}
-
-/// One series of this gateway.
-#[derive(Debug, Clone)]
-pub struct Series {
-    /// Its name.
-    pub name: String,
-    /// Its unit, once given.
-    pub unit: Option<String>,
-    pub(crate) watch: Watch,
-    /// Clock for which the watch has an item among the dues.
-    pub(crate) watch_at: i64,
-    pub(crate) open: Vec<Open>,
-    /// Whether its readings may leave the site, as of the last one.
-    pub leaves: bool,
-    /// The last reading: event time in ms, value.
-    pub last: Option<(i64, f64)>,
-    /// Which maintenance it may be in, by the present settings.
-    pub(crate) maintained: u64,
-}
 
 /// The working state of a gateway as of one record.
 #[derive(Debug, Clone, Default)]

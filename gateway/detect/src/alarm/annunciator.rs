@@ -3,7 +3,8 @@
 //! It decides once, when an alert is made, as part of the fold; the decision travels with the
 //! alert ([`AlarmNote`]), so that both ends show the same.
 
-use super::board::{Board, Name, SWEEP_MS};
+use super::Name;
+use super::board::{Board, SWEEP_MS};
 use super::flood::{Flood, KINDS, Level, SERIES, TEN_MINUTES_MS};
 use super::group::Groups;
 use super::{Alarm, CHATTER_MS, CHATTERS, FLEETING, FLEETING_MS, HELD_FLOOD, HELD_SUPPRESSED, LATCHES, SHOWN, Standing};

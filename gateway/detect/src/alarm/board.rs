@@ -4,7 +4,7 @@ use super::act::{Acts, Verb};
 use super::group::{self, AlertId};
 use super::index::Index;
 use super::kpi::Kpi;
-use super::{Alarm, FLEETING, SHOWN, Standing, Told, is_annunciated};
+use super::{Alarm, FLEETING, Name, SHOWN, Standing, Told, is_annunciated};
 use schemas::message::{Act, AlertBody, AlertKey};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,9 +30,6 @@ const DAY_MS: i64 = 86_400_000;
 
 /// How often an owner calls [`Board::sweep`], in ms.
 pub const SWEEP_MS: i64 = 3_600_000;
-
-/// Series and kind.
-pub type Name = (String, String);
 
 /// What somebody asks for, as the log keeps it; the fold makes an act of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

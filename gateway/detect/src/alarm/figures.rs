@@ -3,7 +3,8 @@
 //! They are about the load on people: alarms that are shelved, out of service or suppressed by
 //! design count in none of them but `held`, `standing` and `active`.
 
-use super::board::{Board, Name};
+use super::Name;
+use super::board::Board;
 use super::flood::{SERIES, TEN_MINUTES_MS};
 use super::kpi::DAY_MS;
 use super::{CHATTERS, STALE_MS, Standing, is_annunciated};

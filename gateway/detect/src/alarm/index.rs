@@ -1,9 +1,8 @@
 //! What a board would have to look through all its alarms for: who came first in a group, how
 //! many followed, and which alarms may be forgotten. Derived from the alarms, and not kept.
 
-use super::board::Name;
 use super::group::AlertId;
-use super::{Alarm, Standing};
+use super::{Alarm, Name, Standing};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Alarms by what is asked of them.
