@@ -183,16 +183,21 @@ impl HandMade {
         (Self { listener, wire: None }, port)
     }
 
-    /// Waits for the gateway, and sees it subscribe, or not.
-    fn welcome(&mut self, session_present: bool, subscribes: bool) {
+    /// Waits for the gateway's CONNECT.
+    fn called(&mut self) -> Wire {
         // Others may knock too: a connection that ends without CONNECT is none.
-        let mut wire = loop {
+        loop {
             let mut wire = Wire::over(self.listener.accept().unwrap().0, V3);
             if let Seen::Packet(0x10, body) = wire.next() {
                 assert_eq!(body[7] & 2, 0, "it asks for its session");
-                break wire;
+                return wire;
             }
-        };
+        }
+    }
+
+    /// Waits for the gateway, and sees it subscribe, or not.
+    fn welcome(&mut self, session_present: bool, subscribes: bool) {
+        let mut wire = self.called();
         wire.send(&[0x20, 2, u8::from(session_present), 0]);
         match wire.try_next_within(if subscribes { PATIENCE } else { Duration::from_millis(700) }) {
             Some(Seen::Packet(0x82, body)) if subscribes => wire.send(&[0x90, 3, body[0], body[1], 1]),
@@ -227,8 +232,8 @@ fn many_are_under_way_at_once_and_acknowledged_in_order_after_their_commit() {
     // Acknowledged is durable: a kill right behind the last one takes nothing.
     gateway.kill_and_restart();
     gateway.until_accepted(500);
-    // A new process subscribes again; the session there was kept.
-    plant.welcome(true, true);
+    // The session there was kept, and has the subscription.
+    plant.welcome(true, false);
     // Unacknowledged as far as the broker could tell: sent again, with and without the mark.
     plant.deliver(500, &timed(500), true);
     plant.deliver(499, &timed(499), false);
@@ -243,7 +248,7 @@ fn many_are_under_way_at_once_and_acknowledged_in_order_after_their_commit() {
     plant.deliver(501, "21.5", true);
     plant.wire().expect(0x40, &[1, 245]);
     gateway.until_accepted(503);
-    // The same process on a new connection need not subscribe again, unless its session is gone.
+    // Nor need the same process subscribe again on a new connection, unless its session is gone.
     plant.wire = None;
     plant.welcome(true, false);
     plant.deliver(1, &timed(600), false);
@@ -270,7 +275,7 @@ fn a_killed_gateway_has_acknowledged_nothing_that_it_has_not() {
     let mut present = false;
     let mut acknowledged = 0;
     for round in 0..5u64 {
-        plant.welcome(present, true);
+        plant.welcome(present, !present);
         present = true;
         for n in 0..900 {
             plant.deliver((n + 1) as u16, &timed(round * 1_000 + n), false);
@@ -289,6 +294,71 @@ fn a_killed_gateway_has_acknowledged_nothing_that_it_has_not() {
         gateway.role = crate::plant::Role::start("edge", &gateway.config, &gateway.data);
         assert!(gateway.ledger("accepted") >= acknowledged, "{acknowledged} acknowledged");
     }
+}
+
+/// Brokers send what they retain with every subscription, and a reading without a time counts again each time.
+#[test]
+fn who_is_subscribed_does_not_subscribe_again_however_often_it_starts() {
+    let (mut plant, port) = HandMade::new();
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = with_ingest(dir.path(), port, "sensors/#");
+    plant.welcome(false, true);
+    for id in 1..=3u16 {
+        plant.deliver(id, "21.5", false);
+        plant.wire().expect(0x40, &id.to_be_bytes());
+        gateway.until_accepted(u64::from(id));
+        if id == 2 {
+            assert_eq!(gateway.role.stop(), Some(0));
+            gateway.role = crate::plant::Role::start("edge", &gateway.config, &gateway.data);
+        } else {
+            gateway.kill_and_restart();
+        }
+        plant.welcome(true, false);
+    }
+    // That broker has lost it.
+    plant.wire = None;
+    plant.welcome(false, true);
+}
+
+/// A session that begins with a CONNECT whose answer nobody heard has no subscription, and is present from then on.
+#[test]
+fn who_missed_the_answer_to_connect_subscribes_again_also_as_another_process() {
+    let (mut plant, port) = HandMade::new();
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = with_ingest(dir.path(), port, "sensors/#");
+    plant.welcome(false, true);
+    plant.deliver(1, &timed(1), false);
+    plant.wire().expect(0x40, &[0, 1]);
+    plant.wire = None;
+    drop(plant.called());
+    plant.welcome(true, true);
+    plant.deliver(2, &timed(2), false);
+    plant.wire().expect(0x40, &[0, 2]);
+    plant.wire = None;
+    let unanswered = plant.called();
+    gateway.kill_and_restart();
+    drop(unanswered);
+    plant.welcome(true, true);
+    // Asked, and killed before the answer.
+    plant.wire = None;
+    let mut wire = plant.called();
+    wire.send(&[0x20, 2, 0, 0]);
+    assert!(matches!(wire.next(), Seen::Packet(0x82, _)));
+    gateway.kill_and_restart();
+    drop(wire);
+    plant.welcome(true, true);
+    plant.deliver(3, &timed(3), false);
+    plant.wire().expect(0x40, &[0, 3]);
+    // A broker that is down has begun no session.
+    let HandMade { listener, wire } = plant;
+    let at = listener.local_addr().unwrap();
+    drop(listener);
+    drop(wire);
+    std::thread::sleep(Duration::from_secs(2));
+    gateway.kill_and_restart();
+    std::thread::sleep(Duration::from_millis(200));
+    let mut plant = HandMade { listener: TcpListener::bind(at).unwrap(), wire: None };
+    plant.welcome(true, false);
 }
 
 #[test]

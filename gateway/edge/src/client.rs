@@ -3,6 +3,7 @@
 
 use crate::limits::{CONNECT_WAIT, FLUSH_WAIT_S};
 use rumqttc::{ConnectionError, Event, EventLoop, NetworkOptions};
+use std::io::ErrorKind;
 use tokio::time::timeout;
 
 /// The client has one limit for connecting and for each write: here it is the write's, as what is
@@ -22,6 +23,18 @@ pub async fn poll(mqtt: &mut EventLoop) -> Result<Event, ConnectionError> {
         return mqtt.poll().await;
     }
     timeout(CONNECT_WAIT, mqtt.poll()).await.unwrap_or(Err(ConnectionError::NetworkTimeout))
+}
+
+/// Whether an attempt to connect failed so that the broker cannot have begun a session: nobody was there to read our
+/// CONNECT, or the answer says so. Of any other it is not known.
+pub fn is_unheard(error: &ConnectionError) -> bool {
+    match error {
+        ConnectionError::Io(error) => {
+            matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
+        }
+        ConnectionError::ConnectionRefused(_) => true,
+        _ => false,
+    }
 }
 
 /// Ends the connection, and with it all that was queued, under way, or told by it and not heard yet:

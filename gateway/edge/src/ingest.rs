@@ -5,7 +5,8 @@
 //! not acknowledged comes again after a crash of ours or a cut of the link. Not every broker marks
 //! what it sends again, and every one sends what it retains to a new subscription: for a while
 //! after a reconnect, and for retained messages, a timed reading that is known already is
-//! therefore taken as a redelivery without the mark. One without a time counts again.
+//! therefore taken as a redelivery without the mark. One without a time counts again. So nothing is
+//! subscribed to that is subscribed to already, through crashes of ours, too: see [`Mark`].
 
 use crate::client;
 use crate::config::Ingest;
@@ -50,21 +51,61 @@ pub fn client_ids(gateway: &str, ingests: &[Ingest]) -> Vec<String> {
     ingests.iter().map(|ingest| client_id(gateway, ingest)).collect()
 }
 
-/// The logged session of each `[[ingest]]`, found or opened; those that are configured no more end.
-pub fn sessions(fold: &Fold, intake: &Intake, ingests: &[Ingest]) -> Vec<u64> {
+/// The logged session of each `[[ingest]]`, found or opened, and whether it is known to be subscribed; those that are
+/// configured no more end.
+pub fn sessions(fold: &Fold, intake: &Intake, ingests: &[Ingest]) -> Vec<(u64, bool)> {
     let names: Vec<String> = ingests.iter().map(session_name).collect();
     for (number, session) in &fold.sessions.by_number {
         if is_ours(&session.client_id) && !names.contains(&session.client_id) && intake.session(*number, SessionEvent::Ended).is_err() {
             warn!("an ingest that is configured no more is not forgotten yet");
         }
     }
-    let find = |name: &String| fold.sessions.by_number.iter().find(|(_, s)| s.client_id == *name).map(|(number, _)| *number);
+    let find = |name: &String| {
+        let (number, found) = fold.sessions.by_number.iter().find(|(_, s)| s.client_id == *name)?;
+        Some((*number, !found.subscriptions.is_empty()))
+    };
     let open = |name: &String| {
         let opened = intake.open_session(&OpenSession { client_id: name, expiry_s: u32::MAX, version: Version::V3 });
         // Without one, redeliveries are told only while this process lives.
-        opened.map_or(0, |opened| opened.number)
+        (opened.map_or(0, |opened| opened.number), false)
     };
     names.iter().map(|name| find(name).unwrap_or_else(|| open(name))).collect()
+}
+
+/// What the log says of the subscription: that our session at the plant's broker has it, if it is there.
+///
+/// A session that begins with a CONNECT has none, and who dies before the answer does not know. So
+/// whenever a CONNECT may be under way, the log does not say it.
+struct Mark {
+    intake: Arc<Intake>,
+    horizon: watch::Receiver<Horizon>,
+    /// Where it is logged; 0 for nowhere.
+    session: u64,
+    filter: String,
+    is_set: bool,
+}
+
+impl Mark {
+    /// Says it; a log that does not take it lets a next process subscribe again.
+    fn set(&mut self) {
+        // At QoS 1, as SUBSCRIBE asks.
+        let event = SessionEvent::Subscribed { filter: &self.filter, options: 1, identifier: None };
+        self.is_set = self.is_set || self.session != 0 && self.intake.session(self.session, event).is_ok();
+    }
+
+    /// Takes it back, durably.
+    async fn clear(&mut self) {
+        while self.is_set {
+            match self.intake.session(self.session, SessionEvent::Unsubscribed { filter: &self.filter }) {
+                Ok(ticket) => {
+                    self.is_set = false;
+                    // What fails ends the process.
+                    drop(self.horizon.wait_for(|horizon| horizon.durable >= ticket || horizon.failed).await);
+                }
+                Err(_) => tokio::time::sleep(INGEST_RETRY).await,
+            }
+        }
+    }
 }
 
 /// A message that was judged.
@@ -96,7 +137,7 @@ struct Plant {
     waiting: VecDeque<Waiting>,
     /// So many more messages may be redeliveries without the mark.
     doubt: usize,
-    /// The plant's broker has confirmed the subscription to this process.
+    /// Our session at the plant's broker has the subscription, if it is there.
     subscribed: bool,
     /// The present connection has asked for it, and must have an answer by then.
     unanswered: Option<Instant>,
@@ -104,41 +145,29 @@ struct Plant {
     stalled: bool,
 }
 
-/// Subscribes for as long as the process lives; comes back by itself.
-pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Intake>, broker: Broker) {
+/// Subscribes for as long as the process lives; comes back by itself. `known` is what [`sessions`] said of it.
+pub async fn run(gateway: String, ingest: Ingest, known: (u64, bool), intake: Arc<Intake>, broker: Broker) {
     let id = client_id(&gateway, &ingest);
     let mut options = MqttOptions::new(id.clone(), ingest.url.host.clone(), ingest.url.port);
     options.set_clean_session(false).set_manual_acks(true).set_keep_alive(Duration::from_secs(10));
     options.set_max_packet_size(INGEST_PACKET_BYTES_MAX, INGEST_PACKET_BYTES_MAX);
     let (client, mut mqtt) = AsyncClient::new(options, INGEST_REQUESTS_MAX);
     client::prepare(&mut mqtt);
-    let horizon = intake.horizon();
-    // As MQTT 3.1.1: what is no reading is kept aside with its reason, as nobody here hears one.
-    let us = Client { client_id: id, session, version: Version::V3, connection: 0, memory: Mutex::new(None) };
-    let (backlog, waiting) = (VecDeque::new(), VecDeque::new());
-    let mut plant = Plant {
-        ingest,
-        intake,
-        broker,
-        client,
-        us,
-        horizon,
-        connection: 0,
-        backlog,
-        waiting,
-        doubt: 0,
-        subscribed: false,
-        unanswered: None,
-        stalled: false,
-    };
+    let (session, subscribed) = known;
+    let mut mark = Mark { intake: intake.clone(), horizon: intake.horizon(), session, filter: ingest.filter.clone(), is_set: subscribed };
+    let mut plant = Plant::new(ingest, intake, broker, client, (id, session), subscribed);
     let mut backoff_ms = BACKOFF_MS.0;
     let mut pause = Duration::ZERO;
     loop {
+        let is_connected = mqtt.network.is_some();
         let event = {
             let unanswered = plant.unanswered;
             let next = async {
                 if !pause.is_zero() {
                     tokio::time::sleep(pause).await;
+                }
+                if !is_connected {
+                    mark.clear().await;
                 }
                 match unanswered {
                     Some(until) => timeout_at(until, mqtt.poll()).await.unwrap_or(Err(ConnectionError::NetworkTimeout)),
@@ -167,9 +196,15 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
         match event {
             Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                 backoff_ms = BACKOFF_MS.0;
-                plant.connected(connack.session_present);
+                if plant.connected(connack.session_present) {
+                    mark.set();
+                }
             }
-            Ok(Event::Incoming(Packet::SubAck(suback))) => plant.confirmed(&suback.return_codes),
+            Ok(Event::Incoming(Packet::SubAck(suback))) => {
+                if plant.confirmed(&suback.return_codes) {
+                    mark.set();
+                }
+            }
             Ok(Event::Incoming(Packet::Publish(publish))) => plant.backlog.push_back((plant.connection, publish)),
             Ok(_) => {}
             Err(error) => {
@@ -182,6 +217,13 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
                 plant.backlog.extend(last);
                 client::forget(&mut mqtt);
                 plant.disconnected();
+                if !is_connected && client::is_unheard(&error) {
+                    if plant.subscribed {
+                        mark.set();
+                    }
+                } else if !is_connected {
+                    plant.subscribed = false;
+                }
                 pause = Duration::from_millis(rand::random_range(0..=backoff_ms));
                 backoff_ms = (backoff_ms * 2).min(BACKOFF_MS.1);
             }
@@ -190,12 +232,41 @@ pub async fn run(gateway: String, ingest: Ingest, session: u64, intake: Arc<Inta
 }
 
 impl Plant {
+    /// As whom the intake knows us are our name there and the number of our logged session.
+    fn new(
+        ingest: Ingest,
+        intake: Arc<Intake>,
+        broker: Broker,
+        client: AsyncClient,
+        (id, session): (String, u64),
+        subscribed: bool,
+    ) -> Self {
+        // As MQTT 3.1.1: what is no reading is kept aside with its reason, as nobody here hears one.
+        let us = Client { client_id: id, session, version: Version::V3, connection: 0, memory: Mutex::new(None) };
+        Self {
+            horizon: intake.horizon(),
+            ingest,
+            intake,
+            broker,
+            client,
+            us,
+            connection: 0,
+            backlog: VecDeque::new(),
+            waiting: VecDeque::new(),
+            doubt: 0,
+            subscribed,
+            unanswered: None,
+            stalled: false,
+        }
+    }
+
     fn disconnected(&mut self) {
         self.connection += 1;
         self.unanswered = None;
     }
 
-    fn connected(&mut self, session_present: bool) {
+    /// Whether the subscription stands; else it is asked for.
+    fn connected(&mut self, session_present: bool) -> bool {
         info!(url = %self.ingest.url, filter = self.ingest.filter, session_present, "reading from the plant's broker");
         if session_present {
             // What was not even taken comes again; without its session the broker knows of none.
@@ -207,20 +278,24 @@ impl Plant {
         }
         if session_present && self.subscribed {
             // A subscription made again would bring everything retained again.
-            return;
+            return true;
         }
+        self.subscribed = false;
         self.unanswered = Some(Instant::now() + CONNECT_WAIT);
         // In a task: the queue that takes it is emptied by the poll of this one.
         let (client, filter) = (self.client.clone(), self.ingest.filter.clone());
         tokio::spawn(async move { client.subscribe(filter, QoS::AtLeastOnce).await });
+        false
     }
 
-    fn confirmed(&mut self, codes: &[SubscribeReasonCode]) {
+    /// Whether the plant's broker gives what was asked for.
+    fn confirmed(&mut self, codes: &[SubscribeReasonCode]) -> bool {
         self.unanswered = None;
         self.subscribed = codes.iter().all(|code| *code != SubscribeReasonCode::Failure);
         if !self.subscribed {
             error!(url = %self.ingest.url, filter = self.ingest.filter, "the plant's broker refuses the subscription");
         }
+        self.subscribed
     }
 
     /// Offers what came to the intake, until that is busy or has no room.
@@ -299,30 +374,14 @@ mod tests {
         let (sender, horizon) = watch::channel(Horizon { durable: u64::MAX, failed: false });
         let (desk, rules) = (Arc::new(Desk::new("plant-a")), Arc::new(Rules::new("plant-a", &[])));
         let settings = detect::Settings::default();
-        let intake = Arc::new(Intake::new(journal, &Fold::default(), sources, true, settings, rules, 10, horizon.clone(), desk));
+        let intake = Arc::new(Intake::new(journal, &Fold::default(), sources, true, settings, rules, 10, horizon, desk));
         let config = broker::Config { max_packet: 1 << 16, connections_max: 1 };
         let broker = Broker::new(config, intake.clone(), Vec::new());
         let options = MqttOptions::new("us", "127.0.0.1", 1);
         // Room for one acknowledgement, so that it is seen whether one is on its way.
         let (client, _mqtt) = AsyncClient::new(options, 1);
-        let us = Client { client_id: "us".into(), session: 0, version: Version::V3, connection: 0, memory: Mutex::new(None) };
         let ingest = Ingest { url: BrokerUrl { host: "127.0.0.1".into(), port: 1 }, filter: "#".into() };
-        let (backlog, waiting) = (VecDeque::new(), VecDeque::new());
-        let mut plant = Plant {
-            ingest,
-            intake,
-            broker,
-            client,
-            us,
-            horizon,
-            connection: 0,
-            backlog,
-            waiting,
-            doubt: 0,
-            subscribed: false,
-            unanswered: None,
-            stalled: false,
-        };
+        let mut plant = Plant::new(ingest, intake, broker, client, ("us".into(), 0), false);
         let publish = || {
             let mut publish = rumqttc::Publish::new("sensors/a", QoS::AtLeastOnce, "1.5");
             publish.pkid = 7;

@@ -246,6 +246,7 @@ impl Drive {
         let mut began = Instant::now();
         loop {
             let patience = self.patience(began);
+            let mut is_unheard = false;
             let why = tokio::select! {
                 biased;
                 Ok(()) = self.given_up.changed() => "given up".to_owned(),
@@ -258,7 +259,10 @@ impl Drive {
                         },
                         Err(why) => why.to_owned(),
                     },
-                    Ok(Err(error)) => error.to_string(),
+                    Ok(Err(error)) => {
+                        is_unheard = client::is_unheard(&error);
+                        error.to_string()
+                    }
                     Err(_) => "no answer".to_owned(),
                 },
             };
@@ -273,6 +277,8 @@ impl Drive {
                 rand::random_range(0..=wait_ms)
             };
             self.awaits_subscription = false;
+            // A session that began with this CONNECT has no subscription, and the next CONNACK calls it present.
+            self.subscribed &= self.up || is_unheard;
             if std::mem::replace(&mut self.up, false) {
                 warn!(why, "ordinary messages wait");
                 if !tell(&self.events, CrossEvent::Disconnected).await {
