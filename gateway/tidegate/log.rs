@@ -216,7 +216,8 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
             put("reason", json!(reason.as_str()));
             put("messages", json!(count));
         }
-        Record::Quarantined { reason, topic, payload, session, packet_id } => {
+        Record::Quarantined { refusal, reason, topic, payload, session, packet_id } => {
+            put("counted", json!(refusal.as_str()));
             put("session", json!(session));
             put("packet_id", json!(packet_id));
             put("topic", json!(topic));

@@ -81,10 +81,16 @@ fn check_refusing(gateway: &Gateway, reason: &str) {
     assert!(gateway.get("/readyz").1.contains(reason), "{}", gateway.get("/readyz").1);
     assert_eq!(gateway.get("/healthz").0, 200);
     assert_eq!(gateway.get("/metrics").0, 200);
+    let room = || gateway.status()["ledger"]["refused"]["room"].as_u64().unwrap();
+    let before = room();
     // MQTT 3.1.1 has no word for it: closed, not acknowledged.
     let mut three = Wire::clean(gateway.at(), V3, "three");
     three.publish(Publish { qos: 1, id: 1, ..Publish::of("sensors/a", "1") });
     assert_eq!(three.next(), Seen::Closed);
+    // Counted, also where nothing can be logged.
+    assert_eq!(room(), before + 1);
+    let counted = format!("\ntidegate_messages_refused_total{{reason=\"room\"}} {}\n", before + 1);
+    assert!(gateway.get("/metrics").1.contains(&counted), "{counted}");
     // Reads go on, and so does what needs no log.
     let mut reader = Wire::clean(gateway.at(), V5, "reader");
     assert_eq!(reader.subscribe(&[("chat", 0)]), [0]);

@@ -301,8 +301,15 @@ impl Intake {
         let mut state = self.state.lock();
         let (mut append, refusing) = match self.open(&items) {
             Ok(open) => open,
-            Err(refusal) => {
-                items.iter().for_each(|item| verdicts[first + item.index] = Verdict::Refuse(refusal));
+            Err((refusal, why)) => {
+                for item in &items {
+                    // What is asked about alarms is no reading, and what comes again is counted then.
+                    verdicts[first + item.index] = match &item.what {
+                        What::Asked(_) => Verdict::Refuse(refusal),
+                        _ if refusal != broker::Refusal::NoRoom => Verdict::Refuse(refusal),
+                        _ => self.no_room(client, item.publish, &why),
+                    };
+                }
                 return;
             }
         };
@@ -312,10 +319,7 @@ impl Intake {
             let publish = item.publish;
             verdicts[first + item.index] = match (&item.what, &refusing) {
                 (What::Asked(asked), _) => self.ask(&mut state, &mut append, client, publish, asked),
-                (_, Some(why)) => {
-                    self.complaints.refused(Refusal::Room, &client.client_id, publish.topic, &why.to_string());
-                    self.refuse(Refusal::Room)
-                }
+                (_, Some(why)) => self.no_room(client, publish, why),
                 (What::Crossing(Ok(out)), _) => self.cross(&mut state, &mut append, client, publish, out),
                 (What::Crossing(Err(())), _) => {
                     let detail = "its name at the cloud is too long";
@@ -344,6 +348,12 @@ impl Intake {
         }
     }
 
+    /// A message that the log has no room for. It is counted here until the log can say so.
+    fn no_room(&self, client: &Client, publish: &Publish<'_>, why: &journal::Refused) -> Verdict {
+        self.complaints.refused(Refusal::Room, &client.client_id, publish.topic, &why.to_string());
+        self.refuse(Refusal::Room)
+    }
+
     /// What a message is; none where it is an ordinary one that stays here.
     fn read<'a>(&self, connection: &mut Connection, publish: &Publish<'a>, samples: &mut Vec<Sample<'a>>) -> Option<What<'a>> {
         let ordinary = || self.rules.out(publish.topic).map(What::Crossing);
@@ -368,20 +378,20 @@ impl Intake {
 
     /// Locks the log for a batch, all of it or nothing. With it comes why it takes no readings,
     /// where it takes what is asked about alarms all the same.
-    fn open(&self, items: &[Item<'_>]) -> Result<(Append<'_>, Option<journal::Refused>), broker::Refusal> {
-        let refusal = |why: &journal::Refused| match why {
-            journal::Refused::Full => broker::Refusal::Busy,
-            journal::Refused::Stopped => broker::Refusal::Unavailable,
-            _ => broker::Refusal::NoRoom,
+    fn open(&self, items: &[Item<'_>]) -> Result<(Append<'_>, Option<journal::Refused>), (broker::Refusal, journal::Refused)> {
+        let refusal = |why: journal::Refused| match why {
+            journal::Refused::Full => (broker::Refusal::Busy, why),
+            journal::Refused::Stopped => (broker::Refusal::Unavailable, why),
+            _ => (broker::Refusal::NoRoom, why),
         };
         match self.journal.append() {
             Ok(append) => Ok((append, None)),
-            Err(why @ (journal::Refused::Full | journal::Refused::Stopped)) => Err(refusal(&why)),
+            Err(why @ (journal::Refused::Full | journal::Refused::Stopped)) => Err(refusal(why)),
             Err(why) => match self.journal.append_bookkeeping() {
                 Ok(append) => Ok((append, Some(why))),
                 // Nothing was judged yet, so that nothing is counted twice when all of it is offered again.
-                Err(beside) if items.iter().any(|item| matches!(item.what, What::Asked(_))) => Err(refusal(&beside)),
-                Err(_) => Err(refusal(&why)),
+                Err(beside) if items.iter().any(|item| matches!(item.what, What::Asked(_))) => Err(refusal(beside)),
+                Err(_) => Err(refusal(why)),
             },
         }
     }
@@ -422,7 +432,8 @@ impl Intake {
         let payload = &publish.payload[..publish.payload.len().min(QUARANTINE_PAYLOAD_BYTES_MAX)];
         state.quarantined += payload.len() as u64;
         let packet_id = if publish.qos == 2 { publish.packet_id } else { 0 };
-        let kept = Record::Quarantined { reason: detail, topic: publish.topic, payload, session: client.session, packet_id };
+        let (refusal, topic, session) = (reason, publish.topic, client.session);
+        let kept = Record::Quarantined { refusal, reason: detail, topic, payload, session, packet_id };
         Verdict::After { ticket: state.push(append, &kept), route: false }
     }
 

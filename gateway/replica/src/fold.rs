@@ -34,7 +34,7 @@ use crate::limits::FUTURE_MS_MAX;
 use crate::machine::Machines;
 use crate::outbox::{Before, BootPart, Ledger, Shelf};
 use crate::record::{
-    FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record, Refusal,
+    FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record,
 };
 use crate::session::{Digest, Sessions};
 use detect::alarm::Annunciator;
@@ -185,8 +185,8 @@ impl Fold {
                 }
             }
             Record::Refused { reason, count } => *self.refused.entry(reason as u8).or_default() += count,
-            Record::Quarantined { payload, session, packet_id, .. } => {
-                *self.refused.entry(Refusal::Payload as u8).or_default() += 1;
+            Record::Quarantined { refusal, payload, session, packet_id, .. } => {
+                *self.refused.entry(refusal as u8).or_default() += 1;
                 self.quarantined += payload.len() as u64;
                 if packet_id != 0 {
                     self.sessions.received(session, packet_id);

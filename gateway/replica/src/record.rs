@@ -134,7 +134,9 @@ pub enum Record<'a> {
     },
     /// A payload that is no reading, acknowledged in MQTT 3.1.1 and kept.
     Quarantined {
-        /// Why it is no reading.
+        /// Why it is no reading, as it is counted.
+        refusal: Refusal,
+        /// The same in words.
         reason: &'a str,
         /// Its topic.
         topic: &'a str,

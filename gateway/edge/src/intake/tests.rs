@@ -194,7 +194,7 @@ fn while_the_log_is_behind_nothing_of_a_batch_is_taken() {
     let until = Instant::now() + Duration::from_secs(60);
     while were_busy < 20 {
         assert!(Instant::now() < until, "the log is never behind");
-        let kept = Record::Quarantined { reason: "", topic: "t", payload: &payload, session: 0, packet_id: 0 };
+        let kept = Record::Quarantined { refusal: Refusal::Payload, reason: "", topic: "t", payload: &payload, session: 0, packet_id: 0 };
         while intake.log(&kept).is_ok() && intake.journal.append().is_ok() {}
         let mut verdicts = Vec::new();
         let by = "{\"by\":\"ann\"}";

@@ -47,12 +47,13 @@ impl<'a> Record<'a> {
                 out.push(*reason as u8);
                 wire::put_varint(out, *count);
             }
-            Record::Quarantined { reason, topic, payload, session, packet_id } => {
+            Record::Quarantined { refusal, reason, topic, payload, session, packet_id } => {
                 wire::put_str(out, cut(reason, TEXT_BYTES_MAX));
                 wire::put_str(out, cut(topic, TEXT_BYTES_MAX));
                 wire::put_bytes(out, &payload[..payload.len().min(BLOB_BYTES_MAX)]);
                 wire::put_varint(out, *session);
                 wire::put_varint(out, u64::from(*packet_id));
+                out.push(*refusal as u8);
             }
             Record::Session { number, event } => {
                 wire::put_varint(out, *number);
@@ -173,18 +174,18 @@ impl<'a> Record<'a> {
             }
             6 => Record::Duplicate { session: r.varint()?, count: r.varint()?, packet_id: packet_id(r.varint()?)? },
             7 => {
-                let code = r.u8()?;
-                let reason = Refusal::ALL.into_iter().find(|x| *x as u8 == code).ok_or(DecodeError::Invalid("refusal reason"))?;
+                let reason = refusal(r.u8()?)?;
                 Record::Refused { reason, count: r.varint()? }
             }
-            8 => Record::Quarantined {
+            8 => {
                 // A reason that quotes much was once written as long as it was.
-                reason: cut(r.str(BLOB_BYTES_MAX)?, TEXT_BYTES_MAX),
-                topic: r.str(TEXT_BYTES_MAX)?,
-                payload: r.bytes(BLOB_BYTES_MAX)?,
-                session: r.varint()?,
-                packet_id: packet_id(r.varint()?)?,
-            },
+                let reason = cut(r.str(BLOB_BYTES_MAX)?, TEXT_BYTES_MAX);
+                let (topic, payload) = (r.str(TEXT_BYTES_MAX)?, r.bytes(BLOB_BYTES_MAX)?);
+                let (session, packet_id) = (r.varint()?, packet_id(r.varint()?)?);
+                // The first programs counted all of them so.
+                let refusal = if r.is_empty() { Refusal::Payload } else { refusal(r.u8()?)? };
+                Record::Quarantined { refusal, reason, topic, payload, session, packet_id }
+            }
             9 => Record::Session { number: r.varint()?, event: SessionEvent::decode(r)? },
             10 => Record::Acked {
                 boot: r.u64()?,
@@ -239,6 +240,10 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 
 pub(super) fn narrow(v: u64) -> Result<u32, DecodeError> {
     u32::try_from(v).map_err(|_| DecodeError::Invalid("number beyond 32 bits"))
+}
+
+fn refusal(code: u8) -> Result<Refusal, DecodeError> {
+    Refusal::ALL.into_iter().find(|reason| *reason as u8 == code).ok_or(DecodeError::Invalid("refusal reason"))
 }
 
 pub(super) fn packet_id(v: u64) -> Result<u16, DecodeError> {

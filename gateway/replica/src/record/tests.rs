@@ -25,9 +25,9 @@ proptest! {
     fn whatever_is_kept_of_a_message_that_is_no_reading_reads_back(reason in 65_500usize..65_600, topic in 65_500usize..65_600) {
         let (reason, topic) = (format!("{}é", "r".repeat(reason)), format!("{}é", "t".repeat(topic)));
         let mut out = Vec::new();
-        Record::Quarantined { reason: &reason, topic: &topic, payload: b"x", session: 1, packet_id: 2 }.encode(5, &mut out);
+        Record::Quarantined { refusal: Refusal::Payload, reason: &reason, topic: &topic, payload: b"x", session: 1, packet_id: 2 }.encode(5, &mut out);
         let (_, read) = Record::decode(8, &out).unwrap();
-        let Record::Quarantined { reason: r, topic: t, payload: b"x", session: 1, packet_id: 2 } = read else { panic!("{read:?}") };
+        let Record::Quarantined { reason: r, topic: t, payload: b"x", session: 1, packet_id: 2, .. } = read else { panic!("{read:?}") };
         prop_assert!(reason.starts_with(r) && topic.starts_with(t) && r.len().min(t.len()) > 65_490);
     }
 
@@ -54,7 +54,7 @@ fn every_kind_reads_back() {
         Record::Message { flags: FLAG_PACKET_ID | FLAG_LEAVES, session: 4, packet_id: 9, readings: Readings { bytes: &[16, 0, 2] } },
         Record::Duplicate { session: 1, count: 2, packet_id: 3 },
         Record::Refused { reason: Refusal::Series, count: 5 },
-        Record::Quarantined { reason: "r", topic: "t", payload: b"x", session: 1, packet_id: 0 },
+        Record::Quarantined { refusal: Refusal::Series, reason: "r", topic: "t", payload: b"x", session: 1, packet_id: 0 },
         Record::Session { number: 2, event: SessionEvent::Subscribed { filter: "a/#", options: 1, identifier: Some(3) } },
         Record::Acked { boot: 1, applied: 2, cloud_boot: 3, shed: 4, readings: 5, hash: 6 },
         Record::Forked { boot: 1, at: 2, readings: 3 },
@@ -93,8 +93,10 @@ fn a_reason_that_was_written_beyond_its_bound_reads_back_shortened() {
     wire::put_str(&mut out, "t");
     wire::put_bytes(&mut out, b"x");
     out.extend([1, 2]);
-    let (_, Record::Quarantined { reason, topic: "t", payload: b"x", session: 1, packet_id: 2 }) = Record::decode(8, &out).unwrap() else {
+    let (_, Record::Quarantined { refusal, reason, topic: "t", payload: b"x", session: 1, packet_id: 2 }) =
+        Record::decode(8, &out).unwrap()
+    else {
         panic!("another record")
     };
-    assert_eq!(reason.len(), 65_535);
+    assert_eq!((refusal, reason.len()), (Refusal::Payload, 65_535), "as the first programs wrote it");
 }
