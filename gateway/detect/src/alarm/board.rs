@@ -271,12 +271,13 @@ impl Board {
         self.shelved.first().map(|(until, _)| *until)
     }
 
-    /// Whether an act counts here already.
+    /// Whether to join an act would change nothing: it counts, or another before it, and it does not wait.
     pub fn knows(&self, act: &Act) -> bool {
         let alarm = self.get(&act.series, &act.kind);
         alarm.is_some_and(|alarm| {
             let mut acts: Acts = alarm.acts.clone();
-            alarm.acts.iter().any(|known| known.id == act.id) || !acts.join(act)
+            let waits = alarm.pending.iter().any(|pending| pending.id == act.id);
+            !waits && (alarm.acts.iter().any(|known| known.id == act.id) || !acts.join(act))
         })
     }
 

@@ -368,6 +368,19 @@ fn only_what_waits_for_the_gateway_puts_aside_at_the_cloud() {
 }
 
 #[test]
+fn what_waits_for_the_gateway_and_counts_for_nothing_is_news_when_it_comes_back() {
+    let mut board = Board::default();
+    board.alert(START_MS, &noted(1, 0, 0), true);
+    board.join(START_MS, &act(1, Verb::Acknowledge, 1, 1, 0));
+    let second = act(2, Verb::Acknowledge, 2, 1, 0);
+    assert!(board.knows(&second), "the first counts");
+    board.pend(START_MS, second.clone());
+    assert!(!board.knows(&second));
+    board.join(START_MS, &second);
+    assert_eq!((board.pending().count(), board.knows(&second)), (0, true));
+}
+
+#[test]
 fn the_first_of_a_group_is_marked() {
     let mut one = Annunciator::default();
     let mut raise = |seq: u64, at: i64, series: &str| {
