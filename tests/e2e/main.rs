@@ -20,6 +20,7 @@ mod healing;
 mod hostile;
 mod ingest;
 mod journey;
+mod limit;
 mod link;
 mod namespace;
 mod outage;

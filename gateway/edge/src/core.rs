@@ -343,11 +343,17 @@ impl Core {
         let due = self.fold.next_due_ms().filter(|at| *at <= now_ms && *at != self.ticked_ms);
         let idle = self.uplink.as_ref().is_some_and(|(u, _)| u.is_connected())
             && now_ms - self.fold.clock_ms.max(self.ticked_ms) >= replica::limits::IDLE_FRONTIER_MS;
-        if due.is_none() && !idle {
+        let eases = self.snapshots.is_stale(&self.fold);
+        if due.is_none() && !idle && !eases {
             return;
         }
-        if self.intake.log(&Record::Tick).is_ok() {
-            self.ticked_ms = due.unwrap_or(now_ms);
+        if let Ok(lsn) = self.intake.log(&Record::Tick) {
+            if eases {
+                self.snapshots.eased(lsn);
+            }
+            if due.is_some() || idle {
+                self.ticked_ms = due.unwrap_or(now_ms);
+            }
         }
     }
 

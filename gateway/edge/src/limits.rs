@@ -58,6 +58,10 @@ pub const HEALING_SLICE: Duration = Duration::from_millis(3);
 /// written, the next, and what comes while a snapshot is made.
 pub const ROOM_SEGMENTS: u64 = 4;
 
+/// How long after its start a gateway gives nothing up as long as there is room for two segments: a link that is back
+/// connects within a second or two, and drains some tens of thousands of windows in each.
+pub const LINK_CHANCE: Duration = Duration::from_secs(30);
+
 /// What is given up at once, as a part of the log's limit: so much that it is rarely needed again.
 pub const SHED_SHARE: u64 = 32;
 

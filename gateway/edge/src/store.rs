@@ -2,8 +2,8 @@
 //! for what is kept where, and why pages are not in sled.
 
 use crate::limits::{
-    MARKS_BYTES_MAX, MARKS_SHARE, PAGES_BYTES_MAX, ROOM_SEGMENTS, SHED_SHARE, SNAPSHOT_AGE, SNAPSHOT_PAUSE, SNAPSHOT_PAUSE_PRESSED,
-    SNAPSHOT_RECORDS, SNAPSHOT_SHARE,
+    LINK_CHANCE, MARKS_BYTES_MAX, MARKS_SHARE, PAGES_BYTES_MAX, ROOM_SEGMENTS, SHED_SHARE, SNAPSHOT_AGE, SNAPSHOT_PAUSE,
+    SNAPSHOT_PAUSE_PRESSED, SNAPSHOT_RECORDS, SNAPSHOT_SHARE,
 };
 use journal::{Journal, Parts, Stats};
 use replica::fold::Fold;
@@ -32,8 +32,11 @@ pub struct Snapshots {
     /// Bytes that this process had written to the log by then.
     bytes: u64,
     at: Instant,
+    began: Instant,
     /// The record that gave up last.
     shed_lsn: u64,
+    /// The last record of [`Snapshots::eased`], and how many of them followed each other.
+    eased: (u64, u8),
     /// That windows are given up was said, and goes on.
     said: bool,
 }
@@ -41,7 +44,8 @@ pub struct Snapshots {
 impl Snapshots {
     /// For a log whose newest snapshot is as of record `lsn`.
     pub fn new(journal: Journal, lsn: u64) -> Self {
-        Self { parts: journal.parts(), journal, lsn, bytes: 0, at: Instant::now(), shed_lsn: 0, said: false }
+        let now = Instant::now();
+        Self { parts: journal.parts(), journal, lsn, bytes: 0, at: now, began: now, shed_lsn: 0, eased: (0, 0), said: false }
     }
 
     /// Record of the last snapshot asked for.
@@ -72,6 +76,24 @@ impl Snapshots {
             || stats.bytes_written - self.bytes > stats.limit_bytes / SNAPSHOT_SHARE
     }
 
+    /// Whether readings are refused at the limit although what was held has gone, and nothing comes that a snapshot could be
+    /// of: the newest two are still those of before, and stay until a record lets others take their place. Where two
+    /// records did not help, no third is wanted.
+    pub fn is_stale(&self, fold: &Fold) -> bool {
+        if fold.lsn != self.lsn || self.at.elapsed() < SNAPSHOT_PAUSE || (self.eased.0 == fold.lsn && self.eased.1 >= 2) {
+            return false;
+        }
+        let stats = self.journal.stats();
+        stats.room.is_err()
+            && stats.used_bytes + stats.segment_bytes > stats.limit_bytes
+            && held_bytes(fold) + ROOM_SEGMENTS * stats.segment_bytes <= stats.limit_bytes
+    }
+
+    /// What [`Snapshots::is_stale`] asked for is the record `lsn`.
+    pub fn eased(&mut self, lsn: u64) {
+        self.eased = (lsn, if lsn == self.eased.0 + 1 { self.eased.1 + 1 } else { 1 });
+    }
+
     /// Hands one over to be written.
     pub fn save(&mut self, fold: &Fold) {
         self.at = Instant::now();
@@ -82,7 +104,8 @@ impl Snapshots {
     }
 
     /// What must be given up so that the log has room for what comes (protocol §4): nothing as
-    /// long as raw log can go instead, which only takes a snapshot.
+    /// long as raw log can go instead, which only takes a snapshot. A link that is back may drain what
+    /// a process finds at its start, unless what comes meanwhile has no room.
     pub fn relieve(&mut self, fold: &Fold) -> Option<Record<'static>> {
         if fold.lsn < self.shed_lsn {
             return None;
@@ -96,11 +119,14 @@ impl Snapshots {
             info!(boot = format!("{boot:016x}"), born, "windows given up long ago are counted together from here on");
             return Some(Record::Unnamed { boot, born });
         }
-        let held: u64 = fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes() + p.alerts.bytes()).sum();
+        let held = held_bytes(fold);
         let needed = held + stats.snapshots_bytes + ROOM_SEGMENTS * stats.segment_bytes;
         if needed <= stats.limit_bytes {
             // Said again when it begins again, not each time that a little more is given up.
             self.said &= needed > stats.limit_bytes / 2;
+            return None;
+        }
+        if self.began.elapsed() < LINK_CHANCE && !is_pressed(&stats) {
             return None;
         }
         let excess = needed - stats.limit_bytes + stats.limit_bytes / SHED_SHARE;
@@ -128,6 +154,11 @@ impl Snapshots {
             fold.shelf.release(id);
         }
     }
+}
+
+/// Bytes of pages that are held for the cloud.
+fn held_bytes(fold: &Fold) -> u64 {
+    fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes() + p.alerts.bytes()).sum()
 }
 
 /// Whether the log has little room left, all counted that the newest snapshot allows to free.

@@ -3,7 +3,7 @@
 use crate::Lsn;
 use crate::disk::Disk;
 use crate::format::{FRAME_HEADER, Frame, put_record};
-use crate::limits::{FRAME_BYTES_MAX, PAGE_BYTES, RECORD_BYTES_MAX};
+use crate::limits::{FRAME_BYTES_MAX, PAGE_BYTES, RECORD_BYTES_MAX, SNAPSHOTS_LEAST};
 use crate::parts::Parts;
 use crate::snapshot::{Desk, Saved, State};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -63,7 +63,7 @@ pub struct Stats {
     pub used_bytes: u64,
     /// Those of the parts among them: pages of snapshots.
     pub parts_bytes: u64,
-    /// Those of the snapshots among them.
+    /// Those of the newest two snapshots among them; older ones go before room runs out.
     pub snapshots_bytes: u64,
     /// Bytes of a segment.
     pub segment_bytes: u64,
@@ -301,7 +301,7 @@ impl Journal {
             segments: c.segments.load(Ordering::Relaxed),
             used_bytes: c.used_bytes.load(Ordering::Relaxed),
             parts_bytes: self.shared.parts.bytes(),
-            snapshots_bytes: self.shared.snapshots.lock().iter().map(|s| s.bytes).sum(),
+            snapshots_bytes: self.shared.snapshots.lock().iter().take(SNAPSHOTS_LEAST).map(|s| s.bytes).sum(),
             segment_bytes: self.shared.segment_bytes,
             limit_bytes: self.shared.limit_bytes,
             first: c.first.load(Ordering::Relaxed),

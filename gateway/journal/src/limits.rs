@@ -39,6 +39,9 @@ pub const RECORD_BYTES_MIN: u64 = 2;
 /// Damaged files kept aside as evidence; beyond, the oldest goes, as damage must not fill a disk.
 pub const QUARANTINE_FILES_MAX: usize = 8;
 
+/// Snapshots that stay whatever room they take: the newest may turn out unreadable, and nothing is lost.
+pub const SNAPSHOTS_LEAST: usize = 2;
+
 /// Snapshots kept in all: the newest two, the one that the oldest kept segment needs, and some
 /// between.
 pub const SNAPSHOTS_MAX: usize = 8;

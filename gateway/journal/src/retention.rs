@@ -2,7 +2,7 @@
 //! needs. Thinks only; `writer.rs` and `snapshot.rs` do it.
 
 use crate::Lsn;
-use crate::limits::{SNAPSHOT_SHARE, SNAPSHOTS_MAX};
+use crate::limits::{SNAPSHOT_SHARE, SNAPSHOTS_LEAST, SNAPSHOTS_MAX};
 use crate::segment::Segment;
 use crate::snapshot::Saved;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub fn superfluous(kept: &[Saved], first: Lsn, limit_bytes: u64, held: Lsn, over
     let mut gone = Vec::new();
     let needed = kept.iter().map(|saved| saved.at).filter(|at| at + 1 >= first).min();
     stay.retain(|saved| {
-        let newest = saved.at == held || kept.iter().take(2).any(|new| new.at == saved.at);
+        let newest = saved.at == held || kept.iter().take(SNAPSHOTS_LEAST).any(|new| new.at == saved.at);
         let usable = saved.at + 1 >= first && !over_limit;
         if !newest && !usable {
             gone.push(saved.at);
@@ -43,7 +43,7 @@ pub fn superfluous(kept: &[Saved], first: Lsn, limit_bytes: u64, held: Lsn, over
         newest || usable
     });
     loop {
-        let between: Vec<usize> = (2..stay.len()).filter(|i| Some(stay[*i].at) != needed && stay[*i].at != held).collect();
+        let between: Vec<usize> = (SNAPSHOTS_LEAST..stay.len()).filter(|i| Some(stay[*i].at) != needed && stay[*i].at != held).collect();
         let bytes: u64 = between.iter().map(|i| stay[*i].bytes).sum();
         if stay.len() <= SNAPSHOTS_MAX && bytes <= limit_bytes / SNAPSHOT_SHARE {
             return gone;
