@@ -398,7 +398,7 @@ impl Device {
                 return Ok(());
             }
             let lsn = if ctx.mutation == Mutation::HealedFromNewest { u64::MAX } else { lsn };
-            let whole = self.disk.frames.first().is_none_or(|frame| frame.first == 1);
+            let whole = !self.disk.is_cut;
             let before = self.disk.snapshots.iter().rev().find(|s| s.lsn <= lsn);
             let mut state = match before.or(self.disk.snapshots.first().filter(|_| !whole)) {
                 Some(saved) => Fold::restore(&saved.state).map_err(|error| format!("a snapshot is not read back: {error}"))?,

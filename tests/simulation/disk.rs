@@ -91,6 +91,8 @@ pub struct Disk {
     pub full: bool,
     /// Part of the log was lost to damage.
     pub damaged: bool,
+    /// It was cut behind a snapshot.
+    pub is_cut: bool,
     /// Of the copy of a machine that went on as well: what the oracle calls its records of a boot.
     pub alias: Option<Alias>,
 }
@@ -147,7 +149,9 @@ impl Disk {
             self.snapshots.drain(..self.snapshots.len() - keep);
         }
         if let Some(lsn) = self.snapshots.first().map(|s| s.lsn) {
+            let kept = self.frames.len();
             self.frames.retain(|frame| frame.last() > lsn);
+            self.is_cut |= self.frames.len() < kept;
         }
         self.tidy();
     }

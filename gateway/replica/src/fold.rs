@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::hash;
 use crate::limits::FUTURE_MS_MAX;
 use crate::machine::Machines;
-use crate::outbox::{Before, BootPart, Ledger, Shelf};
+use crate::outbox::{Before, BootPart, Ledger, Shelf, Telling};
 use crate::record::{
     FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record,
 };
@@ -261,19 +261,6 @@ impl Fold {
         Ok(())
     }
 
-    /// Part of the log before record `first` is gone, damaged: `readings` and `local` are the
-    /// counts over the life of the log that the next whole frame carries, less its own. What
-    /// is missing is counted as accepted and given up.
-    pub fn gap(&mut self, readings: u64, local: u64) {
-        let (had, had_local) = self.totals();
-        if let Some(part) = self.boots.last_mut() {
-            let lost = readings.saturating_sub(had);
-            part.readings += lost;
-            part.damaged_at(part.end, lost);
-            part.local += local.saturating_sub(had_local);
-        }
-    }
-
     /// Readings over the life of the log: those that may leave, and those that stay.
     pub fn totals(&self) -> (u64, u64) {
         self.boots.iter().fold((0, 0), |(r, l), p| (r + p.readings, l + p.local))
@@ -333,7 +320,7 @@ impl Fold {
     /// Up to where everything of `part` can be told: below the birth of its oldest open entry.
     pub fn complete_to(&self, part: &BootPart) -> (u64, Before) {
         let whole = (part.end, Before { readings: part.readings, clock_ms: part.clock_ms, hash: part.hash });
-        if part.ended {
+        if part.ended || part.telling == Telling::Ends {
             return whole;
         }
         self.births.iter().next().map_or(whole, |(born, (_, before))| (born - 1, *before))
@@ -367,6 +354,13 @@ impl Fold {
     }
 
     fn define(&mut self, number: u32, name: &str, unit: Option<&str>) {
+        self.place_series(number, name, unit);
+        if let Some((machine, finding)) = self.machines.join(number, name, &self.config.detection.groups) {
+            self.raise_machine(machine, finding);
+        }
+    }
+
+    fn place_series(&mut self, number: u32, name: &str, unit: Option<&str>) {
         let fresh = |name: &str, unit: Option<&str>, detection: &Settings| Series {
             name: name.to_owned(),
             unit: unit.map(str::to_owned),
@@ -386,9 +380,6 @@ impl Fold {
             self.series.push(fresh(name, unit, &self.config.detection));
         } else if let Some(place) = self.series.get_mut(index) {
             *place = fresh(name, unit, &self.config.detection);
-        }
-        if let Some((machine, finding)) = self.machines.join(number, name, &self.config.detection.groups) {
-            self.raise_machine(machine, finding);
         }
     }
 

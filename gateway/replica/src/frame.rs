@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::fold::Fold;
 use crate::hash;
 use crate::limits::OFFER_RECORDS;
-use crate::record::Record;
+use crate::record::{FLAG_LEAVES, Record};
 
 /// Bits of a count.
 const COUNT_BITS: u32 = 48;
@@ -71,32 +71,66 @@ impl Fold {
     }
 
     fn frame_behind_gap(&mut self, first: u64, marks: Marks, records: &[(u64, u8, &[u8])]) -> Result<(), Error> {
+        let mut nobodys = self.bridge(first, marks, records)?;
+        for (lsn, kind, payload) in records {
+            self.apply(*lsn, *kind, payload)?;
+            self.miss(std::mem::take(&mut nobodys));
+        }
+        // A boot whose first record is missing may be the one that others' forks waited for.
+        self.cut_forks();
+        Ok(())
+    }
+
+    /// Steps over a damaged part of the log, up to the frame of these `records` that begins with `first`. What is
+    /// missing is counted as accepted and given up where it was: in the boot under way, or in the one
+    /// that ended there. Answers what is of neither, that may leave and that stays: it is told with
+    /// the boot that the frame begins.
+    pub(crate) fn bridge(&mut self, first: u64, marks: Marks, records: &[(u64, u8, &[u8])]) -> Result<(u64, u64), Error> {
         let Marks { readings, local, boot, base, clock_ms } = marks;
+        let (mut advanced, mut within) = (0u64, (0u64, 0u64));
+        let mut parent = None;
+        for (at, (_, kind, payload)) in records.iter().enumerate() {
+            let (advance, record) = Record::decode(*kind, payload)?;
+            advanced = advanced.saturating_add(advance);
+            match record {
+                Record::Message { flags, readings, .. } => {
+                    let count = readings.for_each(0, |_, _, _| {}).map_err(|source| Error::Record { kind: *kind, source })?;
+                    *(if flags & FLAG_LEAVES != 0 { &mut within.0 } else { &mut within.1 }) += count;
+                }
+                Record::Boot { parent: named, .. } if at == 0 => parent = named,
+                _ => {}
+            }
+        }
         if let Some(end_ms) = clock_ms {
             // What is missing advanced the clock, too.
-            let mut advanced = 0u64;
-            for (_, kind, payload) in records {
-                advanced = advanced.saturating_add(Record::decode(*kind, payload)?.0);
-            }
             self.clock_ms = self.clock_ms.max(end_ms.saturating_sub_unsigned(advanced));
         }
         let is_under_way = boot != 0 && base + 1 < first;
         if is_under_way && self.boots.last().is_none_or(|p| p.boot != boot) {
             self.begin_boot(boot, None, base);
         }
+        let had = self.totals();
+        let missing = (readings.saturating_sub(within.0).saturating_sub(had.0), local.saturating_sub(within.1).saturating_sub(had.1));
+        self.lsn = first - 1;
+        let Some(part) = self.boots.last_mut() else { return Ok(missing) };
+        // What the log was is not known any more, nor what was made of it and told.
+        part.hash = hash::UNKNOWN;
+        part.holed = true;
+        part.offered = part.offered.max(first.saturating_sub(part.base).saturating_add(OFFER_RECORDS));
+        let end = if is_under_way { Some(self.lsn - base) } else { parent.filter(|(named, _)| *named == part.boot).map(|(_, end)| end) };
+        let Some(end) = end else { return Ok(missing) };
+        part.end = part.end.max(end);
+        self.miss(missing);
+        Ok((0, 0))
+    }
+
+    /// Readings that damage took, that may leave and that stay, at the end of the boot under way.
+    pub(crate) fn miss(&mut self, (readings, local): (u64, u64)) {
         if let Some(part) = self.boots.last_mut() {
-            // What the log was is not known any more, nor what was made of it and told.
-            part.hash = hash::UNKNOWN;
-            part.holed = true;
-            part.offered = part.offered.max(first.saturating_sub(part.base).saturating_add(OFFER_RECORDS));
+            part.readings += readings;
+            part.damaged_at(part.end, readings);
+            part.local += local;
         }
-        for (lsn, kind, payload) in records {
-            self.apply(*lsn, *kind, payload)?;
-        }
-        self.gap(readings, local);
-        // A boot whose first record is missing may be the one that others' forks waited for.
-        self.cut_forks();
-        Ok(())
     }
 
     /// Readings that damage took from a boot whose end the cloud had been told of before: no
@@ -118,7 +152,7 @@ impl Fold {
 mod tests {
     use super::*;
     use crate::fold::FoldConfig;
-    use crate::record::{FLAG_LEAVES, Readings, Record, put_reading};
+    use crate::record::{Readings, put_reading};
 
     const TIME_MS: i64 = 1_700_000_000_000;
 

@@ -93,6 +93,18 @@ pub struct Acknowledged {
     pub hash: u64,
 }
 
+/// How far a second fold tells a boot ([`crate::fold::healing`]). Elsewhere all of it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Telling {
+    /// All that there is.
+    #[default]
+    Goes,
+    /// Up to its end here, which is not the boot's: the living state tells what follows.
+    Ends,
+    /// Nothing: it is what follows.
+    Silent,
+}
+
 /// One boot's part of the log.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct BootPart {
@@ -157,6 +169,8 @@ pub struct BootPart {
     pub holed: bool,
     /// Another speaks under its name: what is told of it ends here.
     pub forked: Option<Fork>,
+    /// How far it is told. Not part of the state.
+    pub telling: Telling,
 }
 
 impl BootPart {

@@ -14,7 +14,7 @@ use crate::fold::{Fold, FoldConfig, Open, Series, Undated, is_zero};
 use crate::limits::SNAPSHOT_BYTES_MAX;
 use crate::machine::{Machine, Machines};
 use crate::outbox::page::name_of;
-use crate::outbox::{Acknowledged, AlertPage, Alerts, Before, BootPart, Entries, EntryName, Fork, MarkPage, Marks, Page, Sealed};
+use crate::outbox::{Acknowledged, AlertPage, Alerts, Before, BootPart, Entries, EntryName, Fork, MarkPage, Marks, Page, Sealed, Telling};
 use crate::session::Sessions;
 use detect::Watch;
 use detect::alarm::Annunciator;
@@ -441,6 +441,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             hash_applied: b.hash_applied,
             forked: b.forked,
             holed: b.holed,
+            telling: Telling::Goes,
         };
         let shelf = &mut fold.shelf;
         b.entries.restore(|name, version, before, _, _, aggregate| {

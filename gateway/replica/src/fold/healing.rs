@@ -10,9 +10,11 @@
 //! - the second fold lets go of nothing for what the log says of acknowledgements: only for what
 //!   the cloud acknowledges now. What was given up for want of room is in the log, and comes back;
 //! - no interval is made, and so no gap told, between the loss being known and the second fold;
+//! - where the log is damaged, what it tells of a boot behind that ends where the living state takes over ([`hole`]);
 //! - nothing here is part of the state: after a crash `applied` in the log lies below what is
 //!   let go of, and it begins again.
 
+mod hole;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,8 @@ pub struct Healing {
     fold: Fold,
     /// By boot: what it did not reach back to when it began.
     began: BTreeMap<u64, u64>,
+    /// It has all that the living state let go of, and needs no more of the log.
+    is_over: bool,
 }
 
 impl Fold {
@@ -41,6 +45,9 @@ impl Fold {
             // The cloud went back once more, behind what was let go of since.
             Some(healing) => {
                 let is_behind = |p: &BootPart| {
+                    if healing.leaves_out(p) {
+                        return true;
+                    }
                     let second = healing.fold.boots.iter().find(|other| other.boot == p.boot);
                     let began = healing.began.get(&p.boot).copied().unwrap_or(0);
                     second.is_some_and(|other| p.applied < other.complete_from && other.complete_from > began)
@@ -65,14 +72,14 @@ impl Fold {
         // Whichever cloud counted them, this one may not have.
         fold.boots.iter_mut().for_each(|p| p.marks.recount());
         let began = fold.boots.iter().map(|p| (p.boot, p.complete_from)).collect();
-        self.healing = Some(Box::new(Healing { fold, began }));
+        self.healing = Some(Box::new(Healing { fold, began, is_over: false }));
         self.catch_up();
     }
 
     /// The record that the second fold goes on with, when it wants more of the log now.
     pub fn heals_with(&self) -> Option<u64> {
-        let fold = &self.healing.as_ref()?.fold;
-        if fold.lsn >= self.lsn {
+        let Healing { fold, is_over, .. } = &**self.healing.as_ref()?;
+        if *is_over || fold.lsn >= self.lsn {
             return None;
         }
         let waiting: u64 = fold.boots.iter().map(|p| p.entries.unheld(p.floor()) + p.alerts.len() as u64).sum();
@@ -86,12 +93,13 @@ impl Fold {
     /// # Errors
     /// As [`Fold::apply`]; the gap is then as wide as the log that cannot be folded.
     pub fn heal_frame<'a>(&mut self, first: u64, marks: [u64; 4], records: impl Iterator<Item = (u64, u8, &'a [u8])>) -> Result<(), Error> {
-        let Some(healing) = &mut self.healing else { return Ok(()) };
-        healing.fold.frame(first, marks, records)?;
+        let Some(mut healing) = self.healing.take() else { return Ok(()) };
+        let folded = healing.frame(self, first, marks, records);
         healing.fold.fresh.clear();
         healing.fold.fresh_acts.clear();
+        self.healing = Some(healing);
         self.catch_up();
-        Ok(())
+        folded
     }
 
     /// What intervals are made of: this state, or while the cloud heals the second one; none

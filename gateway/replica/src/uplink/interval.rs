@@ -9,7 +9,7 @@ use crate::interval::{self, Content, Unreadable};
 use crate::lane;
 use crate::limits::{ENTRY_BYTES_GUESS, HEALING_PAUSE_MS, IDLE_FRONTIER_MS, INTERVAL_BYTES_MAX, INTERVAL_ENTRIES_MAX, OFFER_RECORDS};
 use crate::outbox::page::name_of;
-use crate::outbox::{Before, BootPart, EntryName, Fate, MarkPage};
+use crate::outbox::{Before, BootPart, EntryName, Fate, MarkPage, Telling};
 use crate::record::Refusal;
 use schemas::message::{Act, AlertBody, Definition, Delta, FORMAT, READS, ShedMark, Tally};
 use telemetry::block;
@@ -158,7 +158,10 @@ impl Uplink {
         if own.is_some_and(|p| p.forked.is_some()) {
             return false;
         }
-        if part.ended {
+        if part.telling == Telling::Silent {
+            return false;
+        }
+        if part.ended || part.telling == Telling::Ends {
             return told < part.end || self.has_marks(part, part.end);
         }
         let (to, before) = fold.complete_to(part);
@@ -262,7 +265,7 @@ impl Uplink {
         // Those behind the alerts that had no place follow with them.
         entries.truncate(entries.partition_point(|e| e.born <= to));
         let mut previews = (Vec::new(), 0);
-        if self.settings.preview && !part.ended {
+        if self.settings.preview && !part.ended && part.telling == Telling::Goes {
             let room = most.saturating_sub(entries.len() + ahead.len());
             let open = self.preview(fold, room);
             previews = (open.0.iter().map(|e| (name_of(e), e.version)).collect(), open.1);
