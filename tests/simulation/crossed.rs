@@ -45,6 +45,9 @@ pub struct Model {
     shown: BTreeSet<(u8, u64)>,
     /// Messages of gateways whose records are gone, damaged.
     lost: BTreeSet<(u64, u64)>,
+    /// By gateway, how many had been given up before its log was damaged. One may wait again behind that,
+    /// for want of others, and be taken for one that the cloud has, if that had later ones.
+    forgotten: BTreeMap<u8, u64>,
     /// Gateways that lost messages of the cloud with damage: some they may show again, or never.
     torn: BTreeSet<u8>,
     /// The cloud lost its disk, or got an older one.
@@ -76,6 +79,11 @@ impl Model {
         if !received.is_empty() {
             self.torn.insert(gateway);
         }
+    }
+
+    /// A log is damaged of which so many messages were given up.
+    pub fn forgets(&mut self, gateway: u8, given_up: u64) {
+        *self.forgotten.entry(gateway).or_default() += given_up;
     }
 
     /// A gateway sends messages up at its clock.
@@ -151,7 +159,7 @@ impl Model {
             let missing = owed.filter(|(_, (_, fact))| !self.effects.contains(&fact.id)).count() as u64;
             let (c, name) = (&fold.crossing, format!("g{gateway}"));
             // What is too old is counted with the next record.
-            let counted = c.given_up + c.expired + c.waiting() as u64;
+            let counted = c.given_up + c.expired + c.waiting() as u64 + self.forgotten.get(&gateway).copied().unwrap_or(0);
             ensure(missing <= counted, || {
                 format!("{missing} messages of {name} never reached the cloud, {counted} are given up or too old")
             })?;

@@ -283,6 +283,11 @@ impl Device {
         Ok(fold)
     }
 
+    /// Ordinary messages that were given up for want of room, as its log says.
+    pub fn given_up(&self, ctx: &mut Ctx) -> Result<u64, String> {
+        Ok(self.recover(ctx)?.crossing.given_up)
+    }
+
     /// The process dies; `kept`: the batch under way had reached the disk.
     pub fn crash(&mut self, ctx: &mut Ctx, kept: bool) -> Result<(), String> {
         if kept && self.process.is_some() {

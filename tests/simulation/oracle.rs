@@ -172,7 +172,7 @@ impl Oracle {
             ensure(told == known, || format!("{gateway} counts {told:?} readings of boot {:x}, {known:?} are durable", p.boot))?;
             // A copy whose disk was damaged may have told the cloud of the same boot.
             let (told, known) = (p.readings_applied, part.counts(p.applied).0);
-            ensure(told == known || self.damage.times(number(gateway)) > 0, || {
+            ensure(told == known || self.damage.reaches((number(gateway), p.boot)), || {
                 format!("{gateway} calls {told} readings of boot {:x} delivered up to {}, there are {known}", p.boot, p.applied)
             })?;
         }
@@ -260,7 +260,7 @@ impl Oracle {
                 let known = part.counts(p.applied).0;
                 let holds = p.readings == known
                     || !self.live.is_empty() && parts.any(|part| self.live_readings(p.readings, part.counts(p.applied).0));
-                ensure(holds || self.damage.times(name.0) > 0, || {
+                ensure(holds || self.damage.reaches(name), || {
                     format!("the cloud counts {} readings of {gateway}'s boot {boot:x} up to {}, there are {known}", p.readings, p.applied)
                 })?;
             }
@@ -376,17 +376,17 @@ impl Oracle {
         let facts = self.parts.iter().filter(|(name, _)| name.0 == gateway).flat_map(|(_, part)| &part.facts);
         // Where damage takes the end of one boot and the beginning of the next, what lay there is counted
         // under the next one's name, also what earlier damage had counted under its own.
-        facts.filter(|fact| fact.leaves && self.damage.may_shed(gateway, fact, base_ms)).count() as u64 * self.damage.times(gateway)
+        facts.filter(|fact| fact.leaves && self.damage.may_shed(gateway, fact, base_ms)).count() as u64
+            * if std::env::var("TG_ONE").is_ok() { 1 } else { self.damage.times(gateway) }
     }
 
-    /// What gateways told the cloud to be gone for good: never what a log still reaches back to. Of a
-    /// boot part of whose log is damaged, a second fold may begin as late as the first state kept behind that.
+    /// What gateways told the cloud to be gone for good: never what a log still reaches back to.
     fn gaps(&self, bridge: &Bridge) -> Result<BTreeMap<Boot, Vec<(u64, u64)>>, String> {
         let mut gaps: BTreeMap<Boot, Vec<(u64, u64)>> = BTreeMap::new();
         for (gateway, known) in &bridge.gateways {
             for (boot, part) in known.boots.iter().filter(|(_, part)| !part.gaps.is_empty()) {
                 let name = (number(gateway), *boot);
-                let cut = if self.damage.is_in(name) { u64::MAX } else { self.cut.get(&name).copied().unwrap_or(0) };
+                let cut = self.cut.get(&name).copied().unwrap_or(0);
                 for (from, to, _) in &part.gaps {
                     ensure(*to <= cut, || format!("({from}, {to}] of {gateway}'s boot {boot:x} is told as gone, and kept beyond {cut}"))?;
                     gaps.entry(name).or_default().push((*from, *to));

@@ -107,6 +107,33 @@ fn all() -> Vec<(&'static str, Plan)> {
         Think { device },
         Damage { device, salt: FIRST_FRAME },
     ];
+    let restored_behind_damage = [
+        Connect { device },
+        Sync { device },
+        Think { device },
+        Sense { device, salt: 11_806_616_470_458_170_128 },
+        Sync { device },
+        Pass(3_000),
+        Think { device },
+        CloudBackup,
+        Sync { device },
+        Sense { device, salt: 18_409_354_168_829_699_580 },
+        Pass(3_000),
+        Sync { device },
+        Think { device },
+        Net { device, count: 6, salt: 771_824_152_931_117_183 },
+        Sense { device, salt: 15_985_658_155_179_493_905 },
+        Sync { device },
+        Save { device },
+        CloudSync,
+        CloudThink,
+        Net { device, count: 5, salt: 15_062_762_341_474_328_722 },
+        Sync { device },
+        CloudRestore,
+        Damage { device, salt: 6_212_353_291_439_994_434 },
+    ];
+    let repeating = Weather { lost: 5, repeated: 30, overtaken: 60, slow: 0 };
+    let healed = Plan { sizes_ms: vec![10_000], grace_ms: 2_000, ..plan(565_252, false, repeating, &restored_behind_damage) };
     let bad = Weather { lost: 20, repeated: 0, overtaken: 0, slow: 0 };
     let slow = Weather { lost: 20, repeated: 10, overtaken: 60, slow: 70 };
     vec![
@@ -115,6 +142,7 @@ fn all() -> Vec<(&'static str, Plan)> {
             damaged(169, 6, 2_000, 100, bad, &no_sizes),
         ),
         ("a boot whose first record is damaged took its windows from the cloud", damaged(4_588, 2, 2_000, 0, slow, &sizes_forgotten)),
+        ("readings that a state held were lost as the log behind it was damaged, when the cloud was told again", healed),
         ("an ordinary message that was too old to go was counted as delivered", bridged(1, &too_old_to_go)),
         ("one that was too old to come was counted as taken", bridged(2, &too_old_to_come)),
         (

@@ -188,7 +188,9 @@ impl World {
                 // Of the newest, not all is known to be at the cloud.
                 let among = if rng.percent(50) { frames } else { frames.min(NEWEST_FRAMES) };
                 let index = frames - among + rng.index(among.max(1));
+                let given_up = device.given_up(ctx)?;
                 if let Some(frame) = device.disk.damage(index) {
+                    ctx.oracle.crossed.forgets(device.number(), given_up);
                     let is_covered = device.disk.snapshots.last().is_some_and(|saved| saved.lsn >= frame.last());
                     let hole = Hole::new(&device.name, frame, &device.disk, index);
                     ctx.oracle.damaged(hole, is_covered);

@@ -88,19 +88,31 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
     let mut fold = newest(&opened);
     fold.shelf.keep_in(Arc::new(Store(opened.parts())));
     let saved_lsn = fold.lsn;
+    let missing = |fold: &Fold| fold.boots.iter().map(|part| part.damaged).sum::<u64>().saturating_sub(fold.orphaned);
+    let (mut lost, orphaned) = (0, fold.orphaned);
     let mut failed = None;
-    opened.replay(fold.lsn, &mut |frame| match fold_frame(&mut fold, frame) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
+    opened.replay(fold.lsn, &mut |frame| {
+        let before = (frame.first > fold.lsn + 1).then(|| missing(&fold));
+        if let Err(error) = fold_frame(&mut fold, frame) {
             failed = Some(error);
-            ControlFlow::Break(())
+            return ControlFlow::Break(());
         }
+        lost += before.map_or(0, |before| missing(&fold).saturating_sub(before));
+        ControlFlow::Continue(())
     })?;
     if let Some(error) = failed {
         return Err(error.into());
     }
     for (from, to) in &opened.report.gaps {
         warn!(from, to, "records are lost to damage; their readings are counted shed");
+    }
+    let orphaned = fold.orphaned - orphaned;
+    if lost > 0 || orphaned > 0 {
+        warn!(
+            missing = lost,
+            nameless = orphaned,
+            "readings are counted shed, for damage: missing ones, and those whose series or windows nothing names"
+        );
     }
     // Before the first record: who cannot listen, and tries again and again, logs nothing.
     let (mqtt, mqtt_at) = listen(config.mqtt.listen).await.map_err(io(format!("[mqtt] listen {}", config.mqtt.listen)))?;

@@ -22,6 +22,9 @@ pub struct Damage {
     torn: BTreeSet<(Boot, Window)>,
     /// From that seq on what was shown may not be made again: it may have followed from what is gone.
     unsure: BTreeMap<Boot, u64>,
+    /// Boots of which records are gone, and those that went on behind them: what is counted of one may
+    /// be counted of the next.
+    reached: BTreeSet<Boot>,
     /// By gateway, how often.
     gateways: BTreeMap<u8, u64>,
     /// Gateways that forgot who spoke to them.
@@ -74,6 +77,7 @@ impl Damage {
         *self.gateways.entry(gateway).or_default() += 1;
         let Marks { boot, base, .. } = Marks::of(frame.marks);
         let name = (gateway, boot);
+        self.reached.extend(later.iter().chain([&boot]).map(|boot| (gateway, *boot)));
         self.lost.extend((frame.first..=frame.last()).map(|lsn| (name, lsn - base)));
         self.unsure.entry(name).and_modify(|seq| *seq = (*seq).min(frame.first - base)).or_insert(frame.first - base);
         self.unsure.extend(later.iter().map(|boot| ((gateway, *boot), 0)));
@@ -98,9 +102,9 @@ impl Damage {
         self.gateways.get(&gateway).copied().unwrap_or(0)
     }
 
-    /// Whether records of a boot are gone.
-    pub fn is_in(&self, boot: Boot) -> bool {
-        self.lost.range((boot, 0)..=(boot, u64::MAX)).next().is_some()
+    /// Whether a boot's readings may be counted otherwise than they were logged.
+    pub fn reaches(&self, boot: Boot) -> bool {
+        self.reached.contains(&boot)
     }
 
     /// Whether a reading is gone with its record.
