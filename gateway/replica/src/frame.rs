@@ -206,6 +206,32 @@ mod tests {
     }
 
     #[test]
+    fn what_damage_takes_of_a_boots_end_counts_under_that_boot() {
+        let mut fold = Fold::default();
+        frame(&mut fold, 1, [1, 0, 7, 0], &[boot(7), encoded(&Record::Series { number: 0, name: "s", unit: None }), reading(0, 1.0)]);
+        let config = schemas::cbor::to_vec(&FoldConfig { sizes_ms: vec![1_000], ..FoldConfig::default() });
+        let next = encoded(&Record::Boot { boot: 8, parent: Some((7, 9)), config: &config });
+        frame(&mut fold, 10, [5, 0, 8, 9], &[next, reading(0, 1.0)]);
+        assert_eq!(counts(&fold), [(7, 4, 3), (8, 1, 0)]);
+        let part = &fold.boots[0];
+        assert_eq!((part.end, part.lost_to(8), part.lost_to(9)), (9, 0, 3), "it ends where it ended");
+    }
+
+    #[test]
+    fn what_damage_takes_in_the_middle_counts_before_what_follows() {
+        let mut fold = Fold::default();
+        frame(&mut fold, 1, [1, 0, 7, 0], &[boot(7), encoded(&Record::Series { number: 0, name: "s", unit: None }), reading(0, 1.0)]);
+        let mut bytes = Vec::new();
+        put_reading(&mut bytes, 0, TIME_MS + 5_000, TIME_MS, 2.0);
+        let late = encoded(&Record::Message { flags: FLAG_LEAVES, session: 0, packet_id: 0, readings: Readings { bytes: &bytes } });
+        frame(&mut fold, 10, [5, 0, 7, 0], &[late, reading(0, 1.0)]);
+        let part = &fold.boots[0];
+        assert_eq!((part.readings, part.lost_to(8), part.lost_to(9)), (5, 0, 2));
+        let befores: Vec<u64> = fold.series[0].open.iter().filter(|o| o.name.born == 10).map(|o| o.before.readings).collect();
+        assert_eq!(befores, [3], "an interval that ends there says so");
+    }
+
+    #[test]
     fn what_damage_takes_from_a_boot_that_was_told_is_given_up_with_the_next() {
         let mut fold = Fold::default();
         frame(&mut fold, 50, [40, 0, 7, 3], &[reading(0, 1.0), reading(1, 2.0)]);

@@ -85,7 +85,9 @@ impl Fold {
             self.config = FoldConfig { detection: Settings::default(), ..living.config.clone() };
             self.shelf.set_page_alerts(self.config.page_alerts);
         }
-        for (number, series) in (0u32..).zip(&living.series) {
+        // Where it lost names itself, their numbers may have come to others since.
+        let named = if living.orphaned == 0 { &living.series[..] } else { &[] };
+        for (number, series) in (0u32..).zip(named) {
             if self.series.get(number as usize).is_none_or(|known| known.name.is_empty()) {
                 self.place_series(number, &series.name, series.unit.as_deref());
             }
