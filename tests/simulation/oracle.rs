@@ -376,8 +376,7 @@ impl Oracle {
         let facts = self.parts.iter().filter(|(name, _)| name.0 == gateway).flat_map(|(_, part)| &part.facts);
         // Where damage takes the end of one boot and the beginning of the next, what lay there is counted
         // under the next one's name, also what earlier damage had counted under its own.
-        facts.filter(|fact| fact.leaves && self.damage.may_shed(gateway, fact, base_ms)).count() as u64
-            * if std::env::var("TG_ONE").is_ok() { 1 } else { self.damage.times(gateway) }
+        facts.filter(|fact| fact.leaves && self.damage.may_shed(gateway, fact, base_ms)).count() as u64 * self.damage.times(gateway)
     }
 
     /// What gateways told the cloud to be gone for good: never what a log still reaches back to.
