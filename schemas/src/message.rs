@@ -224,6 +224,9 @@ pub struct Delta {
     /// cloud may have those of before.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub holed: bool,
+    /// A cloud had acknowledged more of the boot than `from`: what it was told is told again.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub again: bool,
     /// Those of [`Delta::alerts`] that the cloud has receipted: seq and ordinal. They go
     /// only where it `packs`.
     #[serde(skip)]

@@ -20,6 +20,7 @@
 //! | [`crossing`] | ordinary messages, both ways |
 //! | [`rounds`] | what is to be published when |
 //! | [`spans`] | which parts a window of many has |
+//! | [`set_back`] | revisions of a bridge that lost its disk |
 //! | [`small`] | a map of a few keys |
 //! | [`saved`] | all but the windows ↔ bytes |
 
@@ -31,6 +32,7 @@ pub mod publishing;
 pub mod rounds;
 pub mod saved;
 pub mod series;
+mod set_back;
 pub mod small;
 pub mod spans;
 pub mod store;
@@ -56,6 +58,7 @@ use schemas::limits::CROSSED_MAX;
 use schemas::message::{Ack, AlertBody, AlertUp, Command, CommandUp, CrossAck, CrossUp, Crossed, Hello, Receipt};
 use serde::{Deserialize, Serialize};
 use series::{Catalogue, valid_gateway, valid_name};
+use set_back::SetBack;
 use spans::Spans;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -164,6 +167,8 @@ pub struct Bridge {
     windows: Windows,
     rounds: Rounds,
     spans: Spans,
+    /// When it was told again what it had.
+    set_back: SetBack,
     /// Messages of records behind the cursor, by record.
     pending: VecDeque<(u64, Pending)>,
     /// Gateways' names by number.

@@ -54,7 +54,7 @@ fn agrees<T: serde::Serialize>(rule: &str, message: &T) {
 fn every_rule_has_the_fields_of_the_code() {
     agrees("hello", &sample::hello_wanting());
     let (acts, tally) = (sample::delta_acts().acts, Some(sample::tally()));
-    agrees("delta", &schemas::message::Delta { acts, tally, more: vec![1, 2], ..sample::delta_holed() });
+    agrees("delta", &schemas::message::Delta { acts, tally, more: vec![1, 2], ..sample::delta_again() });
     agrees("beat", &schemas::message::Beat { format: 1, living: Some(0xffff) });
     agrees("tally", &sample::tally());
     agrees("definition", &sample::definition());

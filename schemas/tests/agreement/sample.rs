@@ -294,3 +294,8 @@ pub fn delta_hashed() -> Delta {
 pub fn delta_holed() -> Delta {
     Delta { holed: true, ..delta_hashed() }
 }
+
+/// To a cloud that was restored from a backup.
+pub fn delta_again() -> Delta {
+    Delta { again: true, ..delta_holed() }
+}

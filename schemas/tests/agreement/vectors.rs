@@ -63,6 +63,7 @@ fn every_message_is_written_as_it_was() {
     same!("ack-hashed", sample::ack_hashed(), Ack);
     same!("delta-hashed", sample::delta_hashed(), Delta);
     same!("delta-holed", sample::delta_holed(), Delta);
+    same!("delta-again", sample::delta_again(), Delta);
     same!("beat", Beat { format: 1, living: None }, Beat);
     same!("beat-living", Beat { format: 1, living: Some(0x4e58) }, Beat);
     same!("alert-noted", AlertUp { alert: sample::alert_noted(), ..sample::alert_up() }, AlertUp);

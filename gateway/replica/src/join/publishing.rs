@@ -143,9 +143,10 @@ impl Bridge {
             let blockers = self.blockers(key)?;
             let at_ms = self.clock_ms;
             let mut complete = blockers.is_empty();
+            let set_back = self.set_back;
             self.windows.change(key, |w| {
                 complete |= w.published.complete;
-                w.published = Published { revision: w.published.revision + 1, at_ms, complete };
+                w.published = Published { revision: set_back.revision(w.published.revision, key.2), at_ms, complete };
                 true
             })?;
             if complete {

@@ -4,6 +4,7 @@ use super::crossing::{self, Crossing};
 use super::gateways::Gateway;
 use super::rounds::{Budget, Due, Rounds, Waiting};
 use super::series::{Catalogue, Series};
+use super::set_back::SetBack;
 use super::spans::{Span, Spans};
 use super::store::{Store, Windows};
 use super::{Alarms, Bridge, BridgeConfig, Pending};
@@ -45,6 +46,7 @@ pub struct State {
     due_long: Vec<Due>,
     budget: Budget,
     spans: Vec<Span>,
+    set_back: SetBack,
 }
 
 impl State {
@@ -84,6 +86,8 @@ struct Saved {
     budget: Budget,
     #[serde(default)]
     spans: Vec<Span>,
+    #[serde(default)]
+    set_back: SetBack,
 }
 
 impl Bridge {
@@ -118,6 +122,7 @@ impl Bridge {
             due_long,
             budget: self.rounds.budget,
             spans: self.spans.list(),
+            set_back: self.set_back,
         }
     }
 
@@ -151,6 +156,7 @@ impl Bridge {
             windows: Windows::new(store),
             rounds: Rounds::new(s.due, s.due_long, s.waiting, s.budget),
             spans: Spans::new(s.spans),
+            set_back: s.set_back,
             names: s.names,
             complete_ms,
             groups,

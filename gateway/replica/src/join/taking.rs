@@ -169,6 +169,7 @@ impl Bridge {
             return Ok(());
         }
         effects.gateway = Some(gateway.to_owned());
+        self.set_back.told(&delta, self.boot, self.clock_ms);
         self.define(gateway, &delta);
         let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) else { return Ok(()) };
         let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };

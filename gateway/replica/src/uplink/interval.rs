@@ -383,6 +383,8 @@ impl Uplink {
             past: !part.ended && living.current().is_some_and(|p| p.boot != part.boot),
             more: Vec::new(),
             holed: part.holed,
+            // What is let go of here, a cloud had.
+            again: living.boots.iter().any(|p| p.boot == part.boot && from < p.complete_from),
             named,
             packs: self.reads & READS != 0,
         };
