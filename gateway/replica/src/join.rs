@@ -19,6 +19,7 @@
 //! | [`store`] | where windows are kept, the cache before it |
 //! | [`crossing`] | ordinary messages, both ways |
 //! | [`rounds`] | what is to be published when |
+//! | [`lacking`] | windows of which readings were given up |
 //! | [`spans`] | which parts a window of many has |
 //! | [`set_back`] | revisions of a bridge that lost its disk |
 //! | [`small`] | a map of a few keys |
@@ -28,6 +29,7 @@ pub mod alarms;
 pub mod crossing;
 pub mod gateways;
 pub mod group;
+mod lacking;
 pub mod publishing;
 pub mod rounds;
 pub mod saved;
@@ -51,6 +53,7 @@ pub use alarms::Alarms;
 pub use crossing::Crossing;
 use detect::alarm::Name;
 pub use gateways::{Gateway, Part};
+use lacking::Lacking;
 pub use publishing::{Merged, REPUBLISH_MS};
 use rounds::Rounds;
 use schemas::cbor;
@@ -169,6 +172,7 @@ pub struct Bridge {
     spans: Spans,
     /// When it was told again what it had.
     set_back: SetBack,
+    lacking: Lacking,
     /// Messages of records behind the cursor, by record.
     pending: VecDeque<(u64, Pending)>,
     /// Gateways' names by number.
@@ -412,6 +416,7 @@ impl Bridge {
         }
         self.rounds.forget(oldest_ms);
         self.spans.forget(oldest_ms);
+        self.lacking.forget(oldest_ms);
         // A larger window that is not over yet is still added up from them.
         self.windows.forget(oldest_ms.saturating_sub(largest_ms));
     }

@@ -221,6 +221,9 @@ pub const LONG_PARTS: i64 = 256;
 /// Windows that such ones are added up from in a second: about a fifth of a core, where they are in memory.
 pub const ROUND_PARTS_PER_S: i64 = 200_000;
 
+/// Spans of windows that lack readings, for each gateway, series and size; more are joined.
+pub const LACKING_SPANS_MAX: usize = 64;
+
 /// Windows of many parts of which it is remembered which parts came, some 100 bytes each. Of others
 /// all are looked for.
 pub const SPANS_MAX: usize = 1 << 17;

@@ -81,7 +81,7 @@ impl Bridge {
                 continue;
             }
             let blockers = self.blockers(key)?;
-            blockers.iter().for_each(|other| self.rounds.wait(*other, key));
+            self.wait(&blockers, key);
             if blockers.is_empty() {
                 let sizes = self.series.sizes(key.0);
                 self.rounds.hasten(key, due_ms(published), self.config.is_paced && is_long(sizes, key.1));
@@ -96,7 +96,7 @@ impl Bridge {
         let (number, size, start) = key;
         let end = start.saturating_add(size);
         let Some(series) = self.series.list().get(number as usize) else { return Ok(Vec::new()) };
-        let is_past = |gateway: u32| self.complete_ms.get(gateway as usize).is_some_and(|until| *until >= end);
+        let is_past = |gateway: u32| self.is_past(gateway, key);
         let had = series.gateways.iter().filter(|(_, last)| *last >= end.saturating_sub(HAD_MS)).map(|(gateway, _)| gateway);
         let grouped = |gateway: u32| self.groups.get(gateway as usize).is_some_and(Option::is_some);
         let mut members: Vec<u32> = Vec::new();
@@ -114,9 +114,22 @@ impl Bridge {
         let pieces = self.pieces(key);
         let members = members.iter().filter_map(|m| {
             let (name, group) = (self.names.get(*m as usize)?, self.groups.get(*m as usize)?.as_deref()?);
-            Some(Member { number: *m, name, group, is_past: self.complete_ms.get(*m as usize).is_some_and(|until| *until >= end) })
+            Some(Member { number: *m, name, group, is_past: self.is_past(*m, key) })
         });
         Ok(group::blockers(&pieces, members))
+    }
+
+    /// Whether all that a gateway accepted of a window is here.
+    fn is_past(&self, gateway: u32, key: WindowKey) -> bool {
+        let end = key.2.saturating_add(key.1);
+        self.complete_ms.get(gateway as usize).is_some_and(|until| *until >= end) && !self.lacking.has(gateway, key)
+    }
+
+    /// A window waits for gateways; for what one of them gave up it would wait in vain.
+    fn wait(&mut self, blockers: &[u32], key: WindowKey) {
+        for gateway in blockers.iter().filter(|gateway| !self.lacking.has(**gateway, key)) {
+            self.rounds.wait(*gateway, key);
+        }
     }
 
     /// Whether a round now would publish something.
@@ -152,7 +165,7 @@ impl Bridge {
             if complete {
                 self.settled(key);
             } else {
-                blockers.iter().for_each(|gateway| self.rounds.wait(*gateway, key));
+                self.wait(&blockers, key);
             }
             self.rounds_windows += 1;
             self.pending.push_back((self.lsn, Pending::Window(key)));

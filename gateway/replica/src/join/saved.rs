@@ -2,6 +2,7 @@
 
 use super::crossing::{self, Crossing};
 use super::gateways::Gateway;
+use super::lacking::Lacking;
 use super::rounds::{Budget, Due, Rounds, Waiting};
 use super::series::{Catalogue, Series};
 use super::set_back::SetBack;
@@ -47,6 +48,7 @@ pub struct State {
     budget: Budget,
     spans: Vec<Span>,
     set_back: SetBack,
+    lacking: Lacking,
 }
 
 impl State {
@@ -88,6 +90,7 @@ struct Saved {
     spans: Vec<Span>,
     #[serde(default)]
     set_back: SetBack,
+    lacking: Lacking,
 }
 
 impl Bridge {
@@ -123,6 +126,7 @@ impl Bridge {
             budget: self.rounds.budget,
             spans: self.spans.list(),
             set_back: self.set_back,
+            lacking: self.lacking.clone(),
         }
     }
 
@@ -157,6 +161,7 @@ impl Bridge {
             rounds: Rounds::new(s.due, s.due_long, s.waiting, s.budget),
             spans: Spans::new(s.spans),
             set_back: s.set_back,
+            lacking: s.lacking,
             names: s.names,
             complete_ms,
             groups,

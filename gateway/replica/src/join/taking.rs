@@ -349,6 +349,9 @@ impl Bridge {
                 }
                 _ => 0,
             };
+            if let Some(&series) = part.series.get(&mark.series).filter(|series| **series != UNPLACED && mark.count > held) {
+                self.lacking.add(known.number, (series, mark.size_ms, mark.start_ms));
+            }
             known.change(delta.boot, |p| {
                 // A reading is in an entry of each size that is kept, and counts once.
                 if p.kept.iter().min() == Some(&mark.size_ms) {

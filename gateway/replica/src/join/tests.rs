@@ -279,6 +279,21 @@ fn a_shed_entry_counts_what_the_cloud_does_not_hold_of_it_once() {
     assert_eq!(w.bridge.gateways["a"].totals.shed, 19);
 }
 
+/// All of a window's readings that were given up are missing in it for good.
+#[test]
+fn a_window_of_which_readings_were_given_up_is_never_complete() {
+    let mut w = World::new(None);
+    let mut shed = delta(1, 0, 21, 60, &[(0, 5, 6, 1.0), (10, 7, 8, 1.0), (40, 9, 10, 2.0)]);
+    shed.marks = vec![ShedMark { series: 4, size_ms: 10_000, start_ms: START_MS + 10_000, born: 11, shed_seq: 20, version: 12, count: 3 }];
+    w.send("a", &shed);
+    let complete =
+        |told: Vec<Merged>| -> Vec<_> { told.iter().map(|m| (m.size_ms / 1_000, (m.start_ms - START_MS) / 1_000, m.complete)).collect() };
+    let first = complete(w.round(0));
+    assert_eq!(first, [(10, 0, true), (10, 10, false), (10, 40, true), (60, -20, false), (60, 40, false)]);
+    w.send("a", &delta(1, 21, 30, 200, &[]));
+    assert_eq!(complete(w.round(2_000)), [(60, 40, true)]);
+}
+
 /// Record 4 is damaged: what it began is begun by record 7 when the log is folded again.
 #[test]
 fn what_was_told_before_damage_counts_once_and_keeps_its_sizes() {
