@@ -102,7 +102,11 @@ fn log(page: &mut Page<'_>) {
     };
     let (written, syncs) = (page.get("bytes_written"), page.get("syncs"));
     let (lsn, clock_ms, boot) = (page.get("lsn"), page.get("clock_ms"), page.get("boot"));
+    let ok = serde_json::Value::from("ok");
+    // Below a few seconds it is no matter: the status says in a word when it is one.
+    let ahead_ms = page.get("ahead_ms").as_u64();
     let (word, skew, jumps) = (page.get("clock"), page.get("skew_ms"), page.get("clock_jumps"));
+    let ahead = ahead_ms.filter(|_| word == "ahead").map(|ms| ms / 1_000);
     page.section(
         "log and disk",
         &[
@@ -114,7 +118,12 @@ fn log(page: &mut Page<'_>) {
             ),
             ("newest record", count(lsn).map(|n| format!("{n}, at {}", clock_ms.as_i64().map(words::moment).unwrap_or_default()))),
             ("boot", text(boot)),
-            ("wall clock", clock(word, skew)),
+            // Of two clocks: what `ahead` says is in its own line.
+            ("wall clock", clock(if word == "ahead" { &ok } else { word }, skew)),
+            (
+                "logged clock",
+                ahead.map(|s| format!("AHEAD of the wall clock by {}: what has no time of its own is dated by it", words::lasts(s))),
+            ),
             ("clock jumps", some(jumps).map(|n| n + " since the start")),
         ],
     );
@@ -174,7 +183,7 @@ mod tests {
     fn a_person_reads_who_how_much_and_until_when() {
         let status = json!({"role":"edge","gateway":"plant-a","version":"0.1.0","uptime_s":3_720,"room_s":1_902_960_000u64,"room":2_147_483_648u64,
             "log_bytes":3_145_728,"log_limit_bytes":1u64 << 31,"connected":false,"uplink_bytes":29,"entries_held":800,"held_bytes":98_304,
-            "clock":"ok","clock_ms":1_700_000_000_000i64,"skew_ms":-12,"lsn":7,"clamped":0,"brand_new":5,
+            "clock":"ok","ahead_ms":0,"clock_ms":1_700_000_000_000i64,"skew_ms":-12,"lsn":7,"clamped":0,"brand_new":5,
             "drain":{"windows":800,"bytes":23_200,"readings_per_s":0,"windows_per_s":0,"bytes_per_s":29,"eta_s":null,"in_flight":0,"alerts":0},
             "ledger":{"accepted":30_005,"delivered":5,"held":30_000,"shed":0,"local":0,"duplicates":0,"refused":{"room":7,"payload":0}},
             "alarms":{"states":{"unacknowledged":2,"normal":4},"active":2,"raised_day":3,
@@ -199,7 +208,12 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         let order = ["readings:", "to the cloud", "log and disk", "detection and alarms", "\nmore"].map(|title| text.find(title).unwrap());
-        assert!(order.is_sorted() && !text.contains("clamped"), "{text}");
+        assert!(order.is_sorted() && !text.contains("clamped") && !text.contains("ahead"), "{text}");
+        let text = super::page(&json!({"role":"edge","clock":"ahead","ahead_ms":3_723_000,"skew_ms":12}));
+        for part in ["wall clock    ok, 0.012 s ahead of the bridge's\n", "AHEAD of the wall clock by 1 h 2 min: what has no time"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("ahead_ms"), "{text}");
         let text = super::page(&json!({"role":"edge","unready":"the disk is full","room":"the disk is full"}));
         assert!(text.contains("NOT READY: the disk is full") && text.contains("NONE: the disk is full"), "{text}");
     }
