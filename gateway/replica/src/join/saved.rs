@@ -90,6 +90,7 @@ struct Saved {
     spans: Vec<Span>,
     #[serde(default)]
     set_back: SetBack,
+    #[serde(default)]
     lacking: Lacking,
 }
 
