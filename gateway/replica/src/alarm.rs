@@ -337,6 +337,10 @@ impl Body {
         if reason.len() > REASON_BYTES_MAX {
             return wrong(format!("\"reason\" has {} bytes; write at most {REASON_BYTES_MAX}", reason.len()));
         }
+        // Terminals would obey them, and a line would look like another alarm's.
+        if let Some((key, _)) = [("by", &by), ("reason", &reason)].into_iter().find(|(_, text)| text.chars().any(char::is_control)) {
+            return wrong(format!("\"{key}\" has control characters; write one line of text"));
+        }
         let for_ms = match (verb, raw.for_) {
             (Verb::Shelve, None) => return wrong("\"for\" says for how long to shelve; write such as \"30m\"".to_owned()),
             (Verb::Shelve, Some(text)) => match duration(&text) {

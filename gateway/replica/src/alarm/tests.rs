@@ -113,6 +113,8 @@ fn arbitrary_bodies_are_refused_without_harm() {
         "[]",
         "7",
         r#"{"by":" "}"#,
+        r#"{"by":"jo\nan","for":"60s"}"#,
+        r#"{"by":"jo","for":"60s","reason":"\u001b[2J"}"#,
         &long,
         r#"{"by":"jo","for":"9223372036854775807s"}"#,
         r#"{"by":"jo","for":"-3s"}"#,
