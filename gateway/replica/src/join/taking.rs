@@ -349,7 +349,9 @@ impl Bridge {
                 }
                 _ => 0,
             };
-            if let Some(&series) = part.series.get(&mark.series).filter(|series| **series != UNPLACED && mark.count > held) {
+            // Of other sizes a gateway has no entries: a stranger's could be any, and without end.
+            let is_lost = mark.count > held && part.kept.contains(&mark.size_ms);
+            if let Some(&series) = part.series.get(&mark.series).filter(|series| **series != UNPLACED && is_lost) {
                 self.lacking.add(known.number, (series, mark.size_ms, mark.start_ms));
             }
             known.change(delta.boot, |p| {
