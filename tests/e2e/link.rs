@@ -95,6 +95,11 @@ impl Link {
     pub fn bytes_up(&self) -> u64 {
         self.line.ways[0].bytes.load(Ordering::SeqCst)
     }
+
+    /// Those that came in from the port.
+    pub fn bytes_down(&self) -> u64 {
+        self.line.ways[1].bytes.load(Ordering::SeqCst)
+    }
 }
 
 impl Line {

@@ -16,8 +16,17 @@ pub struct Plant {
 
 /// A gateway whose cloud lies behind a link; `more` stands in its `[cloud]`.
 pub fn plant(more: &str) -> Plant {
+    let port = free_port();
+    plant_of(more, port, &format!("listen = \"127.0.0.1:{port}\""))
+}
+
+/// The same with a bridge at a broker that is already there.
+pub fn plant_at(broker: u16) -> Plant {
+    plant_of("", broker, &format!("broker = \"mqtt://127.0.0.1:{broker}\""))
+}
+
+fn plant_of(more: &str, cloud_port: u16, broker: &str) -> Plant {
     let dir = tempfile::tempdir().unwrap();
-    let cloud_port = free_port();
     let link = Link::to(cloud_port);
     let d = dir.path().display();
     let text = format!(
@@ -26,7 +35,7 @@ pub fn plant(more: &str) -> Plant {
         link.port
     );
     std::fs::write(dir.path().join("edge.toml"), text).unwrap();
-    let text = format!("data_dir = \"{d}/cloud\"\n[mqtt]\nlisten = \"127.0.0.1:{cloud_port}\"\n[http]\nlisten = \"127.0.0.1:0\"\n");
+    let text = format!("data_dir = \"{d}/cloud\"\n[mqtt]\n{broker}\n[http]\nlisten = \"127.0.0.1:0\"\n");
     std::fs::write(dir.path().join("cloud.toml"), text).unwrap();
     let gateway = Role::start("edge", &dir.path().join("edge.toml"), &dir.path().join("edge"));
     Plant { dir, link, gateway, cloud_port }
