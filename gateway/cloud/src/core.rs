@@ -121,6 +121,7 @@ impl Core {
                 Err(_) => {}
             }
             if self.audience.is_back() {
+                self.door.urgent.audience_is_back();
                 let withheld = std::mem::take(&mut self.withheld);
                 for (lsn, effects) in withheld {
                     self.publish(lsn, effects);

@@ -167,7 +167,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         core.effects(lsn, effects);
     }
     // Only now: what no broker is known to have taken is shown again.
-    core.door.urgent.resume(&core.bridge);
+    core.door.urgent.resume(&core.bridge, core.audience.is_awaited());
     let lane = {
         let (door, horizon, out) = (core.door.clone(), journal.horizon(), out.clone());
         tokio::spawn(async move { door.urgent.run(horizon, out).await })

@@ -33,6 +33,8 @@ enum Stage {
     Logged,
     /// Durable; whether it is shown is the fold's to say.
     Durable,
+    /// Shown, with the messages of this record, while consumers were waited for.
+    Early(u64),
     /// Shown, with the messages of this record.
     Shown(u64),
 }
@@ -62,6 +64,8 @@ struct State {
     logged: VecDeque<u64>,
     /// Receipts for what was durable before it came.
     owed: Vec<(String, Receipt)>,
+    /// Consumers are waited for: what is shown now, not all of them see.
+    is_early: bool,
 }
 
 /// Alerts on their way past the fold.
@@ -82,14 +86,21 @@ impl Urgent {
         Self { state: Mutex::default(), known, cloud_boot, wake: Notify::new() }
     }
 
-    /// The fold as a start finds it. What it knows ahead was shown, or is by now.
-    pub fn resume(&self, bridge: &Bridge) {
+    /// The fold as a start finds it. What it knows ahead was shown, or is by now. While consumers
+    /// are waited for, what this lane shows is for the fold to show again.
+    pub fn resume(&self, bridge: &Bridge, is_early: bool) {
         let mut state = self.state.lock();
+        state.is_early = is_early;
         for (name, gateway) in &bridge.gateways {
             let boots = gateway.boots.iter().filter(|(boot, part)| **boot == gateway.boot || !part.alerts.is_empty());
             let boots = boots.map(|(boot, part)| (*boot, Boot::of(part)));
             state.boots.insert(name.clone(), boots.collect());
         }
+    }
+
+    /// All consumers see what is shown from here on.
+    pub fn audience_is_back(&self) {
+        self.state.lock().is_early = false;
     }
 
     /// Takes a gateway's alert: logs it with `log`, unless it is known. False where it is not for
@@ -144,6 +155,7 @@ impl Urgent {
 
     fn release(&self, durable: u64, out: &Outbound) {
         let mut state = self.state.lock();
+        let is_early = state.is_early;
         for (gateway, receipt) in state.owed.drain(..) {
             out.answer(receipt_topic(&gateway), receipt.encode());
         }
@@ -156,7 +168,7 @@ impl Urgent {
             {
                 *stage = Stage::Durable;
                 if self.is_plain(&gateway, &alert) {
-                    *stage = Stage::Shown(lsn);
+                    *stage = if is_early { Stage::Early(lsn) } else { Stage::Shown(lsn) };
                     let (topic, json) = topic_and_json(&gateway, &alert);
                     out.publish_urgent(lsn, topic, json);
                 }
@@ -173,12 +185,15 @@ impl Urgent {
     }
 
     /// The fold shows an alert with the messages of record `lsn`: whether that is still to be
-    /// done. Otherwise the cursor must not pass this record before that message is taken.
+    /// done. Otherwise the cursor must not pass this record before that message is taken. One that
+    /// was shown early is, unless consumers are still waited for: it is withheld for them then.
     pub fn claim(&self, lsn: u64, gateway: &str, alert: &AlertBody, out: &Outbound) -> bool {
         let mut state = self.state.lock();
+        let is_early = state.is_early;
         let Some(boot) = state.boots.get_mut(gateway).and_then(|boots| boots.get_mut(&alert.boot)) else { return true };
         match boot.ahead.insert((alert.seq, alert.ordinal), Stage::Shown(lsn)) {
-            Some(Stage::Shown(shown)) => {
+            Some(Stage::Early(_)) if !is_early => true,
+            Some(Stage::Early(shown) | Stage::Shown(shown)) => {
                 out.hold_cursor(shown, lsn);
                 false
             }
@@ -307,6 +322,23 @@ mod tests {
         b.applied(6);
         assert_eq!((b.send(5, 15), b.send(6, 15), b.send(7, 15)), ((false, true), (false, true), (true, false)));
         assert!(b.urgent.claim(20, "plant-b", &Bench::alert(1), &b.out), "of others the fold alone decides");
+    }
+
+    #[test]
+    fn what_was_shown_before_all_consumers_were_back_is_shown_again() {
+        let b = Bench::new();
+        b.urgent.state.lock().is_early = true;
+        for seq in [5, 6] {
+            b.send(seq, seq);
+        }
+        b.urgent.release(6, &b.out);
+        assert_eq!(b.outbox.waiting(), 2, "at once to those who are there");
+        assert!(!b.urgent.claim(5, "plant-a", &Bench::alert(5), &b.out), "withheld by the fold");
+        b.urgent.audience_is_back();
+        assert!(b.urgent.claim(6, "plant-a", &Bench::alert(6), &b.out), "the fold came to it too late to withhold it");
+        b.send(7, 7);
+        b.urgent.release(7, &b.out);
+        assert!(!b.urgent.claim(7, "plant-a", &Bench::alert(7), &b.out));
     }
 
     #[test]
