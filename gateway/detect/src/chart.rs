@@ -68,7 +68,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Chart {
     record: f64,
     /// Largest size of the event under way.
-    worst: f64,
+    worst: f32,
     seen: u32,
     /// Sizes since the event began; 0: there is none.
     active: u16,
@@ -151,7 +151,7 @@ impl Chart {
             // What crept there is not what was usual.
             self.record = self.record.min(rule.least / rule.times);
         }
-        (self.active, self.below, self.above, self.worst) = (1, 0, 0, size);
+        (self.active, self.below, self.above, self.worst) = (1, 0, 0, size as f32);
         (self.told, self.hushed) = (tell == Tell::Now, tell == Tell::Never);
         if self.told { Verdict::Begins } else { Verdict::Usual }
     }
@@ -159,8 +159,9 @@ impl Chart {
     #[cold]
     fn follow(&mut self, rule: &Rule, size: f64, tell: Tell) -> Verdict {
         self.active = self.active.saturating_add(1);
-        self.worst = self.worst.max(size);
-        self.below = if size > self.limit(rule).max(AFTER * self.worst) { 0 } else { self.below + 1 };
+        self.worst = self.worst.max(size as f32);
+        let worst = f64::from(self.worst);
+        self.below = if size > self.limit(rule).max(AFTER * worst) { 0 } else { self.below + 1 };
         let calm = self.below >= rule.calm;
         if !self.told && !self.hushed && tell == Tell::Now && self.below == 0 && self.active < rule.lasts {
             self.told = true;
@@ -169,7 +170,7 @@ impl Chart {
         if !calm && self.active < rule.lasts {
             return if self.told { Verdict::Goes } else { Verdict::Usual };
         }
-        self.record += HABIT * (self.worst - self.record).max(0.0);
+        self.record += HABIT * (worst - self.record).max(0.0);
         let told = std::mem::take(&mut self.told);
         (self.active, self.worst) = (0, 0.0);
         match (told, calm) {
@@ -183,7 +184,7 @@ impl Chart {
     /// An event of this size has begun, and was told.
     #[cold]
     pub(crate) fn begin(&mut self, size: f64) {
-        (self.active, self.below, self.above, self.worst) = (1, 0, 0, size.min(SCORE_MAX));
+        (self.active, self.below, self.above, self.worst) = (1, 0, 0, size.min(SCORE_MAX) as f32);
         (self.told, self.hushed) = (true, false);
     }
 

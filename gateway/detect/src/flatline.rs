@@ -2,10 +2,12 @@
 //!
 //! Learnt: how many equal values in a row the series usually shows at most. A series that has
 //! never moved, that only switches between a few values, or that often rests, says nothing;
-//! nor does a rest at a value where it rested before, such as zero while the machine is off.
+//! nor does a rest at a value where it rested before, such as zero while the machine is off, or
+//! one as long as others were, at whatever value: a counter stands each night at another.
 
 use crate::finding::{Finding, Kind, Severity, State, amount, duration, number};
 use crate::limits::SCORE_MAX;
+use crate::spell::Spells;
 use serde::{Deserialize, Serialize};
 
 /// Changes seen before it speaks.
@@ -18,7 +20,7 @@ const RUN_MIN: u32 = 60;
 /// time watched, so five times the longest is beyond chance.
 const TIMES: f64 = 5.0;
 /// How much of the longest run is remembered from change to change.
-const KEEP: f64 = 0.9995;
+const KEEP: f32 = 0.9995;
 /// Equal values that are a rest.
 const REST_MIN: u32 = 20;
 /// A rest where it rested before is news when it is so many times longer.
@@ -27,8 +29,8 @@ const REST_TIMES: u32 = 3;
 /// This detector in a sentence.
 pub(crate) fn about() -> String {
     format!(
-        "equal values in a row, of a series that moves: told at {RUN_MIN} or more that are {TIMES} times the longest run remembered; \
-         over when the value moves"
+        "equal values in a row, of a series that moves: told at {RUN_MIN} or more that are {TIMES} times the longest run remembered, \
+         and longer than what came twice; over when the value moves"
     )
 }
 
@@ -46,15 +48,18 @@ pub(crate) struct Flatline {
     since_ms: i64,
     run: u32,
     changes: u32,
-    longest: f64,
-    /// The first different values.
-    values: [f64; VALUES_MIN],
+    longest: f32,
+    /// The first different values, in half the room: of those that differ by less, more must come.
+    values: [f32; VALUES_MIN],
     known: u8,
     rests: [Rest; 2],
     active: bool,
     /// It would be, but something else spoke of the run.
     #[serde(default)]
     hushed: bool,
+    /// Lengths of the rests that would have been news.
+    #[serde(default, skip_serializing_if = "Spells::is_empty")]
+    spells: Spells,
 }
 
 impl Flatline {
@@ -106,26 +111,36 @@ impl Flatline {
         let known = self.rests.iter().filter(|r| r.value == value).map(|r| r.run);
         self.changes >= CHANGES_MIN
             && usize::from(self.known) >= VALUES_MIN
-            && f64::from(self.run) >= TIMES * self.longest
+            && f64::from(self.run) >= TIMES * f64::from(self.longest)
             && self.run >= known.max().unwrap_or(0).saturating_mul(REST_TIMES)
+            && f64::from(self.run) > self.spells.usual(self.since_ms)
     }
 
     /// Learns the run that ended at `last`.
     #[inline]
     fn rested(&mut self, last: f64) {
         self.longest = (self.longest * KEEP).max(1.0);
-        let run = f64::from(self.run);
-        let least = self.longest.max(f64::from(RUN_MIN) / TIMES);
-        if run < TIMES * least {
+        let run = self.run as f32;
+        let least = self.longest.max(RUN_MIN as f32 / TIMES as f32);
+        if run < TIMES as f32 * least {
             self.longest = self.longest.max(run);
         } else if !self.rests.iter().any(|rest| rest.run > 0 && rest.value == last) {
-            // One fault must not blind for good, and a habit must not be told for ever: it doubles
-            // the patience at most. Where it is known to rest, it may for as long as it likes.
-            self.longest = run.min(2.0 * least);
+            self.stood(run, least);
         }
+        // Where it is known to rest, it may for as long as it likes; that says nothing of elsewhere.
         if self.run >= REST_MIN {
             self.rest(last);
         }
+    }
+
+    /// Learns a run that was far longer than usual.
+    #[cold]
+    fn stood(&mut self, run: f32, least: f32) {
+        if f64::from(run) > self.spells.usual(self.since_ms) {
+            // One fault must not blind for good: it doubles the patience at most.
+            self.longest = run.min(2.0 * least);
+        }
+        self.spells.learn(self.since_ms, f64::from(run));
     }
 
     #[cold]
@@ -141,9 +156,14 @@ impl Flatline {
         }
     }
 
+    /// Equal values in a row that are usual at most.
+    fn usual(&self) -> f64 {
+        f64::from(self.longest).max(self.spells.usual(self.since_ms))
+    }
+
     #[cold]
     fn meet(&mut self, value: f64) {
-        let known = usize::from(self.known);
+        let (known, value) = (usize::from(self.known), value as f32);
         if !self.values[..known].contains(&value) {
             self.values[known] = value;
             self.known += 1;
@@ -157,7 +177,7 @@ impl Flatline {
                 amount(value, unit),
                 duration(time_ms.saturating_sub(self.since_ms)),
                 self.run,
-                number(self.longest.ceil())
+                number(self.usual().ceil())
             ),
             State::Cleared => format!("moves again, to {}, after {}", amount(value, unit), duration(time_ms.saturating_sub(self.since_ms))),
         };
@@ -168,10 +188,46 @@ impl Flatline {
             time_ms,
             value,
             limit: None,
-            score: Some((f64::from(self.run) / self.longest.max(1.0)).min(SCORE_MAX)),
-            baseline: Some(self.longest),
+            score: Some((f64::from(self.run) / self.usual().max(1.0)).min(SCORE_MAX)),
+            baseline: Some(self.usual()),
             message,
             contributors: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_S: i64 = 86_400;
+
+    /// A counter: a piece each five seconds by day, none for eight hours of each night, and none at all
+    /// in `stuck` seconds; with the seconds since the start at which a rest was told.
+    fn nights(days: i64, stuck: std::ops::Range<i64>) -> Vec<i64> {
+        let (mut flatline, mut out, mut count) = (Flatline::default(), Vec::new(), 0);
+        for at in 0..days * DAY_S {
+            if at % DAY_S < 16 * 3_600 && at % 5 == 0 && !stuck.contains(&at) {
+                count += 1;
+            }
+            flatline.observe(at * 1_000, f64::from(count), None, false, &mut out);
+        }
+        out.iter().filter(|finding| finding.state == State::Active).map(|finding| finding.time_ms / 1_000).collect()
+    }
+
+    #[test]
+    fn what_stands_each_night_at_another_value_is_told_twice() {
+        let told: Vec<i64> = nights(14, 0..0).iter().map(|at| at / DAY_S).collect();
+        assert_eq!(told, [0, 1]);
+    }
+
+    #[test]
+    fn what_stands_each_night_is_told_when_it_stands_at_noon_or_far_into_the_day() {
+        let noon = 10 * DAY_S + 6 * 3_600;
+        let told = nights(14, noon..noon + 1_800);
+        assert!(told.len() == 3 && (noon + 50..noon + 200).contains(&told[2]), "{told:?}");
+        let night = 9 * DAY_S + 16 * 3_600;
+        let told = nights(14, night..night + 16 * 3_600);
+        assert!(told.len() == 3 && (night + 12 * 3_600 - 60..night + 12 * 3_600 + 60).contains(&told[2]), "{told:?}");
     }
 }

@@ -64,6 +64,7 @@ mod season;
 pub mod settings;
 mod shift;
 mod silence;
+mod spell;
 mod spike;
 pub mod suppress;
 mod tail;
