@@ -218,7 +218,8 @@ mod tests {
         assert_eq!(told(3, 1, |at| at % 300 >= 270).len(), 2);
         let days: Vec<i64> = told(21, 10, lunch).iter().map(|at| at / DAY_S).collect();
         assert_eq!(days, [0, 1]);
-        let nightly: Vec<i64> = told(14, 60, |at| (3 * 3_600..3 * 3_600 + 900).contains(&(at % DAY_S))).iter().map(|at| at / DAY_S).collect();
+        let nightly: Vec<i64> =
+            told(14, 60, |at| (3 * 3_600..3 * 3_600 + 900).contains(&(at % DAY_S))).iter().map(|at| at / DAY_S).collect();
         assert_eq!(nightly, [0, 1]);
     }
 

@@ -166,7 +166,7 @@ mod tests {
     fn what_comes_several_times_a_day_is_usual_at_any_time_until_it_has_been_without_for_a_week() {
         let mut spells = Spells::default();
         // Over midnight, too.
-        [0, 200, 400].map(|seconds| spells.learn(20_000 * DAY_MS - 100_000 + seconds * 1_000, 15.0));
+        [0, 200, 400].into_iter().for_each(|seconds| spells.learn(20_000 * DAY_MS - 100_000 + seconds * 1_000, 15.0));
         assert_eq!([1, 100, 170].map(|hours| spells.usual(20_000 * DAY_MS + hours * HOUR_MS)), [22.5, 22.5, 0.0]);
     }
 
