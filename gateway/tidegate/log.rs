@@ -259,7 +259,13 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
             }
         }
         Record::Commanded { bytes } => put("bytes", json!(bytes.len())),
-        Record::Shown { lsn } | Record::CrossShown { lsn } | Record::Cursor { lsn } => put("to", json!(lsn)),
+        Record::Shown { lsn } | Record::Cursor { lsn } => put("to", json!(lsn)),
+        Record::CrossShown { lsn, unheld } => {
+            put("to", json!(lsn));
+            if *unheld > 0 {
+                put("unheld", json!(unheld));
+            }
+        }
         Record::Crossed { lane, ttl_ms, message, .. } => {
             put("lane", json!(lane));
             put("ttl_ms", json!(ttl_ms));

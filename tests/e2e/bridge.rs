@@ -5,10 +5,11 @@ use crate::foreign;
 use crate::gateway::status_at;
 use crate::link::{Link, State};
 use crate::plant::{PATIENCE, Role, consume, free_port, publish_all_as};
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 const RULES: &str = "[[bridge]]\nfilter = \"events/#\"\npriority = \"urgent\"\n\
@@ -158,6 +159,83 @@ fn messages_cross_once_and_in_order_through_an_outage_and_kills() {
     });
     // Apart from readings.
     assert_eq!(status_at(gateway.http)["ledger"]["accepted"], 0);
+    assert_eq!((gateway.stop(), bridge.stop()), (Some(0), Some(0)));
+}
+
+/// A durable subscriber, through restarts of the gateway, that takes less than a thousand messages a second; what it
+/// hears, the largest number when it is subscribed. It ends with the channel.
+fn durable_subscriber(port: u16, filter: &'static str, heard: Sender<u64>) {
+    std::thread::spawn(move || {
+        let mut options = MqttOptions::new("durable", "127.0.0.1", port);
+        options.set_clean_session(false);
+        let (client, mut connection) = Client::new(options, 10);
+        let mut is_granted = false;
+        for event in connection.iter() {
+            match event {
+                Ok(Event::Incoming(Packet::ConnAck(ack))) if is_granted => assert!(ack.session_present),
+                Ok(Event::Incoming(Packet::ConnAck(_))) => client.try_subscribe(filter, QoS::AtLeastOnce).unwrap(),
+                Ok(Event::Incoming(Packet::SubAck(_))) => is_granted = heard.send(u64::MAX).is_ok(),
+                Ok(Event::Incoming(Packet::Publish(p))) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                    if heard.send(std::str::from_utf8(&p.payload).unwrap().parse().unwrap()).is_err() {
+                        return;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    });
+}
+
+/// What the gateway has answered for reaches a durable subscriber that is there, though the gateway is killed while much
+/// of it waits for that subscriber: at least once. After a stop in order nothing comes again.
+#[test]
+fn what_came_in_outlives_a_kill_until_a_durable_subscriber_has_it() {
+    const COUNT: u64 = 12_000;
+    let dir = tempfile::tempdir().unwrap();
+    let (edge_port, cloud_port) = (free_port(), free_port());
+    let (edge_config, edge_data) = edge(dir.path(), edge_port, cloud_port, RULES);
+    let (cloud_config, cloud_data) = cloud(dir.path(), &format!("listen = \"127.0.0.1:{cloud_port}\""));
+    let mut bridge = Role::start("cloud", &cloud_config, &cloud_data);
+    let mut gateway = Role::start("edge", &edge_config, &edge_data);
+    let (sender, heard) = channel();
+    durable_subscriber(edge_port, "orders/#", sender);
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok(u64::MAX), "subscribed");
+    // The bridge has heard what this gateway wants.
+    until("the gateway is connected", || status_at(bridge.http)["gateways"]["plant-a"]["online"] == true);
+    publish("office", cloud_port, vec![("plants/plant-a/orders".into(), "0".into())]);
+    let mut times = vec![0u32; COUNT as usize];
+    let mut take_until = |what: &dyn Fn(&[u32]) -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !what(&times) {
+            let Ok(number) = heard.recv_timeout(Duration::from_secs(1)) else {
+                let lacking = times.iter().filter(|count| **count == 0).count();
+                assert!(Instant::now() < deadline, "{lacking} of {COUNT} are missing");
+                continue;
+            };
+            times[number as usize] += 1;
+        }
+    };
+    take_until(&|times| times[0] > 0);
+    let messages = (1..COUNT).map(|i| ("plants/plant-a/orders".to_owned(), i.to_string())).collect::<Vec<_>>();
+    let publisher = publish_all_as("office", cloud_port, messages, Duration::ZERO);
+    for killed_at in [1_000, 3_000, 6_000] {
+        take_until(&|times| times[killed_at] > 0);
+        gateway.kill();
+        gateway = Role::start("edge", &edge_config, &edge_data);
+    }
+    assert_eq!(publisher.join().unwrap(), COUNT as usize - 1);
+    take_until(&|times| times.iter().all(|count| *count > 0));
+    let told = |http: u16| status_at(http)["bridge"].clone();
+    until("all is counted", || told(gateway.http)["received"] == COUNT);
+    assert_eq!(told(gateway.http)["unheld"], 0);
+    // Stopped in order: nothing of it comes again, and what is new does.
+    assert_eq!(gateway.stop(), Some(0));
+    gateway = Role::start("edge", &edge_config, &edge_data);
+    while heard.try_recv().is_ok() {}
+    publish("office", cloud_port, vec![("plants/plant-a/orders".into(), (COUNT - 1).to_string())]);
+    assert_eq!(heard.recv_timeout(PATIENCE), Ok(COUNT - 1));
     assert_eq!((gateway.stop(), bridge.stop()), (Some(0), Some(0)));
 }
 

@@ -39,6 +39,8 @@ pub enum Event {
     Alarm(Ask),
     /// The connection for ordinary messages has news.
     Cross(CrossEvent),
+    /// Clients have left: what they have taken is logged.
+    Left(oneshot::Sender<()>),
     /// Somebody asks how things stand.
     Status(oneshot::Sender<Status>),
     /// No more frames will come.
@@ -140,6 +142,7 @@ impl Core {
             self.tick();
             if let Some(crossing) = &mut self.crossing {
                 crossing.retry(&self.intake);
+                crossing.show(&self.fold, &self.intake, &self.broker);
             }
             heals = self.uplink.is_some() && self.healing.go_on(&mut self.fold);
             self.speak();
@@ -183,6 +186,11 @@ impl Core {
                     crossing.event(event, now_ms, &self.fold, &self.intake);
                     crossing.show(&self.fold, &self.intake, &self.broker);
                 }
+            }
+            Event::Left(done) => {
+                self.cross();
+                // Who waits for it may have gone on.
+                done.send(()).ok();
             }
             Event::Alarm(ask) => self.alarms.ask(ask, &self.fold, &self.intake),
             Event::Link(event) => self.link(event),
@@ -429,7 +437,8 @@ impl Core {
         let speak = uplink.and_then(Uplink::next_timeout_ms).map(|at| at.saturating_sub(self.now_ms()));
         let cross = self.crossing.as_ref().zip(uplink).and_then(|(c, u)| Some(c.next_timeout_ms(&self.fold)?.max(u.cross_at_ms())));
         let cross = cross.map(|at| at.saturating_sub(self.now_ms()));
-        let wait = due.into_iter().chain(speak).chain(cross).min().unwrap_or(i64::MAX);
+        let settle = self.crossing.as_ref().and_then(Crossing::settle_wait_ms);
+        let wait = due.into_iter().chain(speak).chain(cross).chain(settle).min().unwrap_or(i64::MAX);
         // A due time that is already ticked comes with its frame; look again soon in any case.
         Duration::from_millis(wait.clamp(1, 1_000) as u64)
     }

@@ -2,9 +2,11 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | [`given`] | what came in, until subscribers have it |
 //! | [`rules`] | what crosses, and what it is called on the other side |
 //! | [`link`] | the connection |
 
+mod given;
 pub mod link;
 pub mod rules;
 
@@ -12,9 +14,10 @@ use crate::config::{CloudLink, Delivery, PlainBridge};
 use crate::core::Events;
 use crate::intake::Intake;
 use crate::intake::complaint::Kind;
-use crate::limits::{CROSS_ECHOES_MAX, CROSS_HELD_BYTES_MAX, CROSS_PACKET_BYTES_MAX, INGEST_WAITING_MAX};
+use crate::limits::{CROSS_ECHOES_MAX, CROSS_HELD_BYTES_MAX, CROSS_PACKET_BYTES_MAX, CROSS_SETTLE_MS, INGEST_WAITING_MAX};
 use crate::link::Bytes;
 use broker::Broker;
+use given::Given;
 use link::{CrossEvent, CrossLink};
 use replica::crossing::pace::Pace;
 use replica::fold::Fold;
@@ -25,7 +28,7 @@ use schemas::message::{CrossDone, CrossUp, Crossed, FORMAT};
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// A batch under way.
 struct Flight {
@@ -66,6 +69,10 @@ pub struct Crossing {
     complaints: Kind,
     /// Shown at our own broker up to this record.
     shown: u64,
+    /// Of that, what subscribers may still have before them.
+    given: Given,
+    /// They have enough of it: the next wait in the log.
+    holds_back: bool,
 }
 
 /// In place of a connection: what came by a session that is lost, and is acknowledged nowhere.
@@ -123,6 +130,8 @@ impl Crossing {
             refused: 0,
             complaints: Kind::default(),
             shown: 0,
+            given: Given::default(),
+            holds_back: false,
         }
     }
 
@@ -273,19 +282,28 @@ impl Crossing {
         }
     }
 
-    /// What has become durable is shown at our own broker, then acknowledged where it came from.
+    /// What has become durable is shown at our own broker, as far as its subscribers keep up, and acknowledged where
+    /// it came from. The log is told what they have.
     pub fn show(&mut self, fold: &Fold, intake: &Intake, broker: &Broker) {
-        let fresh = fold.crossing.fresh.iter().filter(|m| m.lsn > self.shown);
-        let mut last = None;
-        for m in fresh {
-            broker.publish(&m.topic, m.payload.clone().into(), m.qos, m.retain);
-            last = Some(m.lsn);
-        }
-        if let Some(lsn) = last {
-            self.shown = lsn;
-            if let Err(refused) = intake.log(&Record::CrossShown { lsn }) {
-                warn!(%refused, "messages shown may be shown again after a crash");
+        let fresh = &fold.crossing.fresh;
+        for m in fresh.range(fresh.partition_point(|m| m.lsn <= self.shown)..) {
+            if self.given.is_enough() {
+                break;
             }
+            let watched = broker.publish_watched(&m.topic, m.payload.clone().into(), m.qos, m.retain);
+            self.given.give(m.lsn, m.topic.len() + m.payload.len(), watched);
+            self.shown = m.lsn;
+        }
+        if let Some((lsn, unheld)) = self.given.settle() {
+            match intake.log(&Record::CrossShown { lsn, unheld }) {
+                Ok(_) => self.given.told(),
+                Err(refused) => debug!(%refused, "messages shown may be shown again after a crash"),
+            }
+        }
+        self.holds_back = fresh.back().is_some_and(|m| m.lsn > self.shown);
+        if self.holds_back {
+            // Where they come from, the next wait.
+            return;
         }
         while self.unacknowledged.front().is_some_and(|(lsn, ..)| *lsn <= fold.lsn) {
             let Some((_, generation, publish)) = self.unacknowledged.pop_front() else { break };
@@ -336,6 +354,16 @@ impl Crossing {
             Some(flight) if self.is_plain || flight.unwritten.is_some() => i64::MAX,
             Some(_) => self.pace.due_ms().unwrap_or(i64::MIN),
             None => i64::MIN,
+        }
+    }
+
+    /// When [`Crossing::show`] is to be called again, though nothing happens here: who acknowledges what is shown
+    /// tells nobody.
+    pub fn settle_wait_ms(&self) -> Option<i64> {
+        match (self.holds_back, self.given.is_empty()) {
+            (true, _) => Some(CROSS_SETTLE_MS.0),
+            (false, false) => Some(CROSS_SETTLE_MS.1),
+            (false, true) => None,
         }
     }
 

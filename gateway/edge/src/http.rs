@@ -120,6 +120,7 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
         put("bridge_given_up_total", "counter", "Ordinary messages given up for want of room.", b.given_up);
         put("bridge_expired_total", "counter", "Ordinary messages that were too old.", b.expired);
         put("bridge_received_total", "counter", "Ordinary messages taken from the cloud.", b.received);
+        put("bridge_unheld_total", "counter", "Those of the cloud that a subscriber may have missed if the gateway ended since.", b.unheld);
         put("bridge_refused_total", "counter", "Ordinary messages of the cloud that were passed over, by this process.", b.refused);
     }
     put("uplink_bytes_total", "counter", "Bytes on the uplink, both ways, by this process.", s.uplink_bytes);

@@ -30,6 +30,9 @@ pub const ROUND_MAX: Duration = Duration::from_millis(20);
 /// How long a stop waits for the last snapshot.
 pub const SNAPSHOT_WAIT: Duration = Duration::from_millis(1_500);
 
+/// How long a stop waits until it is logged what clients had taken before they left.
+pub const LEFT_WAIT: Duration = Duration::from_millis(500);
+
 /// A snapshot is written after this many records, so that a start replays no more, by and large.
 pub const SNAPSHOT_RECORDS: u64 = 400_000;
 
@@ -95,6 +98,29 @@ pub const CROSS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a broker alone may take for the next acknowledgement of what it was sent; then the connection
 /// is given up. Longer than the line may take for one message, see [`CROSS_KEEP_ALIVE`].
 pub const CROSS_ANSWER_WAIT: Duration = Duration::from_secs(120);
+
+/// Messages from the cloud that our subscribers may have before them before the next wait, durably: as many as a
+/// line's round trip needs, and far fewer than a subscriber's queue takes.
+pub const CROSS_GIVEN_WINDOW: usize = 1_024;
+
+/// How long they are waited for. Who comes back within this time after a crash, or takes more than some 200
+/// messages a second, misses nothing, however much comes; others as long as their queue has room.
+pub const CROSS_GIVEN_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a message is kept for a crash until each subscriber has it: who is away longer than this may miss
+/// it, if the process then ends, and it is counted. As the bridge does; longer, and each crash would repeat very old ones.
+pub const CROSS_GIVEN_WAIT: Duration = Duration::from_secs(60);
+
+/// Messages that are kept so at most, as many as a subscriber's queue takes.
+pub const CROSS_GIVEN_MAX: usize = 10_000;
+
+/// And their bytes, which are in each snapshot, too.
+pub const CROSS_GIVEN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How often it is looked at what subscribers have, in ms: while the next wait for that, and else.
+pub const CROSS_SETTLE_MS: (i64, i64) = (10, 250);
+
+const _: () = assert!(CROSS_GIVEN_WINDOW < CROSS_GIVEN_MAX && CROSS_GIVEN_PAUSE.as_secs() < CROSS_GIVEN_WAIT.as_secs());
 
 /// The share of the log's limit that ordinary messages may take while they wait, as a divisor.
 pub const CROSS_SHARE: u64 = 8;

@@ -11,7 +11,7 @@ use crate::healing::Healing;
 use crate::http;
 use crate::ingest;
 use crate::intake::Intake;
-use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX, FILES_BESIDE, FRAMES_BYTES_MAX, SNAPSHOT_WAIT};
+use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX, FILES_BESIDE, FRAMES_BYTES_MAX, LEFT_WAIT, SNAPSHOT_WAIT};
 use crate::link::Link;
 use crate::store::{Snapshots, Store};
 use broker::{Application, Broker, SessionEvent, StoredSession, Version};
@@ -271,6 +271,8 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
     flushing.abort();
     intake.flush_refused();
     broker.shutdown(Duration::from_secs(2)).await;
+    let (left, is_noted) = oneshot::channel();
+    drop(tokio::time::timeout(LEFT_WAIT, async { events.send(Event::Left(left)).await.is_ok() && is_noted.await.is_ok() }).await);
     listening.abort();
     let closing = journal.clone();
     let stopped = tokio::task::spawn_blocking(move || closing.close()).await;

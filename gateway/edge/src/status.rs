@@ -46,6 +46,8 @@ pub struct CrossingView {
     pub expired: u64,
     /// Taken from the cloud.
     pub received: u64,
+    /// Of those, no longer kept for a crash although a subscriber that stayed away, or took too few, might still lack them.
+    pub unheld: u64,
     /// Of the cloud, by this process: passed over, as no bridge asks for them, they are too large, or their topics are the gateway's own.
     pub refused: u64,
 }
@@ -192,6 +194,7 @@ impl Status {
                 given_up: fold.crossing.given_up,
                 expired: fold.crossing.expired,
                 received: fold.crossing.received,
+                unheld: fold.crossing.unheld,
                 refused: c.refused,
             }),
             shadow: fold.shadowed.clone(),

@@ -4,7 +4,7 @@
 //! it, its time to live has ended by the logged clock, or room was needed; each of the three is
 //! counted. What waits is within the bound of the boot's config: beyond, the oldest bulk
 //! message is given up, then the oldest normal one, then the oldest urgent one. A message from
-//! the cloud is shown at the gateway's broker once by its name there.
+//! the cloud comes once by its name there, and stays until the gateway's subscribers have it.
 
 pub mod pace;
 
@@ -38,7 +38,7 @@ pub fn bytes(crossed: &Crossed) -> u64 {
     (crossed.topic.len() + crossed.payload.len() + 128) as u64
 }
 
-/// A message from the cloud, not shown yet: the record that brought it, and where it goes.
+/// A message from the cloud that subscribers may lack: the record that brought it, and where it goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Incoming {
     /// The record.
@@ -75,7 +75,10 @@ pub struct Crossing {
     pub received: u64,
     /// The last message of each boot of the cloud, the boot that began last at the end.
     sources: VecDeque<(u64, u64)>,
-    /// From the cloud, not shown yet.
+    /// Of those, let go of while a subscriber might still lack them.
+    #[serde(default)]
+    pub unheld: u64,
+    /// From the cloud, not shown yet, or shown to subscribers that may not have them yet.
     pub fresh: VecDeque<Incoming>,
 }
 
@@ -179,8 +182,9 @@ impl Crossing {
         self.fresh.push_back(message);
     }
 
-    /// What was brought by records up to here is shown.
-    pub fn shown(&mut self, lsn: u64) {
+    /// What was brought by records up to here is shown; so many of it subscribers may still lack.
+    pub fn shown(&mut self, lsn: u64, unheld: u64) {
+        self.unheld = self.unheld.saturating_add(unheld);
         while self.fresh.front().is_some_and(|m| m.lsn <= lsn) {
             self.fresh.pop_front();
         }
@@ -243,8 +247,9 @@ mod tests {
             c.receive(boot, seq, message(lsn));
         }
         assert_eq!(c.fresh.iter().map(|m| m.lsn).collect::<Vec<_>>(), [1, 4, 5, 6, 7]);
-        c.shown(5);
-        assert_eq!((c.fresh.len(), c.received), (2, 5));
+        c.shown(4, 0);
+        c.shown(5, 1);
+        assert_eq!((c.fresh.len(), c.received, c.unheld), (2, 5, 1));
         for boot in 100..100 + CROSS_SOURCES_MAX as u64 {
             c.receive(boot, 1, message(boot));
         }

@@ -213,7 +213,7 @@ impl Fold {
                 let (topic, payload) = (message.topic.to_owned(), message.payload.to_vec());
                 self.crossing.receive(boot, seq, Incoming { lsn, topic, payload, qos: message.qos, retain: message.retain });
             }
-            Record::CrossShown { lsn } => self.crossing.shown(lsn),
+            Record::CrossShown { lsn, unheld } => self.crossing.shown(lsn, unheld),
             Record::Shed { boot, version } => {
                 let base_ms = self.kept_ms.iter().min().copied().unwrap_or(0);
                 let version = version.min(self.sealed_to(boot));

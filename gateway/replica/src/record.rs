@@ -234,10 +234,13 @@ pub enum Record<'a> {
         /// The message, its topic as the gateway's broker gets it.
         message: Plain<'a>,
     },
-    /// Those brought by records up to this one were shown at the gateway's own broker.
+    /// Those brought by records up to this one need not be shown any more at the gateway's own broker:
+    /// its subscribers have them, or are not waited for any longer.
     CrossShown {
         /// The record.
         lsn: u64,
+        /// Messages among them, since the last such record, that subscribers who are not waited for may still lack.
+        unheld: u64,
     },
     /// The cloud accepted ordinary messages of a gateway.
     CrossUp {

@@ -85,6 +85,10 @@ fn cloud(page: &mut Page<'_>) {
                 ("expired", some(&bridge["expired"])),
                 ("received", count(&bridge["received"])),
                 (
+                    "unheld",
+                    some(&bridge["unheld"]).map(|n| n + " (of those: no longer kept for a crash, for subscribers that stayed away)"),
+                ),
+                (
                     "refused",
                     some(&bridge["refused"]).map(|n| n + " (of the cloud: not asked for, too large, or on the gateway's own topics)"),
                 ),

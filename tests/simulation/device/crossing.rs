@@ -78,7 +78,7 @@ impl Device {
         }
         if let Some(lsn) = last {
             process.crossing.shown = lsn;
-            process.push(&Record::CrossShown { lsn });
+            process.push(&Record::CrossShown { lsn, unheld: 0 });
         }
         let early = ctx.mutation == Mutation::CrossDoneEarly;
         if let Some((_, boot, seq)) = process.crossing.done.take_if(|(lsn, ..)| *lsn <= process.fold.lsn || early) {

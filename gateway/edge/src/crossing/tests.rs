@@ -5,8 +5,9 @@ use crate::client::peer::{Peer, listener};
 use crate::config::{Direction, Priority};
 use crate::core::Event;
 use crate::desk::Desk;
+use crate::limits::{CROSS_GIVEN_MAX, CROSS_GIVEN_PAUSE, CROSS_GIVEN_WINDOW};
 use journal::{Journal, Options};
-use replica::crossing::{NEVER_MS, Outgoing};
+use replica::crossing::{Incoming, NEVER_MS, Outgoing};
 use rumqttc::{Packet, QoS, SubscribeReasonCode};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -276,4 +277,47 @@ async fn what_is_not_for_here_is_acknowledged_and_counted() {
     assert_eq!((pair.crossing.refused, pair.crossing.unacknowledged.len()), (5, 0));
     pair.say(6, "plants/plant-a/x", b"1".to_vec(), &intake).await;
     assert_eq!((pair.crossing.refused, pair.crossing.unacknowledged.len()), (5, 1));
+}
+
+/// A subscriber that is away for long holds up neither the others nor the log, and what it may miss is counted.
+#[tokio::test]
+async fn what_comes_in_is_kept_until_subscribers_have_it_within_bounds() {
+    let mut pair = Pair::new("cmd/#").await;
+    let (_journal, intake) = pair.log();
+    let (_journal, door) = pair.log();
+    let session = broker::StoredSession {
+        number: 1,
+        client_id: "away".into(),
+        expiry_s: u32::MAX,
+        version: broker::Version::V5,
+        subscriptions: vec![("cmd/#".into(), 1, None)],
+        received: Vec::new(),
+    };
+    let config = broker::Config { max_packet: 1 << 10, connections_max: 1 };
+    let broker = Broker::new(config, Arc::new(door), vec![session]);
+    let came = |fold: &mut Fold, topic: &str, count: u64| {
+        for _ in 0..count {
+            fold.lsn += 1;
+            let message = Incoming { lsn: fold.lsn, topic: topic.into(), payload: b"1".to_vec(), qos: 1, retain: false };
+            fold.crossing.receive(0, 0, message);
+        }
+    };
+    // Nobody subscribes to it: it is over at once.
+    came(&mut pair.fold, "other", 2_000);
+    pair.crossing.show(&pair.fold, &intake, &broker);
+    assert!(pair.crossing.settle_wait_ms().is_none() && !pair.crossing.holds_back);
+    pair.fold.crossing.shown(2_000, 0);
+    // So much may be before a subscriber; the rest waits in the log, and where it came from what comes next.
+    came(&mut pair.fold, "cmd/x", 2_000);
+    pair.crossing.done = Some((4_000, 7, 4_000));
+    pair.crossing.show(&pair.fold, &intake, &broker);
+    assert_eq!((pair.crossing.shown, pair.crossing.holds_back), (2_000 + CROSS_GIVEN_WINDOW as u64, true));
+    assert!(pair.crossing.done.is_some() && pair.crossing.settle_wait_ms() == Some(CROSS_SETTLE_MS.0));
+    assert_eq!(broker.stats().queued_bytes, CROSS_GIVEN_WINDOW * (5 + 1 + 96));
+    // It stays away, and is waited for no longer.
+    tokio::time::sleep(CROSS_GIVEN_PAUSE).await;
+    came(&mut pair.fold, "cmd/x", CROSS_GIVEN_MAX as u64 - 2_000 + 5);
+    pair.crossing.show(&pair.fold, &intake, &broker);
+    assert!(!pair.crossing.holds_back && pair.crossing.done.is_none());
+    assert_eq!(pair.crossing.given.settled(), 2_000 + 5, "the five oldest are kept no longer");
 }

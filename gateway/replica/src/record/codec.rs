@@ -120,7 +120,13 @@ impl<'a> Record<'a> {
                 wire::put_u64(out, *boot);
                 wire::put_varint(out, *seq);
             }
-            Record::Shown { lsn } | Record::CrossShown { lsn } | Record::Cursor { lsn } => wire::put_varint(out, *lsn),
+            Record::Shown { lsn } | Record::Cursor { lsn } => wire::put_varint(out, *lsn),
+            Record::CrossShown { lsn, unheld } => {
+                wire::put_varint(out, *lsn);
+                if *unheld > 0 {
+                    wire::put_varint(out, *unheld);
+                }
+            }
             Record::Unheard { count, oldest: (boot, seq, ordinal) } => {
                 wire::put_varint(out, *count);
                 wire::put_u64(out, *boot);
@@ -212,7 +218,7 @@ impl<'a> Record<'a> {
             }
             23 => Record::CrossAcked { boot: r.u64()?, lane: r.u8()?, applied: r.varint()? },
             24 => Record::CrossReceived { boot: r.u64()?, seq: r.varint()?, message: Plain::decode(r)? },
-            25 => Record::CrossShown { lsn: r.varint()? },
+            25 => Record::CrossShown { lsn: r.varint()?, unheld: if r.is_empty() { 0 } else { r.varint()? } },
             41 => Record::CrossUp { gateway: r.str(TEXT_BYTES_MAX)?, bytes: r.bytes(BLOB_BYTES_MAX)? },
             42 => {
                 let (session, id) = (r.varint()?, packet_id(r.varint()?)?);
