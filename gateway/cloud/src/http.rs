@@ -13,9 +13,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use journal::Journal;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use web::health::{Figures, alive, readiness};
 
 /// A core that does not answer so long is busy with its store.
@@ -34,6 +35,8 @@ pub struct State {
     pub store: Handle,
     /// When the process started.
     pub started: Instant,
+    /// The right to ask for a list of alarms, which may hold the core for some tenths of a second: one has it at a time.
+    pub lists: Arc<Semaphore>,
 }
 
 /// Serves until aborted.

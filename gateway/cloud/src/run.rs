@@ -29,7 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
 use web::place::{RunJson, listen};
 
@@ -182,7 +182,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         })
         .map_err(io("the join's thread"))?;
     let accepting = listening.map(|(broker, listener)| broker.listen(listener));
-    let state = http::State { events: events.clone(), journal: journal.clone(), out, store: store.clone(), started };
+    let state = http::State {
+        events: events.clone(),
+        journal: journal.clone(),
+        out,
+        store: store.clone(),
+        started,
+        lists: Arc::new(Semaphore::new(1)),
+    };
     let serving = tokio::spawn(http::serve(http, state));
     run_json.write("cloud", &mqtt_at, http_at, None).map_err(io("run.json"))?;
     info!(mqtt = mqtt_at, http = %http_at, boot = format!("{boot:016x}"), "ready");

@@ -52,12 +52,37 @@ pub(crate) fn contributors(all: &[Contributor]) -> Option<Value> {
     (!all.is_empty()).then(|| sayable.map(one).collect())
 }
 
+/// Where an alert was raised: boot, record, and which of the record's alerts.
+pub type Id = (u64, u64, u32);
+
+/// A warning of the gateway about itself, under a series of its own.
+fn own((boot, seq, ordinal): Id, time_ms: i64, (series, kind): (&str, &str), state: u8, value: f64, message: String) -> AlertBody {
+    AlertBody {
+        boot,
+        seq,
+        ordinal,
+        series: series.to_owned(),
+        severity: 1,
+        kind: kind.to_owned(),
+        state,
+        time_ms,
+        value,
+        limit: None,
+        unit: None,
+        message,
+        score: None,
+        baseline: None,
+        alarm: None,
+        contributors: Vec::new(),
+    }
+}
+
 /// The series under which a gateway tells about its own link.
 pub const LINK_SERIES: &str = "tidegate/uplink";
 
 /// What the plant is told when alerts have no receipt of the cloud in time, and when all have
 /// been heard (`count` 0). It stays at the gateway.
-pub fn unheard((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, count: u64, oldest: (u64, u64, u32)) -> AlertBody {
+pub fn unheard(id: Id, clock_ms: i64, count: u64, oldest: Id) -> AlertBody {
     let limit_s = UNHEARD_MS / 1_000;
     let message = match count {
         0 => "the cloud has every alert again".to_owned(),
@@ -69,80 +94,36 @@ pub fn unheard((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, count: u64,
             format!("{alerts} no receipt from the cloud after {limit_s} s, the first of them {boot:016x}/{seq}/{ordinal}")
         }
     };
-    AlertBody {
-        boot,
-        seq,
-        ordinal,
-        series: LINK_SERIES.to_owned(),
-        severity: 1,
-        kind: "uplink".to_owned(),
-        state: u8::from(count == 0),
-        time_ms: clock_ms,
-        value: count as f64,
-        limit: None,
-        unit: None,
-        message,
-        score: None,
-        baseline: None,
-        alarm: None,
-        contributors: Vec::new(),
-    }
+    own(id, clock_ms, (LINK_SERIES, "uplink"), u8::from(count == 0), count as f64, message)
 }
 
 /// Series of alerts about another that speaks under this gateway's boot.
 pub const BOOT_SERIES: &str = "tidegate/boot";
 
 /// Another was found to speak under the name of a boot; `state` 0, and 1 once it ended.
-pub fn forked((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, state: u8, old: u64, fork: &Fork) -> AlertBody {
+pub fn forked(id: Id, clock_ms: i64, state: u8, old: u64, fork: &Fork) -> AlertBody {
     let given_up = fork.given_up.unwrap_or(0);
     let message = format!(
-        "another device speaks under boot {old:016x}, with another log beyond record {}: {given_up} readings of this one are counted shed, and it goes on as boot {boot:016x}",
-        fork.at
+        "another device speaks under boot {old:016x}, with another log beyond record {}: {given_up} readings of this one are counted shed, and it goes on as boot {:016x}",
+        fork.at, id.0
     );
-    AlertBody {
-        boot,
-        seq,
-        ordinal,
-        series: BOOT_SERIES.to_owned(),
-        severity: 1,
-        kind: "conflict".to_owned(),
-        state,
-        time_ms: clock_ms,
-        value: given_up as f64,
-        limit: None,
-        unit: None,
-        message,
-        score: None,
-        baseline: None,
-        alarm: None,
-        contributors: Vec::new(),
-    }
+    own(id, clock_ms, (BOOT_SERIES, "conflict"), state, given_up as f64, message)
 }
 
 /// Series of alerts about what the gateway keeps.
 pub const LOG_SERIES: &str = "tidegate/log";
 
 /// Alerts that waited for the cloud were lost with damaged pages; `state` 0, and 1 once it ended.
-pub fn lost((boot, seq, ordinal): (u64, u64, u32), clock_ms: i64, state: u8, count: u64) -> AlertBody {
+pub fn lost(id: Id, clock_ms: i64, state: u8, count: u64) -> AlertBody {
     let alerts = if count == 1 { "1 alert" } else { &format!("{count} alerts") };
-    AlertBody {
-        boot,
-        seq,
-        ordinal,
-        series: LOG_SERIES.to_owned(),
-        severity: 1,
-        kind: "lost".to_owned(),
+    own(
+        id,
+        clock_ms,
+        (LOG_SERIES, "lost"),
         state,
-        time_ms: clock_ms,
-        value: count as f64,
-        limit: None,
-        unit: None,
-        message: format!("{alerts} that waited for the cloud cannot be read from the disk any more, and do not reach it"),
-        score: None,
-        baseline: None,
-        alarm: None,
-        contributors: Vec::new(),
-    }
+        count as f64,
+        format!("{alerts} that waited for the cloud cannot be read from the disk any more, and do not reach it"),
+    )
 }
 
 /// A double that JSON can say: beyond all others stands for infinite, as JSON has no such number.

@@ -34,6 +34,8 @@ async fn ask<T>(state: &State, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> R
 async fn list(Shared(state): Shared<State>, filter: Result<Query<Filter>, QueryRejection>) -> Result<Json<Vec<Value>>, Response> {
     let Query(filter) = filter.map_err(|why| refusal(why.status(), why.body_text()))?;
     filter.check().map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
+    // The semaphore is never closed.
+    let _turn = state.lists.acquire().await.map_err(|_| refusal(StatusCode::SERVICE_UNAVAILABLE, "the bridge is stopping"))?;
     ask(&state, |reply| Ask::List(filter, reply)).await.map(Json)
 }
 
