@@ -3,7 +3,10 @@
 use crate::bridge::until;
 use crate::gateway::status_at;
 use crate::plant::{Role, configs, consume, free_port, publish_all};
+use crate::wire::Wire;
+use broker::Version::V5;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -84,4 +87,40 @@ fn readings_before_the_clock_is_set_get_their_date_once_it_is() {
     assert_eq!(relative.values().sum::<u64>(), 20);
     assert!(relative.keys().all(|start| near(&(start + 60_000))), "{relative:?}, sent from {began_ms} to {sent_ms}");
     assert_eq!((gateway.stop(), bridge.stop()), (Some(0), Some(0)));
+}
+
+/// Of more than can wait, one that says a time of its own is moved to its arrival, and that is counted for good.
+#[test]
+fn what_has_no_room_to_wait_for_the_clock_is_counted_as_moved() {
+    let Some(library) = faketime() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody is at the cloud.
+    let (port, data) = (free_port(), dir.path().join("edge"));
+    let (edge, _) = configs(dir.path(), port, free_port());
+    let clock = dir.path().join("clock");
+    std::fs::write(&clock, "@1970-01-01 00:00:10").unwrap();
+    let mut gateway = start(&library, &clock, &edge, &data);
+    let own_ms = now_ms();
+    let thousand = |n: i64| {
+        let readings: Vec<String> = (0..1_000).map(|i| format!("{{\"value\":{i},\"ts\":{}}}", own_ms - n * 1_000 + i)).collect();
+        format!("[{}]", readings.join(","))
+    };
+    let mut sensor = Wire::clean(SocketAddr::from(([127, 0, 0, 1], port)), V5, "sensor");
+    (0..132).for_each(|n| assert_eq!(sensor.say("sensors/a", &thousand(n)), 0));
+    until("as many wait as may", || status_at(gateway.http)["undated"] == 131_072);
+    let told = |http: u16| {
+        let status = status_at(http);
+        (status["clamped"].as_u64().unwrap(), status["ledger"]["held"].as_u64().unwrap())
+    };
+    assert_eq!(told(gateway.http), (132_000 - 131_072, 132_000));
+    gateway.kill();
+    gateway = start(&library, &clock, &edge, &data);
+    assert_eq!(told(gateway.http), (132_000 - 131_072, 132_000));
+    // What is said of a clock that is set.
+    std::fs::write(&clock, "+0").unwrap();
+    until("the clock is set", || status_at(gateway.http)["clock"] != "unset");
+    let ahead = format!("[{{\"value\":1,\"ts\":{}}},{{\"value\":1,\"ts\":{own_ms}}}]", now_ms() + 3_600_000);
+    publish_all(port, vec![("sensors/a".to_owned(), ahead)]).join().unwrap();
+    assert_eq!(told(gateway.http), (132_000 - 131_072 + 1, 132_002));
+    assert_eq!(gateway.stop(), Some(0));
 }

@@ -98,7 +98,7 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     put("readings_shed_total", "counter", "Readings given up and reported.", s.ledger.shed);
     put("readings_local_total", "counter", "Readings that stay on site.", s.ledger.local);
     put("readings_duplicate_total", "counter", "Values of redeliveries.", s.ledger.duplicates);
-    put("readings_clamped_total", "counter", "Readings stamped with their arrival by this process: their time lay ahead.", s.clamped);
+    put("readings_clamped_total", "counter", "Readings stamped with their arrival: their time lay ahead.", s.clamped);
     put("readings_misfit_total", "counter", "Readings in a unit other than their series', by this process.", s.misfits);
     put("readings_undated", "gauge", "Readings that wait until the clock is set.", s.undated as u64);
     put("clock_jumps_total", "counter", "Jumps of the wall clock seen by this process.", s.clock_jumps);

@@ -35,7 +35,7 @@ use replica::record::{
     Refusal, SessionEvent as Logged,
 };
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use telemetry::payload::{self, Sample};
 use telemetry::source::{OnInvalid, Share, Sources, valid_series};
 use tokio::sync::watch;
@@ -55,8 +55,6 @@ pub struct Intake {
     horizon: watch::Receiver<broker::Horizon>,
     desk: Arc<Desk>,
     refused: Refusals,
-    /// Readings whose time lay too far ahead, stamped with their arrival instead.
-    pub clamped: AtomicU64,
     /// Readings in a unit that is not their series' own.
     pub misfits: AtomicU64,
     complaints: Complaints,
@@ -180,7 +178,6 @@ impl Intake {
             horizon,
             desk,
             refused: Refusals::default(),
-            clamped: AtomicU64::new(0),
             misfits: AtomicU64::new(0),
             complaints: Complaints::default(),
             readers: Vec::new(),
@@ -465,7 +462,6 @@ impl Intake {
             let time_ms = sample.time_ms.unwrap_or_else(|| now_ms.saturating_add(sample.after_ms));
             if time_ms > now_ms + FUTURE_MS_MAX && !undated {
                 ahead = true;
-                self.clamped.fetch_add(1, Ordering::Relaxed);
                 self.complaints.clamped(&client.client_id, publish.topic, time_ms - now_ms);
             }
             timed &= sample.time_ms.is_some();

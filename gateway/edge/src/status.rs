@@ -102,7 +102,7 @@ pub struct Status {
     pub bridge: Option<CrossingView>,
     /// What detectors in shadow would have told, by kind.
     pub shadow: BTreeMap<String, u64>,
-    /// Readings stamped with their arrival because their time lay in the future.
+    /// Readings stamped with their arrival because their time lay in the future, or seemed to before the clock was set.
     pub clamped: u64,
     /// Readings in a unit other than their series'.
     pub misfits: u64,
@@ -198,7 +198,7 @@ impl Status {
                 refused: c.refused,
             }),
             shadow: fold.shadowed.clone(),
-            clamped: intake.clamped.load(Ordering::Relaxed),
+            clamped: fold.clamped,
             misfits: intake.misfits.load(Ordering::Relaxed),
             bytes_written: stats.bytes_written,
             syncs: stats.syncs,

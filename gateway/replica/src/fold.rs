@@ -86,6 +86,9 @@ pub struct Fold {
     pub fresh: Vec<(u64, AlertBody)>,
     /// Alerts of detectors in shadow since the caller last took them. Not part of the state.
     pub fresh_shadow: Vec<(u64, AlertBody)>,
+    /// Readings dated by their arrival instead of the time that they said, which lay ahead, or seemed to before the
+    /// clock was set.
+    pub clamped: u64,
     /// How many of them began, by kind.
     pub shadowed: BTreeMap<String, u64>,
     /// The gateway's alarms.
@@ -403,7 +406,9 @@ impl Fold {
         let latest_ms = if flags & FLAG_AHEAD != 0 { clock_ms.saturating_add(FUTURE_MS_MAX) } else { i64::MAX };
         let mut digest = Digest::default();
         let count = readings.for_each(clock_ms, |series, sent_ms, value| {
-            let time_ms = if sent_ms > latest_ms { clock_ms } else { sent_ms };
+            let is_ahead = sent_ms > latest_ms;
+            self.clamped += u64::from(is_ahead);
+            let time_ms = if is_ahead { clock_ms } else { sent_ms };
             self.reading(seq, before, leaves, dating, series, time_ms, value);
             if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
                 session.memory.reading(&mut digest, packet_id, series, sent_ms, value);
@@ -443,7 +448,10 @@ impl Fold {
             (false, _) => {}
             (true, Dating::Known) => self.place((seq, seq), before, number, time_ms, value),
             (true, dating) if self.waits(dating, time_ms) => self.wait(seq, before, dating, number, time_ms, value),
-            (true, _) => self.place((seq, seq), before, number, self.unset_time(time_ms), value),
+            (true, _) => {
+                let time_ms = self.unset_time(time_ms);
+                self.place((seq, seq), before, number, time_ms, value);
+            }
         }
         let Some(series) = self.series.get_mut(number as usize) else { return };
         let rests = series.maintained != 0 && self.config.detection.maintenance_at(series.maintained, time_ms).is_some();

@@ -58,6 +58,8 @@ struct View<'a> {
     page_marks: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     undated: &'a [Undated],
+    #[serde(skip_serializing_if = "is_zero")]
+    clamped: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     shadowed: &'a BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "is_zero")]
@@ -98,6 +100,8 @@ struct Saved {
     page_marks: u64,
     #[serde(default)]
     undated: Vec<Undated>,
+    #[serde(default)]
+    clamped: u64,
     #[serde(default)]
     shadowed: BTreeMap<String, u64>,
     #[serde(default)]
@@ -287,6 +291,7 @@ impl Fold {
             unheard: self.unheard,
             page_marks: self.shelf.page_marks as u64,
             undated: &self.undated,
+            clamped: self.clamped,
             shadowed: &self.shadowed,
             lost_alerts: self.lost_alerts,
         };
@@ -389,6 +394,7 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         crossing: saved.crossing,
         unheard: saved.unheard,
         undated: saved.undated,
+        clamped: saved.clamped,
         shadowed: saved.shadowed,
         lost_alerts: saved.lost_alerts,
         ..Fold::default()

@@ -4,6 +4,7 @@ mod again;
 
 use super::*;
 use journal::Options;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A door of a gateway that takes so many series.

@@ -61,9 +61,17 @@ impl Fold {
     }
 
     /// The time of a reading that does not wait although the clock is not set.
-    pub(super) fn unset_time(&self, time_ms: i64) -> i64 {
-        let latest_ms = self.clock_ms.saturating_add(FUTURE_MS_MAX);
-        if (0..=latest_ms).contains(&time_ms) { time_ms } else { self.clock_ms }
+    pub(super) fn unset_time(&mut self, time_ms: i64) -> i64 {
+        self.clamp(time_ms, self.clock_ms.saturating_add(FUTURE_MS_MAX), self.clock_ms)
+    }
+
+    /// That time, if it lies between 1970 and `latest_ms`; else that of its arrival, which is counted.
+    fn clamp(&mut self, time_ms: i64, latest_ms: i64, arrival_ms: i64) -> i64 {
+        if (0..=latest_ms).contains(&time_ms) {
+            return time_ms;
+        }
+        self.clamped += 1;
+        arrival_ms
     }
 
     /// The logged clock was `behind_ms` behind: all that waits is put into its window, by the record `version`.
@@ -78,7 +86,7 @@ impl Fold {
                 sent_ms => sent_ms,
             };
             // What would lie before 1970 is a relative time on a clock that was never set.
-            let time_ms = if (0..=latest_ms).contains(&time_ms) { time_ms } else { arrival_ms };
+            let time_ms = self.clamp(time_ms, latest_ms, arrival_ms);
             self.place((u.seq, version), u.before, u.series, time_ms, u.value);
             open::born_less(&mut self.births, u.seq);
         }
@@ -188,11 +196,15 @@ mod tests {
         let mut starts: Vec<i64> = old.entries.oldest(shelf, 0, 0, 10).entries.iter().map(|e| e.start_ms).collect();
         starts.sort_unstable();
         assert_eq!(starts, [5_000, 7_000, 20_000 * DAY_MS]);
+        assert_eq!(r.fold.clamped, 1, "the last alone says a time that cannot be");
 
         for n in 0..UNDATED_READINGS_MAX as i64 + 5 {
             send(&mut r, 9_000 + n, FLAG_UNDATED, 1, None);
         }
-        assert_eq!(r.fold.undated(), UNDATED_READINGS_MAX);
+        assert_eq!((r.fold.undated(), r.fold.clamped), (UNDATED_READINGS_MAX, 1));
+        // Of those beyond, who says a time of this century is moved to 1970.
+        (0..3).for_each(|n| send(&mut r, 9_000 + n, FLAG_UNDATED, 0, Some(20_000 * DAY_MS)));
+        assert_eq!((r.fold.undated(), r.fold.clamped), (UNDATED_READINGS_MAX, 4));
         r.record(0, &Record::ClockSet { behind_ms: DAY_MS }).unwrap();
         let last = 9_000 + UNDATED_READINGS_MAX as i64;
         assert!(windows(&r.fold).contains_key(&(1, last / SIZE_MS * SIZE_MS)), "beyond the bound the log's date stands");
