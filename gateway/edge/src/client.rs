@@ -4,6 +4,7 @@
 use crate::limits::{CONNECT_WAIT, FLUSH_WAIT_S};
 use rumqttc::{ConnectionError, Event, EventLoop, NetworkOptions};
 use std::io::ErrorKind;
+use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 /// The client has one limit for connecting and for each write: here it is the write's, as what is
@@ -14,7 +15,8 @@ pub fn prepare(mqtt: &mut EventLoop) {
     mqtt.set_network_options(network);
 }
 
-/// The next event; connecting, which is a poll of its own, has its own limit.
+/// The next event; connecting, which is a poll of its own, has its own limit. Whether the broker has a name comes
+/// first, as of a network that is away that alone is known for sure.
 ///
 /// # Errors
 /// The client's.
@@ -22,6 +24,9 @@ pub async fn poll(mqtt: &mut EventLoop) -> Result<Event, ConnectionError> {
     if mqtt.network.is_some() {
         return mqtt.poll().await;
     }
+    let nobody = |why: String| ConnectionError::Io(std::io::Error::new(ErrorKind::HostUnreachable, why));
+    let addresses = timeout(CONNECT_WAIT / 2, lookup_host(mqtt.mqtt_options.broker_address())).await;
+    drop(addresses.map_err(|_| nobody("its name is not resolved in time".to_owned()))?.map_err(|error| nobody(error.to_string()))?);
     timeout(CONNECT_WAIT, mqtt.poll()).await.unwrap_or(Err(ConnectionError::NetworkTimeout))
 }
 
@@ -135,6 +140,12 @@ mod tests {
         prepare(&mut mqtt);
         assert!(mqtt.network_options().connection_timeout() >= 60);
         assert!(CONNECT_WAIT.as_secs() < 60, "which is not how long connecting may take");
+    }
+
+    #[tokio::test]
+    async fn a_broker_whose_name_nobody_knows_has_not_heard_us() {
+        let (_, mut mqtt) = AsyncClient::new(MqttOptions::new("x", "broker.invalid", 1883), 8);
+        assert!(is_unheard(&poll(&mut mqtt).await.unwrap_err()));
     }
 
     #[test]

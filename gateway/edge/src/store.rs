@@ -80,13 +80,18 @@ impl Snapshots {
     /// of: the newest two are still those of before, and stay until a record lets others take their place. Where two
     /// records did not help, no third is wanted.
     pub fn is_stale(&self, fold: &Fold) -> bool {
-        if fold.lsn != self.lsn || self.at.elapsed() < SNAPSHOT_PAUSE || (self.eased.0 == fold.lsn && self.eased.1 >= 2) {
+        // One that is under way is not folded yet.
+        if fold.lsn != self.lsn
+            || self.eased.0 > fold.lsn
+            || self.at.elapsed() < SNAPSHOT_PAUSE
+            || (self.eased.0 == fold.lsn && self.eased.1 >= 2)
+        {
             return false;
         }
         let stats = self.journal.stats();
         stats.room.is_err()
             && stats.used_bytes + stats.segment_bytes > stats.limit_bytes
-            && held_bytes(fold) + ROOM_SEGMENTS * stats.segment_bytes <= stats.limit_bytes
+            && fold.held_bytes(0) + ROOM_SEGMENTS * stats.segment_bytes <= stats.limit_bytes
     }
 
     /// What [`Snapshots::is_stale`] asked for is the record `lsn`.
@@ -119,7 +124,7 @@ impl Snapshots {
             info!(boot = format!("{boot:016x}"), born, "windows given up long ago are counted together from here on");
             return Some(Record::Unnamed { boot, born });
         }
-        let held = held_bytes(fold);
+        let held = fold.held_bytes(0);
         let needed = held + stats.snapshots_bytes + ROOM_SEGMENTS * stats.segment_bytes;
         if needed <= stats.limit_bytes {
             // Said again when it begins again, not each time that a little more is given up.
@@ -154,11 +159,6 @@ impl Snapshots {
             fold.shelf.release(id);
         }
     }
-}
-
-/// Bytes of pages that are held for the cloud.
-fn held_bytes(fold: &Fold) -> u64 {
-    fold.boots.iter().map(|p| p.entries.bytes() + p.marks.bytes() + p.alerts.bytes()).sum()
 }
 
 /// Whether the log has little room left, all counted that the newest snapshot allows to free.

@@ -75,11 +75,11 @@ pub struct Crossing {
     pub received: u64,
     /// The last message of each boot of the cloud, the boot that began last at the end.
     sources: VecDeque<(u64, u64)>,
+    /// From the cloud, not shown yet, or shown to subscribers that may not have them yet.
+    pub fresh: VecDeque<Incoming>,
     /// Of those, let go of while a subscriber might still lack them.
     #[serde(default)]
     pub unheld: u64,
-    /// From the cloud, not shown yet, or shown to subscribers that may not have them yet.
-    pub fresh: VecDeque<Incoming>,
 }
 
 impl Crossing {

@@ -172,7 +172,7 @@ pub struct Bridge {
     spans: Spans,
     /// When it was told again what it had.
     set_back: SetBack,
-    lacking: Lacking,
+    lacking: Arc<Lacking>,
     /// Messages of records behind the cursor, by record.
     pending: VecDeque<(u64, Pending)>,
     /// Gateways' names by number.
@@ -416,7 +416,9 @@ impl Bridge {
         }
         self.rounds.forget(oldest_ms);
         self.spans.forget(oldest_ms);
-        self.lacking.forget(oldest_ms);
+        if self.lacking.reaches(oldest_ms) {
+            Arc::make_mut(&mut self.lacking).forget(oldest_ms);
+        }
         // A larger window that is not over yet is still added up from them.
         self.windows.forget(oldest_ms.saturating_sub(largest_ms));
     }

@@ -250,7 +250,7 @@ impl Drive {
             let why = tokio::select! {
                 biased;
                 Ok(()) = self.given_up.changed() => "given up".to_owned(),
-                polled = tokio::time::timeout(patience, self.mqtt.poll()) => match polled {
+                polled = tokio::time::timeout(patience, client::poll(&mut self.mqtt)) => match polled {
                     Ok(Ok(event)) => match self.event(event) {
                         Ok(None) => continue,
                         Ok(Some(event)) => match tell(&self.events, event).await {

@@ -40,6 +40,11 @@ impl Lacking {
         spans.any(|spans| spans.get(spans.partition_point(|span| span.1 <= start_ms)).is_some_and(|span| span.0 < end_ms))
     }
 
+    /// Whether it knows of windows that ended before.
+    pub fn reaches(&self, before_ms: i64) -> bool {
+        self.0.values().any(|spans| spans.first().is_none_or(|span| span.1 < before_ms))
+    }
+
     /// Windows that ended before are not kept any more.
     pub fn forget(&mut self, before_ms: i64) {
         self.0.retain(|_, spans| {

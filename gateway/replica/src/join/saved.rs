@@ -21,7 +21,7 @@ const FORMAT: u32 = 1;
 
 // CBOR's keys are the positions of the fields: both structs have them in the same order.
 
-/// All but the windows as of a record. Taking it copies little: gateways, series and alarms are shared
+/// All but the windows as of a record. Taking it copies little: gateways, series, alarms and spans that lack readings are shared
 /// with the bridge until these change.
 #[derive(Serialize)]
 pub struct State {
@@ -48,7 +48,7 @@ pub struct State {
     budget: Budget,
     spans: Vec<Span>,
     set_back: SetBack,
-    lacking: Lacking,
+    lacking: Arc<Lacking>,
 }
 
 impl State {
@@ -91,7 +91,7 @@ struct Saved {
     #[serde(default)]
     set_back: SetBack,
     #[serde(default)]
-    lacking: Lacking,
+    lacking: Arc<Lacking>,
 }
 
 impl Bridge {

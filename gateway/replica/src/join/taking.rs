@@ -169,7 +169,7 @@ impl Bridge {
             return Ok(());
         }
         effects.gateway = Some(gateway.to_owned());
-        self.set_back.told(&delta, self.boot, self.clock_ms);
+        self.set_back.told(&delta, self.boot, self.clock_ms, entries.iter().map(|e| e.start_ms).max());
         self.define(gateway, &delta);
         let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) else { return Ok(()) };
         let Some(part) = known.boots.get(&delta.boot) else { return Ok(()) };
@@ -352,7 +352,7 @@ impl Bridge {
             // Of other sizes a gateway has no entries: a stranger's could be any, and without end.
             let is_lost = mark.count > held && part.kept.contains(&mark.size_ms);
             if let Some(&series) = part.series.get(&mark.series).filter(|series| **series != UNPLACED && is_lost) {
-                self.lacking.add(known.number, (series, mark.size_ms, mark.start_ms));
+                Arc::make_mut(&mut self.lacking).add(known.number, (series, mark.size_ms, mark.start_ms));
             }
             known.change(delta.boot, |p| {
                 // A reading is in an entry of each size that is kept, and counts once.
