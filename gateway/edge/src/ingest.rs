@@ -6,7 +6,9 @@
 //! what it sends again, and every one sends what it retains to a new subscription: for a while
 //! after a reconnect, and for retained messages, a timed reading that is known already is
 //! therefore taken as a redelivery without the mark. One without a time counts again. So nothing is
-//! subscribed to that is subscribed to already, through crashes of ours, too: see [`Mark`].
+//! subscribed to that is subscribed to already, through crashes of ours, too: see [`session`].
+
+mod session;
 
 use crate::client;
 use crate::config::Ingest;
@@ -14,99 +16,17 @@ use crate::intake::Intake;
 use crate::limits::{
     BACKOFF_MS, CONNECT_WAIT, INGEST_DOUBT_MAX, INGEST_PACKET_BYTES_MAX, INGEST_REQUESTS_MAX, INGEST_RETRY, INGEST_WAITING_MAX,
 };
-use broker::{Application, Broker, Client, Horizon, OpenSession, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
+use broker::{Application, Broker, Client, Horizon, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
 use parking_lot::Mutex;
-use replica::fold::Fold;
 use rumqttc::{AsyncClient, ConnectionError, Event, MqttOptions, Packet, QoS, SubscribeReasonCode};
+use session::Mark;
+pub use session::{client_ids, is_ours, sessions};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
-
-/// Begins the names of these sessions in the log: no MQTT client can have such an identifier.
-const MARK: char = '\0';
-
-fn session_name(ingest: &Ingest) -> String {
-    format!("{MARK}{} {}", ingest.url, ingest.filter)
-}
-
-/// Whether a session in the log is one of these, and no client's.
-pub fn is_ours(client_id: &str) -> bool {
-    client_id.starts_with(MARK)
-}
-
-/// Our identifier at the plant's broker: one for each filter, the same after every restart, so
-/// that the session there always fits.
-fn client_id(gateway: &str, ingest: &Ingest) -> String {
-    // FNV-1a, 32 bits.
-    let hash = session_name(ingest).bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-    format!("tidegate-{gateway}-{hash:08x}")
-}
-
-/// As whom this gateway reads elsewhere: under one of these names nobody is let in at its own door, where
-/// what is read would come again without end.
-pub fn client_ids(gateway: &str, ingests: &[Ingest]) -> Vec<String> {
-    ingests.iter().map(|ingest| client_id(gateway, ingest)).collect()
-}
-
-/// The logged session of each `[[ingest]]`, found or opened, and whether it is known to be subscribed; those that are
-/// configured no more end.
-pub fn sessions(fold: &Fold, intake: &Intake, ingests: &[Ingest]) -> Vec<(u64, bool)> {
-    let names: Vec<String> = ingests.iter().map(session_name).collect();
-    for (number, session) in &fold.sessions.by_number {
-        if is_ours(&session.client_id) && !names.contains(&session.client_id) && intake.session(*number, SessionEvent::Ended).is_err() {
-            warn!("an ingest that is configured no more is not forgotten yet");
-        }
-    }
-    let find = |name: &String| {
-        let (number, found) = fold.sessions.by_number.iter().find(|(_, s)| s.client_id == *name)?;
-        Some((*number, !found.subscriptions.is_empty()))
-    };
-    let open = |name: &String| {
-        let opened = intake.open_session(&OpenSession { client_id: name, expiry_s: u32::MAX, version: Version::V3 });
-        // Without one, redeliveries are told only while this process lives.
-        (opened.map_or(0, |opened| opened.number), false)
-    };
-    names.iter().map(|name| find(name).unwrap_or_else(|| open(name))).collect()
-}
-
-/// What the log says of the subscription: that our session at the plant's broker has it, if it is there.
-///
-/// A session that begins with a CONNECT has none, and who dies before the answer does not know. So
-/// whenever a CONNECT may be under way, the log does not say it.
-struct Mark {
-    intake: Arc<Intake>,
-    horizon: watch::Receiver<Horizon>,
-    /// Where it is logged; 0 for nowhere.
-    session: u64,
-    filter: String,
-    is_set: bool,
-}
-
-impl Mark {
-    /// Says it; a log that does not take it lets a next process subscribe again.
-    fn set(&mut self) {
-        // At QoS 1, as SUBSCRIBE asks.
-        let event = SessionEvent::Subscribed { filter: &self.filter, options: 1, identifier: None };
-        self.is_set = self.is_set || self.session != 0 && self.intake.session(self.session, event).is_ok();
-    }
-
-    /// Takes it back, durably.
-    async fn clear(&mut self) {
-        while self.is_set {
-            match self.intake.session(self.session, SessionEvent::Unsubscribed { filter: &self.filter }) {
-                Ok(ticket) => {
-                    self.is_set = false;
-                    // What fails ends the process.
-                    drop(self.horizon.wait_for(|horizon| horizon.durable >= ticket || horizon.failed).await);
-                }
-                Err(_) => tokio::time::sleep(INGEST_RETRY).await,
-            }
-        }
-    }
-}
 
 /// A message that was judged.
 struct Waiting {
@@ -147,14 +67,14 @@ struct Plant {
 
 /// Subscribes for as long as the process lives; comes back by itself. `known` is what [`sessions`] said of it.
 pub async fn run(gateway: String, ingest: Ingest, known: (u64, bool), intake: Arc<Intake>, broker: Broker) {
-    let id = client_id(&gateway, &ingest);
+    let id = session::client_id(&gateway, &ingest);
     let mut options = MqttOptions::new(id.clone(), ingest.url.host.clone(), ingest.url.port);
     options.set_clean_session(false).set_manual_acks(true).set_keep_alive(Duration::from_secs(10));
     options.set_max_packet_size(INGEST_PACKET_BYTES_MAX, INGEST_PACKET_BYTES_MAX);
     let (client, mut mqtt) = AsyncClient::new(options, INGEST_REQUESTS_MAX);
     client::prepare(&mut mqtt);
     let (session, subscribed) = known;
-    let mut mark = Mark { intake: intake.clone(), horizon: intake.horizon(), session, filter: ingest.filter.clone(), is_set: subscribed };
+    let mut mark = Mark::of(intake.clone(), known, ingest.filter.clone());
     let mut plant = Plant::new(ingest, intake, broker, client, (id, session), subscribed);
     let mut backoff_ms = BACKOFF_MS.0;
     let mut pause = Duration::ZERO;
@@ -363,6 +283,7 @@ mod tests {
     use super::*;
     use crate::crossing::rules::Rules;
     use crate::desk::Desk;
+    use replica::fold::Fold;
     use settings::BrokerUrl;
 
     #[test]
