@@ -35,6 +35,9 @@ const KEEP: f64 = 1.0 - 1.0 / 1_572_864.0;
 /// Part of an event's peak below which its after-effects are calm.
 const AFTER: f64 = 0.2;
 
+/// The same of an event that no record measures.
+const FAR_AFTER: f64 = 0.5;
+
 /// Whether an event may be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tell {
@@ -79,6 +82,9 @@ pub(crate) struct Chart {
     /// It was not told, and must not be later.
     #[serde(default)]
     hushed: bool,
+    /// It began by other means than a size beyond the record: it is over when half of it is.
+    #[serde(default)]
+    far: bool,
 }
 
 impl Chart {
@@ -152,7 +158,7 @@ impl Chart {
             self.record = self.record.min(rule.least / rule.times);
         }
         (self.active, self.below, self.above, self.worst) = (1, 0, 0, size as f32);
-        (self.told, self.hushed) = (tell == Tell::Now, tell == Tell::Never);
+        (self.told, self.hushed, self.far) = (tell == Tell::Now, tell == Tell::Never, false);
         if self.told { Verdict::Begins } else { Verdict::Usual }
     }
 
@@ -161,7 +167,8 @@ impl Chart {
         self.active = self.active.saturating_add(1);
         self.worst = self.worst.max(size as f32);
         let worst = f64::from(self.worst);
-        self.below = if size > self.limit(rule).max(AFTER * worst) { 0 } else { self.below + 1 };
+        let least = if self.far { FAR_AFTER * worst } else { self.limit(rule).max(AFTER * worst) };
+        self.below = if size > least { 0 } else { self.below + 1 };
         let calm = self.below >= rule.calm;
         if !self.told && !self.hushed && tell == Tell::Now && self.below == 0 && self.active < rule.lasts {
             self.told = true;
@@ -172,7 +179,7 @@ impl Chart {
         }
         self.record += HABIT * (worst - self.record).max(0.0);
         let told = std::mem::take(&mut self.told);
-        (self.active, self.worst) = (0, 0.0);
+        (self.active, self.worst, self.far) = (0, 0.0, false);
         match (told, calm) {
             (false, true) => Verdict::Usual,
             (false, false) => Verdict::Stays,
@@ -185,12 +192,35 @@ impl Chart {
     #[cold]
     pub(crate) fn begin(&mut self, size: f64) {
         (self.active, self.below, self.above, self.worst) = (1, 0, 0, size.min(SCORE_MAX) as f32);
-        (self.told, self.hushed) = (true, false);
+        (self.told, self.hushed, self.far) = (true, false, false);
+    }
+
+    /// An event of this size has begun, whatever the record, and is not told; or one that was not told
+    /// goes on as such.
+    #[cold]
+    pub(crate) fn depart(&mut self, size: f64) {
+        if !self.far {
+            self.begin(size);
+            (self.told, self.hushed, self.far) = (false, true, true);
+        }
+        self.below = 0;
+    }
+
+    /// The event under way is told.
+    #[cold]
+    pub(crate) fn tell(&mut self) {
+        self.told = true;
+    }
+
+    /// Largest size of an event that began by [`Chart::depart`], while it goes on.
+    #[inline]
+    pub(crate) fn far(&self) -> Option<f64> {
+        self.far.then_some(f64::from(self.worst))
     }
 
     /// The series goes on elsewhere: an event under way is over. Whether it was told.
     pub(crate) fn abandon(&mut self) -> bool {
-        (self.active, self.above, self.worst) = (0, 0, 0.0);
+        (self.active, self.above, self.worst, self.far) = (0, 0, 0.0, false);
         std::mem::take(&mut self.told)
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::chart::{Chart, Rule, Tell, Verdict};
 use crate::limits::{DEPARTURE_VALUE_MAX, SCALE_MIN, SCALE_RELATIVE_MIN};
+use crate::scale::Known;
 use serde::{Deserialize, Serialize};
 
 /// Where updates are clipped, in standard deviations.
@@ -38,6 +39,9 @@ pub(crate) struct Departure {
     pub(crate) mean: f64,
     variance: f64,
     chart: Chart,
+    /// Largest distance of the departures from all that the series is known for.
+    #[serde(default)]
+    known: Known,
 }
 
 impl Departure {
@@ -63,6 +67,8 @@ impl Departure {
         self.few += pace.few.max(young) * (value - self.few);
         let far = self.few - self.mean;
         let sigma = self.sigma(quantum);
+        self.known.forget();
+        let departed = self.chart.far();
         let verdict = match early.filter(|_| self.seen <= pace.rule.warm && !self.chart.is_out()) {
             Some(Young { deviation, times }) => {
                 let sigma = sigma.max(DEVIATION_PART * deviation);
@@ -70,6 +76,9 @@ impl Departure {
             }
             None => self.chart.observe(&pace.rule, far.abs() / sigma, tell),
         };
+        if let Some(worst) = departed.filter(|_| !self.chart.is_out()) {
+            self.known.learn(worst * sigma);
+        }
         if matches!(verdict, Verdict::Lasts | Verdict::Stays) {
             self.mean = self.few;
             if self.variance == 0.0 {
@@ -145,6 +154,36 @@ impl Departure {
         self.chart.begin((self.few - self.mean).abs() / self.sigma(quantum));
     }
 
+    /// The last readings are beyond all that the series is known for: an event, if they are also away
+    /// from where it usually is, by `least`. Whether that is to be told; with `mute` something else speaks
+    /// of it.
+    #[cold]
+    pub(crate) fn depart(&mut self, least: f64, quantum: f64, mute: bool) -> bool {
+        let away = (self.few - self.mean).abs();
+        let goes = self.has_departed();
+        if !goes && (self.chart.is_told() || away < least) {
+            return false;
+        }
+        self.chart.depart(away / self.sigma(quantum));
+        if self.chart.is_told() {
+            return false;
+        }
+        if mute {
+            self.known.include(away);
+        }
+        let news = self.known.is_news(away);
+        if news {
+            self.chart.tell();
+        }
+        news
+    }
+
+    /// Whether such an event goes on, told or not.
+    #[inline]
+    pub(crate) fn has_departed(&self) -> bool {
+        self.chart.far().is_some()
+    }
+
     /// Whether a value is much nearer to where the series usually is than to where it was of late.
     pub(crate) fn returns(&self, value: f64) -> bool {
         (value - self.mean).abs() < NEAR_PART * (self.few - self.mean).abs()
@@ -154,6 +193,9 @@ impl Departure {
     #[cold]
     pub(crate) fn restart(&mut self, value: f64) -> bool {
         let value = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
+        if self.has_departed() {
+            self.known.learn((self.few - self.mean).abs());
+        }
         (self.few, self.mean) = (value, value);
         self.chart.abandon()
     }

@@ -16,6 +16,8 @@ const FORGET: f64 = 1.0 / 1_572_864.0;
 /// Margin in usual deviations of single readings, and as a part of the range.
 const DEVIATIONS: f64 = 6.0;
 const PART: f64 = 0.25;
+/// Part of the range beyond it that is far, of a series known for long.
+const FAR_PART: f64 = 0.5;
 /// Times the range that the next level may lie beyond it: few levels say little about where the
 /// others are.
 const YOUNG_PART: f64 = 2.8;
@@ -75,6 +77,17 @@ impl Regime {
     /// changed its level before: the range goes on.
     pub(crate) fn may_be_next(&self, value: f64, deviation: f64) -> bool {
         self.moves > 0 && self.is_within(YOUNG_PART, value, deviation)
+    }
+
+    /// Whether a value is far from all that a series which changes its level is known for.
+    #[inline]
+    pub(crate) fn is_far(&self, value: f64, deviation: f64) -> bool {
+        self.moves > 0 && !self.is_within(FAR_PART, value, deviation)
+    }
+
+    /// What it is known for, from and to, and how far beyond is far.
+    pub(crate) fn range(&self) -> (f64, f64, f64) {
+        (self.low, self.high, FAR_PART * (self.high - self.low))
     }
 
     #[inline]

@@ -109,6 +109,43 @@ impl Habit {
     }
 }
 
+/// The same in half the room, of events that are told once they are larger.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Known(f32);
+
+impl Known {
+    /// Whether an event of this size is larger than what the series is known for.
+    pub(crate) fn is_news(&self, size: f64) -> bool {
+        size > NEWS * f64::from(self.0)
+    }
+
+    /// One reading passed.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        if self.0 > 0.0 {
+            self.0 *= KEEP as f32;
+            if self.0 < f32::MIN_POSITIVE {
+                self.0 = 0.0;
+            }
+        }
+    }
+
+    /// An event of this size happened.
+    #[cold]
+    pub(crate) fn learn(&mut self, size: f64) {
+        let known = f64::from(self.0);
+        if size > known {
+            self.0 = ((known + LEARN * (size - known)) as f32).min(f32::MAX);
+        }
+    }
+
+    /// One of this size was told by something else.
+    #[cold]
+    pub(crate) fn include(&mut self, size: f64) {
+        self.0 = self.0.max(size as f32).min(f32::MAX);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -91,10 +91,11 @@ pub(crate) fn observe(
     still: bool,
     findings: &mut Vec<Finding>,
 ) -> bool {
-    let usual = of.mean;
+    let (usual, departed) = (of.mean, of.has_departed());
     let verdict = of.observe(span.pace(), value, quantum, tell, young, still);
     if !matches!(verdict, Verdict::Usual | Verdict::Goes | Verdict::Stays) {
-        findings.push(finding(span, of, verdict, time_ms, value, usual, quantum, unit));
+        let told = finding(span, of, verdict, time_ms, value, usual, quantum, unit);
+        findings.push(if departed && verdict == Verdict::Ends { back(told, unit) } else { told });
     }
     matches!(verdict, Verdict::Lasts | Verdict::Stays)
 }
@@ -155,13 +156,42 @@ pub(crate) fn begin(
     });
 }
 
+/// The last readings are beyond all that the series is known for, `from` and `to`, by `least` or more.
+#[cold]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn depart(
+    of: &mut Departure,
+    (low, high, least): (f64, f64, f64),
+    time_ms: i64,
+    value: f64,
+    quantum: f64,
+    unit: Option<&str>,
+    mute: bool,
+    findings: &mut Vec<Finding>,
+) {
+    if of.depart(least, quantum, mute) {
+        let mut told = finding(Span::Short, of, Verdict::Begins, time_ms, value, of.mean, quantum, unit);
+        let [now, from, to] = [value, low, high].map(|value| roughly(value, (0.1 * least).min(0.99), unit));
+        told.message = format!("{now} is far beyond all that it was, which is {from} to {to}");
+        findings.push(told);
+    }
+}
+
 /// The series is back where it was before the shift that was told.
 #[cold]
 pub(crate) fn end(of: &mut Departure, time_ms: i64, value: f64, quantum: f64, unit: Option<&str>, findings: &mut Vec<Finding>) {
-    let usual = of.mean;
+    let (usual, departed) = (of.mean, of.has_departed());
     if of.restart(value) {
-        findings.push(finding(Span::Short, of, Verdict::Ends, time_ms, value, usual, quantum, unit));
+        let told = finding(Span::Short, of, Verdict::Ends, time_ms, value, usual, quantum, unit);
+        findings.push(if departed { back(told, unit) } else { told });
     }
+}
+
+/// The same of an event that began by [`depart`]: it need not have begun at the usual level.
+#[cold]
+fn back(mut told: Finding, unit: Option<&str>) -> Finding {
+    told.message = format!("{} is no longer far beyond all that it was", amount(told.value, unit));
+    told
 }
 
 /// The series is elsewhere from now on.

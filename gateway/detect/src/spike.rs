@@ -132,6 +132,9 @@ pub(crate) struct Manner {
     pub(crate) hold: Hold,
     /// The value may be at another state of the machine, where it stays.
     pub(crate) next: bool,
+    /// The value is beyond all that the series is known for, and the ways between its levels, which are
+    /// of its record, do not count.
+    pub(crate) far: bool,
 }
 
 /// State of one series.
@@ -279,6 +282,19 @@ impl Spike {
         (self.deviation, self.step, self.behind, self.pending, self.independent) = Default::default();
     }
 
+    /// The smaller of a deviation and the usual one of the last level: what creeps takes that of the
+    /// present one along.
+    #[inline]
+    pub(crate) fn calmest(&self, deviation: f64) -> f64 {
+        if self.prior > 0.0 { deviation.min(self.prior) } else { deviation }
+    }
+
+    /// Ordinary readings, whatever the level.
+    #[inline]
+    pub(crate) fn lived(&self) -> u32 {
+        self.lived
+    }
+
     /// Ordinary readings at the present level.
     #[inline]
     pub(crate) fn seen(&self) -> u32 {
@@ -347,6 +363,7 @@ impl Spike {
         let both = if behind * distance > 0.0 && behind_step > 2.0 * step { behind.abs().min(size / scale) } else { 0.0 };
         let stride = step_scale * f64::from(self.step.seen()) / f64::from(self.seen);
         let leaps = ready && leap > (STEP * stride).max(LEAP_PART * size);
+        let record = if manner.far { 0.0 } else { record };
         if leaps && (far.abs() > young * scale * self.limit(record) || both > young * self.limit_of_both()) {
             let news = self.habit.is_news(size);
             (self.out, self.peak, self.pending) = (1, size, 0.0);

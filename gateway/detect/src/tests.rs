@@ -1,5 +1,6 @@
 //! Stories of a series, told to all its detectors together.
 
+mod far;
 mod rest;
 
 use crate::limits::STATE_BYTES_MAX;

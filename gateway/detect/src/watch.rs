@@ -70,6 +70,9 @@ pub struct Watch {
     /// Readings in a row near the level before a shift.
     #[serde(default)]
     returned: u8,
+    /// Readings in a row beyond all that the series is known for.
+    #[serde(default)]
+    far: u8,
 }
 
 /// So long nobody can know whether a series has one state or several, in ms: what a day did not
@@ -79,6 +82,12 @@ const LEARN_MS: i64 = 86_400_000;
 const CALM: f64 = 4.0;
 /// Readings in a row near the level before that end a shift.
 const RETURNED: u8 = 5;
+/// Readings in a row that tell of a departure from all that a series is known for, and readings that it
+/// must be known by: ten times those that its range takes to follow.
+const FAR: u8 = 5;
+const FAR_KNOWN: u32 = 10_000;
+/// And so long, in ms: most of the levels of a machine that goes to one of four every few hours.
+const FAR_KNOWN_MS: i64 = 2 * LEARN_MS;
 /// So long readings that would decide about a held event are waited for at least, in ms.
 const RELEASE_MS: i64 = 10_000;
 
@@ -133,8 +142,8 @@ impl Watch {
         // At levels known before nothing that departs is told; beyond them it still is. Nor is it
         // while readings are told to jump about.
         let deviation = self.spike.deviation();
-        let expected = self.season.as_ref().is_some_and(|season| season.expects(time_ms, value, deviation));
-        let known = expected || self.regime.is_known(value, deviation);
+        let expects = |deviation| self.season.as_ref().is_some_and(|season| season.expects(time_ms, value, deviation));
+        let known = expects(deviation) || self.regime.is_known(value, deviation);
         let tell = if limited {
             Tell::Never
         } else if known || self.noise.is_told() {
@@ -153,7 +162,12 @@ impl Watch {
         self.held_ms = clock_ms;
         let still = self.flatline.is_still(value);
         let next = hold == Hold::Long && self.spike.is_held() && self.regime.may_be_next(value, self.calm);
-        let manner = Manner { tell, hold, next };
+        let known_ms = time_ms.saturating_sub(first_ms);
+        let long = known_ms >= FAR_KNOWN_MS && self.spike.lived() >= FAR_KNOWN;
+        let calm = self.spike.calmest(self.calm);
+        let far = long && self.regime.is_far(value, calm) && !expects(calm);
+        self.far = if far { self.far.saturating_add(1) } else { 0 };
+        let manner = Manner { tell, hold, next, far };
         match self.spike.observe(time_ms, value, unit, manner, out) {
             Verdict::First => {
                 shift::begin_anew(Span::Short, &mut self.shift);
@@ -191,6 +205,11 @@ impl Watch {
                     _ => self.regime.moved(),
                 }
             }
+        }
+        if self.far >= FAR && !self.spike.is_out() {
+            let mute = limited || self.rate.is_active() || self.drift.is_told() || self.noise.is_told();
+            let (range, quantum) = (self.regime.range(), self.spike.quantum());
+            shift::depart(&mut self.shift, range, time_ms, value, quantum, self.unit.as_deref(), mute, out);
         }
         let unit = self.unit.as_deref();
         self.saturation.observe(time_ms, value, unit, limited, self.spike.is_out(), out);
