@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 /// which a ratio that climbs must not take along.
 const RULE: Rule = Rule { fit: 60, warm: 600, least: 1.6, times: 1.3, grow: 2e-3, enter: 10, calm: 30, lasts: 1_800 };
 /// Weight of a gap now, and usually.
-const NOW: f64 = 2.0 / 31.0;
-const USUAL: f64 = 1e-3;
+const NOW: f32 = 2.0 / 31.0;
+const USUAL: f32 = 1e-3;
 /// Where gaps are clipped, in usual ones, at both ends: one long gap is silence, or none, and a
 /// burst makes no cadence.
-const CLIP: f64 = 5.0;
+const CLIP: f32 = 5.0;
 /// The longest gap that counts as it is, in ms (a day).
-const GAP_MS_MAX: f64 = 86_400_000.0;
+const GAP_MS_MAX: f32 = 86_400_000.0;
 
 /// This detector in a sentence.
 pub(crate) fn about() -> String {
@@ -35,8 +35,8 @@ pub(crate) fn about() -> String {
 pub(crate) struct Cadence {
     seen: u32,
     last_ms: i64,
-    now_ms: f64,
-    usual_ms: f64,
+    now_ms: f32,
+    usual_ms: f32,
     chart: Chart,
 }
 
@@ -53,13 +53,13 @@ impl Cadence {
         if self.seen == 1 {
             return;
         }
-        let young = 1.0 / f64::from(self.seen - 1);
-        let mut gap = (gap as f64).min(GAP_MS_MAX);
+        let young = (1.0 / f64::from(self.seen - 1)) as f32;
+        let mut gap = (gap as f32).min(GAP_MS_MAX);
         if self.seen > RULE.fit {
             gap = gap.max(self.usual_ms / CLIP).min(self.usual_ms * CLIP);
         }
         self.now_ms += NOW.max(young) * (gap - self.now_ms);
-        let verdict = self.chart.observe(&RULE, self.now_ms / self.usual_ms.max(1.0), Tell::Now);
+        let verdict = self.chart.observe(&RULE, f64::from(self.now_ms / self.usual_ms.max(1.0)), Tell::Now);
         let usual_ms = self.usual_ms;
         if verdict == Verdict::Lasts {
             self.usual_ms = self.now_ms;
@@ -77,9 +77,9 @@ impl Cadence {
     }
 
     #[cold]
-    fn finding(&self, verdict: Verdict, time_ms: i64, value: f64, usual_ms: f64) -> Finding {
+    fn finding(&self, verdict: Verdict, time_ms: i64, value: f64, usual_ms: f32) -> Finding {
         let (now, usual) = (duration(self.now_ms as i64), duration(usual_ms as i64));
-        let times = self.now_ms / usual_ms.max(1.0);
+        let times = f64::from(self.now_ms / usual_ms.max(1.0));
         let message = match verdict {
             Verdict::Begins => {
                 let missing = number((100.0 * (1.0 - 1.0 / times)).round());
@@ -96,7 +96,7 @@ impl Cadence {
             value,
             limit: None,
             score: Some(times.min(SCORE_MAX)),
-            baseline: Some(usual_ms / 1e3),
+            baseline: Some(f64::from(usual_ms) / 1e3),
             message,
             contributors: Vec::new(),
         }

@@ -69,6 +69,13 @@ impl Flatline {
         self.run >= RUN_MIN && self.last == Some(value)
     }
 
+    /// Whether it was 0 and 1 so far, and nothing else: a state, not a measurement.
+    #[inline]
+    pub(crate) fn is_switch(&self) -> bool {
+        let mut known = self.values.iter().take(usize::from(self.known));
+        (1..=2).contains(&self.known) && known.all(|value| [0.0, 1.0].contains(value))
+    }
+
     /// Event time since which the values are equal.
     pub(crate) fn since_ms(&self) -> i64 {
         self.since_ms

@@ -22,8 +22,8 @@ const CLIP: f64 = 8.0;
 /// This detector in a sentence.
 pub(crate) fn about() -> String {
     format!(
-        "size of steps from reading to reading, the last 60 against the usual: told beyond {} times the usual and {} times the largest \
-         known, for {} readings in a row; over after {} calm ones, or {}, which are then usual",
+        "size of steps from reading to reading, the last 60 against the usual, of more than a switch: told beyond {} times the usual and {} times the \
+         largest known, for {} readings in a row; over after {} calm ones, or {}, which are then usual",
         RULE.least, RULE.times, RULE.enter, RULE.calm, RULE.lasts
     )
 }

@@ -40,6 +40,9 @@ pub(crate) struct Novel {
     /// Something else spoke of what the present block holds.
     #[serde(default)]
     muted: bool,
+    /// Of the present block, the reading farthest from the usual.
+    #[serde(default)]
+    farthest: f64,
 }
 
 impl Novel {
@@ -59,6 +62,10 @@ impl Novel {
     pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, young: bool, mute: bool, findings: &mut Vec<Finding>) {
         self.sum += value.clamp(-NOVELTY_VALUE_MAX, NOVELTY_VALUE_MAX);
         self.count += 1;
+        let usual = self.novelty.usual();
+        if self.count == 1 || (value - usual).abs() > (self.farthest - usual).abs() {
+            self.farthest = value;
+        }
         self.muted |= mute;
         if self.ended_ms.is_some_and(|ended| (0..BLOCK_MS).contains(&time_ms.saturating_sub(ended))) && self.count < u32::MAX {
             self.score = 0.0;
@@ -69,7 +76,7 @@ impl Novel {
 
     fn judge(&mut self, time_ms: i64, unit: Option<&str>, least: f64, findings: &mut Vec<Finding>) {
         let mute = std::mem::take(&mut self.muted);
-        let mean = self.sum / f64::from(self.count);
+        let (mean, count) = (self.sum / f64::from(self.count), self.count);
         (self.ended_ms, self.sum, self.count) = (Some(time_ms), 0.0, 0);
         let usual = self.novelty.usual();
         self.score = self.novelty.observe(mean);
@@ -77,24 +84,26 @@ impl Novel {
             self.left = CALM;
         } else if self.score >= least && !mute {
             self.left = CALM;
-            findings.push(self.finding(State::Active, time_ms, mean, usual, unit));
+            findings.push(self.finding(State::Active, time_ms, mean, count, usual, unit));
         } else if self.left > 0 {
             self.left -= 1;
             if self.left == 0 {
-                findings.push(self.finding(State::Cleared, time_ms, mean, usual, unit));
+                findings.push(self.finding(State::Cleared, time_ms, mean, count, usual, unit));
             }
         }
     }
 
     #[cold]
-    fn finding(&self, state: State, time_ms: i64, mean: f64, usual: f64, unit: Option<&str>) -> Finding {
-        let (now, usual_text) = (amount(mean, unit), amount(usual, unit));
+    fn finding(&self, state: State, time_ms: i64, mean: f64, count: u32, usual: f64, unit: Option<&str>) -> Finding {
+        let (now, usual_text) = (amount(self.farthest, unit), amount(usual, unit));
+        let what =
+            if count > 1 { format!("a mean of {} in {count} readings, at the farthest {now},", amount(mean, unit)) } else { now.clone() };
         let message = match state {
             State::Active => {
                 let rare = number(self.score.round());
-                format!("{now} is new to this series (usual {usual_text}): its ways of being unusual together are one in 10^{rare}")
+                format!("{what} is new to this series (usual {usual_text}): its ways of being unusual together are one in 10^{rare}")
             }
-            State::Cleared => format!("nothing new for {CALM} readings or minutes; {now} now"),
+            State::Cleared => format!("nothing new for {CALM} readings or minutes; {what} now"),
         };
         let score = (state == State::Active).then_some(self.score);
         Finding {
@@ -102,12 +111,30 @@ impl Novel {
             severity: Severity::Info,
             state,
             time_ms,
-            value: mean,
+            value: self.farthest,
             limit: None,
             score,
             baseline: Some(usual),
             message,
             contributors: Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_minute_the_mean_is_called_one_and_the_value_is_one_that_was_read() {
+        let (mut novel, mut out, mut mixed) = (Novel::default(), Vec::new(), 1_u32);
+        for at in 0..86_400 {
+            mixed = mixed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let value = f64::from(mixed >> 30) + if at >= 80_000 { 7.0 } else { 0.0 };
+            novel.observe(at * 1_000, value, Some("1"), false, false, &mut out);
+        }
+        assert_eq!(out[0].state, State::Active);
+        assert!(out[0].value == 10.0 && out[0].message.starts_with("a mean of "), "{out:?}");
+        assert!(out[0].message.contains(" 1 in 60 readings, at the farthest 10 1, is new to this series"), "{out:?}");
     }
 }

@@ -60,7 +60,10 @@ pub(crate) fn about(span: Span) -> String {
     let Pace { few, usual, rule } = span.pace();
     let readings = |weight: f64| (1.0 / weight).round();
     let jump = match span {
-        Span::Short => "; or a spike of a series that was at one level so far, which stays for five readings, and then until it is back",
+        Span::Short => {
+            "; or five readings in a row far beyond all known levels; or a spike of a series that was at one level so far, \
+             which stays for five readings, and then until it is back"
+        }
         Span::Long => "",
     };
     format!(

@@ -92,7 +92,7 @@ const LN_HORIZON: f64 = 13.8;
 pub(crate) fn about() -> String {
     format!(
         "value against an exponentially weighted level: told beyond {LEVEL} robust deviations and {RECORD_TIMES} to {FAT_TIMES} times \
-         the series' own record, reached by a step; over when near again, or after {STAY} readings, which are then the new level"
+         the series' own record (none far beyond all known levels), reached by a step; over when near again, or after {STAY} readings, which are then the new level"
     )
 }
 

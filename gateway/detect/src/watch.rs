@@ -298,7 +298,12 @@ impl Watch {
             moved = shift::observe(Span::Long, &mut self.drift, time_ms, bounded, quantum, unit, told, None, still, out);
         }
         let tell = if self.shift.is_out() { Tell::Never } else { tell };
-        self.noise.observe(time_ms, value, quantum, unit, tell != Tell::Now, still, out);
+        if self.flatline.is_switch() && !self.noise.is_out() {
+            // A door jumps by all that there is, or not at all.
+            self.noise.skip(value);
+        } else {
+            self.noise.observe(time_ms, value, quantum, unit, tell != Tell::Now, still, out);
+        }
         if moved {
             self.level_ms = Some(time_ms);
         }

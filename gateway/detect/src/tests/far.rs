@@ -41,7 +41,10 @@ fn what_goes_far_beyond_all_set_points_is_told_once_however_it_goes_there() {
         assert_eq!(value, [(fault, Kind::Spike)], "one value, seed {seed}");
         let creeps = oven(seed, 5, |at| if (fault..fault + 360).contains(&at) { 0.65 * (at - fault) as f64 } else { 0.0 });
         let begun = begun(&creeps, 2 * DAY);
-        assert!(matches!(begun[..], [(at, Kind::Shift | Kind::Drift | Kind::Rate)] if at < fault + 330), "creeping, seed {seed}: {begun:?}");
+        assert!(
+            matches!(begun[..], [(at, Kind::Shift | Kind::Drift | Kind::Rate)] if at < fault + 330),
+            "creeping, seed {seed}: {begun:?}"
+        );
         let stands: i32 = creeps.iter().map(|(_, finding)| if finding.state == ACTIVE { 1 } else { -1 }).sum();
         assert_eq!(stands, 0, "and is over, seed {seed}");
     }

@@ -171,3 +171,24 @@ fn a_machine_that_starts_every_morning_is_soon_no_news() {
         assert_eq!(kinds(&told), [(Kind::Shift, ACTIVE), (Kind::Shift, CLEARED)], "the first start only; day {day}: {told:?}");
     }
 }
+
+#[test]
+fn a_door_makes_no_noise() {
+    for seed in 1..9 {
+        let (mut watch, mut noise, mut out) = (Settings::default().watch("hall/door", None), Noise(seed), Vec::new());
+        let mut open = 0.0;
+        for at in 0..21 * 1_440 {
+            let by_day = at / 1_440 % 7 < 5 && (390..1_050).contains(&(at % 1_440));
+            open = if !by_day {
+                0.0
+            } else if noise.uniform() < 0.02 {
+                1.0 - open
+            } else {
+                open
+            };
+            watch.observe(at * 60_000, at * 60_000, open, &mut out);
+        }
+        out.retain(|finding| finding.kind == Kind::Noise);
+        assert!(out.is_empty(), "seed {seed}: {out:?}");
+    }
+}
