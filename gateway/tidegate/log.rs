@@ -326,6 +326,11 @@ fn describe_event(event: &SessionEvent<'_>, put: &mut impl FnMut(&str, Value)) {
         }
         SessionEvent::Unsubscribed { filter } => ("unsubscribed", Some(("filter", json!(filter)))),
         SessionEvent::Qos2Received { packet_id } => ("qos2-received", Some(("packet_id", json!(packet_id)))),
+        SessionEvent::Will(will) => {
+            put("bytes", json!(will.message.payload.len()));
+            ("will", Some(("topic", json!(will.message.topic))))
+        }
+        SessionEvent::WillOver { lsn } => ("will-over", Some(("of", json!(lsn)))),
         SessionEvent::Qos2Released { packet_id } => ("qos2-released", Some(("packet_id", json!(packet_id)))),
     };
     put("event", json!(name));

@@ -261,3 +261,51 @@ fn who_asks_for_much_that_is_retained_and_reads_nothing_costs_nothing() {
     let status = gateway.status();
     assert_eq!(status["subscriber_dropped"], 0, "{status}");
 }
+
+/// The process ends, in order or not, and its clients do not come back: their wills are published by the next one, those that
+/// are readings count.
+#[test]
+fn wills_outlive_the_gateway() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    let staying = |id| Connect { id, clean: false, properties: crate::wire::expiry(600), ..Connect::of(V5) };
+    for stops in [false, true] {
+        let mut watcher = Wire::with(gateway.at(), &staying("watcher")).0;
+        watcher.subscribe(&[("#", 1)]);
+        let will = |topic, payload| Some(Will::of(topic, payload));
+        let mut wires = vec![Wire::with(gateway.at(), &Connect { id: "a", will: will("sensors/online", "0"), ..Connect::of(V3) }).0];
+        wires.push(Wire::with(gateway.at(), &Connect { will: will("machine/b", "lost"), ..staying("b") }).0);
+        wires.push(Wire::with(gateway.at(), &Connect { will: will("machine/c", "not lost"), ..staying("c") }).0);
+        Wire::with(gateway.at(), &Connect { will: will("machine/d", "left"), ..staying("d") }).0.leave();
+        // The first is not waited for: it is in the log with what came behind it.
+        assert_eq!(wires[1].say("sensors/x", "1"), 0);
+        if stops {
+            gateway.stop_and_restart();
+        } else {
+            gateway.kill_and_restart();
+        }
+        drop(wires);
+        let mut watcher = Wire::with(gateway.at(), &staying("watcher")).0;
+        let back = Wire::with(gateway.at(), &Connect { will: will("machine/c", "not lost"), ..staying("c") }).0;
+        let mut came = [watcher.message(), watcher.message()];
+        came.sort_by(|a, b| a.topic.cmp(&b.topic));
+        assert_eq!(
+            [came[0].brief(), came[1].brief()].map(|(topic, payload, ..)| (topic, payload)),
+            [("machine/b", "lost"), ("sensors/online", "0")]
+        );
+        came.iter().for_each(|m| {
+            if m.id != 0 {
+                watcher.acknowledge(m.id)
+            }
+        });
+        back.leave();
+        watcher.expect_quiet();
+    }
+    gateway.has_accepted(4);
+    // What was published does not come again.
+    gateway.kill_and_restart();
+    let mut watcher = Wire::with(gateway.at(), &staying("watcher")).0;
+    std::thread::sleep(Duration::from_secs(3));
+    watcher.expect_quiet();
+    gateway.has_accepted(4);
+}

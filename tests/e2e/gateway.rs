@@ -70,6 +70,12 @@ impl Gateway {
         self.role = Role::start("edge", &self.config, &self.data);
     }
 
+    /// SIGTERM, and a new process over the same data.
+    pub fn stop_and_restart(&mut self) {
+        assert_eq!(self.role.stop(), Some(0));
+        self.role = Role::start("edge", &self.config, &self.data);
+    }
+
     /// Status code and body of a GET.
     pub fn get(&self, path: &str) -> (u16, String) {
         get_at(self.role.http, path)

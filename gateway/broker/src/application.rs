@@ -1,5 +1,6 @@
 //! What the embedding program answers: the traits and types between it and the broker.
 
+use crate::codec::connect::Will;
 pub use crate::refusal::Refusal;
 use parking_lot::Mutex;
 use std::any::Any;
@@ -145,6 +146,14 @@ pub enum SessionEvent<'a> {
         /// Packet identifier.
         packet_id: u16,
     },
+    /// Its client, which has just come, leaves a last will; CONNACK waits for the ticket, unless the session is there for
+    /// the will alone.
+    Will(&'a Will),
+    /// That will is published, or withdrawn. [`SessionEvent::Resumed`] and [`SessionEvent::Ended`] say the same.
+    WillOver {
+        /// The ticket that it was logged with.
+        ticket: Ticket,
+    },
 }
 
 /// The embedding program.
@@ -167,6 +176,12 @@ pub trait Application: Send + Sync + 'static {
     /// # Errors
     /// A refusal, which ends the connection.
     fn session(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, Refusal>;
+    /// Whether a will on that topic outlives the process. One of a client without a durable session is then
+    /// logged as that of a session of expiry 0.
+    fn keeps_will(&self, topic: &str) -> bool {
+        let _ = topic;
+        true
+    }
     /// How far the log is durable.
     fn horizon(&self) -> watch::Receiver<Horizon>;
 }

@@ -402,9 +402,11 @@ impl Connection {
         let Self { inner, client, session, subscriber, hold, mut routes, pending, mut horizon, output, .. } = self;
         let from = subscriber.id;
         let stopping = *inner.stop.borrow() > Stop::Running;
-        let will = will.filter(|_| !stopping && !matches!(end, End::Disconnect { will: false, .. }));
+        let withdrawn = matches!(end, End::Disconnect { will: false, .. });
+        let will = will.filter(|_| !stopping && !withdrawn);
+        let leaves_will = stopping && !withdrawn;
         let settled = matches!(end, End::Disconnect { settled: true, .. });
-        inner.detach(Detached { hold, client, session, subscriber, settled }, will);
+        inner.detach(Detached { hold, client, session, subscriber, settled, leaves_will }, will);
         let rest: Vec<Pending> = pending.into_iter().filter(|p| p.message.is_some()).collect();
         if !rest.is_empty() {
             // What was taken is routed once it is durable, whether or not its sender is there.

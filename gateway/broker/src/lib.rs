@@ -44,6 +44,7 @@ pub mod topic;
 mod will;
 
 pub use application::{Application, Client, Horizon, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
+pub use codec::connect::Will;
 pub use refusal::Refusal;
 pub use server::{Broker, Config, Watched};
 pub use session::StoredSession;

@@ -70,6 +70,14 @@ pub const RECEIVED_IDS_MAX: usize = 4096;
 /// Bytes of a client identifier; a longer one is refused with 0x85.
 pub const CLIENT_ID_BYTES_MAX: usize = 1024;
 
+/// Bytes of a will, its topic and properties included, that outlives the process; a larger one does not.
+pub const WILL_BYTES_MAX: usize = 16 << 10;
+/// Bytes of all such wills, which are in the application's log and its snapshots; the same.
+pub const WILLS_BYTES_MAX: usize = 16 << 20;
+/// How long a start waits at least for a client whose will an earlier process left: who is back by then has not
+/// failed. Short, as others wait for the news.
+pub const WILL_GRACE: Duration = Duration::from_secs(2);
+
 /// A connection must have said CONNECT within this time.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a CONNECT: identifier, will and credentials of a stranger.

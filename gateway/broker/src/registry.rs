@@ -2,7 +2,7 @@
 
 use crate::application::{Client, OpenSession, SessionEvent, Ticket};
 use crate::codec::connect::{Connect, Will};
-use crate::limits::{SESSIONS_MAX, TAKEOVER_WAIT};
+use crate::limits::{SESSIONS_MAX, TAKEOVER_WAIT, WILL_GRACE};
 use crate::refusal::Refusal;
 use crate::server::{Inner, Stop};
 use crate::session::{Session, StoredSession};
@@ -44,6 +44,22 @@ enum Holder {
 struct Delayed {
     last: LastWill,
     due: Instant,
+    /// An earlier process left it: whatever session its client comes back with, it has not failed.
+    inherited: bool,
+}
+
+impl Slot {
+    /// Whether it stands for a will alone: its client's session is over.
+    fn is_over(&self) -> bool {
+        matches!(&self.holder, Holder::Absent { session, .. } if session.expiry_s == 0)
+    }
+
+    /// The client is back.
+    fn returned(&mut self) {
+        if let Holder::Absent { will, .. } = &mut self.holder {
+            drop(will.take_if(|delayed| delayed.inherited));
+        }
+    }
 }
 
 /// What a connection holds while it has a session. Giving it back is [`Inner::detach`]; a
@@ -68,6 +84,8 @@ pub(crate) struct Detached {
     pub subscriber: Arc<Subscriber>,
     /// Its client said goodbye, with an answer to all that it had sent.
     pub settled: bool,
+    /// The server stops: the will stays in the log, for the next process.
+    pub leaves_will: bool,
 }
 
 /// Proof that a connection has a session; dropped, the session is free.
@@ -112,13 +130,23 @@ impl Inner {
         let mut slots = self.sessions.slots.lock();
         for stored in stored {
             let client_id = stored.client_id.clone();
+            let (version, will) = (stored.version, stored.will.clone());
             let session = Session::from(stored);
             let subscriber = self.new_subscriber();
             for (filter, (options, identifier)) in &session.subscriptions {
                 self.router.subscribe(&subscriber, filter, *options, *identifier);
             }
-            let deadline = deadline(session.expiry_s);
-            slots.insert(client_id, Slot { subscriber, holder: Holder::Absent { session, deadline, will: None } });
+            let will = will.map(|(will, ticket)| {
+                let due = Instant::now() + WILL_GRACE.max(Duration::from_secs(u64::from(will.delay_s)));
+                let logged = Some(self.logged_will(&will, session.number, ticket));
+                let client = Client { client_id: client_id.clone(), session: 0, version, connection: 0, memory: Mutex::default() };
+                Box::new(Delayed { last: LastWill { will, client, from: subscriber.id, logged }, due, inherited: true })
+            });
+            let deadline = match session.expiry_s {
+                0 => Some(Instant::now() + WILL_GRACE),
+                expiry_s => deadline(expiry_s),
+            };
+            slots.insert(client_id, Slot { subscriber, holder: Holder::Absent { session, deadline, will } });
         }
     }
 
@@ -157,16 +185,17 @@ impl Inner {
             kick.notify_one();
             return Ok(Err(gone.clone()));
         }
-        let resumes = !connect.clean && slots.contains_key(client_id);
+        let resumes = !connect.clean && slots.get(client_id).is_some_and(|slot| !slot.is_over());
         if !resumes {
-            if let Some(slot) = slots.remove(client_id) {
+            if let Some(mut slot) = slots.remove(client_id) {
+                slot.returned();
                 self.end(slot);
             }
             if slots.len() >= SESSIONS_MAX {
                 return Err(Refusal::QuotaExceeded);
             }
         }
-        let (session, ticket, subscriber) = if resumes {
+        let (mut session, mut ticket, subscriber) = if resumes {
             let Some(Slot { holder: Holder::Absent { session, .. }, .. }) = slots.get_mut(client_id) else {
                 return Err(Refusal::Unavailable);
             };
@@ -186,6 +215,11 @@ impl Inner {
             }
             (session, ticket, self.new_subscriber())
         };
+        if let Some(will) = &connect.will {
+            session.will = self.log_will(will, session.number, client_id, connect.version);
+            // Who has no durable session is not held up for it.
+            ticket = session.will.as_ref().filter(|_| session.number != 0).map_or(ticket, |logged| logged.ticket);
+        }
         subscriber.set_online(true);
         let (sender, gone) = watch::channel(());
         let kick = Arc::new(Notify::new());
@@ -198,11 +232,15 @@ impl Inner {
     /// Gives a session back when its connection ends; `will` is published now, after its delay
     /// or with the session's end, whichever comes first.
     pub fn detach(self: &Arc<Self>, attached: Detached, will: Option<Will>) {
-        let Detached { hold, client, session, subscriber, settled } = attached;
+        let Detached { hold, client, mut session, subscriber, settled, leaves_will } = attached;
         subscriber.set_online(false);
         let expiry_s = session.expiry_s;
         let client_id = hold.client_id.clone();
-        let last = will.map(|will| LastWill { will, client, from: subscriber.id });
+        let mut logged = session.will.take();
+        let last = will.map(|will| LastWill { will, client, from: subscriber.id, logged: logged.take() });
+        if let Some(logged) = logged.filter(|_| !leaves_will) {
+            self.will_over(&logged);
+        }
         let mut slots = self.sessions.slots.lock();
         slots.remove(&client_id);
         // A stop is none of the client's doing: what it has not acknowledged stays before it, so
@@ -220,7 +258,7 @@ impl Inner {
             let will = match last {
                 Some(last) if last.will.delay_s > 0 => {
                     let due = Instant::now() + Duration::from_secs(u64::from(last.will.delay_s));
-                    Some(Box::new(Delayed { last, due }))
+                    Some(Box::new(Delayed { last, due, inherited: false }))
                 }
                 Some(last) => {
                     will::publish(self, last);
@@ -244,11 +282,15 @@ impl Inner {
         for filter in session.subscriptions.keys() {
             self.router.unsubscribe(slot.subscriber.id, filter);
         }
-        if self.log(session.number, SessionEvent::Ended).is_err() {
+        let mut last = will.map(|delayed| delayed.last);
+        if let Some(logged) = last.as_mut().and_then(|last| last.logged.as_mut()) {
+            // It ends in the log once its will is published, not before.
+            logged.ends = true;
+        } else if self.log(session.number, SessionEvent::Ended).is_err() {
             tracing::warn!(number = session.number, "the end of a session is not logged; it ends again after a restart");
         }
-        if let Some(delayed) = will {
-            will::publish(self, delayed.last);
+        if let Some(last) = last {
+            will::publish(self, last);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::session::StoredSession;
 use crate::stats::{Counters, Stats, count, read};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub sessions: Sessions,
     pub audience: Arc<Audience>,
     pub counters: Arc<Counters>,
+    /// Bytes of the wills in the application's log.
+    pub wills_bytes: Arc<AtomicUsize>,
     pub next_connection: AtomicU64,
     pub next_subscriber: AtomicU64,
     pub stop: watch::Sender<Stop>,
@@ -93,6 +95,7 @@ impl Broker {
             sessions: Sessions::default(),
             audience: Arc::default(),
             counters: Arc::default(),
+            wills_bytes: Arc::default(),
             next_connection: AtomicU64::new(1),
             next_subscriber: AtomicU64::new(1),
             stop: watch::channel(Stop::Running).0,
@@ -174,7 +177,7 @@ impl Broker {
     }
 
     /// Takes no more connections; those there get what is durable acknowledged and a DISCONNECT
-    /// (0x8B), within `grace`. Wills are not published: the clients have not failed.
+    /// (0x8B), within `grace`. Wills are not published: the next process does that, for clients that do not come back.
     pub async fn shutdown(&self, grace: Duration) {
         self.inner.stop.send_replace(Stop::Draining);
         if !self.connections_end(grace).await {

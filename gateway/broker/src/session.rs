@@ -2,7 +2,9 @@
 
 use crate::application::{Ticket, Version};
 use crate::audience::Seat;
+use crate::codec::connect::Will;
 use crate::message::Delivery;
+use crate::will::Logged;
 use std::collections::{BTreeMap, HashMap};
 
 /// A durable session as the application kept it.
@@ -21,6 +23,9 @@ pub struct StoredSession {
     pub subscriptions: Vec<(String, u8, Option<u32>)>,
     /// QoS 2 packet ids received and not released.
     pub received: Vec<u16>,
+    /// Its client's last will, not published yet, and the ticket that it was logged with. A session of expiry 0 is
+    /// kept for nothing else.
+    pub will: Option<(Will, Ticket)>,
 }
 
 /// A session. While its client is connected the connection owns it, so nobody else can change it.
@@ -36,6 +41,8 @@ pub(crate) struct Session {
     pub received: BTreeMap<u16, Ticket>,
     /// QoS 1 messages sent and not acknowledged.
     pub inflight: Inflight,
+    /// Its client's will in the application's log, while the client is there.
+    pub will: Option<Logged>,
     /// Its subscriptions as they are counted, when it ends with its connection.
     pub seats: BTreeMap<String, Seat>,
 }
@@ -48,6 +55,7 @@ impl From<StoredSession> for Session {
             subscriptions: stored.subscriptions.into_iter().map(|(f, o, i)| (f, (o, i))).collect(),
             received: stored.received.into_iter().map(|id| (id, 0)).collect(),
             inflight: Inflight::default(),
+            will: None,
             seats: BTreeMap::new(),
         }
     }

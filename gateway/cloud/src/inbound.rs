@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use replica::alarm::{Body, BodyError, Target};
 use replica::clock::Clock;
 use replica::join::Bridge;
-use replica::record::{Plain, Record, SessionEvent as Logged};
+use replica::record::{LastWill, Plain, Record, SessionEvent as Logged};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -270,8 +270,20 @@ impl broker::Application for Door {
             SessionEvent::Unsubscribed { filter } => Logged::Unsubscribed { filter },
             SessionEvent::Qos2Received { packet_id } => Logged::Qos2Received { packet_id },
             SessionEvent::Qos2Released { packet_id } => Logged::Qos2Released { packet_id },
+            SessionEvent::Will(will) => Logged::Will(LastWill {
+                message: Plain { topic: &will.topic, payload: &will.payload, qos: will.qos, retain: will.retain },
+                delay_s: will.delay_s,
+                expiry_s: will.expiry_s,
+                properties: &will.properties,
+            }),
+            SessionEvent::WillOver { ticket } => Logged::WillOver { lsn: ticket },
         };
         self.log(&Record::Session { number, event }).map_err(|_| Refusal::Unavailable)
+    }
+
+    fn keeps_will(&self, topic: &str) -> bool {
+        // Gateways that do not come back are missed without it, by name; and one may come back under another.
+        !topic.starts_with("bridge/")
     }
 
     fn horizon(&self) -> watch::Receiver<broker::Horizon> {

@@ -22,6 +22,7 @@ use journal::room::Rate;
 use journal::{Journal, Options, Refused, RunState};
 use replica::join::{Bridge, BridgeConfig, Unfolded};
 use replica::record::Record;
+use replica::session::Session;
 use settings::BrokerUrl;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -245,10 +246,10 @@ fn save(journal: &Journal) -> Save {
     })
 }
 
-/// Sessions of clients that may come back. Those that are over end in the log, too.
+/// Sessions of clients that may come back, or whose wills are still to be published. Those that are over end in the log, too.
 fn stored_sessions(bridge: &Bridge, door: &Door) -> Vec<StoredSession> {
     let now = crate::inbound::wall_ms().max(bridge.clock_ms);
-    let (over, alive): (Vec<_>, Vec<_>) = bridge.sessions.by_number.iter().partition(|(_, s)| s.expired(now));
+    let (over, alive): (Vec<_>, Vec<_>) = bridge.sessions.by_number.iter().partition(|(_, s)| s.expired(now) && s.will.is_none());
     for (number, _) in over {
         if let Err(refused) = door.session(*number, SessionEvent::Ended) {
             warn!(?refused, number, "the end of a session is not logged; it ends again after a restart");
@@ -259,10 +260,19 @@ fn stored_sessions(bridge: &Bridge, door: &Door) -> Vec<StoredSession> {
         .map(|(number, s)| StoredSession {
             number: *number,
             client_id: s.client_id.clone(),
-            expiry_s: s.expiry_s,
+            expiry_s: if s.expired(now) { 0 } else { s.expiry_s },
             version: if s.version == 5 { Version::V5 } else { Version::V3 },
             subscriptions: s.subscriptions.iter().map(|(f, (o, i))| (f.clone(), *o, *i)).collect(),
             received: s.received.iter().copied().collect(),
+            will: last_will(s),
         })
         .collect()
+}
+
+/// Its client's last will, which an earlier process left.
+fn last_will(session: &Session) -> Option<(broker::Will, broker::Ticket)> {
+    let will = session.will.as_ref()?;
+    let (topic, payload, properties) = (will.topic.clone(), will.payload.clone(), will.properties.clone());
+    let (qos, retain, delay_s, expiry_s) = (will.qos, will.retain, will.delay_s, will.expiry_s);
+    Some((broker::Will { topic, payload, qos, retain, delay_s, expiry_s, properties }, will.lsn))
 }

@@ -31,8 +31,8 @@ use replica::fold::Fold;
 use replica::frame::Marks;
 use replica::limits::FUTURE_MS_MAX;
 use replica::record::{
-    self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Plain, Record,
-    Refusal, SessionEvent as Logged,
+    self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, LastWill, Plain,
+    Record, Refusal, SessionEvent as Logged,
 };
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -550,6 +550,13 @@ impl broker::Application for Intake {
             SessionEvent::Unsubscribed { filter } => Logged::Unsubscribed { filter },
             SessionEvent::Qos2Received { packet_id } => Logged::Qos2Received { packet_id },
             SessionEvent::Qos2Released { packet_id } => Logged::Qos2Released { packet_id },
+            SessionEvent::Will(will) => Logged::Will(LastWill {
+                message: Plain { topic: &will.topic, payload: &will.payload, qos: will.qos, retain: will.retain },
+                delay_s: will.delay_s,
+                expiry_s: will.expiry_s,
+                properties: &will.properties,
+            }),
+            SessionEvent::WillOver { ticket } => Logged::WillOver { lsn: ticket },
         };
         self.log(&Record::Session { number, event }).map_err(|_| broker::Refusal::Unavailable)
     }

@@ -20,6 +20,7 @@ use journal::room::Rate;
 use journal::{Opened, Options, RunState, Tuning};
 use replica::fold::{Fold, FoldConfig};
 use replica::record::Record;
+use replica::session::Session;
 use replica::uplink::{Settings, Uplink};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -308,11 +309,13 @@ fn newest(opened: &Opened) -> Fold {
     Fold::default()
 }
 
-/// Sessions of clients that may come back. Those that are over end in the log, too, and those of our own clients.
+/// Sessions of clients that may come back, or whose wills are still to be published. Those that are over end in the log, too,
+/// and those of our own clients.
 fn stored_sessions(fold: &Fold, intake: &Intake, readers: &[String]) -> Vec<StoredSession> {
     let now = crate::clock::wall_ms().max(fold.clock_ms);
     let clients = fold.sessions.by_number.iter().filter(|(_, s)| !ingest::is_ours(&s.client_id));
-    let (over, alive): (Vec<_>, Vec<_>) = clients.partition(|(_, s)| s.expired(now) || readers.contains(&s.client_id));
+    let (over, alive): (Vec<_>, Vec<_>) =
+        clients.partition(|(_, s)| (s.expired(now) && s.will.is_none()) || readers.contains(&s.client_id));
     for (number, _) in over {
         if let Err(refused) = intake.session(*number, SessionEvent::Ended) {
             warn!(?refused, number, "the end of a session is not logged; it ends again after a restart");
@@ -323,10 +326,19 @@ fn stored_sessions(fold: &Fold, intake: &Intake, readers: &[String]) -> Vec<Stor
         .map(|(number, s)| StoredSession {
             number: *number,
             client_id: s.client_id.clone(),
-            expiry_s: s.expiry_s,
+            expiry_s: if s.expired(now) { 0 } else { s.expiry_s },
             version: if s.version == 5 { Version::V5 } else { Version::V3 },
             subscriptions: s.subscriptions.iter().map(|(f, (o, i))| (f.clone(), *o, *i)).collect(),
             received: s.received.iter().copied().collect(),
+            will: last_will(s),
         })
         .collect()
+}
+
+/// Its client's last will, which an earlier process left.
+fn last_will(session: &Session) -> Option<(broker::Will, broker::Ticket)> {
+    let will = session.will.as_ref()?;
+    let (topic, payload, properties) = (will.topic.clone(), will.payload.clone(), will.properties.clone());
+    let (qos, retain, delay_s, expiry_s) = (will.qos, will.retain, will.delay_s, will.expiry_s);
+    Some((broker::Will { topic, payload, qos, retain, delay_s, expiry_s, properties }, will.lsn))
 }

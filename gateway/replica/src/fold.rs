@@ -195,7 +195,7 @@ impl Fold {
                     self.sessions.received(session, packet_id);
                 }
             }
-            Record::Session { number, event } => self.sessions.apply(clock_ms, number, event),
+            Record::Session { number, event } => self.sessions.apply(lsn, clock_ms, number, event),
             Record::Acked { boot, applied, cloud_boot, shed, readings, hash } => {
                 if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
                     part.cloud_boot = cloud_boot;

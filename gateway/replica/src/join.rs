@@ -246,7 +246,7 @@ impl Bridge {
                 self.config = cbor::from_slice(config, CONFIG_BYTES_MAX).unwrap_or_default();
                 self.sessions.restart(self.clock_ms);
             }
-            Record::Session { number, event } => self.sessions.apply(self.clock_ms, number, event),
+            Record::Session { number, event } => self.sessions.apply(self.lsn, self.clock_ms, number, event),
             Record::Cursor { lsn } => {
                 self.cursor = self.cursor.max(lsn);
                 while self.pending.front().is_some_and(|(at, _)| *at <= self.cursor) {

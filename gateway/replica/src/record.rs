@@ -67,7 +67,7 @@ pub use readings::{
 };
 use schemas::DecodeError;
 use schemas::wire::{self, Reader};
-pub use session::SessionEvent;
+pub use session::{LastWill, SessionEvent};
 
 /// One record, borrowed from the log's bytes.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 mod redelivery;
 
-use crate::record::SessionEvent;
+use crate::record::{LastWill, SessionEvent};
 pub use redelivery::{Digest, Redelivery};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,40 @@ pub struct Session {
     pub received: BTreeSet<u16>,
     /// What it sent lately.
     pub memory: Redelivery,
+    /// What its client asked to have published once it is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub will: Option<Will>,
+}
+
+/// A last will that is still to be published, or withdrawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Will {
+    /// The record that brought it.
+    pub lsn: u64,
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    #[serde(with = "schemas::cbor::bytes")]
+    pub payload: Vec<u8>,
+    /// 0 to 2.
+    pub qos: u8,
+    /// The retain flag.
+    pub retain: bool,
+    /// Seconds for which the client's return is waited for.
+    pub delay_s: u32,
+    /// Message expiry interval in seconds.
+    pub expiry_s: Option<u32>,
+    /// MQTT 5 properties that travel with it, encoded.
+    #[serde(with = "schemas::cbor::bytes")]
+    pub properties: Vec<u8>,
+}
+
+impl Will {
+    fn of(lsn: u64, will: LastWill<'_>) -> Self {
+        let LastWill { message, delay_s, expiry_s, properties } = will;
+        let (topic, payload, properties) = (message.topic.to_owned(), message.payload.to_vec(), properties.to_vec());
+        Self { lsn, topic, payload, qos: message.qos, retain: message.retain, delay_s, expiry_s, properties }
+    }
 }
 
 impl Session {
@@ -43,8 +77,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Folds one event; events of sessions that are not known change nothing.
-    pub fn apply(&mut self, clock_ms: i64, number: u64, event: SessionEvent<'_>) {
+    /// Folds one event, of record `lsn`; events of sessions that are not known change nothing.
+    pub fn apply(&mut self, lsn: u64, clock_ms: i64, number: u64, event: SessionEvent<'_>) {
         if let SessionEvent::Opened { client_id, expiry_s, version } = event {
             self.last = self.last.max(number);
             self.by_number.retain(|_, s| s.client_id != client_id);
@@ -58,6 +92,7 @@ impl Sessions {
             SessionEvent::Resumed { expiry_s } => {
                 session.expiry_s = expiry_s;
                 session.left_ms = None;
+                session.will = None;
             }
             SessionEvent::Disconnected { expiry_s, settled } => {
                 session.expiry_s = expiry_s;
@@ -81,6 +116,9 @@ impl Sessions {
             SessionEvent::Qos2Released { packet_id } => {
                 session.received.remove(&packet_id);
             }
+            SessionEvent::Will(will) => session.will = Some(Will::of(lsn, will)),
+            // The next one may have come by then.
+            SessionEvent::WillOver { lsn } => drop(session.will.take_if(|will| will.lsn == lsn)),
         }
     }
 

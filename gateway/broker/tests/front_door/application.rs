@@ -147,16 +147,21 @@ impl Application for Log {
         let OpenSession { client_id, expiry_s, version } = *open;
         let number = ticket;
         let client_id = client_id.to_owned();
-        kept.sessions.insert(number, StoredSession { number, client_id, expiry_s, version, subscriptions: vec![], received: vec![] });
+        kept.sessions
+            .insert(number, StoredSession { number, client_id, expiry_s, version, subscriptions: vec![], received: vec![], will: None });
         Ok(Opened { number, ticket })
     }
 
     fn session(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, Refusal> {
         let mut kept = self.kept.lock();
         let ticket = self.append(&mut kept);
-        let session = kept.sessions.get_mut(&number).expect("an event of a session that is open");
+        let Some(session) = kept.sessions.get_mut(&number) else {
+            assert!(matches!(event, SessionEvent::WillOver { .. }), "{event:?} of a session that is not open");
+            return Ok(ticket);
+        };
         match event {
-            SessionEvent::Resumed { expiry_s } | SessionEvent::Disconnected { expiry_s, .. } => session.expiry_s = expiry_s,
+            SessionEvent::Resumed { expiry_s } => (session.expiry_s, session.will) = (expiry_s, None),
+            SessionEvent::Disconnected { expiry_s, .. } => session.expiry_s = expiry_s,
             SessionEvent::Ended => drop(kept.sessions.remove(&number)),
             SessionEvent::Subscribed { filter, options, identifier } => {
                 session.subscriptions.retain(|(f, ..)| f != filter);
@@ -165,6 +170,8 @@ impl Application for Log {
             SessionEvent::Unsubscribed { filter } => session.subscriptions.retain(|(f, ..)| f != filter),
             SessionEvent::Qos2Received { packet_id } => session.received.push(packet_id),
             SessionEvent::Qos2Released { packet_id } => session.received.retain(|id| *id != packet_id),
+            SessionEvent::Will(will) => session.will = Some((will.clone(), ticket)),
+            SessionEvent::WillOver { ticket } => drop(session.will.take_if(|(_, logged)| *logged == ticket)),
         }
         Ok(ticket)
     }

@@ -122,3 +122,54 @@ fn a_will_that_is_a_reading_counts_and_is_seen_after_its_commit() {
     door.until("it is refused", |d| d.broker.stats().refused == 1);
     watcher.expect_quiet();
 }
+
+/// The process dies, or stops, with its clients: the next one publishes the wills of those that do not come back.
+#[test]
+fn a_will_outlives_the_process() {
+    for stops in [false, true] {
+        let mut door = Door::open();
+        let will = |id, payload| Connect { id, will: Some(Will::of(id, payload)), ..Connect::of(V3) };
+        let durable = |id, payload| Connect {
+            clean: false,
+            properties: expiry(60),
+            ..Connect { id, will: Some(Will::of(id, payload)), ..Connect::of(V5) }
+        };
+        let (watcher, _) = Wire::with(door.at, &Connect { id: "watcher", clean: false, properties: expiry(60), ..Connect::of(V5) });
+        let mut watcher = watcher;
+        watcher.subscribe(&[("#", 1)]);
+        let connects = [will("passing", "lost"), durable("staying", "lost"), will("again", "not lost"), durable("back", "not lost")];
+        let wires: Vec<Wire> = connects.iter().map(|connect| Wire::with(door.at, connect).0).collect();
+        Wire::with(door.at, &will("left", "left")).0.leave();
+        Wire::with(door.at, &durable("gone", "gone")).0.leave();
+        let delayed = Connect { will: Some(Will { properties: delay(4), ..Will::of("slow", "late") }), ..durable("slow", "") };
+        let slow = Wire::with(door.at, &delayed).0;
+        // One that is over is over for good.
+        Wire::with(door.at, &will("before", "published")).0.vanish();
+        assert_eq!(watcher.message().payload, "published");
+        door.until("five wills are kept", |d| d.log.sessions().iter().filter(|s| s.will.is_some()).count() == 5);
+        if stops {
+            door.shutdown(Duration::from_secs(1));
+        }
+        door = door.reopen();
+        let began = Instant::now();
+        drop((wires, slow));
+        let (mut watcher, (present, _)) =
+            Wire::with(door.at, &Connect { id: "watcher", clean: false, properties: expiry(60), ..Connect::of(V5) });
+        assert!(present);
+        let (_again, (present, _)) = Wire::with(door.at, &Connect { clean: false, properties: vec![], ..will("again", "not lost") });
+        assert!(!present, "a session of before ended with its process");
+        let (_back, (present, _)) = Wire::with(door.at, &durable("back", "not lost"));
+        assert!(present);
+        let mut lost: Vec<String> = (0..2).map(|_| watcher.message().topic).collect();
+        lost.sort();
+        assert_eq!(lost, ["passing", "staying"]);
+        assert_eq!(watcher.message().payload, "late");
+        assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+        watcher.expect_quiet();
+        let sessions = door.log.sessions();
+        let mut kept: Vec<&str> = sessions.iter().filter(|s| s.will.is_some()).map(|s| s.client_id.as_str()).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, ["again", "back"], "of those who are there");
+        assert!(!door.log.sessions().iter().any(|s| s.client_id == "passing"));
+    }
+}

@@ -292,6 +292,7 @@ async fn what_comes_in_is_kept_until_subscribers_have_it_within_bounds() {
         version: broker::Version::V5,
         subscriptions: vec![("cmd/#".into(), 1, None)],
         received: Vec::new(),
+        will: None,
     };
     let config = broker::Config { max_packet: 1 << 10, connections_max: 1 };
     let broker = Broker::new(config, Arc::new(door), vec![session]);

@@ -1,9 +1,23 @@
 //! What happens to an MQTT session, as bytes of a record.
 
+use super::Plain;
 use super::codec::{narrow, packet_id};
-use crate::limits::TEXT_BYTES_MAX;
+use crate::limits::{BLOB_BYTES_MAX, TEXT_BYTES_MAX};
 use schemas::DecodeError;
 use schemas::wire::{self, Reader};
+
+/// A last will (MQTT 5, 3.1.3.2 on).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastWill<'a> {
+    /// What is published; its QoS is as it was asked for.
+    pub message: Plain<'a>,
+    /// Seconds for which the client's return is waited for.
+    pub delay_s: u32,
+    /// Message expiry interval in seconds.
+    pub expiry_s: Option<u32>,
+    /// MQTT 5 properties that travel with it, encoded.
+    pub properties: &'a [u8],
+}
 
 /// What happened to an MQTT session (MQTT 5, 4.1 Session State).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +69,13 @@ pub enum SessionEvent<'a> {
         /// The packet id.
         packet_id: u16,
     },
+    /// Its client, which has just come, leaves a last will.
+    Will(LastWill<'a>),
+    /// That will is published, or withdrawn.
+    WillOver {
+        /// The record that brought it.
+        lsn: u64,
+    },
 }
 
 impl<'a> SessionEvent<'a> {
@@ -93,6 +114,17 @@ impl<'a> SessionEvent<'a> {
                 out.push(7);
                 wire::put_varint(out, u64::from(*packet_id));
             }
+            SessionEvent::Will(will) => {
+                out.push(9);
+                will.message.encode(out);
+                wire::put_varint(out, u64::from(will.delay_s));
+                wire::put_varint(out, will.expiry_s.map_or(0, |s| u64::from(s) + 1));
+                wire::put_bytes(out, will.properties);
+            }
+            SessionEvent::WillOver { lsn } => {
+                out.push(10);
+                wire::put_varint(out, *lsn);
+            }
         }
     }
 
@@ -110,6 +142,13 @@ impl<'a> SessionEvent<'a> {
             5 => SessionEvent::Unsubscribed { filter: r.str(TEXT_BYTES_MAX)? },
             6 => SessionEvent::Qos2Received { packet_id: packet_id(r.varint()?)? },
             7 => SessionEvent::Qos2Released { packet_id: packet_id(r.varint()?)? },
+            9 => SessionEvent::Will(LastWill {
+                message: Plain::decode(r)?,
+                delay_s: narrow(r.varint()?)?,
+                expiry_s: r.varint()?.checked_sub(1).map(narrow).transpose()?,
+                properties: r.bytes(BLOB_BYTES_MAX)?,
+            }),
+            10 => SessionEvent::WillOver { lsn: r.varint()? },
             _ => return Err(DecodeError::Invalid("session event")),
         })
     }

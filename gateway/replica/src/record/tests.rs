@@ -68,6 +68,12 @@ fn every_kind_reads_back() {
         Record::Crossed { lane: 1, ttl_ms: 60_000, message: PLAIN, session: 3, packet_id: 9 },
         Record::CrossAcked { boot: 7, lane: 2, applied: 300 },
         Record::CrossReceived { boot: 7, seq: 8, message: PLAIN },
+        Record::Session {
+            number: 2,
+            event: SessionEvent::Will(LastWill { message: PLAIN, delay_s: 60, expiry_s: Some(0), properties: b"p" }),
+        },
+        Record::Session { number: 2, event: SessionEvent::Will(LastWill { message: PLAIN, delay_s: 0, expiry_s: None, properties: b"" }) },
+        Record::Session { number: 2, event: SessionEvent::WillOver { lsn: 300 } },
         Record::CrossShown { lsn: 4, unheld: 0 },
         Record::CrossShown { lsn: 4, unheld: 300 },
         Record::CrossUp { gateway: "g", bytes: b"b" },
