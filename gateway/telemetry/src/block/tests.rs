@@ -223,3 +223,32 @@ fn a_minute_of_a_sensor_takes_few_bytes() {
         assert!(each <= f64::from(most), "{each} bytes for a window of {readings} readings");
     }
 }
+
+/// One entry of each kind that a block knows.
+fn one_of_each() -> Vec<Entry> {
+    let kinds = [Values::Decimals, Values::Singles, Values::Doubles];
+    let mut entries: Vec<Entry> =
+        (0..).zip(kinds).flat_map(|(series, values)| [sensor(values, series, 60, 0), sensor(values, series, 1, 1)]).collect();
+    let named = |series, aggregate| Entry { series, size_ms: 60_000, start_ms: 0, born: 1, version: 9, aggregate };
+    let of = |mut aggregate: Aggregate, values: &[f64]| {
+        (1..).zip(values).for_each(|(t, value)| aggregate.add(t, *value));
+        aggregate
+    };
+    // Moments too long for a column; a digest; a sketch beyond its bound.
+    entries.push(named(3, of(Aggregate::new(0, 4_503_599_627_370.5), &[-4_503_599_627_370.25, 1.125])));
+    entries.push(named(4, of(Aggregate::digested(0, 20.5), &[20.25, 21.0])));
+    let wide: Vec<f64> =
+        (100..1_900u64).flat_map(|exponent| [1, -1].map(|sign| f64::from(sign) * f64::from_bits(exponent << 52))).collect();
+    entries.push(named(5, of(Aggregate::new(0, 0.0), &wide)));
+    sorted(entries)
+}
+
+/// What gateways keep and bridges archived is read by every program that follows. A form that no longer reads this
+/// needs a number of its own.
+#[test]
+fn a_block_of_before_reads_back() {
+    let hex = include_str!("golden.hex").trim();
+    let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+    let entries = one_of_each();
+    assert_eq!(decode(&bytes, entries.len()).unwrap(), entries);
+}
