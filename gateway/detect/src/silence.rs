@@ -82,7 +82,7 @@ impl Silence {
             return;
         }
         let gap = (gap_ms as f64).min(WAIT_MAX_MS);
-        if self.wait_ms().is_some_and(|wait_ms| gap > wait_ms) {
+        if gap > WAIT_MIN_MS && self.wait_ms().is_some_and(|wait_ms| gap > wait_ms) {
             // A pause that it is known for: no gap as between readings.
             self.spells.learn(last, gap);
             return;
