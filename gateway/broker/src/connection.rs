@@ -16,7 +16,7 @@ use crate::codec::{reason, write};
 use crate::error::Violation;
 use crate::limits::{
     ANSWER_WAIT, BUSY_RETRY, BUSY_WAIT, DRAIN_WAIT, LAST_BYTES_MAX, LINGER, OUTPUT_BYTES_MAX, OUTPUT_FILL_BYTES, PENDING_BYTES_MAX,
-    PENDING_MAX, READ_BYTES_MAX, READ_BYTES_MIN, SETTLE_WAIT, WRITE_STALL,
+    PENDING_MAX, READ_BYTES_MAX, READ_BYTES_MIN, SETTLE_WAIT, SLOWEST_BYTES_PER_S, WRITE_STALL,
 };
 use crate::message::{Delivery, Message};
 use crate::registry::{Detached, Hold};
@@ -111,6 +111,8 @@ struct Connection {
     /// Whether it is told why something is not taken.
     explains: bool,
     keep_alive: Option<Duration>,
+    /// A whole packet came since this was looked at.
+    whole: bool,
     busy: Option<Busy>,
     /// Something was taken or answered since this was looked at.
     moved: bool,
@@ -206,8 +208,8 @@ impl Connection {
             let now = Instant::now();
             // CONNACK comes before any other answer.
             let reading = self.closing.is_none() && self.welcomed && self.busy.is_none() && !self.is_full(0);
-            if !reading {
-                // While nothing is read the client cannot be heard: its time stands still.
+            // While nothing is read the client cannot be heard: its time stands still.
+            if std::mem::take(&mut self.whole) || !reading {
                 heard = now;
             }
             let moved = std::mem::take(&mut self.moved);
@@ -243,10 +245,7 @@ impl Connection {
                 () = kick.notified() => return self.last_words(reader.as_ref()),
                 read = reader.read_buf(&mut self.input), if reading => match read {
                     Ok(0) => self.close_afterwards(End::Lost),
-                    Ok(n) => {
-                        heard = Instant::now();
-                        self.follow(n);
-                    }
+                    Ok(n) => self.follow(n),
                     Err(_) => return End::Lost,
                 },
                 changed = self.horizon.changed(), if waiting => match changed {
@@ -316,7 +315,9 @@ impl Connection {
     /// The nearest deadline. `heard`: when the client was heard last; `wrote`: when it last
     /// took bytes.
     fn due(&self, heard: Instant, wrote: Instant, reading: bool) -> Option<(Instant, Due)> {
-        let silent = self.keep_alive.filter(|_| reading).map(|k| (heard + k * 3 / 2, Due::Silent));
+        // A packet counts once it is whole. A large one that is on its way lengthens the time, if it comes at some pace.
+        let part = Duration::from_secs((self.input.len() / SLOWEST_BYTES_PER_S) as u64);
+        let silent = self.keep_alive.filter(|_| reading).map(|k| (heard + k * 3 / 2 + part, Due::Silent));
         let stalled = (!self.output.is_empty()).then(|| (wrote + WRITE_STALL, Due::Stalled));
         let drained = self.closing.as_ref().map(|(_, at)| (*at, Due::Drained));
         let settled = self.settling.filter(|_| self.closing.is_none()).map(|at| (at, Due::Settled));

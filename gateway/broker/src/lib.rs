@@ -18,6 +18,7 @@
 //! | `session.rs` | one client's QoS state, no sockets |
 //! | `router.rs` | the trie of subscriptions: who gets a message |
 //! | `subscriber.rs` | one session's bounded queue |
+//! | [`complaint`] | what clients do wrong, told without a flood |
 //! | `audience.rs` | subscriptions that end with their connections |
 //! | `retained.rs`, `will.rs`, `message.rs` | retained messages, last wills, what a message is |
 //! | `server.rs` | the handle, the orderly stop |
@@ -26,6 +27,7 @@
 pub mod application;
 mod audience;
 pub mod codec;
+pub mod complaint;
 mod connection;
 pub mod descriptors;
 pub mod error;

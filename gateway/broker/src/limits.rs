@@ -99,6 +99,12 @@ pub const DRAIN_WAIT: Duration = Duration::from_secs(5);
 /// How long a stop waits for clients to acknowledge what they were sent: it would come again after the
 /// next start.
 pub const SETTLE_WAIT: Duration = Duration::from_secs(1);
+/// Bytes of an unfinished packet that are worth a second beyond the keep-alive: a large one may take its time on a
+/// slow line, and a few bytes now and then hold no place.
+pub const SLOWEST_BYTES_PER_S: usize = 1 << 10;
+/// How often one kind of what clients do wrong is told by name in the process's log: enough to find who does it, and
+/// no flood by who does it a thousand times a second.
+pub const COMPLAINT_EVERY: Duration = Duration::from_secs(10);
 /// How long a client may leave our bytes unread before it counts as lost.
 pub const WRITE_STALL: Duration = Duration::from_secs(60);
 /// How long the peer is listened to after the last byte is written, so that a reset does not

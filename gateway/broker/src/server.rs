@@ -2,6 +2,7 @@
 
 use crate::application::Application;
 use crate::audience::Audience;
+use crate::complaint::Kind;
 use crate::limits::LAG_WAIT;
 use crate::listener;
 use crate::message::Message;
@@ -11,6 +12,7 @@ use crate::router::Router;
 use crate::session::StoredSession;
 use crate::stats::{Counters, Stats, count, read};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -52,6 +54,8 @@ pub(crate) struct Inner {
     pub counters: Arc<Counters>,
     /// Bytes of the wills in the application's log.
     pub wills_bytes: Arc<AtomicUsize>,
+    /// Wills that the application did not take, as they are told.
+    pub wills_refused: Mutex<Kind>,
     pub next_connection: AtomicU64,
     pub next_subscriber: AtomicU64,
     pub stop: watch::Sender<Stop>,
@@ -96,6 +100,7 @@ impl Broker {
             audience: Arc::default(),
             counters: Arc::default(),
             wills_bytes: Arc::default(),
+            wills_refused: Mutex::default(),
             next_connection: AtomicU64::new(1),
             next_subscriber: AtomicU64::new(1),
             stop: watch::channel(Stop::Running).0,

@@ -133,7 +133,9 @@ async fn offer(inner: &Inner, client: &Client, will: &Will, horizon: &mut watch:
             Some(Verdict::Accept) => return false,
             Some(Verdict::Refuse(refusal) | Verdict::Decline(refusal)) => {
                 count(&inner.counters.refused, 1);
-                tracing::warn!(client = client.client_id, topic = will.topic, ?refusal, "a last will is refused");
+                if let Some(untold) = inner.wills_refused.lock().due() {
+                    tracing::warn!(client = client.client_id, topic = will.topic, ?refusal, untold, "a last will is refused");
+                }
                 return false;
             }
             None => return false,

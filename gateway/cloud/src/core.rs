@@ -68,6 +68,8 @@ pub struct Core {
     pub late_ms: u64,
     /// Messages of gateways that could not be taken.
     pub refused: u64,
+    /// What gateways do wrong, as it is told.
+    pub complaints: BTreeMap<&'static str, broker::complaint::Kind>,
     /// Gateways' clocks less ours at their last interval, in ms, and what they know of them.
     pub clocks: BTreeMap<String, (i64, u8)>,
     /// Gateways of which two spoke under one boot, as far as this process has seen.

@@ -151,6 +151,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         rate: Rate::default(),
         late_ms: 0,
         refused: 0,
+        complaints: BTreeMap::new(),
         clocks: BTreeMap::new(),
         conflicts: BTreeMap::new(),
         carried: BTreeMap::new(),

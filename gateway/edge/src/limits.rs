@@ -172,7 +172,3 @@ pub const PROOF_RECORDS_MAX: u64 = 2_000_000;
 
 /// A busy or full log is asked again this often.
 pub const INGEST_RETRY: Duration = Duration::from_millis(100);
-
-/// How often one kind of what sensors do wrong is told by name: enough to find who does it, and no
-/// flood of a log by who does it a thousand times a second.
-pub const COMPLAINT_EVERY: Duration = Duration::from_secs(10);

@@ -139,6 +139,7 @@ async fn welcome(inner: &Arc<Inner>, connect: Connect, input: BytesMut) -> Resul
         packet_max: connect.packet_max,
         explains: connect.version == Version::V5 && connect.explains && connect.packet_max as usize >= write::REFUSAL_BYTES_MAX,
         keep_alive: (connect.keep_alive_s > 0).then(|| Duration::from_secs(u64::from(connect.keep_alive_s))),
+        whole: false,
         busy: None,
         moved: false,
         released: false,

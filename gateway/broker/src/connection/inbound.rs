@@ -68,6 +68,7 @@ impl Connection {
         let taken = self.parse(&input, &mut at);
         self.input = input;
         self.input.advance(at);
+        self.whole |= at > 0;
         taken
     }
 

@@ -1,7 +1,7 @@
 //! CONNECT: who is let in, who is turned away and with which word.
 
 use crate::application::{BOTH, Door};
-use crate::wire::{CONNACK, Connect, DISCONNECT, PINGRESP, Publish, Seen, Will, Wire, block, expiry, packet, string, user};
+use crate::wire::{CONNACK, Connect, DISCONNECT, PINGRESP, PUBACK, Publish, Seen, Will, Wire, block, expiry, packet, string, user};
 use broker::Version::{V3, V5};
 use std::time::{Duration, Instant};
 
@@ -195,6 +195,28 @@ fn silence_beyond_one_and_a_half_keep_alives_ends_the_connection() {
         assert!(heard.elapsed() >= Duration::from_millis(4_450), "closed after {:?}", heard.elapsed());
         assert!(began.elapsed() >= Duration::from_millis(9_000));
         assert_eq!(watcher.message().payload, "gone");
+    }
+}
+
+/// It is packets that count: one that never gets whole holds no place, and a large one on a slow line has its time.
+#[test]
+fn an_unfinished_packet_is_a_sign_of_life_only_while_it_makes_progress() {
+    let door = Door::open();
+    let payload = "x".repeat(60 << 10);
+    for version in BOTH {
+        let packet = Publish { qos: 1, id: 1, ..Publish::of("a", &payload) }.bytes(version);
+        let began = Instant::now();
+        let (mut wire, _) = Wire::with(door.at, &Connect { keep_alive_s: 1, ..Connect::of(version) });
+        for piece in packet.chunks(5 << 10) {
+            wire.send(piece);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        wire.expect(PUBACK, &[0, 1]);
+        assert!(began.elapsed() > Duration::from_millis(2_000), "longer than the keep-alive allows without it");
+        let began = Instant::now();
+        wire.dribble(packet[..100].to_vec(), Duration::from_millis(300));
+        wire.expect_end(0x8d);
+        assert!(began.elapsed() < Duration::from_secs(20), "while its bytes still came");
     }
 }
 

@@ -72,6 +72,19 @@ impl Wire {
         self.try_send(bytes).unwrap();
     }
 
+    /// Sends these bytes one by one, so far apart, from now on.
+    pub fn dribble(&self, bytes: Vec<u8>, apart: Duration) {
+        let mut stream = self.stream.try_clone().unwrap();
+        std::thread::spawn(move || {
+            for byte in bytes {
+                if stream.write_all(&[byte]).is_err() {
+                    return;
+                }
+                std::thread::sleep(apart);
+            }
+        });
+    }
+
     pub fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.stream.write_all(bytes)
     }

@@ -19,7 +19,9 @@ impl Core {
     pub(super) fn wire(&mut self, gateway: &str, what: &str, bytes: &[u8], at: Instant, runtime: &Runtime) {
         self.late_ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
         if !replica::join::series::valid_gateway(gateway) {
-            warn!(?gateway, "a message of a gateway with an impossible name is ignored");
+            if let Some(untold) = self.untold("a message of a gateway with an impossible name is ignored") {
+                warn!(?gateway, untold, "a message of a gateway with an impossible name is ignored");
+            }
             self.refused += 1;
             return;
         }
@@ -42,9 +44,16 @@ impl Core {
             Ok(false) => self.refused += 1,
             Err(error) => {
                 self.refused += 1;
-                warn!(%error, gateway, what, "a message does not decode and is ignored");
+                if let Some(untold) = self.untold("a message does not decode and is ignored") {
+                    warn!(%error, gateway, what, untold, "a message does not decode and is ignored");
+                }
             }
         }
+    }
+
+    /// Whether one more of what gateways do wrong is to be told; then how many were not before it.
+    fn untold(&mut self, what: &'static str) -> Option<u64> {
+        self.complaints.entry(what).or_default().due()
     }
 
     /// A gateway spoke.
@@ -82,7 +91,9 @@ impl Core {
     fn hello(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
         let hello = Hello::decode(bytes)?;
         if hello.gateway != gateway || !self.bridge.has_room(gateway, hello.boot) {
-            warn!(gateway, named = hello.gateway, "a gateway that speaks for another, or one too many, is ignored");
+            if let Some(untold) = self.untold("a gateway that speaks for another, or one too many, is ignored") {
+                warn!(gateway, named = hello.gateway, untold, "a gateway that speaks for another, or one too many, is ignored");
+            }
             return Ok(false);
         }
         // A gateway says it once for each connection: what the log has no room for is kept.
@@ -106,7 +117,9 @@ impl Core {
     fn alert(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
         let up = AlertUp::decode(bytes)?;
         if !self.bridge.can_take(gateway, &up.alert) {
-            warn!(gateway, series = ?up.alert.series, "an alert that cannot be published, or one too many, is ignored");
+            if let Some(untold) = self.untold("an alert that cannot be published, or one too many, is ignored") {
+                warn!(gateway, series = ?up.alert.series, untold, "an alert that cannot be published, or one too many, is ignored");
+            }
             return Ok(false);
         }
         self.log(&Record::AlertUp { gateway, bytes }, runtime);
@@ -116,7 +129,9 @@ impl Core {
     fn command(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
         let up = CommandUp::decode(bytes)?;
         if !self.bridge.has_room(gateway, up.boot) {
-            warn!(gateway, "one gateway or boot too many is ignored");
+            if let Some(untold) = self.untold("one gateway or boot too many is ignored") {
+                warn!(gateway, untold, "one gateway or boot too many is ignored");
+            }
             return Ok(false);
         }
         // What is known already is not logged again: a gateway repeats it when it connects.
@@ -136,7 +151,9 @@ impl Core {
             return Ok(true);
         }
         if !self.bridge.has_room(gateway, interval.delta.boot) {
-            warn!(gateway, "one gateway or boot too many is asked to come again later");
+            if let Some(untold) = self.untold("one gateway or boot too many is asked to come again later") {
+                warn!(gateway, untold, "one gateway or boot too many is asked to come again later");
+            }
             self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_FULL_MS));
             return Ok(false);
         }
@@ -174,7 +191,9 @@ impl Core {
             Ok(_) => {}
             Err(error) => {
                 self.refused += 1;
-                warn!(%error, gateway, "a last will does not decode and is ignored");
+                if let Some(untold) = self.untold("a last will does not decode and is ignored") {
+                    warn!(%error, gateway, untold, "a last will does not decode and is ignored");
+                }
             }
         }
     }
@@ -184,7 +203,9 @@ impl Core {
         let up = CrossUp::decode(bytes)?;
         let Some((boot, last)) = up.messages.last().map(|m| (m.boot, m.seq)) else { return Ok(false) };
         if !self.bridge.has_room(gateway, boot) {
-            warn!(gateway, "ordinary messages of a gateway too many are ignored");
+            if let Some(untold) = self.untold("ordinary messages of a gateway too many are ignored") {
+                warn!(gateway, untold, "ordinary messages of a gateway too many are ignored");
+            }
             return Ok(false);
         }
         let applied = self.bridge.crossings.get(gateway).map_or(0, |c| c.applied(boot, up.lane));
