@@ -8,11 +8,13 @@
 //! |---|---|
 //! | [`place`] | sockets and `run.json` |
 //! | [`health`] | alive, ready, figures |
+//! | `seat.rs` | who makes room when all places are taken |
 //! | [`limits`] | bounds with their reasons |
 
 pub mod health;
 pub mod limits;
 pub mod place;
+mod seat;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -21,10 +23,13 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use http_body_util::LengthLimitError;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use limits::{ACCEPT_PAUSE, BODY_BYTES_MAX, BODY_WAIT, CONNECTION_LIFE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT, REFUSAL_BYTES_MAX};
+use seat::{Seat, Seats};
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,21 +40,27 @@ use tokio::time::{sleep, timeout};
 pub async fn serve(listener: TcpListener, app: Router) {
     let app = app.layer(from_fn(exchange));
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // The semaphore is never closed, so this ends with the task only.
-    while let Ok(place) = room.clone().acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let app = app.clone();
-                tokio::spawn(async move {
-                    connection(stream, app).await;
-                    drop(place);
-                });
-            }
+    let seats = Arc::new(Seats::default());
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "an HTTP connection cannot be taken");
                 sleep(ACCEPT_PAUSE).await;
+                continue;
             }
+        };
+        if room.available_permits() == 0 {
+            seats.free_one();
         }
+        // The semaphore is never closed, so this ends with the task only.
+        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let (app, seat, seats) = (app.clone(), seats.take(), seats.clone());
+        tokio::spawn(async move {
+            connection(stream, app, &seat).await;
+            seats.left(&seat);
+            drop(place);
+        });
     }
 }
 
@@ -61,6 +72,10 @@ pub fn refusal(code: impl TryInto<StatusCode>, why: impl Into<String>) -> Respon
 
 /// One request: its body is there, or it is refused; and every refusal looks the same.
 async fn exchange(request: Request, next: Next) -> Response {
+    let seat = request.extensions().get::<Arc<Seat>>().cloned();
+    if let Some(seat) = &seat {
+        seat.waits();
+    }
     let (head, body) = request.into_parts();
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
@@ -72,7 +87,14 @@ async fn exchange(request: Request, next: Next) -> Response {
         Ok(Err(_)) => return closing(StatusCode::BAD_REQUEST, "the body is broken".to_owned()),
         Err(_) => return closing(StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {} s", BODY_WAIT.as_secs())),
     };
-    told(next.run(Request::from_parts(head, Body::from(body))).await).await
+    if let Some(seat) = &seat {
+        seat.answers();
+    }
+    let response = told(next.run(Request::from_parts(head, Body::from(body))).await).await;
+    if let Some(seat) = &seat {
+        seat.waits();
+    }
+    response
 }
 
 fn too_long() -> Response {
@@ -105,15 +127,21 @@ async fn told(response: Response) -> Response {
     Response::from_parts(head, Body::from(serde_json::json!({ "error": why }).to_string()))
 }
 
-async fn connection(stream: TcpStream, app: Router) {
+async fn connection(stream: TcpStream, app: Router, seat: &Arc<Seat>) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(HEAD_BYTES_MAX);
-    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app)));
+    let app = TowerToHyperService::new(app);
+    let service = service_fn(|mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(seat.clone());
+        app.call(request)
+    });
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
+        () = seat.leave.notified() => Ok(()),
         () = sleep(CONNECTION_LIFE) => {
             // Between two requests it ends at once; one under way is answered first, if the client takes it.
             served.as_mut().graceful_shutdown();
@@ -179,18 +207,38 @@ mod tests {
         assert!(good.starts_with("HTTP/1.1 200 ") && good.ends_with("\r\n\r\n3"), "{good}");
     }
 
-    /// As many as there are places, each with a body that does not come, hold them no longer than that.
+    /// More than there are places, each with half a request, and again and again: who asks for something is answered.
     #[tokio::test]
-    async fn a_body_that_does_not_come_frees_its_place() {
+    async fn requests_that_do_not_come_hold_no_place_from_others() {
+        let at = served().await;
+        let mut halves = Vec::new();
+        for round in 0..3 {
+            for _ in 0..CONNECTIONS_MAX + 50 {
+                let mut half = TcpStream::connect(at).await.unwrap();
+                half.write_all(b"GET /here HTTP/1.1\r\nHost: x\r\nX: ").await.unwrap();
+                halves.push(half);
+            }
+            let alive = timeout(HEAD_WAIT / 2, raw(at, b"GET /here HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+            let alive = alive.await.unwrap_or_else(|_| panic!("no answer in round {round}"));
+            assert!(alive.starts_with("HTTP/1.1 200 "), "{alive}");
+        }
+    }
+
+    /// As many as there are places, each with a body that does not come: one makes room, the others are told.
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_told_so_or_makes_room() {
         let at = served().await;
         let slow = b"POST /here HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
         let slow: Vec<_> = (0..CONNECTIONS_MAX).map(|_| tokio::spawn(raw(at, slow))).collect();
         sleep(std::time::Duration::from_millis(500)).await;
         let alive = raw(at, b"GET /here HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
         assert!(alive.starts_with("HTTP/1.1 200 "), "{alive}");
+        let mut closed = 0;
         for answer in slow {
             let answer = answer.await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+            closed += usize::from(answer.is_empty());
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
         }
+        assert_eq!(closed, 1, "one made room");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Connections at once: monitors and dashboards are few, and the open files are the sensors'. More
-/// wait in the system's queue until one ends.
+/// Connections at once: monitors and dashboards are few, and the open files are the sensors'. For one more,
+/// the one that has been waited for longest is closed; while all are being answered, it waits.
 pub const CONNECTIONS_MAX: usize = 128;
 /// How long a request's head may take, the silence before it included, and how long a connection
 /// may take to end when it is told so; then it is closed.
