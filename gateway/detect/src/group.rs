@@ -13,7 +13,8 @@
 //!   which the directions along which all move count as much.
 //!
 //! Records go on growing, a little with every row and more with every event that ended: the
-//! longer a machine runs, the rarer what is told. An event begins after a few rows beyond 1.25
+//! longer a machine runs, the rarer what is told. None is below what noise alone reaches in as
+//! many rows, so that a start that was not calm, whose scales fall for hours, makes no alert. An event begins after a few rows beyond 1.25
 //! times the record and ends after a calm half minute (at 1 Hz). What is small beside the event before, its after-effect, is no news until
 //! that one is forgotten. While it lasts, the channels that are out teach nothing; what lasts
 //! half an hour is how the machine runs now, and is learnt anew.
@@ -22,6 +23,8 @@
 //! when one reports again and at least half have; a channel that is missing keeps its value.
 
 mod cholesky;
+mod learn;
+mod least;
 mod message;
 mod row;
 
@@ -41,8 +44,6 @@ const FIT: u32 = 100;
 const WARM: u32 = 400;
 /// Changes of value before it speaks: a switch that never moved has no scale.
 const CHANGES_MIN: u16 = 20;
-/// Weight of a new row once warm: the last thousand count.
-const WEIGHT: f64 = 1e-3;
 /// Where updates are clipped, in standard deviations.
 const CLIP: f64 = 4.0;
 /// Part of the correlation that is not believed: with few rows, chance makes channels look bound.
@@ -54,9 +55,8 @@ const SHRINK_RESIDUAL: f64 = 0.02;
 const TIMES: f64 = 1.25;
 /// Rows at which twice as much is asked.
 const YOUNG: f64 = 30.0;
-/// How much of a deviation beyond the record it takes up at once, below what raises.
-const GROW: f64 = 0.02;
-/// And of an event's largest, once it has ended: of equal events, the third is usual.
+/// How much of an event's largest deviation its record takes up once it has ended: of equal
+/// events, the third is usual.
 const HABIT: f64 = 0.4;
 /// Rows beyond it that raise.
 const ENTER: u8 = 5;
@@ -77,7 +77,7 @@ pub(crate) fn about() -> String {
     )
 }
 
-/// Rows at another known level after which it is where the channel is measured from.
+/// Rows at another known level after which it is where the channel is measured from, and learnt.
 const SETTLES: u8 = 60;
 
 /// One channel's state.
@@ -99,18 +99,30 @@ struct Channel {
     changes: u16,
     /// Rows in a row without a reading of its own.
     missed: u8,
-    /// Rows in a row at another level that it is known for.
+    /// Rows in a row at another level that it is known for; from [`SETTLES`] on it has arrived
+    /// there, and moves more than where it was.
     #[serde(default)]
     away: u8,
     /// Levels that it is known for.
     #[serde(default)]
     regime: Regime,
+    /// Mean square of its latest deviations, in its standard deviation.
+    #[serde(default)]
+    lively: f64,
+    /// Mean square of its distance from what the others let expect; zero: none was seen.
+    #[serde(default)]
+    stray: f64,
 }
 
 impl Channel {
     /// It has shown what is usual, and is not missing now.
     fn speaks(&self) -> bool {
         self.seen > WARM && self.changes >= CHANGES_MIN && !self.is_gone()
+    }
+
+    /// It is believed to go with others now: not so on the way between levels.
+    fn is_bound(&self) -> bool {
+        self.fits() && self.away == 0
     }
 
     fn fits(&self) -> bool {
@@ -124,7 +136,9 @@ struct Seen<'a> {
     /// Of each channel, from its mean, in its standard deviations.
     deviation: &'a [f64],
     sigma: &'a [f64],
-    /// The largest record of a channel that speaks.
+    /// The largest deviation known of each that speaks.
+    known: &'a [f64],
+    /// And of all of them.
     largest: f64,
     /// T, and the largest residual; none while they are learnt.
     distance: Option<f64>,
@@ -209,6 +223,7 @@ impl Group {
         let count = self.channels.len();
         let mut deviation = [0.0; GROUP_CHANNELS_MAX];
         let mut sigma = [1.0; GROUP_CHANNELS_MAX];
+        let mut known = [0.0; GROUP_CHANNELS_MAX];
         let mut largest: f64 = 0.0;
         for (at, channel) in self.channels.iter_mut().enumerate() {
             channel.step();
@@ -220,13 +235,15 @@ impl Group {
                 deviation[at] = 0.0;
             }
             if channel.speaks() {
-                largest = largest.max(channel.record);
+                known[at] = channel.record.max(least::of_noise(channel.seen, 1));
+                largest = largest.max(known[at]);
             }
         }
         let mut seen = Seen {
             time_ms,
             deviation: &deviation[..count],
             sigma: &sigma[..count],
+            known: &known[..count],
             largest,
             distance: None,
             residual: None,
@@ -244,10 +261,10 @@ impl Group {
     /// How unusual the row is; records grow while they are learnt.
     fn rate(&mut self, seen: &mut Seen<'_>) {
         let mut fitting = 0;
-        for (channel, deviation) in self.channels.iter_mut().zip(seen.deviation) {
-            let size = deviation.abs();
+        for (at, channel) in self.channels.iter_mut().enumerate() {
+            let size = seen.deviation[at].abs();
             if channel.speaks() {
-                let times = size / level(channel.record, seen.largest);
+                let times = size / level(seen.known[at], seen.largest);
                 if times / raises(channel.seen) > seen.score {
                     (seen.score, seen.times, seen.cause) = (times / raises(channel.seen), times, Cause::Channel);
                 }
@@ -265,17 +282,20 @@ impl Group {
         }
         let distance = self.factor(seen.sigma, SHRINK).distance(seen.deviation);
         let residuals = self.factor(seen.sigma, SHRINK_RESIDUAL).residuals(seen.deviation);
-        let residual = residuals[..self.channels.len()].iter().fold(0.0, |largest: f64, (far, usual)| largest.max(far.abs() / usual));
         self.settled = self.settled.saturating_add(1);
+        let rows = self.settled.saturating_add(FIT);
+        let (residual, behind) = self.stray(seen.sigma, &residuals, least::of_noise(rows, fitting));
         if self.settled <= WARM - FIT {
             self.record_t = self.record_t.max(distance);
             self.record_r = self.record_r.max(residual);
             return;
         }
         (seen.distance, seen.residual) = (Some(distance), Some(residual));
-        let raises = raises(self.settled.saturating_add(FIT));
+        let raises = raises(rows);
         let alone = (seen.score > 1.0).then_some((seen.times, seen.cause));
-        for (cause, times) in [(Cause::Distance, distance / self.record_t.max(1.0)), (Cause::Residual, residual / self.record_r.max(1.0))] {
+        for (cause, times) in
+            [(Cause::Distance, distance / self.record_t.max(least::of_distance(rows, fitting))), (Cause::Residual, behind)]
+        {
             if times / raises > seen.score {
                 (seen.score, seen.times, seen.cause) = (times / raises, times, cause);
             }
@@ -286,10 +306,11 @@ impl Group {
         }
     }
 
-    /// The shrunk correlation of the channels, factored. One that does not fit yet is bound to none.
+    /// The shrunk correlation of the channels, factored. One that does not fit yet, or is on its way
+    /// to another level, is bound to none.
     fn factor(&self, sigma: &[f64], shrink: f64) -> Factor {
         Factor::of(sigma.len(), |i, j| {
-            let bound = self.channels[i].fits() && self.channels[j].fits();
+            let bound = self.channels[i].is_bound() && self.channels[j].is_bound();
             if bound { (1.0 - shrink) * self.covariance[packed(i, j)] / (sigma[i] * sigma[j]) } else { 0.0 }
         })
     }
@@ -325,82 +346,6 @@ impl Group {
         }
         Some(change)
     }
-
-    /// An ordinary row beyond a record takes it along.
-    fn grow(&mut self, seen: &Seen<'_>) {
-        for (channel, deviation) in self.channels.iter_mut().zip(seen.deviation).filter(|(channel, _)| channel.speaks()) {
-            channel.record += GROW * (deviation.abs() - channel.record).max(0.0);
-        }
-        if let Some(distance) = seen.distance {
-            self.record_t += GROW * (distance - self.record_t).max(0.0);
-            self.record_r += GROW * (seen.residual.unwrap_or(0.0) - self.record_r).max(0.0);
-        }
-    }
-
-    /// The event's largest deviations so far.
-    fn remember(&mut self, seen: &Seen<'_>) {
-        for (channel, deviation) in self.channels.iter_mut().zip(seen.deviation).filter(|(channel, _)| channel.speaks()) {
-            channel.worst = channel.worst.max(deviation.abs());
-        }
-        self.worst_t = self.worst_t.max(seen.distance.unwrap_or(0.0));
-        self.worst_r = self.worst_r.max(seen.residual.unwrap_or(0.0));
-    }
-
-    /// The event ended: part of what it showed is known from now on.
-    fn learn_event(&mut self) {
-        for channel in &mut self.channels {
-            channel.record += HABIT * (channel.worst - channel.record).max(0.0);
-            channel.worst = 0.0;
-        }
-        self.record_t += HABIT * (self.worst_t - self.record_t).max(0.0);
-        self.record_r += HABIT * (self.worst_r - self.record_r).max(0.0);
-        (self.worst_t, self.worst_r) = (0.0, 0.0);
-    }
-
-    /// The machine runs differently now: channels that are elsewhere are learnt anew there, all
-    /// of them when none is.
-    fn relearn(&mut self, seen: &Seen<'_>) {
-        let out = |at: usize| seen.deviation[at].abs() > CLIP;
-        let some = (0..self.channels.len()).any(out);
-        for at in (0..self.channels.len()).filter(|at| !some || out(*at)) {
-            let channel = &mut self.channels[at];
-            let mut regime = std::mem::take(&mut channel.regime);
-            if some {
-                regime.moved();
-            }
-            *channel = Channel { value: channel.value, missed: channel.missed, regime, ..Channel::default() };
-            (0..self.channels.len()).for_each(|other| self.covariance[packed(at.max(other), at.min(other))] = 0.0);
-        }
-        self.channels.iter_mut().for_each(|channel| channel.worst = 0.0);
-        (self.record_t, self.worst_t, self.record_r, self.worst_r) = (0.0, 0.0, 0.0, 0.0);
-        (self.settled, self.peak, self.fitted) = (0, 0.0, 0);
-    }
-
-    fn learn(&mut self, seen: &Seen<'_>) {
-        let mut moved = [0.0; GROUP_CHANNELS_MAX];
-        for (at, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| channel.missed == 0 && channel.away == 0) {
-            let far = channel.smooth - channel.mean;
-            let clip = if channel.fits() { CLIP * seen.sigma[at] } else { f64::MAX };
-            let out = self.active > 0 && seen.deviation[at].abs() > CLIP;
-            moved[at] = if out { 0.0 } else { far.clamp(-clip, clip) };
-            channel.mean += weight(channel.seen) * moved[at];
-        }
-        if self.active > 0 {
-            return;
-        }
-        self.channels.iter_mut().filter(|channel| channel.missed == 0).for_each(|channel| channel.regime.learn(channel.smooth));
-        for i in 0..self.channels.len() {
-            for j in (0..=i).filter(|j| self.channels[i].missed == 0 && self.channels[*j].missed == 0) {
-                let weight = weight(self.channels[i].seen.min(self.channels[j].seen));
-                let place = &mut self.covariance[packed(i, j)];
-                *place = (1.0 - weight) * (*place + weight * moved[i] * moved[j]);
-                // A pair that no longer moves would decay into numbers that processors handle slowly.
-                if place.abs() < GROUP_SIGMA_MIN * GROUP_SIGMA_MIN {
-                    *place = 0.0;
-                }
-            }
-        }
-    }
 }
 
 impl Channel {
@@ -422,15 +367,16 @@ impl Channel {
     }
 
     /// Whether it is far from its mean, yet at or on the way to a level that it is known for;
-    /// where it stays it is measured from.
+    /// where it stays it is measured from. How it moves there is learnt before it is judged.
     fn travels(&mut self, deviation: f64, sigma: f64) -> bool {
         if deviation.abs() <= CLIP || !self.regime.is_known(self.smooth, sigma) {
-            self.away = 0;
+            self.away = if self.away > SETTLES { self.away - 1 } else { 0 };
             return false;
         }
         self.away += 1;
-        if self.away >= SETTLES {
-            (self.away, self.mean) = (0, self.smooth);
+        if self.away == SETTLES || self.away == 2 * SETTLES {
+            (self.away, self.mean) = (SETTLES, self.smooth);
+            self.regime.returned();
         }
         true
     }
@@ -439,15 +385,11 @@ impl Channel {
 /// The deviation that a channel's record and that of all channels call the largest yet:
 /// halfway, so that a channel with a calm past is not judged by its past alone.
 fn level(own: f64, largest: f64) -> f64 {
-    (own.max(1.0) * largest).sqrt()
+    (own * largest).sqrt()
 }
 
 /// Times the record that is unusual for a channel that has been seen for so many rows: the
 /// largest of few is exceeded sooner than that of many.
 fn raises(seen: u32) -> f64 {
     TIMES * (1.0 + YOUNG / f64::from(seen.max(1)))
-}
-
-fn weight(seen: u32) -> f64 {
-    WEIGHT.max(1.0 / f64::from(seen.max(1)))
 }

@@ -55,6 +55,12 @@ impl Regime {
         self.moved();
     }
 
+    /// It came to a level that it is known for: that it changes its level is not forgotten for now.
+    #[cold]
+    pub(crate) fn returned(&mut self) {
+        self.seen = self.seen.min(1);
+    }
+
     /// Whether it changes its level at all.
     #[inline]
     pub(crate) fn changes(&self) -> bool {

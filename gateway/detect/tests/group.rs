@@ -143,6 +143,82 @@ fn channels_of_different_pace_and_channels_that_go_silent_hold_nothing_up() {
     assert_eq!(told.len(), 1);
 }
 
+/// Four channels of one load while the machine works, noise of their own, and far less of it, by
+/// night; the second goes its own way from `fault` on, for two hours, within its range.
+fn shifts(days: i64, fault: Option<i64>) -> Vec<(i64, Change)> {
+    let (mut group, mut noise) = (group(4), Noise(31));
+    let (mut load, mut own) = (0.0, 0.0);
+    let mut out = Vec::new();
+    for second in 0..days * 86_400 {
+        load = 0.98 * load + 0.2 * noise.normal();
+        own = 0.98 * own + 0.2 * noise.normal();
+        let works = (6..22).contains(&(second / 3_600 % 24));
+        let apart = fault.is_some_and(|fault| (fault..fault + 7_200).contains(&second));
+        let value = |at: usize, level: f64, noise: f64| {
+            let part = if apart && at == 1 { own } else { load };
+            if works { level * (1.0 + 0.05 * part) + noise } else { 0.3 * noise }
+        };
+        let values = [
+            value(0, 10.0, 0.05 * noise.normal()),
+            value(1, 50.0, 0.25 * noise.normal()),
+            value(2, 5.0, 0.03 * noise.normal()),
+            value(3, 100.0, 0.5 * noise.normal()),
+        ];
+        out.extend(row(&mut group, second, &values).into_iter().map(|change| (second, change)));
+    }
+    out
+}
+
+#[test]
+fn a_machine_that_rests_at_night_is_quiet_after_its_first_day_and_finds_what_goes_its_own_way_by_day() {
+    let fault = 2 * 86_400 + 36_000;
+    let found = shifts(3, Some(fault));
+    let told = found.iter().filter(|(_, change)| change.state == State::Active).collect::<Vec<_>>();
+    assert!((21_600..21_610).contains(&told[0].0), "the first start: {told:?}");
+    let [(second, change)] = told.iter().filter(|(second, _)| *second >= 86_400).collect::<Vec<_>>()[..] else { panic!("{told:?}") };
+    assert!((fault..fault + 100).contains(second), "{told:?}");
+    assert!(change.cause == Cause::Residual && change.contributors[0].channel == 1, "{change:?}");
+}
+
+/// Noise that is fifteen times larger while the machine works, for ten days: longer than a change
+/// of level is remembered that does not come back.
+#[test]
+fn a_level_that_is_noisier_than_the_one_before_is_learnt_and_quiet_nights_stay_quiet() {
+    let (mut group, mut noise) = (group(3), Noise(37));
+    let mut told = Vec::new();
+    for second in 0..10 * 86_400 {
+        let works = (6..22).contains(&(second / 3_600 % 24));
+        let (part, size) = if works { (1.0, 0.3) } else { (0.0, 0.02) };
+        let values = [1.0 + 9.0 * part, 2.0 + 5.0 * part, 20.0 + 3.0 * part].map(|level| level + size * noise.normal());
+        told.extend(row(&mut group, second, &values).into_iter().filter(|change| change.state == State::Active).map(|_| second));
+    }
+    assert!(matches!(told[..], [start] if (21_600..21_610).contains(&start)), "{told:?}");
+    // Its scales are those of its work, also at night; where it never was is news then.
+    let change = (0..20).find_map(|second| row(&mut group, 864_000 + second, &[1.0, -1.0, 20.0]).pop()).expect("never there");
+    assert!(change.contributors[0].channel == 1 && change.contributors[0].sigma > 0.03, "{change:?}");
+}
+
+/// The first rows are of a machine that runs down, within seconds or within a quarter of an hour.
+#[test]
+fn white_noise_after_a_spin_down_is_no_news_and_a_fault_in_it_is() {
+    for (on, pace, seed) in [(0, 3.0, 41), (5, 3.0, 43), (30, 3.0, 47), (0, 30.0, 53), (0, 300.0, 59)] {
+        let (mut group, mut noise) = (group(3), Noise(seed));
+        let mut speed = 1.0;
+        let mut told = Vec::new();
+        for second in 0..43_200 {
+            speed *= if second < on { 1.0 } else { 1.0 - 1.0 / pace };
+            let fault = if second >= 43_000 { 0.4 } else { 0.0 };
+            let values = [
+                0.3 + 11.0 * speed + 0.02 * noise.normal(),
+                1.0 + 5.5 * speed + 0.03 * noise.normal() + fault,
+                0.05 + 1.2 * speed + 0.01 * noise.normal(),
+            ];
+            told.extend(row(&mut group, second, &values).into_iter().filter(|change| change.state == State::Active).map(|_| second));
+        }
+        assert!(matches!(told[..], [found] if (43_000..43_020).contains(&found)), "seed {seed}: {told:?}");
+    }
+}
+
 #[test]
 fn bad_values_neither_panic_nor_flood() {
     let wild = [f64::NAN, f64::INFINITY, 1e308, -1e308, 5e-324, 0.0, -0.0, f64::MAX, f64::MIN_POSITIVE];

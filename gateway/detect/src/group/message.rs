@@ -53,7 +53,7 @@ pub struct Change {
 impl Group {
     #[cold]
     pub(super) fn change(&mut self, state: State, seen: &Seen<'_>) -> Change {
-        let &Seen { time_ms, deviation, sigma, largest, times, cause, .. } = seen;
+        let &Seen { time_ms, deviation, sigma, known, largest, times, cause, .. } = seen;
         let mut expected = [(0.0, 1.0); GROUP_CHANNELS_MAX];
         let mut parts = [0.0; GROUP_CHANNELS_MAX];
         match cause {
@@ -62,7 +62,7 @@ impl Group {
             Cause::Residual => expected = self.factor(sigma, SHRINK_RESIDUAL).residuals(deviation),
         }
         let share = |at: usize| match cause {
-            Cause::Channel => deviation[at].abs() / level(self.channels[at].record, largest),
+            Cause::Channel => deviation[at].abs() / level(known[at], largest),
             Cause::Distance => deviation[at] * parts[at],
             Cause::Residual => expected[at].0.abs() / expected[at].1,
         };
