@@ -74,6 +74,7 @@ fn an_alert_is_explained_another_configuration_is_tried_and_a_score_is_what_the_
     // The rows that a score flags are those between the gateway's own alerts.
     let json: Value = serde_json::from_str(&output(&["score", "skab", &text(&recordings), "--json", "--out", &text(&scored)])).unwrap();
     assert!(json["f1"].as_f64().unwrap() > 0.8 && json["far"].as_f64().unwrap() < 0.2, "{json}");
+    assert!(json["one_file_left_out"].is_null(), "of one recording, none can be left out: {json}");
     let rows = std::fs::read_to_string(scored.join("pump.csv")).unwrap();
     let flagged = rows.lines().skip(1).filter(|row| row.ends_with(";1")).map(|row| row[..19].to_owned()).collect::<Vec<_>>();
     let why: Value = serde_json::from_str(&output(&["explain", "hall/pump", "--data-dir", &data, "--json"])).unwrap();

@@ -39,7 +39,8 @@ struct Outcome {
     profile: Profile,
     threshold: f64,
     score: f64,
-    /// With each file judged by the threshold of the others; none for a threshold that is given.
+    /// With each file judged by the threshold of the others; none for a threshold that is given, or
+    /// where there are no others.
     left_out: Option<f64>,
 }
 
@@ -85,7 +86,7 @@ fn outcome(all: &[&Recording], windows: usize, profile: Profile, given: Option<f
         Some(threshold) => (threshold, all.iter().map(|one| raw(one, threshold, profile)).sum()),
         None => best(all, profile),
     };
-    let left_out = given.is_none().then(|| {
+    let left_out = (given.is_none() && all.len() > 1).then(|| {
         let scores = (0..all.len()).map(|left| {
             let others = all.iter().enumerate().filter(|(at, _)| *at != left).map(|(_, one)| *one).collect::<Vec<_>>();
             raw(all[left], best(&others, profile).0, profile)

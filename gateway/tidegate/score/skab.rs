@@ -58,17 +58,14 @@ fn report(arguments: &Arguments, all: &[Recording]) -> Result<(), Failure> {
     let outliers = all.iter().map(|recording| Outliers::of(recording.scored())).collect::<Vec<_>>();
     let total = Outliers::pooled(outliers.iter().copied());
     let nab = PROFILES.map(|(_, fp, missed)| Changepoints::pooled(all.iter().map(|one| Changepoints::of(one.scored(), fp, missed))));
-    let without = |left: usize| Outliers::pooled(outliers.iter().enumerate().filter(|(at, _)| *at != left).map(|(_, one)| *one));
-    let folds = (0..all.len()).map(without).collect::<Vec<_>>();
-    let range = |of: fn(Outliers) -> f64| folds.iter().map(|one| of(*one)).fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
-    let (f1, far, mar) = (range(Outliers::f1), range(Outliers::false_alarms), range(Outliers::missed_alarms));
+    let folds = left_out(&outliers);
     let rows = all.iter().map(|one| one.scored().len()).sum::<usize>();
     if arguments.json {
         let json = json!({
             "f1": total.f1(), "far": total.false_alarms(), "mar": total.missed_alarms(),
             "changepoint": {"standard": nab[0], "low_fp": nab[1], "low_fn": nab[2]},
             "files": all.len(), "rows": rows,
-            "one_file_left_out": {"f1": [f1.0, f1.1], "far": [far.0, far.1], "mar": [mar.0, mar.1]},
+            "one_file_left_out": folds.map(|[f1, far, mar]| json!({"f1": [f1.0, f1.1], "far": [far.0, far.1], "mar": [mar.0, mar.1]})),
         });
         return print(&json.to_string());
     }
@@ -87,9 +84,22 @@ fn report(arguments: &Arguments, all: &[Recording]) -> Result<(), Failure> {
         100.0 * total.false_alarms(),
         100.0 * total.missed_alarms()
     ))?;
-    print(&format!("  one file left out: F1 {:.3} to {:.3}, FAR {}, MAR {}", f1.0, f1.1, percent(far), percent(mar)))?;
+    match folds {
+        Some([f1, far, mar]) => {
+            print(&format!("  one file left out: F1 {:.3} to {:.3}, FAR {}, MAR {}", f1.0, f1.1, percent(far), percent(mar)))?;
+        }
+        None => print("  of one recording, none can be left out")?,
+    }
     let said = PROFILES.iter().zip(nab).map(|((profile, ..), score)| format!("{profile} {score:.2}")).collect::<Vec<_>>();
     print(&format!("changepoint  NAB {}", said.join("  ")))
+}
+
+/// Lowest and highest F1, FAR and MAR of the recordings but one; none of a single recording.
+fn left_out(outliers: &[Outliers]) -> Option<[(f64, f64); 3]> {
+    let without = |left: usize| Outliers::pooled(outliers.iter().enumerate().filter(|(at, _)| *at != left).map(|(_, one)| *one));
+    let folds = (0..outliers.len()).map(without).collect::<Vec<_>>();
+    let range = |of: fn(Outliers) -> f64| folds.iter().map(|one| of(*one)).fold((f64::MAX, f64::MIN), |(a, b), x| (a.min(x), b.max(x)));
+    (outliers.len() > 1).then(|| [range(Outliers::f1), range(Outliers::false_alarms), range(Outliers::missed_alarms)])
 }
 
 /// Runs a gateway over one recording; none for a CSV file that is not of this benchmark.
