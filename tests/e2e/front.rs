@@ -305,7 +305,7 @@ fn wills_outlive_the_gateway() {
     // What was published does not come again.
     gateway.kill_and_restart();
     let mut watcher = Wire::with(gateway.at(), &staying("watcher")).0;
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(7));
     watcher.expect_quiet();
     gateway.has_accepted(4);
 }

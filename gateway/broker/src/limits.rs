@@ -75,8 +75,8 @@ pub const WILL_BYTES_MAX: usize = 16 << 10;
 /// Bytes of all such wills, which are in the application's log and its snapshots; the same.
 pub const WILLS_BYTES_MAX: usize = 16 << 20;
 /// How long a start waits at least for a client whose will an earlier process left: who is back by then has not
-/// failed. Short, as others wait for the news.
-pub const WILL_GRACE: Duration = Duration::from_secs(2);
+/// failed. Clients try again after a second or a few; others wait for the news.
+pub const WILL_GRACE: Duration = Duration::from_secs(5);
 
 /// A connection must have said CONNECT within this time.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);

@@ -29,6 +29,7 @@ pub(crate) async fn run(inner: Arc<Inner>, listener: TcpListener) {
     if *stop.borrow() > Stop::Running {
         return;
     }
+    inner.opens();
     let mut sweep = tokio::time::interval(Duration::from_secs(1));
     let mut seconds = 0u64;
     let mut pause = Duration::ZERO;

@@ -150,6 +150,20 @@ impl Inner {
         }
     }
 
+    /// The door opens: only from here on can anybody be back.
+    pub fn opens(&self) {
+        let least = Instant::now() + WILL_GRACE;
+        for slot in self.sessions.slots.lock().values_mut() {
+            let Holder::Absent { session, deadline, will } = &mut slot.holder else { continue };
+            if let Some(delayed) = will.as_mut().filter(|delayed| delayed.inherited) {
+                delayed.due = delayed.due.max(least);
+            }
+            if session.expiry_s == 0 {
+                *deadline = deadline.map(|at| at.max(least));
+            }
+        }
+    }
+
     fn new_subscriber(&self) -> Arc<Subscriber> {
         Subscriber::new(self.next_subscriber.fetch_add(1, Ordering::Relaxed), self.counters.clone())
     }
@@ -247,10 +261,8 @@ impl Inner {
         // that nobody takes it for received.
         let is_stopping = *self.stop.borrow() > Stop::Running;
         if expiry_s == 0 && !is_stopping {
-            self.end(Slot { subscriber, holder: Holder::Absent { session, deadline: None, will: None } });
-            if let Some(last) = last {
-                will::publish(self, last);
-            }
+            let will = last.map(|last| Box::new(Delayed { last, due: Instant::now(), inherited: false }));
+            self.end(Slot { subscriber, holder: Holder::Absent { session, deadline: None, will } });
         } else {
             if self.log(session.number, SessionEvent::Disconnected { expiry_s, settled }).is_err() {
                 tracing::debug!(client_id, "a session's pause is not logged; after a restart its expiry counts from there");

@@ -56,9 +56,12 @@ pub fn ledger(g: &Gateway) -> Value {
 fn readings(g: &Gateway) -> Value {
     let t = &g.totals;
     let delivered = t.readings.saturating_sub(t.shed);
+    // One that tells more than it said to have accepted has accepted that, too.
+    let settled = delivered.saturating_add(t.shed);
+    let accepted = t.accepted.max(settled);
     json!({
-        "accepted": t.accepted.saturating_add(t.local), "delivered": delivered,
-        "held": t.accepted.saturating_sub(delivered).saturating_sub(t.shed), "shed": t.shed, "local": t.local,
+        "accepted": accepted.saturating_add(t.local), "delivered": delivered,
+        "held": accepted - settled, "shed": t.shed, "local": t.local,
     })
 }
 
@@ -150,6 +153,8 @@ mod tests {
             (&json!(107), &json!(55), &json!(40), &json!(5), &json!(7))
         );
         assert_eq!((&v["seen"], &v["online"]), (&json!(9), &json!(true)));
+        (g.totals.accepted, g.totals.readings, g.totals.shed) = (3, 60, 5);
+        assert_eq!(readings(&g), json!({"accepted": 67, "delivered": 55, "held": 0, "shed": 5, "local": 7}), "of a liar, too");
         assert!(v.get("clock").is_none() && v.get("bridge").is_none());
         for (skew_ms, quality, word) in [(-40, 0, "ok"), (5_001, 0, "skewed"), (i64::MIN, 9, "skewed"), (0, 2, "jumped"), (-9, 1, "unset")]
         {

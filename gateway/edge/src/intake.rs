@@ -39,7 +39,6 @@ use std::sync::atomic::AtomicU64;
 use telemetry::payload::{self, Sample};
 use telemetry::source::{OnInvalid, Share, Sources, valid_series};
 use tokio::sync::watch;
-use tracing::warn;
 
 /// The door of the log: everything that enters it goes through here, in one order.
 pub struct Intake {
@@ -513,7 +512,7 @@ impl broker::Application for Intake {
 
     fn open_session(&self, open: &OpenSession<'_>) -> Result<Opened, broker::Refusal> {
         if self.readers.iter().any(|reader| reader == open.client_id) {
-            warn!(client = open.client_id, "an [[ingest]] leads to this gateway's own door, and is refused");
+            self.complaints.looped(open.client_id);
             return Err(broker::Refusal::NotAuthorized);
         }
         let mut state = self.state.lock();

@@ -100,11 +100,11 @@ pub const CROSS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const CROSS_ANSWER_WAIT: Duration = Duration::from_secs(120);
 
 /// Messages from the cloud that our subscribers may have before them before the next wait, durably: as many as a
-/// line's round trip needs, and far fewer than a subscriber's queue takes.
+/// line's round trip needs, and far fewer than a subscriber's queue takes. Half of [`CROSS_GIVEN_BYTES_MAX`] is as much.
 pub const CROSS_GIVEN_WINDOW: usize = 1_024;
 
 /// How long they are waited for. Who comes back within this time after a crash, or takes more than some 200
-/// messages a second, misses nothing, however much comes; others as long as their queue has room.
+/// messages and 1.6 MiB a second, misses nothing, however much comes; others as long as their queue has room.
 pub const CROSS_GIVEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a message is kept for a crash until each subscriber has it: who is away longer than this may miss

@@ -58,12 +58,12 @@ struct View<'a> {
     page_marks: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     undated: &'a [Undated],
-    #[serde(skip_serializing_if = "is_zero")]
-    clamped: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     shadowed: &'a BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "is_zero")]
     lost_alerts: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    clamped: u64,
 }
 
 #[derive(Deserialize)]
@@ -101,11 +101,11 @@ struct Saved {
     #[serde(default)]
     undated: Vec<Undated>,
     #[serde(default)]
-    clamped: u64,
-    #[serde(default)]
     shadowed: BTreeMap<String, u64>,
     #[serde(default)]
     lost_alerts: u64,
+    #[serde(default)]
+    clamped: u64,
 }
 
 #[derive(Serialize)]

@@ -28,7 +28,9 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use limits::{ACCEPT_PAUSE, BODY_BYTES_MAX, BODY_WAIT, CONNECTION_LIFE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT, REFUSAL_BYTES_MAX};
+use limits::{
+    ACCEPT_PAUSE, BODY_BYTES_MAX, BODY_WAIT, CONNECTION_LIFE, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT, PLACE_LOOK, REFUSAL_BYTES_MAX,
+};
 use seat::{Seat, Seats};
 use std::pin::pin;
 use std::sync::Arc;
@@ -53,8 +55,15 @@ pub async fn serve(listener: TcpListener, app: Router) {
         if room.available_permits() == 0 {
             seats.free_one();
         }
-        // The semaphore is never closed, so this ends with the task only.
-        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let place = loop {
+            match timeout(PLACE_LOOK, room.clone().acquire_owned()).await {
+                Ok(Ok(place)) => break place,
+                // The semaphore is never closed, so this ends with the task only.
+                Ok(Err(_)) => return,
+                // Nobody was waited for, or has not left yet.
+                Err(_) => seats.free_one(),
+            }
+        };
         let (app, seat, seats) = (app.clone(), seats.take(), seats.clone());
         tokio::spawn(async move {
             connection(stream, app, &seat).await;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 /// Connections at once: monitors and dashboards are few, and the open files are the sensors'. For one more,
-/// the one that has been waited for longest is closed; while all are being answered, it waits.
+/// the one that has been waited for longest is closed; while the answers of all are being made, it waits.
 pub const CONNECTIONS_MAX: usize = 128;
+/// While all places are taken, it is looked so often who may be asked to leave.
+pub const PLACE_LOOK: Duration = Duration::from_millis(100);
 /// How long a request's head may take, the silence before it included, and how long a connection
 /// may take to end when it is told so; then it is closed.
 pub const HEAD_WAIT: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
 //! A connection's place, and who gives it up when all are taken and one more comes: whoever has
-//! been waited for longest, for a request or its body. One whose request is being answered keeps it.
+//! been waited for longest, for a request or its body. One whose answer is being made keeps it.
 
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -155,10 +155,7 @@ impl Application for Log {
     fn session(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, Refusal> {
         let mut kept = self.kept.lock();
         let ticket = self.append(&mut kept);
-        let Some(session) = kept.sessions.get_mut(&number) else {
-            assert!(matches!(event, SessionEvent::WillOver { .. }), "{event:?} of a session that is not open");
-            return Ok(ticket);
-        };
+        let session = kept.sessions.get_mut(&number).expect("a session that is open");
         match event {
             SessionEvent::Resumed { expiry_s } => (session.expiry_s, session.will) = (expiry_s, None),
             SessionEvent::Disconnected { expiry_s, .. } => session.expiry_s = expiry_s,

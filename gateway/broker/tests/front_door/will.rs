@@ -141,7 +141,7 @@ fn a_will_outlives_the_process() {
         let wires: Vec<Wire> = connects.iter().map(|connect| Wire::with(door.at, connect).0).collect();
         Wire::with(door.at, &will("left", "left")).0.leave();
         Wire::with(door.at, &durable("gone", "gone")).0.leave();
-        let delayed = Connect { will: Some(Will { properties: delay(4), ..Will::of("slow", "late") }), ..durable("slow", "") };
+        let delayed = Connect { will: Some(Will { properties: delay(8), ..Will::of("slow", "late") }), ..durable("slow", "") };
         let slow = Wire::with(door.at, &delayed).0;
         // One that is over is over for good.
         Wire::with(door.at, &will("before", "published")).0.vanish();
@@ -164,7 +164,7 @@ fn a_will_outlives_the_process() {
         lost.sort();
         assert_eq!(lost, ["passing", "staying"]);
         assert_eq!(watcher.message().payload, "late");
-        assert!(began.elapsed() >= Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!(began.elapsed() >= Duration::from_secs(8), "{:?}", began.elapsed());
         watcher.expect_quiet();
         let sessions = door.log.sessions();
         let mut kept: Vec<&str> = sessions.iter().filter(|s| s.will.is_some()).map(|s| s.client_id.as_str()).collect();

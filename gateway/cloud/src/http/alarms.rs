@@ -12,8 +12,13 @@ use axum::response::Response;
 use axum::routing::get;
 use replica::alarm::{self, Filter};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use web::refusal;
+
+/// So long one who asks for a list waits for those before; a place that others need is not held for longer.
+const TURN_WAIT: Duration = Duration::from_secs(2);
 
 /// The routes below `/api/v1/alarms`, and that of series.
 pub fn routes() -> Router<State> {
@@ -34,8 +39,8 @@ async fn ask<T>(state: &State, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> R
 async fn list(Shared(state): Shared<State>, filter: Result<Query<Filter>, QueryRejection>) -> Result<Json<Vec<Value>>, Response> {
     let Query(filter) = filter.map_err(|why| refusal(why.status(), why.body_text()))?;
     filter.check().map_err(|why| refusal(StatusCode::BAD_REQUEST, why))?;
-    // The semaphore is never closed.
-    let _turn = state.lists.acquire().await.map_err(|_| refusal(StatusCode::SERVICE_UNAVAILABLE, "the bridge is stopping"))?;
+    let busy = |_| refusal(StatusCode::SERVICE_UNAVAILABLE, "too many ask for lists of alarms at once; ask again in a moment");
+    let _turn = timeout(TURN_WAIT, state.lists.acquire()).await.map_err(busy)?;
     ask(&state, |reply| Ask::List(filter, reply)).await.map(Json)
 }
 

@@ -39,10 +39,14 @@ impl Given {
     /// Whether subscribers have enough before them: the rest can wait where it is safe. One that
     /// takes nothing for a while is not waited for.
     pub fn is_enough(&mut self) -> bool {
-        if self.list.len() >= CROSS_GIVEN_WINDOW {
+        if self.is_wide() {
             self.trim();
         }
-        self.list.len() >= CROSS_GIVEN_WINDOW && self.list.front().is_some_and(|one| one.since.elapsed() < CROSS_GIVEN_PAUSE)
+        self.is_wide() && self.list.front().is_some_and(|one| one.since.elapsed() < CROSS_GIVEN_PAUSE)
+    }
+
+    fn is_wide(&self) -> bool {
+        self.list.len() >= CROSS_GIVEN_WINDOW || self.bytes >= CROSS_GIVEN_BYTES_MAX / 2
     }
 
     /// Whether anything waits for a subscriber.

@@ -12,6 +12,7 @@ pub struct Complaints {
     refused: [Mutex<Kind>; Refusal::ALL.len()],
     misfits: Mutex<Kind>,
     clamped: Mutex<Kind>,
+    loops: Mutex<Kind>,
 }
 
 impl Complaints {
@@ -26,6 +27,13 @@ impl Complaints {
     pub fn misfit(&self, series: &str, owner: &str, unit: &str) {
         if let Some(untold) = self.misfits.lock().due() {
             warn!(series, owner, unit, untold, "a reading has another unit than its series: it counts as series@unit");
+        }
+    }
+
+    /// A client comes under a name by which this gateway reads elsewhere.
+    pub fn looped(&self, client: &str) {
+        if let Some(untold) = self.loops.lock().due() {
+            warn!(client, untold, "an [[ingest]] leads to this gateway's own door, and is refused");
         }
     }
 
