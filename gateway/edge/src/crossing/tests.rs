@@ -89,6 +89,18 @@ impl Pair {
         }
     }
 
+    /// So much at once, the log takes one after the other.
+    async fn until_taken(&mut self, intake: &Intake) {
+        for _ in 0..6_000 {
+            self.crossing.retry(intake);
+            if self.crossing.held.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the log takes no more");
+    }
+
     fn taken(&self) -> Vec<Vec<u8>> {
         self.crossing.unacknowledged.iter().map(|(_, _, p)| p.payload.to_vec()).collect()
     }
@@ -139,16 +151,10 @@ async fn more_than_can_be_kept_ends_the_connection_and_comes_again() {
         pair.step(&refusing).await;
     }
     let (_journal, taking) = pair.log();
-    // So much at once, the log takes one after the other.
-    for _ in 0..1_000 {
-        pair.crossing.retry(&taking);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        if pair.crossing.held.is_empty() {
-            break;
-        }
-    }
+    pair.until_taken(&taking).await;
     assert_eq!((pair.crossing.unacknowledged.len(), pair.crossing.held_bytes), (5, 0), "what was held is not lost with the connection");
     pair.say(9, "plants/plant-a/cmd/x", b"1".to_vec(), &taking).await;
+    pair.until_taken(&taking).await;
     assert_eq!(pair.crossing.unacknowledged.len(), 6, "what comes with the next connection is taken");
 }
 
