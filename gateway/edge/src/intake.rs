@@ -4,7 +4,7 @@
 //! under the one lock that gives the log its order.
 
 mod asked;
-pub mod complaint;
+mod complaint;
 mod naming;
 mod redelivery;
 mod refusals;

@@ -3,8 +3,8 @@
 
 use crate::client;
 use crate::core::{Event, Events};
-use crate::intake::complaint::Kind;
 use crate::limits::{CONNECT_WAIT, LINK_PACKET_BYTES_MAX, LINK_REQUESTS_MAX};
+use broker::complaint::Kind;
 use parking_lot::Mutex;
 use rand::Rng;
 use replica::backoff::Backoff;

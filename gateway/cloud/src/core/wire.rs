@@ -14,14 +14,21 @@ use std::time::Instant;
 use tokio::runtime::Handle as Runtime;
 use tracing::{error, info, warn};
 
+/// Tells what a gateway does wrong, and what is known of it: of each kind one in a while, with how many were not told before it.
+macro_rules! complain {
+    ($core:ident, $what:literal, $($known:tt)+) => {
+        if let Some(untold) = $core.complaints.entry($what).or_default().due() {
+            warn!($($known)+, untold, $what);
+        }
+    };
+}
+
 impl Core {
     /// A message from a gateway: logged when it is admitted, answered at once when it is not.
     pub(super) fn wire(&mut self, gateway: &str, what: &str, bytes: &[u8], at: Instant, runtime: &Runtime) {
         self.late_ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
         if !replica::join::series::valid_gateway(gateway) {
-            if let Some(untold) = self.untold("a message of a gateway with an impossible name is ignored") {
-                warn!(?gateway, untold, "a message of a gateway with an impossible name is ignored");
-            }
+            complain!(self, "a message of a gateway with an impossible name is ignored", ?gateway);
             self.refused += 1;
             return;
         }
@@ -44,16 +51,9 @@ impl Core {
             Ok(false) => self.refused += 1,
             Err(error) => {
                 self.refused += 1;
-                if let Some(untold) = self.untold("a message does not decode and is ignored") {
-                    warn!(%error, gateway, what, untold, "a message does not decode and is ignored");
-                }
+                complain!(self, "a message does not decode and is ignored", %error, gateway, what);
             }
         }
-    }
-
-    /// Whether one more of what gateways do wrong is to be told; then how many were not before it.
-    fn untold(&mut self, what: &'static str) -> Option<u64> {
-        self.complaints.entry(what).or_default().due()
     }
 
     /// A gateway spoke.
@@ -91,9 +91,7 @@ impl Core {
     fn hello(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
         let hello = Hello::decode(bytes)?;
         if hello.gateway != gateway || !self.bridge.has_room(gateway, hello.boot) {
-            if let Some(untold) = self.untold("a gateway that speaks for another, or one too many, is ignored") {
-                warn!(gateway, named = hello.gateway, untold, "a gateway that speaks for another, or one too many, is ignored");
-            }
+            complain!(self, "a gateway that speaks for another, or one too many, is ignored", gateway, named = hello.gateway);
             return Ok(false);
         }
         // A gateway says it once for each connection: what the log has no room for is kept.
@@ -117,9 +115,7 @@ impl Core {
     fn alert(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
         let up = AlertUp::decode(bytes)?;
         if !self.bridge.can_take(gateway, &up.alert) {
-            if let Some(untold) = self.untold("an alert that cannot be published, or one too many, is ignored") {
-                warn!(gateway, series = ?up.alert.series, untold, "an alert that cannot be published, or one too many, is ignored");
-            }
+            complain!(self, "an alert that cannot be published, or one too many, is ignored", gateway, series = ?up.alert.series);
             return Ok(false);
         }
         self.log(&Record::AlertUp { gateway, bytes }, runtime);
@@ -129,9 +125,7 @@ impl Core {
     fn command(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
         let up = CommandUp::decode(bytes)?;
         if !self.bridge.has_room(gateway, up.boot) {
-            if let Some(untold) = self.untold("one gateway or boot too many is ignored") {
-                warn!(gateway, untold, "one gateway or boot too many is ignored");
-            }
+            complain!(self, "one gateway or boot too many is ignored", gateway);
             return Ok(false);
         }
         // What is known already is not logged again: a gateway repeats it when it connects.
@@ -151,9 +145,7 @@ impl Core {
             return Ok(true);
         }
         if !self.bridge.has_room(gateway, interval.delta.boot) {
-            if let Some(untold) = self.untold("one gateway or boot too many is asked to come again later") {
-                warn!(gateway, untold, "one gateway or boot too many is asked to come again later");
-            }
+            complain!(self, "one gateway or boot too many is asked to come again later", gateway);
             self.ack(gateway, self.bridge.busy(gateway, &interval.delta, RETRY_FULL_MS));
             return Ok(false);
         }
@@ -191,9 +183,7 @@ impl Core {
             Ok(_) => {}
             Err(error) => {
                 self.refused += 1;
-                if let Some(untold) = self.untold("a last will does not decode and is ignored") {
-                    warn!(%error, gateway, untold, "a last will does not decode and is ignored");
-                }
+                complain!(self, "a last will does not decode and is ignored", %error, gateway);
             }
         }
     }
@@ -203,9 +193,7 @@ impl Core {
         let up = CrossUp::decode(bytes)?;
         let Some((boot, last)) = up.messages.last().map(|m| (m.boot, m.seq)) else { return Ok(false) };
         if !self.bridge.has_room(gateway, boot) {
-            if let Some(untold) = self.untold("ordinary messages of a gateway too many are ignored") {
-                warn!(gateway, untold, "ordinary messages of a gateway too many are ignored");
-            }
+            complain!(self, "ordinary messages of a gateway too many are ignored", gateway);
             return Ok(false);
         }
         let applied = self.bridge.crossings.get(gateway).map_or(0, |c| c.applied(boot, up.lane));

@@ -7,11 +7,11 @@
 
 use crate::client;
 use crate::core::{Event, Events};
-use crate::intake::complaint::Kind;
 use crate::limits::{
     BACKOFF_MS, CONNECT_WAIT, CROSS_ANSWER_WAIT, CROSS_KEEP_ALIVE, FLUSH_WAIT_S, INGEST_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX,
 };
 use crate::link::{Bytes, greeting_bytes, publish_bytes, subscribe_bytes};
+use broker::complaint::Kind;
 use parking_lot::Mutex;
 use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter, SubscribeReasonCode};
 use schemas::limits::CROSSED_MAX;

@@ -1,7 +1,7 @@
 //! What sensors do wrong, told by name in the process's log: the first of a kind at once, then at
 //! most one in a while, with how many there were in between. Counting is the ledger's.
 
-pub use broker::complaint::Kind;
+use broker::complaint::Kind;
 use parking_lot::Mutex;
 use replica::record::Refusal;
 use tracing::warn;
