@@ -223,16 +223,19 @@ impl Intake {
         (state.clock.read(), refused)
     }
 
-    /// Begins this process's boot: its record, and the marks that frames carry from here on.
+    /// Begins this process's boot: its record, and the marks that frames carry from here on. The fold
+    /// at the log's end counted `totals`, more than the last frame's marks say where what a snapshot
+    /// covers of the log is lost: what damage takes later is told from these.
     ///
     /// # Errors
     /// The journal's refusal.
-    pub fn begin(&self, boot: u64, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
+    pub fn begin(&self, boot: u64, record: &Record<'_>, totals: (u64, u64)) -> Result<Ticket, journal::Refused> {
         let mut state = self.state.lock();
         let mut append = self.journal.append_beginning()?;
         state.clock.read();
         let base = append.next() - 1;
-        append.marks()[2..].copy_from_slice(&[boot, base]);
+        let said = Marks::of(*append.marks());
+        *append.marks() = [said.readings.max(totals.0), said.local.max(totals.1), boot, base];
         Ok(state.push(&mut append, record))
     }
 

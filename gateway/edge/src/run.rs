@@ -170,7 +170,7 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
     };
     {
         let encoded = schemas::cbor::to_vec(&settings);
-        intake.begin(boot, &Record::Boot { boot, parent, config: &encoded })?;
+        intake.begin(boot, &Record::Boot { boot, parent, config: &encoded }, fold.totals())?;
     }
 
     let plants = ingest::sessions(&fold, &intake, &config.ingest);

@@ -4,17 +4,27 @@ mod again;
 
 use super::*;
 use journal::Options;
+use replica::fold::FoldConfig;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A door of a gateway that takes so many series.
 fn door(dir: &std::path::Path, series_max: usize) -> (Journal, Intake) {
-    let opened = journal::open(dir, Options { retain: Duration::MAX, limit_bytes: 1 << 30 }).unwrap();
+    door_of(open(dir), &Fold::default(), series_max)
+}
+
+fn open(dir: &std::path::Path) -> journal::Opened {
+    journal::open(dir, Options { retain: Duration::MAX, limit_bytes: 1 << 30 }).unwrap()
+}
+
+fn door_of(opened: journal::Opened, fold: &Fold, series_max: usize) -> (Journal, Intake) {
     let journal = opened.start(Box::new(drop)).unwrap();
     let sources = Sources::new("plant-a", vec![telemetry::source::Source::default()]).unwrap();
     let (_, horizon) = watch::channel(broker::Horizon::default());
     let (desk, rules) = (Arc::new(Desk::new("plant-a")), Arc::new(Rules::new("plant-a", &[])));
-    let intake = Intake::new(journal.clone(), &Fold::default(), sources, true, Settings::default(), rules, series_max, horizon, desk);
+    let intake = Intake::new(journal.clone(), fold, sources, true, Settings::default(), rules, series_max, horizon, desk);
     (journal, intake)
 }
 
@@ -42,6 +52,18 @@ fn offer(intake: &Intake, client: &Client, publish: Publish<'_>) -> Verdict {
 
 fn is_taken(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::After { .. })
+}
+
+/// The fold as of the log's end.
+fn folded(opened: &journal::Opened) -> Fold {
+    let mut fold = opened.snapshot().map_or_else(Fold::default, |(_, state)| Fold::restore(&state).unwrap());
+    let from = fold.lsn;
+    let mut each = |frame: &journal::Frame| {
+        fold.frame(frame.first, frame.marks, frame.records()).unwrap();
+        ControlFlow::Continue(())
+    };
+    opened.replay(from, &mut each).unwrap();
+    fold
 }
 
 const QUOTA: Verdict = Verdict::Refuse(broker::Refusal::QuotaExceeded);
@@ -204,4 +226,56 @@ fn while_the_log_is_behind_nothing_of_a_batch_is_taken() {
         assert!([0, 4].contains(&count), "{verdicts:?}");
         were_busy += usize::from(count == 4);
     }
+}
+
+/// A boot as a process begins it on the log that it finds, with so many readings, each a frame of its own.
+fn live(dir: &std::path::Path, boot: u64, readings: u64, save: bool) {
+    let opened = open(dir);
+    let fold = folded(&opened);
+    let (journal, intake) = door_of(opened, &fold, 10);
+    if save {
+        journal.snapshot(fold.lsn, fold.save());
+    }
+    let config = schemas::cbor::to_vec(&FoldConfig { sizes_ms: vec![1_000], ..FoldConfig::default() });
+    let parent = fold.current().map(|part| (part.boot, part.end));
+    intake.begin(boot, &Record::Boot { boot, parent, config: &config }, fold.totals()).unwrap();
+    let five = client(Version::V5);
+    for n in 0..readings {
+        assert!(is_taken(say(&intake, &five, "sensors/a", &n.to_string())));
+        let until = Instant::now() + Duration::from_secs(60);
+        while journal.horizon().borrow().durable + 1 < journal.append().unwrap().next() {
+            assert!(Instant::now() < until, "the log does not go on");
+            std::thread::yield_now();
+        }
+    }
+    drop(intake);
+    journal.stop();
+}
+
+/// Loses what lies between two parts in twelve of the newest segment's used bytes.
+fn lose(dir: &std::path::Path, from: usize, to: usize) {
+    let files = std::fs::read_dir(dir.join("log")).unwrap().map(|entry| entry.unwrap().path());
+    let newest: PathBuf = files.filter(|path| path.extension().is_some_and(|e| e == "seg")).max().unwrap();
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    bytes[used * from / 12..used * to / 12].fill(0);
+    std::fs::write(&newest, bytes).unwrap();
+}
+
+/// The marks of the frames that are left say less than the snapshot knows: no reading that damage
+/// takes later may leave the ledger for that.
+#[test]
+fn what_damage_takes_is_counted_also_where_the_end_of_the_log_was_lost_before() {
+    let dir = tempfile::tempdir().unwrap();
+    live(dir.path(), 1, 40, false);
+    live(dir.path(), 2, 0, true);
+    lose(dir.path(), 6, 12);
+    assert_eq!(folded(&open(dir.path())).ledger().accepted, 40, "the snapshot has them all");
+    live(dir.path(), 3, 40, false);
+    lose(dir.path(), 4, 8);
+    let opened = open(dir.path());
+    assert!(!opened.report.gaps.is_empty());
+    let ledger = folded(&opened).ledger();
+    assert_eq!(ledger.accepted, 80);
+    assert!(ledger.shed >= 10, "{ledger:?}");
 }
