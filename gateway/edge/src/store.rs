@@ -154,8 +154,8 @@ impl Snapshots {
 
     /// Pages that are durable leave the memory.
     pub fn settle(&self, fold: &mut Fold) {
-        let oldest = |fold: &Fold| fold.shelf.in_memory().map(|(id, _)| id).next();
-        while let Some(id) = oldest(fold).filter(|id| self.parts.has(*id)) {
+        let oldest = |fold: &Fold| fold.shelf.in_memory().next().filter(|(id, page)| self.parts.has(*id, page)).map(|(id, _)| id);
+        while let Some(id) = oldest(fold) {
             fold.shelf.release(id);
         }
     }

@@ -2,7 +2,9 @@
 //! names them. So a state of any size costs each snapshot only what is new in it.
 //!
 //! A part holds the pages that were new with one snapshot: `part-NNNNNNNNNNNNNNNNNNNN`, named by
-//! its record, written and synced before it.
+//! its record, written and synced before it. A start knows the pages of parts that a snapshot names,
+//! and no others: where the end of a log was lost, a part beyond it may hold other pages under the
+//! numbers that come next. Pages whose snapshot was not written yet are made again from the log.
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
@@ -82,6 +84,17 @@ impl Index {
             self.pages.retain(|_, (of, _)| *of != at);
         }
     }
+
+    fn find(&self, id: u64) -> Option<(Lsn, Slot)> {
+        let (lsn, place) = *self.pages.get(&id)?;
+        Some((lsn, *self.parts.get(&lsn)?.slots.get(place)?))
+    }
+
+    /// The part that has a page with these very bytes.
+    fn holds(&self, id: u64, page: &[u8]) -> Option<Lsn> {
+        let (lsn, slot) = self.find(id)?;
+        (slot.bytes as usize == page.len() && slot.crc == crc32c::crc32c(page)).then_some(lsn)
+    }
 }
 
 /// The records of the parts in a dir, as their names say.
@@ -157,14 +170,16 @@ fn read_page(disk: &dyn Disk, path: &Path, slot: &Slot) -> io::Result<Vec<u8>> {
 
 impl Parts {
     /// Finds the parts of a dir. One whose index is damaged is passed over: its pages are told
-    /// as missing when they are asked for.
+    /// as missing when they are asked for. One that no snapshot names takes room until there is a
+    /// new one, and has no pages.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, named: HashSet<Lsn>) -> Result<Self, Error> {
         let mut index = Index { named, ..Index::default() };
         for lsn in list(&*disk, dir)? {
             check_version(&*disk, dir, lsn)?;
             let path = path_of(dir, lsn);
             match read_index(&*disk, &path, lsn) {
-                Ok(part) => index.add(lsn, part),
+                Ok(part) if index.named.contains(&lsn) => index.add(lsn, part),
+                Ok(part) => index.add(lsn, Part { slots: Vec::new(), ..part }),
                 Err(error) => tracing::error!(part = %path.display(), %error, "a part is damaged; its pages are lost"),
             }
         }
@@ -174,9 +189,8 @@ impl Parts {
     /// A page's bytes; `None` where no part has it whole.
     pub fn read(&self, id: u64) -> Option<Vec<u8>> {
         let (path, slot) = {
-            let index = self.index.lock();
-            let (lsn, place) = *index.pages.get(&id)?;
-            (path_of(&self.dir, lsn), *index.parts.get(&lsn)?.slots.get(place)?)
+            let (lsn, slot) = self.index.lock().find(id)?;
+            (path_of(&self.dir, lsn), slot)
         };
         match read_page(&*self.disk, &path, &slot) {
             Ok(bytes) => Some(bytes),
@@ -187,10 +201,11 @@ impl Parts {
         }
     }
 
-    /// Whether a page is durable, and named by a durable snapshot: its owner need not keep it.
-    pub fn has(&self, id: u64) -> bool {
+    /// Whether a page of these bytes is durable, and named by a durable snapshot: its owner need not
+    /// keep it.
+    pub fn has(&self, id: u64, page: &[u8]) -> bool {
         let index = self.index.lock();
-        index.pages.get(&id).is_some_and(|(lsn, _)| index.named.contains(lsn))
+        index.holds(id, page).is_some_and(|lsn| index.named.contains(&lsn))
     }
 
     /// Bytes of all parts.
@@ -207,13 +222,14 @@ impl Parts {
         found
     }
 
-    /// Writes those of `pages` that no part has yet; they count once this has returned.
+    /// Writes those of `pages` that no part has yet, or only with other bytes; they count once this
+    /// has returned.
     ///
     /// # Errors
     /// The system's; nothing has changed then.
     pub(crate) fn write(&self, lsn: Lsn, pages: &[(u64, Arc<[u8]>)]) -> io::Result<()> {
-        let is_new = |id: &u64| !self.index.lock().pages.contains_key(id);
-        let new: Vec<&(u64, Arc<[u8]>)> = pages.iter().filter(|(id, _)| is_new(id)).collect();
+        let is_new = |id: u64, page: &[u8]| self.index.lock().holds(id, page).is_none();
+        let new: Vec<&(u64, Arc<[u8]>)> = pages.iter().filter(|(id, page)| is_new(*id, page)).collect();
         if new.is_empty() {
             return Ok(());
         }

@@ -110,10 +110,65 @@ fn parts_stay_as_long_as_a_snapshot_names_them() {
             assert_eq!(opened.parts().read(id), Some(page(id)), "page {id} of {}", saved.at);
         }
     }
-    assert!(!opened.parts().has(1) && opened.parts().has(60) && opened.parts().read(1).is_none());
+    assert!(!opened.parts().has(1, &page(1)) && opened.parts().has(60, &page(60)) && opened.parts().read(1).is_none());
     for lsn in named {
         assert_eq!(parts::verify(&disk, &log_dir(), lsn).map(|pages| pages > 0), Ok(true));
     }
+}
+
+/// Asks for a snapshot that names one page, and waits until it counts.
+fn save_page(log: &Log, at: Lsn, id: u64, page: &[u8]) {
+    log.journal.snapshot_with(at, state(at), vec![(id, page.into())], vec![id]);
+    let begun = Instant::now();
+    while !log.journal.shared.snapshots.lock().iter().any(|saved| saved.at == at) {
+        std::thread::yield_now();
+        assert!(begun.elapsed() < SAFETY);
+    }
+}
+
+/// The disk lost the end of the log and the snapshot there, and kept the part that the snapshot named.
+/// What comes next comes under the numbers of what is gone.
+#[test]
+fn a_part_of_what_was_lost_is_no_place_for_what_comes_next() {
+    let disk = written(6);
+    let log = Log::open(&disk).unwrap();
+    save_page(&log, 5, 1, b"of both");
+    log.journal.stop();
+    let later = disk.killed();
+    let log = Log::open(&later).unwrap();
+    save_page(&log, 6, 2, b"gone");
+    log.journal.stop();
+    let orphan = parts::path_of(&log_dir(), 6);
+    let file = disk.create(&orphan).unwrap();
+    file.write_at(&later.read(&orphan, 0, usize::MAX).unwrap(), 0).unwrap();
+    file.sync().unwrap();
+    disk.sync_dir(&log_dir()).unwrap();
+
+    let opened = try_open(&disk).unwrap();
+    let found = opened.parts();
+    assert_eq!((found.read(1).as_deref(), found.read(2)), (Some(&b"of both"[..]), None));
+    assert!(!found.has(2, b"gone") && !found.has(2, b"kept"), "who has it keeps it");
+    assert!(found.bytes() > disk.size(&parts::path_of(&log_dir(), 5)).unwrap(), "it takes room until it goes");
+    let log = Log::start(opened);
+    assert_eq!(log.write_soon(), 7);
+    save_page(&log, 7, 2, b"kept");
+    log.journal.stop();
+    let found = try_open(&disk).unwrap().parts();
+    assert_eq!(found.read(2).as_deref(), Some(&b"kept"[..]));
+    assert_eq!(parts::list(&disk, &log_dir()).unwrap(), [5, 7], "what no snapshot names is gone");
+}
+
+#[test]
+fn a_page_is_known_by_its_bytes_and_not_by_its_number() {
+    let disk = written(6);
+    let log = Log::open(&disk).unwrap();
+    save_page(&log, 5, 1, b"one");
+    let parts = log.journal.parts();
+    assert!(parts.has(1, b"one") && !parts.has(1, b"two") && !parts.has(1, b"three"));
+    save_page(&log, 6, 1, b"two");
+    log.journal.stop();
+    assert_eq!(parts.read(1).as_deref(), Some(&b"two"[..]));
+    assert_eq!(try_open(&disk).unwrap().parts().read(1).as_deref(), Some(&b"two"[..]));
 }
 
 #[test]

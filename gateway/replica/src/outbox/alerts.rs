@@ -75,7 +75,8 @@ fn place(alert: &AlertBody) -> Place {
 
 /// The alerts of a page; none where its bytes are gone, or those of another.
 fn read(page: &AlertPage, shelf: &Shelf) -> Option<Vec<Waiting>> {
-    let plain = pack::decompress(&shelf.get(page.id)?, page.plain_bytes as usize).ok()?;
+    let bytes = shelf.get(page.id).filter(|bytes| bytes.len() == page.bytes as usize)?;
+    let plain = pack::decompress(&bytes, page.plain_bytes as usize).ok()?;
     let alerts: Vec<Waiting> = cbor::from_slice(&plain, plain.len()).ok()?;
     let ends = alerts.first().map(|(a, _)| place(a)).zip(alerts.last().map(|(a, _)| place(a)));
     (alerts.len() == page.alerts as usize && ends == Some((page.first, page.last))).then_some(alerts)

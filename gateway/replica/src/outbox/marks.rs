@@ -158,7 +158,7 @@ fn decode(page: &MarkPage, bytes: &[u8]) -> Result<(Vec<ShedMark>, Steps), Decod
     let count = page.marks as usize;
     let plain = pack::decompress(bytes, MARK_BYTES_MAX * (count + 1))?;
     let mut r = Reader::new(&plain);
-    if r.varint()? != count as u64 {
+    if r.varint()? != count as u64 || bytes.len() != page.bytes as usize {
         return Err(DecodeError::Invalid("a page of marks of another length"));
     }
     let blank = ShedMark { series: 0, size_ms: 0, start_ms: 0, born: 0, shed_seq: page.shed_seq, version: 0, count: 0 };
@@ -188,6 +188,9 @@ fn decode(page: &MarkPage, bytes: &[u8]) -> Result<(Vec<ShedMark>, Steps), Decod
     }
     for mark in &mut marks {
         mark.count = r.varint()?;
+    }
+    if (marks.first().map(|m| m.born), marks.last().map(|m| m.born)) != (Some(page.born.0), Some(page.born.1)) {
+        return Err(DecodeError::Invalid("another page of marks"));
     }
     let steps = get_steps(&mut r, count)?;
     Ok((marks, steps))
@@ -347,6 +350,15 @@ mod tests {
             all.add(Made { shed_seq: 7_000, applied, base_ms: 10 }, &marks, &steps, &mut shelf);
             let batch = all.oldest(&shelf, u64::MAX, usize::MAX, |_| Fate::Goes);
             prop_assert_eq!(&batch.steps, &steps);
+            for page in all.pages() {
+                let bytes = shelf.get(page.id).unwrap();
+                let (low, high) = page.born;
+                for other in [(low + 1, high), (low, high + 1)].map(|born| MarkPage { born, ..*page }) {
+                    prop_assert!(decode(&other, &bytes).is_err());
+                }
+                let longer = MarkPage { bytes: page.bytes + 1, ..*page };
+                prop_assert!(decode(&longer, &bytes).is_err());
+            }
             let back: Vec<Mark> = batch.marks.iter().map(|m| {
                 let name = EntryName { born: m.born, series: m.series, size_ms: m.size_ms, start_ms: m.start_ms };
                 Mark { name, version: m.version, count: m.count }

@@ -36,6 +36,20 @@ pub struct Page {
     pub version: (u64, u64),
 }
 
+impl Page {
+    fn blank(id: u64, entries: usize) -> Self {
+        Self { id, entries: entries as u32, bytes: 0, readings: 0, born: (u64::MAX, 0), version: (u64::MAX, 0) }
+    }
+
+    /// With one of its entries.
+    fn with(mut self, born: u64, version: u64, readings: u64) -> Self {
+        self.readings = self.readings.saturating_add(readings);
+        self.born = (self.born.0.min(born), self.born.1.max(born));
+        self.version = (self.version.0.min(version), self.version.1.max(version));
+        self
+    }
+}
+
 impl Paged for Page {
     fn id(&self) -> u64 {
         self.id
@@ -64,12 +78,10 @@ pub fn name_of(e: &Entry) -> EntryName {
 
 /// Makes a page of entries in order of their births; at least one.
 pub fn encode(id: u64, sealed: Vec<(EntryName, Sealed)>) -> (Page, Vec<u8>) {
-    let mut page = Page { id, entries: sealed.len() as u32, bytes: 0, readings: 0, born: (u64::MAX, 0), version: (u64::MAX, 0) };
+    let mut page = Page::blank(id, sealed.len());
     let (mut steps, mut next): (Vec<(u64, Before)>, usize) = (Vec::new(), 0);
     for (i, (name, sealed)) in sealed.iter().enumerate() {
-        page.readings += sealed.aggregate.count();
-        page.born = (page.born.0.min(name.born), page.born.1.max(name.born));
-        page.version = (page.version.0.min(sealed.version), page.version.1.max(sealed.version));
+        page = page.with(name.born, sealed.version, sealed.aggregate.count());
         if i >= next && steps.last().is_none_or(|(born, _)| *born != name.born) {
             steps.push((name.born, sealed.before));
             next = i + STEP_ENTRIES;
@@ -93,8 +105,11 @@ pub fn encode(id: u64, sealed: Vec<(EntryName, Sealed)>) -> (Page, Vec<u8>) {
 pub fn decode(page: &Page, bytes: &[u8]) -> Result<Content, DecodeError> {
     let mut r = Reader::new(bytes);
     let entries = block::decode(r.bytes(bytes.len())?, page.entries as usize)?;
-    if entries.len() != page.entries as usize {
-        return Err(DecodeError::Invalid("a page of another length"));
+    let found = entries.iter().fold(Page { bytes: bytes.len() as u32, ..Page::blank(page.id, entries.len()) }, |found, e| {
+        found.with(e.born, e.version, e.aggregate.count())
+    });
+    if found != *page {
+        return Err(DecodeError::Invalid("another page"));
     }
     let plain = pack::decompress(r.rest(), STEP_BYTES_MAX * (entries.len() + 1))?;
     let steps = get_steps(&mut Reader::new(&plain), entries.len())?;

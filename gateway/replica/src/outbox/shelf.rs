@@ -1,7 +1,9 @@
 //! Where pages are: those that are young in memory, the others with their keeper.
 //!
 //! The fold makes pages in an order that the log alone decides, so a page's number stands for
-//! the same bytes whenever the log is folded again.
+//! the same bytes whenever the same log is folded again. Where the log's end was lost, other pages get
+//! the numbers of those that went with it: their keeper must not have kept these, and bytes that are
+//! not what a page says of itself are no page of this log.
 
 use crate::limits::{PAGE_ENTRIES, PAGE_MARKS};
 use std::collections::BTreeMap;

@@ -55,6 +55,12 @@ proptest! {
             prop_assert!(all.iter().any(|(n, s)| n.born == born && s.before == before));
         }
         prop_assert_eq!(page.readings, all.iter().map(|(_, s)| s.aggregate.count()).sum::<u64>());
+        // The bytes of a page with as many entries are those of another page still.
+        let (born, version) = ((page.born.0, page.born.1 + 1), (page.version.0 + 1, page.version.1));
+        let others = [Page { born, ..page }, Page { version, ..page }, Page { readings: page.readings + 1, ..page }];
+        for other in others.into_iter().chain([Page { bytes: page.bytes + 1, ..page }]) {
+            prop_assert!(decode(&other, &bytes).is_err());
+        }
     }
 
     #[test]
@@ -100,7 +106,7 @@ proptest! {
 
     #[test]
     fn strangers_bytes_are_no_page(bytes: Vec<u8>, entries in 0u32..50) {
-        let page = Page { id: 1, entries, bytes: 0, readings: 0, born: (0, 0), version: (0, 0) };
+        let page = Page { id: 1, entries, bytes: bytes.len() as u32, readings: 0, born: (0, 0), version: (0, 0) };
         drop(decode(&page, &bytes));
     }
 }

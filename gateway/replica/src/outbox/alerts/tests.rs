@@ -121,7 +121,7 @@ proptest! {
 
     #[test]
     fn strangers_bytes_are_no_page(bytes: Vec<u8>, alerts in 0u32..9, plain_bytes in 0u32..1_000) {
-        let page = AlertPage { id: 1, alerts, bytes: 0, plain_bytes, first: (1, 0), last: (2, 0) };
+        let page = AlertPage { id: 1, alerts, bytes: bytes.len() as u32, plain_bytes, first: (1, 0), last: (2, 0) };
         let mut shelf = Shelf::default();
         shelf.put(1, bytes);
         prop_assert_eq!(read(&page, &shelf), None);
@@ -134,5 +134,7 @@ fn the_bytes_of_another_page_are_not_taken_for_it() {
     let bytes = shelf.get(1).unwrap();
     shelf.put(3, bytes.to_vec());
     assert_eq!(read(&alerts.pages()[2], &shelf), None);
+    let longer = AlertPage { bytes: alerts.pages()[0].bytes + 1, ..alerts.pages()[0] };
+    assert_eq!(read(&longer, &shelf), None);
     assert_eq!(read(&alerts.pages()[0], &shelf).map(|alerts| alerts.len()), Some(4));
 }
