@@ -167,6 +167,8 @@ impl Fold {
                 part.entries.insert(open.name, open.sealed(), &mut self.shelf);
             }
         }
+        // Their date lies behind what was let go of, or in the hole: here they are in no window.
+        part.damaged_at(part.end, self.undated.drain(..).count() as u64);
         part.telling = Telling::Ends;
         let rest = BootPart {
             boot: part.boot,
@@ -183,7 +185,6 @@ impl Fold {
             telling: Telling::Silent,
             ..BootPart::default()
         };
-        self.undated.clear();
         self.boots.push(rest);
         self.schedule_all();
     }

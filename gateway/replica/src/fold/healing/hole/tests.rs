@@ -3,7 +3,7 @@
 
 use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
 use crate::outbox::{BootPart, Telling};
-use crate::record::{FLAG_LEAVES, Readings, Record, put_reading};
+use crate::record::{FLAG_LEAVES, FLAG_UNDATED, Readings, Record, put_reading};
 
 /// Records of a frame, and readings up to it.
 type Frame = (u64, u64, Vec<(u8, Vec<u8>)>);
@@ -21,9 +21,13 @@ fn encoded(record: &Record<'_>) -> (u8, Vec<u8>) {
 }
 
 fn reading(time_ms: i64) -> (u8, Vec<u8>) {
+    flagged(FLAG_LEAVES, time_ms)
+}
+
+fn flagged(flags: u64, time_ms: i64) -> (u8, Vec<u8>) {
     let mut bytes = Vec::new();
     put_reading(&mut bytes, 0, time_ms, 0, 1.0);
-    encoded(&Record::Message { flags: FLAG_LEAVES, session: 0, packet_id: 0, readings: Readings { bytes: &bytes } })
+    encoded(&Record::Message { flags, session: 0, packet_id: 0, readings: Readings { bytes: &bytes } })
 }
 
 impl Log {
@@ -136,6 +140,22 @@ fn what_was_let_go_of_is_lost_where_it_was() {
     log.begin(8);
     let living = log.healed(&[7], &[3]);
     assert_eq!(told_again(&living, 7), (5, 3, 1, 2));
+}
+
+#[test]
+fn readings_whose_date_is_damaged_are_lost() {
+    let mut log = Log::new();
+    log.frame(vec![flagged(FLAG_LEAVES | FLAG_UNDATED, 0)], 1);
+    log.frame(vec![encoded(&Record::ClockSet { behind_ms: 1_000_000 })], 0);
+    log.frame(vec![reading(1_000_000)], 1);
+    log.acked(7, 8, 5);
+    log.begin(8);
+    let copy = Log { frames: log.frames.clone(), living: log.living.clone() };
+    assert_eq!(told_again(&copy.healed(&[7], &[]), 7), (9, 5, 0, 5), "whole, it is dated again");
+    let mut living = log.healed(&[7], &[7]);
+    assert_eq!(told_again(&living, 7), (8, 5, 1, 4));
+    take(&mut living, 7);
+    assert!(!living.is_healing());
 }
 
 #[test]
