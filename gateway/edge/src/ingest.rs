@@ -14,7 +14,8 @@ use crate::client;
 use crate::config::Ingest;
 use crate::intake::Intake;
 use crate::limits::{
-    BACKOFF_MS, CONNECT_WAIT, INGEST_DOUBT_MAX, INGEST_PACKET_BYTES_MAX, INGEST_REQUESTS_MAX, INGEST_RETRY, INGEST_WAITING_MAX,
+    BACKOFF_MS, CONNECT_WAIT, INGEST_DOUBT_MAX, INGEST_PACKET_BYTES_MAX, INGEST_REQUESTS_MAX, INGEST_RETRY, INGEST_WAITING_BYTES_MAX,
+    INGEST_WAITING_MAX,
 };
 use broker::{Application, Broker, Client, Horizon, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
 use parking_lot::Mutex;
@@ -55,6 +56,8 @@ struct Plant {
     backlog: VecDeque<(u64, rumqttc::Publish)>,
     /// Judged, in order, and not acknowledged yet.
     waiting: VecDeque<Waiting>,
+    /// Payloads of both.
+    bytes: usize,
     /// So many more messages may be redeliveries without the mark.
     doubt: usize,
     /// Our session at the plant's broker has the subscription, if it is there.
@@ -100,7 +103,7 @@ pub async fn run(gateway: String, ingest: Ingest, known: (u64, bool), intake: Ar
                 plant.take();
                 plant.release();
                 let is_behind = !plant.backlog.is_empty();
-                let has_room = plant.backlog.len() + plant.waiting.len() < INGEST_WAITING_MAX;
+                let has_room = plant.has_room();
                 tokio::select! {
                     event = &mut next, if has_room => break event,
                     changed = plant.horizon.changed(), if is_behind || !plant.waiting.is_empty() => {
@@ -125,16 +128,16 @@ pub async fn run(gateway: String, ingest: Ingest, known: (u64, bool), intake: Ar
                     mark.set();
                 }
             }
-            Ok(Event::Incoming(Packet::Publish(publish))) => plant.backlog.push_back((plant.connection, publish)),
+            Ok(Event::Incoming(Packet::Publish(publish))) => plant.came(publish),
             Ok(_) => {}
             Err(error) => {
                 warn!(%error, url = %plant.ingest.url, "the plant's broker is not reached");
                 // What came in the same breath as the end is of that connection, not of the next.
-                let last = mqtt.state.events.drain(..).filter_map(|event| match event {
-                    Event::Incoming(Packet::Publish(publish)) => Some((plant.connection, publish)),
-                    _ => None,
-                });
-                plant.backlog.extend(last);
+                for event in mqtt.state.events.drain(..) {
+                    if let Event::Incoming(Packet::Publish(publish)) = event {
+                        plant.came(publish);
+                    }
+                }
                 client::forget(&mut mqtt);
                 plant.disconnected();
                 if !is_connected && client::is_unheard(&error) {
@@ -173,11 +176,23 @@ impl Plant {
             connection: 0,
             backlog: VecDeque::new(),
             waiting: VecDeque::new(),
+            bytes: 0,
             doubt: 0,
             subscribed,
             unanswered: None,
             stalled: false,
         }
+    }
+
+    /// A message of the present connection.
+    fn came(&mut self, publish: rumqttc::Publish) {
+        self.bytes += publish.payload.len();
+        self.backlog.push_back((self.connection, publish));
+    }
+
+    /// Whether the socket is read on.
+    fn has_room(&self) -> bool {
+        self.backlog.len() + self.waiting.len() < INGEST_WAITING_MAX && self.bytes < INGEST_WAITING_BYTES_MAX
     }
 
     fn disconnected(&mut self) {
@@ -190,7 +205,12 @@ impl Plant {
         info!(url = %self.ingest.url, filter = self.ingest.filter, session_present, "reading from the plant's broker");
         if session_present {
             // What was not even taken comes again; without its session the broker knows of none.
-            self.backlog.retain(|(_, p)| p.qos == QoS::AtMostOnce);
+            let bytes = &mut self.bytes;
+            self.backlog.retain(|(_, p)| {
+                let stays = p.qos == QoS::AtMostOnce;
+                *bytes -= if stays { 0 } else { p.payload.len() };
+                stays
+            });
             self.doubt = INGEST_DOUBT_MAX;
             if self.us.session != 0 && self.intake.session(self.us.session, SessionEvent::Resumed { expiry_s: u32::MAX }).is_err() {
                 warn!("the return to the plant's broker is not logged");
@@ -273,6 +293,7 @@ impl Plant {
                 self.stalled = true;
                 return;
             }
+            self.bytes -= w.publish.payload.len();
             self.waiting.pop_front();
         }
     }
@@ -310,12 +331,22 @@ mod tests {
         };
         let is_free = |plant: &Plant| plant.client.try_publish("probe", QoS::AtMostOnce, false, "").is_ok();
         // Not taken by the log when the connection went.
-        plant.backlog.push_back((plant.connection, publish()));
+        plant.came(publish());
         plant.disconnected();
         plant.take();
         plant.release();
         assert!(plant.backlog.is_empty() && plant.waiting.is_empty());
         assert!(is_free(&plant), "nothing is acknowledged: there 7 may be another message");
+        // Long ones are bounded by their bytes, and what is taken or comes again makes room.
+        let mut long = publish();
+        long.payload = vec![b'x'; INGEST_WAITING_BYTES_MAX / 2].into();
+        plant.came(long.clone());
+        assert!(plant.has_room());
+        plant.came(long);
+        assert!(!plant.has_room());
+        plant.subscribed = true;
+        plant.connected(true);
+        assert!(plant.has_room() && plant.bytes == 0);
         drop(sender);
     }
 }

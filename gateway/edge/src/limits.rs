@@ -152,6 +152,8 @@ pub const INGEST_PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Messages of a plant's broker that wait here for room or their commit; beyond, its socket is
 /// not read. At QoS 1 that broker's own window is smaller.
 pub const INGEST_WAITING_MAX: usize = 10_000;
+/// And bytes of them.
+pub const INGEST_WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Acknowledgements on their way to a plant's broker; beyond, they wait in order.
 pub const INGEST_REQUESTS_MAX: usize = 4_096;

@@ -8,7 +8,7 @@
 
 pub mod pace;
 
-use crate::limits::CROSS_SOURCES_MAX;
+use crate::limits::{CROSS_BATCH_BYTES, CROSS_SOURCES_MAX};
 use schemas::cbor;
 use schemas::limits::CROSSED_MAX;
 use schemas::message::{Crossed, LANES};
@@ -98,10 +98,20 @@ impl Crossing {
         }
         place.insert(lsn, message);
         while self.waiting_bytes > bytes_max {
-            let Some((lane, lsn)) = (0..LANES).rev().find_map(|lane| Some((lane, *self.lanes[lane].keys().next()?))) else { return };
+            let Some((lane, lsn)) = (0..LANES).rev().find_map(|lane| Some((lane, self.oldest_behind_batch(lane)?))) else { return };
             self.drop_one(lane as u8, lsn);
             self.given_up += 1;
         }
+    }
+
+    /// The oldest of a lane that no batch can have taken along: what may be at the cloud by now is not given up.
+    fn oldest_behind_batch(&self, lane: usize) -> Option<u64> {
+        let mut size = 0;
+        let behind = self.lanes[lane].iter().enumerate().find(|(at, (_, message))| {
+            size += message.bytes();
+            *at > 0 && (size > CROSS_BATCH_BYTES || *at == CROSSED_MAX)
+        });
+        behind.map(|(_, (lsn, _))| *lsn)
     }
 
     fn drop_one(&mut self, lane: u8, lsn: u64) {
@@ -226,17 +236,44 @@ mod tests {
     #[test]
     fn what_is_too_old_or_too_much_is_counted() {
         let mut c = Crossing::default();
-        for lsn in 1..=6u64 {
-            // Room for four of them; bulk goes first, then the oldest normal one.
-            c.take(lsn, if lsn == 3 { 2 } else { 1 }, message(1, lsn, 871, lsn as i64 * 100), 4_000);
+        let long = CROSS_BATCH_BYTES / 2 + 1;
+        for lsn in 1..=7u64 {
+            // Room for four of them; bulk goes first, then the oldest normal one behind that on its way.
+            c.take(lsn, if lsn == 3 || lsn == 5 { 2 } else { 1 }, message(1, lsn, long as usize - 129, lsn as i64 * 100), 4 * long);
         }
-        assert_eq!((c.given_up, seqs(&c, 0)), (2, Some((1, vec![2, 4, 5, 6]))));
-        assert_eq!((seqs(&c, 450), c.next_expiry_ms()), (None, Some(200)));
+        assert_eq!((c.given_up, c.waiting()), (3, 4));
+        assert_eq!(c.lanes.each_ref().map(|lane| lane.keys().copied().collect::<Vec<_>>()), [vec![], vec![1, 6, 7], vec![3]]);
+        assert_eq!((seqs(&c, 450), c.next_expiry_ms()), (None, Some(100)));
         c.expire(450);
-        assert_eq!(seqs(&c, 450), Some((1, vec![5, 6])));
-        c.expire(500);
-        assert_eq!((c.expired, c.waiting(), c.next_expiry_ms(), c.waiting_bytes), (3, 1, Some(600), 1_000));
+        assert_eq!(seqs(&c, 450), Some((1, vec![6])));
+        c.expire(600);
+        assert_eq!((c.expired, c.waiting(), c.next_expiry_ms(), c.waiting_bytes), (3, 1, Some(700), long));
         assert_eq!(c.taken, c.delivered + c.given_up + c.expired + c.waiting() as u64);
+    }
+
+    #[test]
+    fn what_may_be_at_the_cloud_is_not_given_up() {
+        let mut c = Crossing::default();
+        let bytes_max = 2 * CROSS_BATCH_BYTES;
+        let mut lsn = 0;
+        let mut fill = |c: &mut Crossing, bytes: usize, times: u64| {
+            for _ in 0..times {
+                lsn += 1;
+                c.take(lsn, 1, message(1, lsn, bytes, NEVER_MS), bytes_max);
+            }
+        };
+        fill(&mut c, 1_000, 200);
+        let (lane, on_its_way) = c.next_up(0, CROSS_BATCH_BYTES).unwrap();
+        fill(&mut c, 1_000, 800);
+        assert!(c.given_up > 0 && c.waiting_bytes <= bytes_max);
+        let last = on_its_way.last().unwrap().seq;
+        c.acknowledged(1, lane, last);
+        assert_eq!((c.delivered, c.taken), (on_its_way.len() as u64, c.delivered + c.given_up + c.waiting() as u64));
+        // One that is longer than all room goes alone, and stays.
+        let mut c = Crossing::default();
+        c.take(1, 1, message(1, 1, 2 * bytes_max as usize, NEVER_MS), bytes_max);
+        c.take(2, 1, message(1, 2, 10, NEVER_MS), bytes_max);
+        assert_eq!((c.given_up, seqs(&c, 0)), (1, Some((1, vec![1]))));
     }
 
     #[test]
