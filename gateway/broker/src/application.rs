@@ -182,6 +182,11 @@ pub trait Application: Send + Sync + 'static {
         let _ = topic;
         true
     }
+    /// Whether clients cannot publish there: what is retained below it takes none of their room.
+    fn owns(&self, topic: &str) -> bool {
+        let _ = topic;
+        false
+    }
     /// How far the log is durable.
     fn horizon(&self) -> watch::Receiver<Horizon>;
 }

@@ -46,7 +46,7 @@ pub const ROUTES_CACHED_BYTES_MAX: usize = 512 << 10;
 /// Bytes of a topic whose subscribers are remembered; those of a longer one are found anew each time.
 pub const TOPIC_CACHED_BYTES_MAX: usize = 512;
 
-/// Retained messages; a new topic beyond is routed, not retained, and counted.
+/// Retained messages of clients; a new topic beyond is routed, not retained, and counted.
 pub const RETAINED_MAX: usize = 200_000;
 /// Bytes of retained topics, payloads and properties; the same.
 pub const RETAINED_BYTES_MAX: usize = 256 << 20;

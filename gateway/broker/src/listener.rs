@@ -62,11 +62,9 @@ fn take(inner: &Arc<Inner>, stream: TcpStream) {
     let before = inner.counters.connections.fetch_add(1, Ordering::Relaxed);
     let counted = Counted(inner.clone());
     let full = before >= inner.config.connections_max;
-    if full {
+    if before >= inner.config.connections_max + TURNED_AWAY_MAX {
         count(&inner.counters.turned_away, 1);
-        if before >= inner.config.connections_max + TURNED_AWAY_MAX {
-            return;
-        }
+        return;
     }
     let inner = inner.clone();
     tokio::spawn(async move {

@@ -118,6 +118,11 @@ fn deadline(expiry_s: u32) -> Option<Instant> {
 }
 
 impl Sessions {
+    /// Whether a connection has that client's session.
+    pub fn is_connected(&self, client_id: &str) -> bool {
+        self.slots.lock().get(client_id).is_some_and(|slot| matches!(slot.holder, Holder::Connection { .. }))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.slots.lock().len()

@@ -21,6 +21,8 @@ struct Store {
     /// How often something was retained.
     changes: u64,
     bytes: usize,
+    /// Those of clients: how many, and their bytes.
+    bounded: (usize, usize),
     /// How many of them have an expiry; the sweep is for them.
     expiring: usize,
 }
@@ -30,6 +32,8 @@ struct Held {
     message: Arc<Message>,
     /// The store's count of changes with it.
     change: u64,
+    /// A client's: it counts towards the bounds.
+    bounded: bool,
 }
 
 /// How a walk over the store ended.
@@ -45,8 +49,11 @@ pub(crate) enum Walk {
 
 impl Store {
     fn remove(&mut self, topic: &str) {
-        if let Some(Held { message: old, .. }) = self.messages.remove(topic) {
+        if let Some(Held { message: old, bounded, .. }) = self.messages.remove(topic) {
             self.bytes -= old.bytes();
+            if bounded {
+                self.bounded = (self.bounded.0 - 1, self.bounded.1 - old.bytes());
+            }
             self.expiring -= usize::from(old.expires.is_some());
         }
     }
@@ -60,20 +67,25 @@ impl Retained {
     }
 
     /// Sets a topic's message, or clears it with an empty payload. False where a bound forbids
-    /// it: the topic has none then, rather than an old one that looks current.
-    pub fn set(&self, message: &Arc<Message>) -> bool {
+    /// it: the topic has none then, rather than an old one that looks current. What the application
+    /// alone publishes, `owned`, it bounds itself.
+    pub fn set(&self, message: &Arc<Message>, owned: bool) -> bool {
         let mut store = self.store.write();
         store.remove(&message.topic);
         if message.payload.is_empty() {
             return true;
         }
-        if store.messages.len() >= RETAINED_MAX || store.bytes + message.bytes() > RETAINED_BYTES_MAX {
-            return false;
+        let (count, bytes) = store.bounded;
+        if !owned {
+            if count >= RETAINED_MAX || bytes + message.bytes() > RETAINED_BYTES_MAX {
+                return false;
+            }
+            store.bounded = (count + 1, bytes + message.bytes());
         }
         store.bytes += message.bytes();
         store.expiring += usize::from(message.expires.is_some());
         store.changes += 1;
-        let held = Held { message: message.clone(), change: store.changes };
+        let held = Held { message: message.clone(), change: store.changes, bounded: !owned };
         store.messages.insert(message.topic.clone(), held);
         true
     }
@@ -174,7 +186,7 @@ mod tests {
     fn filters_find_what_they_match_and_nothing_else() {
         let retained = Retained::default();
         for topic in ["a", "a/b", "a/b/c", "ab", "$SYS/x", "b"] {
-            assert!(retained.set(&message(topic, "1")));
+            assert!(retained.set(&message(topic, "1"), false));
         }
         assert_eq!(found(&retained, "a/#"), ["a", "a/b", "a/b/c"]);
         assert_eq!(found(&retained, "a/+"), ["a/b"]);
@@ -187,11 +199,25 @@ mod tests {
     #[test]
     fn an_empty_payload_clears_and_the_bytes_add_up() {
         let retained = Retained::default();
-        retained.set(&message("a", "1"));
-        retained.set(&message("a", "222"));
+        retained.set(&message("a", "1"), false);
+        retained.set(&message("a", "222"), false);
         assert_eq!(retained.size(), (1, message("a", "222").bytes()));
-        retained.set(&message("a", ""));
+        retained.set(&message("a", ""), false);
         assert_eq!(retained.size(), (0, 0));
+    }
+
+    #[test]
+    fn clients_fill_their_own_room_alone() {
+        let retained = Retained::default();
+        let long: &'static str = "x".repeat(RETAINED_BYTES_MAX / 2).leak();
+        assert!(retained.set(&message("c/1", long), false));
+        assert!(!retained.set(&message("c/2", long), false));
+        assert!(retained.set(&message("own/1", long), true) && retained.set(&message("own/2", "1"), true));
+        assert_eq!(found(&retained, "#"), ["c/1", "own/1", "own/2"]);
+        retained.set(&message("own/1", ""), true);
+        assert!(!retained.set(&message("c/2", long), false), "its bytes were none of theirs");
+        retained.set(&message("c/1", ""), false);
+        assert!(retained.set(&message("c/2", long), false));
     }
 
     #[test]
@@ -199,7 +225,7 @@ mod tests {
         let retained = Retained::default();
         let mut old = Message::clone(&message("a", "1"));
         old.expires = Some(Instant::now());
-        retained.set(&Arc::new(old));
+        retained.set(&Arc::new(old), false);
         assert!(found(&retained, "#").is_empty() && found(&retained, "a").is_empty());
         retained.sweep();
         assert_eq!(retained.size(), (0, 0));

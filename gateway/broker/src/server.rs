@@ -64,7 +64,7 @@ pub(crate) struct Inner {
 impl Inner {
     /// Retains a message that asks for it.
     pub fn retain(&self, message: &Arc<Message>) {
-        if message.retain && !self.retained.set(message) {
+        if message.retain && !self.retained.set(message, self.application.owns(&message.topic)) {
             count(&self.counters.unretained, 1);
         }
     }

@@ -94,6 +94,7 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
         figures.extend([
             ("connections", "gauge", "MQTT connections.", door.connections as f64),
             ("retained_messages", "gauge", "Retained messages.", door.retained as f64),
+            ("unretained_total", "counter", "Retained messages of clients that there was no room to keep.", door.unretained as f64),
             ("subscriber_dropped_total", "counter", "Messages that slow subscribers missed.", door.dropped as f64),
             ("publishes_refused_total", "counter", "PUBLISHes and wills of clients that were not taken.", door.refused as f64),
         ]);

@@ -281,6 +281,10 @@ impl broker::Application for Door {
         self.log(&Record::Session { number, event }).map_err(|_| Refusal::Unavailable)
     }
 
+    fn owns(&self, topic: &str) -> bool {
+        OWN.iter().any(|own| topic.starts_with(own))
+    }
+
     fn keeps_will(&self, topic: &str) -> bool {
         // Gateways that do not come back are missed without it, by name; and one may come back under another.
         !topic.starts_with("bridge/")

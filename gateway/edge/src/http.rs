@@ -110,6 +110,8 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     put("log_syncs_total", "counter", "Syncs of the log by this process.", s.syncs);
     put("log_bytes", "gauge", "Bytes that the log takes.", s.log_bytes);
     put("connections", "gauge", "MQTT connections.", door.connections as u64);
+    put("retained_messages", "gauge", "Retained messages.", door.retained as u64);
+    put("unretained_total", "counter", "Retained messages of clients that there was no room to keep.", door.unretained);
     put("subscriber_dropped_total", "counter", "Messages that slow subscribers missed.", door.dropped);
     put("publishes_refused_total", "counter", "PUBLISHes and wills of clients that were not taken.", door.refused);
     if let Some(b) = &s.bridge {

@@ -27,6 +27,7 @@ use naming::{Route, no_series};
 use parking_lot::Mutex;
 use redelivery::Memory;
 use refusals::Refusals;
+use replica::alert::is_gateways_own;
 use replica::fold::Fold;
 use replica::frame::Marks;
 use replica::limits::FUTURE_MS_MAX;
@@ -284,7 +285,7 @@ impl Intake {
         connection.make_room(batch.len());
         for (index, publish) in batch.iter().enumerate() {
             verdicts.push(Verdict::Route);
-            let what = match replica::alert::is_gateways_own(publish.topic).then(|| self.asked(publish)) {
+            let what = match is_gateways_own(publish.topic).then(|| self.asked(publish)) {
                 None => self.read(connection, publish, &mut samples),
                 Some(Some(asked)) => Some(What::Asked(asked)),
                 Some(None) => {
@@ -509,6 +510,10 @@ impl Intake {
 }
 
 impl broker::Application for Intake {
+    fn owns(&self, topic: &str) -> bool {
+        is_gateways_own(topic)
+    }
+
     fn publish(&self, client: &Client, batch: &[Publish<'_>], verdicts: &mut Vec<Verdict>) {
         self.take(client, batch, verdicts);
     }

@@ -17,11 +17,21 @@ const BYTES_MAX: u64 = 1_024;
 pub fn of(data_dir: &Path) -> io::Result<Option<String>> {
     let path = data_dir.join(NAME);
     match fs::metadata(&path) {
-        Ok(found) if found.len() <= BYTES_MAX => Ok(Some(fs::read_to_string(&path)?.trim_end().to_owned()).filter(|name| !name.is_empty())),
-        Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "this is no owner's name")),
+        // Cut off before its text was there: nobody's.
+        Ok(found) if found.len() == 0 => Ok(None),
+        Ok(found) => {
+            let text = if found.len() <= BYTES_MAX { fs::read(&path)? } else { Vec::new() };
+            let name = std::str::from_utf8(&text).ok().and_then(|text| text.strip_suffix('\n'));
+            name.filter(|name| !name.is_empty() && !name.contains(char::is_control)).map(|name| Some(name.to_owned())).ok_or_else(damaged)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn damaged() -> io::Error {
+    let advice = "the file is damaged; remove it once it is sure whose data dir this is, and it is written anew";
+    io::Error::new(io::ErrorKind::InvalidData, advice)
 }
 
 /// Takes the data dir for `owner`, such as `gateway plant-a`, if nobody has it. Call it behind
@@ -65,6 +75,11 @@ mod tests {
         for other in ["gateway two", "cloud bridge"] {
             let refused = claim(dir.path(), other).unwrap_err().to_string();
             assert!(refused.contains("gateway one") && refused.contains(other), "{refused}");
+        }
+        for damaged in ["gateway on", "gateway one\u{1}", "gatew\0y one\n", "\n"] {
+            fs::write(dir.path().join(NAME), damaged).unwrap();
+            let refused = claim(dir.path(), "gateway one").unwrap_err().to_string();
+            assert!(refused.contains("damaged"), "{refused}");
         }
         // Cut off before its text was there: nobody's.
         fs::write(dir.path().join(NAME), "").unwrap();

@@ -195,8 +195,8 @@ pub const MARKS_HELD_MAX: usize = 1 << 18;
 /// See [`MARKS_HELD_MAX`].
 pub const MARKS_WAIT_MS: u64 = 60_000;
 
-/// Series of one gateway, as one interval may define; entries of more are counted, not merged.
-pub const GATEWAY_SERIES_MAX: usize = schemas::limits::DEFINITIONS_MAX;
+/// Series of one gateway, which is configured to define no more. Of one that does, intervals are not taken.
+pub const GATEWAY_SERIES_MAX: usize = 1 << 20;
 
 /// Alerts of one boot beyond `applied` that the urgent lane brought. One more gets no receipt;
 /// the interval that covers it brings it.

@@ -296,11 +296,6 @@ impl Uplink {
             self.urgent.give_up();
             return Some(Out::Drop(Lane::Alerts));
         }
-        if self.is_due(Timer::Unheard, now_ms)
-            && let Some(told) = self.urgent.unheard(now_ms)
-        {
-            return Some(Out::Unheard(told));
-        }
         if self.connected
             && !self.greeted
             && let Some(hello) = self.hello(fold)
@@ -318,6 +313,12 @@ impl Uplink {
         if let Some(alert) = self.urgent.next(now_ms, is_free && self.pause_ms <= now_ms, fold) {
             self.heard_ms = self.heard_ms.max(now_ms);
             return Some(Out::Alert(AlertUp { format: FORMAT, alert }));
+        }
+        // Behind the alerts: what an interval has covered is seen there to wait no more.
+        if self.is_due(Timer::Unheard, now_ms)
+            && let Some(told) = self.urgent.unheard(now_ms)
+        {
+            return Some(Out::Unheard(told));
         }
         if self.is_due(Timer::Beat, now_ms) {
             self.heard_ms = now_ms;

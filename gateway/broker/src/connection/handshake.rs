@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// Serves one client from CONNECT to its end; `full`: only to tell it that there is no room.
+/// Serves one client from CONNECT to its end; `full`: unless it takes its own place over, it is only told that there is no room.
 pub(crate) async fn serve(mut stream: TcpStream, inner: Arc<Inner>, full: bool) {
     // Each write is complete in itself; there is nothing to wait for.
     if stream.set_nodelay(true).is_err() {
@@ -45,7 +45,12 @@ pub(crate) async fn serve(mut stream: TcpStream, inner: Arc<Inner>, full: bool) 
     let taken = match connect::read(&body) {
         Ok(connect) => {
             packet_max = connect.packet_max;
-            if full { Err(reason::QUOTA_EXCEEDED) } else { welcome(&inner, connect, input).await }
+            if full && !inner.sessions.is_connected(&connect.client_id) {
+                count(&inner.counters.turned_away, 1);
+                Err(reason::QUOTA_EXCEEDED)
+            } else {
+                welcome(&inner, connect, input).await
+            }
         }
         Err(violation) => {
             tracing::debug!(%violation, "a client is turned away");

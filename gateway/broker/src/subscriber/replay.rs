@@ -83,7 +83,7 @@ mod tests {
     fn store(count: usize) -> Retained {
         let retained = Retained::default();
         for n in 0..count {
-            assert!(retained.set(&message(&format!("r/{n:05}"), 100, 1, false)));
+            assert!(retained.set(&message(&format!("r/{n:05}"), 100, 1, false), false));
         }
         retained
     }
@@ -124,7 +124,7 @@ mod tests {
         // New on a topic that was replayed, on one that was not, and on one of its own.
         for topic in ["r/00000", "r/00003", "r/9"] {
             let new = message(topic, 1, 1, false);
-            assert!(retained.set(&new));
+            assert!(retained.set(&new, false));
             one.offer(live(new));
         }
         assert_eq!(drain(&one, &retained), ["r/00002", "r/00004", "r/00000 live", "r/00003 live", "r/9 live"]);
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_filter_that_matches_little_is_looked_for_step_by_step() {
         let (retained, one) = (store(3 * STEP_TOPICS), Subscriber::new(1, Arc::default()));
-        assert!(retained.set(&message("r/x/y", 1, 0, false)));
+        assert!(retained.set(&message("r/x/y", 1, 0, false), false));
         one.replay(Replay::new("r/+/y", 0, None, retained.changes()));
         let mut out = Vec::new();
         assert!(one.take(&retained, &mut out, 64, 64) && out.is_empty());

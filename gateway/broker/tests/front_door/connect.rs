@@ -266,6 +266,10 @@ fn one_connection_too_many_is_told_so() {
     assert_eq!((third, fifth), ((false, 3), (false, 0x97)));
     assert_eq!((v3.next(), v5.next()), (Seen::Closed, Seen::Closed));
     assert_eq!(door.broker.stats().turned_away, 2);
+    // Who comes again takes its own place: the old connection may be half dead.
+    let mut old = _a;
+    let _a = Wire::clean(door.at, V3, "a");
+    assert_eq!((old.next(), door.broker.stats().turned_away), (Seen::Closed, 2));
     drop(_a);
     door.until("there is room", |d| d.broker.stats().connections == 1);
     drop(Wire::clean(door.at, V3, "c"));

@@ -122,7 +122,7 @@ fn http(mut table: Table) -> Http {
 }
 
 fn bounds(mut table: Table) -> Bounds {
-    let series_max = telemetry::limits::SERIES_MAX as u64;
+    let series_max = replica::limits::GATEWAY_SERIES_MAX as u64;
     let connections = table.whole("connections", CONNECTIONS.0, CONNECTIONS.1).unwrap_or(10_000);
     let series = table.whole("series", 1, series_max).unwrap_or(100_000);
     table.finish();
