@@ -55,6 +55,20 @@ pub fn figures(bridge: &Bridge) -> impl Iterator<Item = (&String, Figures)> {
     bridge.alarms.iter().map(move |(gateway, board)| (gateway, Figures::of(board, clock_ms)))
 }
 
+/// The alarm that something is asked for, if its gateway may still be told more.
+///
+/// # Errors
+/// Why it is not to be done.
+pub fn target<'a>(path: &'a str, bridge: &Bridge) -> Result<Target<'a>, Refused> {
+    let target = Target::of(path).ok_or(Refused::Unknown)?;
+    let board = bridge.alarms.board(target.gateway).ok_or(Refused::Unknown)?;
+    let found = board.get(target.series, target.kind).ok_or(Refused::Unknown)?;
+    if found.pending.len() >= PENDING_MAX {
+        return Err(Refused::Busy("too much waits for the gateway; ask again when it is online".into()));
+    }
+    Ok(target)
+}
+
 impl Alarms {
     /// Alarms changed with a record: they are shown as they stand.
     pub fn changed(&mut self, lsn: u64, changed: &[(String, Name)], bridge: &Bridge, known: &Known, out: &Outbound) {
@@ -101,11 +115,9 @@ impl Alarms {
     }
 
     fn log(&self, path: &str, body: &Body, bridge: &Bridge, door: &Door) -> Result<(u64, String), Refused> {
-        let target = Target::of(path).ok_or(Refused::Unknown)?;
-        let board = bridge.alarms.board(target.gateway).ok_or(Refused::Unknown)?;
-        let found = board.get(target.series, target.kind).ok_or(Refused::Unknown)?;
-        if found.pending.len() >= PENDING_MAX || self.waiting.len() >= ALARM_REQUESTS_MAX {
-            return Err(Refused::Busy("too much waits for the gateway; ask again when it is online".into()));
+        let target = target(path, bridge)?;
+        if self.waiting.len() >= ALARM_REQUESTS_MAX {
+            return Err(Refused::Busy("too much waits for the log; ask again".into()));
         }
         let request = target.request(rand::random(), body);
         let lsn = door.log(&Record::AskedAt { gateway: target.gateway, request }).map_err(|refused| Refused::Busy(refused.to_string()))?;

@@ -1,8 +1,20 @@
 //! The one thread behind the cloud's log: what arrives is judged, logged, and joined once it
 //! is durable; only then is it acknowledged and published.
 
+/// Tells what others do wrong, and what is known of it: of each kind one in a while, with how many were not told before it.
+macro_rules! complain {
+    ($core:ident, $what:literal, $($known:tt)+) => {
+        if let Some(untold) = $core.complaints.entry($what).or_default().due() {
+            tracing::warn!($($known)+, untold, $what);
+        }
+    };
+}
+
+mod crossing;
 mod showing;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use crate::alarms::Alarms;
@@ -76,6 +88,12 @@ pub struct Core {
     pub conflicts: BTreeMap<String, Conflict>,
     /// Ordinary messages on their way to gateways: until when to wait, and how many each had taken before.
     pub carried: BTreeMap<String, (Pace, u64)>,
+    /// When they were looked at last, in ms since this process began, and whether some were put off then.
+    pub carried_at_ms: i64,
+    /// See [`Core::carried_at_ms`].
+    pub is_carry_due: bool,
+    /// Ordinary messages of gateways in the log that are not folded yet: records and their bytes.
+    pub crossing_up: VecDeque<(u64, usize)>,
     /// Messages of an existing broker, to be acknowledged there once this record is durable.
     pub unacknowledged: VecDeque<(u64, u64, rumqttc::Publish)>,
     /// When this process began.
@@ -93,13 +111,59 @@ pub struct Core {
 }
 
 impl Core {
+    /// The core of a bridge that was recovered; nobody has spoken yet, and all statuses are to be shown.
+    pub fn new(
+        bridge: Bridge,
+        door: Arc<Door>,
+        journal: Journal,
+        out: Outbound,
+        store: Handle,
+        known: Arc<Known>,
+        audience: Audience,
+    ) -> Self {
+        Self {
+            taken: (bridge.cursor, bridge.cursor),
+            changed: bridge.gateways.keys().map(|name| (name.clone(), 0)).collect(),
+            bridge,
+            door,
+            journal,
+            out,
+            store,
+            presence: Presence::default(),
+            speakers: Speakers::default(),
+            decoded: VecDeque::new(),
+            decoded_entries: 0,
+            unfolded: Unfolded::default(),
+            round_logged: false,
+            round_ms: 0,
+            looked_ms: 0,
+            rate: Rate::default(),
+            late_ms: 0,
+            refused: 0,
+            complaints: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            conflicts: BTreeMap::new(),
+            carried: BTreeMap::new(),
+            carried_at_ms: 0,
+            is_carry_due: false,
+            crossing_up: VecDeque::new(),
+            unacknowledged: VecDeque::new(),
+            began: Instant::now(),
+            alarms: Alarms::default(),
+            known,
+            audience,
+            hellos: BTreeMap::new(),
+            withheld: Vec::new(),
+        }
+    }
+
     /// Runs until [`Event::Stop`]; then everything is in the store, for real.
     ///
     /// # Errors
     /// For a record that cannot be folded, and for a store that cannot go on.
     pub fn run(mut self, mut events: mpsc::Receiver<Event>, runtime: &Runtime) -> Result<(), CoreError> {
         loop {
-            let is_soon = self.bridge.is_dirty() || !self.changed.is_empty() || self.audience.is_awaited();
+            let is_soon = self.bridge.is_dirty() || !self.changed.is_empty() || self.audience.is_awaited() || self.is_carry_due;
             let wait = if is_soon { 50 } else { 1_000 };
             let event = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(wait), events.recv()).await });
             self.presence.look(Instant::now());
@@ -111,7 +175,14 @@ impl Core {
                     self.wire(&gateway, &what, &bytes, at, runtime);
                 }
                 Ok(Some(Event::Heard { gateway })) => self.heard(&gateway),
-                Ok(Some(Event::Plain(generation, publish))) => self.plain(generation, publish),
+                Ok(Some(Event::Plain(generation, publish))) => {
+                    self.door.arrived(publish.payload.len());
+                    self.plain(generation, publish, runtime);
+                }
+                Ok(Some(Event::Asked { generation, publish, path, body })) => {
+                    self.door.arrived(publish.payload.len());
+                    self.asked(generation, publish, &path, &body, runtime);
+                }
                 Ok(Some(Event::Anew)) => self.anew()?,
                 Ok(Some(Event::Alarm(ask))) => self.alarms.ask(ask, &self.bridge, &self.door),
                 Ok(Some(Event::Status(reply))) => drop(reply.send(self.status())),
@@ -157,7 +228,15 @@ impl Core {
                 decoded = (at == lsn).then_some(interval);
             }
             let effects = self.bridge.apply_decoded(lsn, kind, payload, decoded)?;
+            // Who is new has spoken, and nobody else was told to have.
+            let new = effects.gateway.clone().filter(|gateway| !self.presence.knows(gateway));
             self.effects(lsn, effects);
+            if let Some(gateway) = new {
+                self.heard(&gateway);
+            }
+        }
+        while self.crossing_up.front().is_some_and(|(lsn, _)| *lsn <= self.bridge.lsn) {
+            self.crossing_up.pop_front();
         }
         self.unfolded.folded(self.bridge.lsn);
         self.alarms.folded(self.bridge.lsn, &self.bridge);

@@ -29,6 +29,17 @@ pub enum Event {
     Frame(Frame),
     /// An ordinary message of an existing broker, and the connection that it came by.
     Plain(u64, rumqttc::Publish),
+    /// Something is asked for about an alarm by a message of an existing broker.
+    Asked {
+        /// The connection that it came by.
+        generation: u64,
+        /// The message.
+        publish: rumqttc::Publish,
+        /// `{gateway}/{series}/{kind}/{verb}`.
+        path: String,
+        /// What it says.
+        body: Body,
+    },
     /// An existing broker has forgotten us, and with us perhaps what it retained.
     Anew,
     /// Somebody asks about alarms.
@@ -45,11 +56,13 @@ pub enum Event {
 pub type Events = mpsc::Sender<Event>;
 
 /// Why something that was asked for is not done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// There is no such alarm.
+    #[error("there is no such alarm")]
     Unknown,
     /// It cannot be taken now.
+    #[error("{0}")]
     Busy(String),
 }
 

@@ -1,16 +1,16 @@
 //! A broker that is already there: gateways' messages come from it, and what is published goes
 //! to it. The session is durable, so that it keeps alerts while the bridge is away; that a
 //! message of a gateway is acknowledged to it means nothing, as gateways wait for the application's
-//! answer; one for a gateway is acknowledged once it is in our log.
+//! answer; one for a gateway, and what people ask for, is acknowledged once it is in our log.
 
-use crate::event::{Ask, Event};
+use crate::event::Event;
 use crate::inbound::{Door, wire};
 use crate::limits::{BACKOFF_MS, CONNECT_WAIT, FLUSH_WAIT_S, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX, PACKET_BYTES_MAX, REQUESTS_MAX};
 use crate::outbound::Outbox;
 use rand::Rng;
 use replica::alarm::{Body, Target};
 use rumqttc::{
-    AsyncClient, ConnectionError, Event as Mqtt, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, QoS, SubscribeFilter,
+    AsyncClient, ConnectionError, Event as Mqtt, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet, Publish, QoS, SubscribeFilter,
     SubscribeReasonCode,
 };
 use settings::BrokerUrl;
@@ -23,6 +23,9 @@ use tracing::{info, warn};
 
 /// While too much waits for the core, that is looked at so often.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long a broker waits whose messages the log had no room for: as it is then, it would have none again at once.
+const FULL_LOG_PAUSE: Duration = Duration::from_secs(2);
 
 /// What gateways say.
 const FILTER: &str = "bridge/v1/+/up/#";
@@ -69,7 +72,17 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
     loop {
         // A broker that takes the connection and says nothing, never lets us subscribe, or acknowledges nothing, is none.
         let patience = if up { outbox.patience().unwrap_or(Duration::MAX) } else { CONNECT_WAIT.saturating_sub(began.elapsed()) };
-        let polled = timeout(patience, mqtt.poll()).await.unwrap_or(Err(ConnectionError::NetworkTimeout));
+        let polled = tokio::select! {
+            polled = timeout(patience, mqtt.poll()) => Some(polled.unwrap_or(Err(ConnectionError::NetworkTimeout))),
+            () = outbox.given_up() => None,
+        };
+        let Some(polled) = polled else {
+            outbox.disconnected(&mut mqtt);
+            up = false;
+            tokio::time::sleep(FULL_LOG_PAUSE).await;
+            began = Instant::now();
+            continue;
+        };
         let why = match polled {
             Ok(Mqtt::Incoming(Packet::ConnAck(ack))) => {
                 // Also of a session that it kept: it may keep less than it says.
@@ -98,26 +111,13 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
                 _ => format!("it refuses the subscription to {FILTER}"),
             },
             Ok(Mqtt::Incoming(Packet::Publish(p))) => {
-                if let Some((gateway, what)) = wire(&p.topic) {
-                    let event = door.wire(gateway, what, &p.payload);
-                    outbox.acknowledge(outbox.generation(), &p);
+                if let Some(event) = arrived(p, &outbox, &door) {
                     while door.is_full() {
                         tokio::time::sleep(FULL_PAUSE).await;
                     }
                     if events.send(event).await.is_err() {
                         return;
                     }
-                } else if let Some(ask) = asked(&p.topic, &p.payload) {
-                    outbox.acknowledge(outbox.generation(), &p);
-                    if events.send(Event::Alarm(ask)).await.is_err() {
-                        return;
-                    }
-                } else if let Some(generation) = outbox.came(&p) {
-                    if events.send(Event::Plain(generation, p)).await.is_err() {
-                        return;
-                    }
-                } else {
-                    outbox.acknowledge(outbox.generation(), &p);
                 }
                 continue;
             }
@@ -143,13 +143,33 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
     }
 }
 
-/// Something that is asked for about an alarm. Nobody waits for the answer: what it changes is
-/// published.
-fn asked(topic: &str, payload: &[u8]) -> Option<Ask> {
+/// What the core is to do about a message. What is not for it is acknowledged, and passed over.
+pub(crate) fn arrived(publish: Publish, outbox: &Outbox, door: &Door) -> Option<Event> {
+    let generation = outbox.generation();
+    if let Some((gateway, what)) = wire(&publish.topic) {
+        let event = door.wire(gateway, what, &publish.payload);
+        outbox.acknowledge(generation, &publish);
+        return Some(event);
+    }
+    let event = if let Some((path, body)) = asked(&publish.topic, &publish.payload) {
+        door.coming(publish.payload.len());
+        Event::Asked { generation, publish, path, body }
+    } else if outbox.came(&publish) {
+        door.coming(publish.payload.len());
+        Event::Plain(generation, publish)
+    } else {
+        outbox.acknowledge(generation, &publish);
+        return None;
+    };
+    Some(event)
+}
+
+/// What is asked for about an alarm, and of which.
+fn asked(topic: &str, payload: &[u8]) -> Option<(String, Body)> {
     let path = topic.strip_prefix("alarms/")?;
     let target = Target::of(path)?;
     match Body::parse(target.verb, payload, settings::unit::duration_ms) {
-        Ok(body) => Some(Ask::Do(path.to_owned(), body, tokio::sync::oneshot::channel().0)),
+        Ok(body) => Some((path.to_owned(), body)),
         Err(why) => {
             warn!(topic, %why, "what was asked about an alarm is refused");
             None

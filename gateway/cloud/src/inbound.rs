@@ -105,8 +105,13 @@ impl Door {
         if what == "alert" && self.urgent.take(&gateway, payload, |record| self.log(record)) {
             return Event::Heard { gateway };
         }
-        self.waiting_bytes.fetch_add(payload.len(), Ordering::Relaxed);
+        self.coming(payload.len());
         Event::Wire { gateway, what: what.to_owned(), bytes: payload.to_vec(), at: Instant::now() }
+    }
+
+    /// So many bytes of a message are on their way to the core.
+    pub fn coming(&self, bytes: usize) {
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Hands an event to the core.

@@ -53,6 +53,10 @@ pub const LOG_RETAIN: Duration = Duration::from_secs(86_400);
 /// Messages that wait for an existing broker; at half of it rounds wait.
 pub const OUTBOX_MAX: usize = 20_000;
 
+/// Bytes of them at which rounds wait, too, and ordinary messages stay at their gateways: windows take a few MiB,
+/// while those are up to 3 MiB long each.
+pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
+
 /// Messages on their way to an existing broker: brokers grant 100 to any client at least, by usage.
 pub const OUTBOX_INFLIGHT_MAX: usize = 100;
 
@@ -79,6 +83,12 @@ pub const DECODED_ENTRIES_MAX: usize = 16_384;
 
 /// The largest payload of an ordinary message that goes to a gateway: with its topic it must fit in one packet.
 pub const CROSS_PAYLOAD_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// Gateways that ordinary messages wait for: with more of them these are not looked at for each event, but after
+/// [`CARRY_MS`]. Each takes a microsecond, with nothing to be done.
+pub const CARRY_AT_ONCE_MAX: usize = 32;
+/// See [`CARRY_AT_ONCE_MAX`].
+pub const CARRY_MS: i64 = 50;
 
 /// Messages at an existing broker that may still come back by our own subscription; beyond, the
 /// oldest would go to its gateway once more.

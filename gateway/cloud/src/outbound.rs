@@ -1,21 +1,20 @@
 //! The broker that takes what is published: our own, or one that is already there.
 //!
-//! Our own has taken a message once those who subscribed are done with it ([`Given`]). Of an existing one [`Outbox`] keeps every message until its PUBACK,
-//! over all reconnects, and says up to which record all was taken: the cursor follows that.
+//! | file | subject |
+//! |---|---|
+//! | [`given`] | messages of our own broker, until subscribers are done with them |
+//! | [`outbox`] | messages for an existing broker, until it has them |
 
-use crate::limits::{
-    CROSS_PAYLOAD_BYTES_MAX, ECHOES_MAX, GIVEN_MAX, GIVEN_WAIT, OUTBOX_ANSWER_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_MAX, OUTBOX_URGENT_MAX,
-};
-use broker::{Broker, Watched};
-use parking_lot::Mutex;
-use rumqttc::{AsyncClient, EventLoop, QoS};
+pub mod given;
+pub mod outbox;
+
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MAX};
+use broker::Broker;
+use given::Given;
+pub use outbox::Outbox;
 use schemas::message::Crossed;
-use std::collections::{BTreeSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use telemetry::source::matches;
-use tracing::warn;
 
 /// Where messages go.
 #[derive(Clone)]
@@ -24,49 +23,6 @@ pub enum Outbound {
     Embedded(Broker, Arc<Given>),
     /// Over the network.
     Existing(Arc<Outbox>),
-}
-
-/// Messages that our own broker has before it. What waits for a subscriber is in memory only: a
-/// cursor ahead of it would lose it with a crash.
-#[derive(Default)]
-pub struct Given(Mutex<Lists>);
-
-#[derive(Default)]
-struct Lists {
-    /// In the order of their records.
-    ordered: VecDeque<(u64, Instant, Watched)>,
-    /// Those that overtook.
-    urgent: Vec<(u64, Instant, Watched)>,
-}
-
-impl Given {
-    fn give(&self, lsn: u64, watched: Watched) {
-        if !watched.is_done() {
-            let ordered = &mut self.0.lock().ordered;
-            // What was withheld comes behind younger records: those count for it, too.
-            ordered.iter_mut().rev().take_while(|(at, ..)| *at > lsn).for_each(|(at, ..)| *at = lsn);
-            ordered.push_back((lsn, Instant::now(), watched));
-        }
-    }
-
-    fn give_urgent(&self, lsn: u64, watched: Watched) {
-        if !watched.is_done() {
-            self.0.lock().urgent.push((lsn, Instant::now(), watched));
-        }
-    }
-
-    /// Up to which record, `lsn` at most, nobody waits for a message.
-    fn settle(&self, lsn: u64) -> u64 {
-        let Lists { ordered, urgent } = &mut *self.0.lock();
-        let is_over = |at: &Instant, watched: &Watched| watched.is_done() || at.elapsed() > GIVEN_WAIT;
-        while ordered.front().is_some_and(|(_, at, w)| is_over(at, w)) || ordered.len() > GIVEN_MAX {
-            ordered.pop_front();
-        }
-        urgent.retain(|(_, at, w)| !is_over(at, w));
-        urgent.drain(..urgent.len().saturating_sub(GIVEN_MAX));
-        let first = urgent.iter().chain(ordered.front()).map(|(first, ..)| *first).min();
-        first.map_or(lsn, |first| lsn.min(first.saturating_sub(1)))
-    }
 }
 
 impl Outbound {
@@ -96,8 +52,8 @@ impl Outbound {
     pub fn hold_cursor(&self, lsn: u64, earlier: u64) {
         let hold = |at: &mut u64| *at = if *at == lsn { earlier.min(lsn) } else { *at };
         match self {
-            Outbound::Embedded(_, given) => given.0.lock().urgent.iter_mut().for_each(|(at, ..)| hold(at)),
-            Outbound::Existing(outbox) => outbox.state.lock().urgent.messages.iter_mut().for_each(|m| hold(&mut m.lsn)),
+            Outbound::Embedded(_, given) => given.hold_urgent(hold),
+            Outbound::Existing(outbox) => outbox.hold_urgent(hold),
         }
     }
 
@@ -127,6 +83,18 @@ impl Outbound {
         }
     }
 
+    /// Whether what came by that connection of an existing broker is still to be taken.
+    pub fn is_open(&self, generation: u64) -> bool {
+        matches!(self, Outbound::Existing(outbox) if outbox.is_open(generation))
+    }
+
+    /// A message of an existing broker cannot be taken: the connection that it came by ends.
+    pub fn give_up(&self, generation: u64) {
+        if let Outbound::Existing(outbox) = self {
+            outbox.give_up(generation);
+        }
+    }
+
     /// Answers a gateway, at most once: it asks again.
     pub fn answer(&self, topic: String, payload: Vec<u8>) {
         match self {
@@ -147,7 +115,7 @@ impl Outbound {
     pub fn is_behind(&self) -> bool {
         match self {
             Outbound::Embedded(broker, _) => broker.is_behind(),
-            Outbound::Existing(outbox) => outbox.waiting() > OUTBOX_MAX / 2,
+            Outbound::Existing(outbox) => outbox.waiting() > OUTBOX_MAX / 2 || outbox.waiting_bytes() > OUTBOX_BYTES_MAX,
         }
     }
 
@@ -155,7 +123,7 @@ impl Outbound {
     pub fn refused(&self) -> u64 {
         match self {
             Outbound::Embedded(..) => 0,
-            Outbound::Existing(outbox) => outbox.state.lock().refused,
+            Outbound::Existing(outbox) => outbox.refused(),
         }
     }
 
@@ -164,387 +132,6 @@ impl Outbound {
         match self {
             Outbound::Embedded(..) => true,
             Outbound::Existing(outbox) => outbox.is_answering(),
-        }
-    }
-}
-
-fn fingerprint(topic: &str, payload: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (topic, payload).hash(&mut hasher);
-    hasher.finish()
-}
-
-struct Message {
-    lsn: u64,
-    topic: String,
-    payload: Vec<u8>,
-    retain: bool,
-    /// Its packet id, once it went out on the present connection.
-    packet: Option<u16>,
-    acked: bool,
-}
-
-/// Messages that go in order; kept until acknowledged.
-#[derive(Default)]
-struct Line {
-    /// The first has the number `first`.
-    messages: VecDeque<Message>,
-    first: u64,
-    /// The first that the client has not got on this connection.
-    next: u64,
-}
-
-impl Line {
-    /// Lets go what was acknowledged, from the first on.
-    fn trim(&mut self) {
-        while self.messages.front().is_some_and(|m| m.acked) {
-            self.messages.pop_front();
-            self.first += 1;
-        }
-    }
-
-    /// Everything that is not acknowledged goes again.
-    fn rewind(&mut self) {
-        self.next = self.first;
-        self.messages.iter_mut().for_each(|m| m.packet = None);
-    }
-
-    /// A message that is on its way under a packet id.
-    fn on_its_way(&mut self, packet: u16) -> Option<&mut Message> {
-        let in_doubt = (self.next - self.first) as usize;
-        self.messages.iter_mut().take(in_doubt).find(|m| m.packet == Some(packet) && !m.acked)
-    }
-
-    /// Before which record all was taken.
-    fn before(&self) -> u64 {
-        self.messages.front().map_or(u64::MAX, |m| m.lsn.saturating_sub(1))
-    }
-}
-
-/// What follows an `Outgoing::Publish`: the requests in the order in which the client got them.
-enum Handed {
-    Ordered(u64),
-    Urgent(u64),
-    Answer,
-}
-
-#[derive(Default)]
-struct State {
-    connected: bool,
-    /// The broker lets us hear gateways on this connection.
-    listening: bool,
-    /// When the last acknowledgement came, or what it is for began to go.
-    heard: Option<Instant>,
-    ordered: Line,
-    /// What overtakes.
-    urgent: Line,
-    unacked: usize,
-    handed: VecDeque<Handed>,
-    settled: u64,
-    /// Of the present connection.
-    generation: u64,
-    /// What gateways want of the ordinary messages there.
-    wanted: BTreeSet<String>,
-    /// Of what we published and will see again by our own subscription.
-    echoes: VecDeque<u64>,
-    /// Messages that are too large for gateways.
-    refused: u64,
-}
-
-/// Messages for an existing broker.
-pub struct Outbox {
-    client: AsyncClient,
-    state: Mutex<State>,
-}
-
-impl Outbox {
-    /// An outbox on a client that is not connected yet.
-    pub fn new(client: AsyncClient) -> Self {
-        Self { client, state: Mutex::new(State::default()) }
-    }
-
-    fn publish(&self, lsn: u64, topic: String, payload: Vec<u8>, retain: bool) {
-        let mut state = self.state.lock();
-        state.ordered.messages.push_back(Message { lsn, topic, payload, retain, packet: None, acked: false });
-        self.pump(&mut state);
-    }
-
-    fn publish_urgent(&self, lsn: u64, topic: String, payload: Vec<u8>) {
-        let mut state = self.state.lock();
-        state.urgent.messages.push_back(Message { lsn, topic, payload, retain: false, packet: None, acked: false });
-        self.pump(&mut state);
-    }
-
-    fn answer(&self, topic: String, payload: Vec<u8>) {
-        let mut state = self.state.lock();
-        if state.connected && self.client.try_publish(topic, QoS::AtMostOnce, false, payload).is_ok() {
-            state.handed.push_back(Handed::Answer);
-        }
-    }
-
-    /// Hands on as many as may be on their way, urgent ones first.
-    fn pump(&self, state: &mut State) {
-        let State { ordered, urgent, unacked, handed, heard, .. } = state;
-        /// Messages, what the client's request for one is noted as, and how many may be on their way.
-        type Turn<'a> = (&'a mut Line, fn(u64) -> Handed, usize);
-        let lines: [Turn<'_>; 2] =
-            [(urgent, Handed::Urgent, OUTBOX_INFLIGHT_MAX + OUTBOX_URGENT_MAX), (ordered, Handed::Ordered, OUTBOX_INFLIGHT_MAX)];
-        for (line, of, most) in lines {
-            while state.connected && *unacked < most {
-                let Some(m) = line.messages.get((line.next - line.first) as usize) else { break };
-                if !m.acked {
-                    if self.client.try_publish(m.topic.as_str(), QoS::AtLeastOnce, m.retain, m.payload.clone()).is_err() {
-                        return;
-                    }
-                    handed.push_back(of(line.next));
-                    if *unacked == 0 {
-                        *heard = Some(Instant::now());
-                    }
-                    *unacked += 1;
-                }
-                line.next += 1;
-            }
-        }
-    }
-
-    fn settle(&self, lsn: u64) -> u64 {
-        let mut state = self.state.lock();
-        state.settled = state.settled.max(lsn);
-        // Of the urgent ones each has its own record, in no order.
-        let urgent = state.urgent.messages.iter().filter(|m| !m.acked).map(|m| m.lsn.saturating_sub(1)).min();
-        state.settled.min(state.ordered.before()).min(urgent.unwrap_or(u64::MAX))
-    }
-
-    /// Messages without an acknowledgement.
-    pub fn waiting(&self) -> usize {
-        let state = self.state.lock();
-        state.ordered.messages.len() + state.urgent.messages.len()
-    }
-
-    /// The broker is there, by a new connection.
-    pub fn connected(&self) {
-        let mut state = self.state.lock();
-        state.connected = true;
-        state.generation += 1;
-        state.wanted.iter().for_each(|filter| self.subscribe(filter));
-        self.pump(&mut state);
-    }
-
-    /// The broker has granted what this end needs.
-    pub fn listens(&self) {
-        self.state.lock().listening = true;
-    }
-
-    /// How much longer the next acknowledgement is waited for; none while there is none to come.
-    pub fn patience(&self) -> Option<Duration> {
-        let state = self.state.lock();
-        let heard = state.heard.filter(|_| state.connected && state.unacked > 0)?;
-        Some(OUTBOX_ANSWER_WAIT.saturating_sub(heard.elapsed()))
-    }
-
-    fn is_answering(&self) -> bool {
-        let is_late = self.patience().is_some_and(|left| left < OUTBOX_ANSWER_WAIT / 2);
-        let state = self.state.lock();
-        state.connected && state.listening && !is_late
-    }
-
-    fn subscribe(&self, filter: &str) {
-        if self.client.try_subscribe(filter, QoS::AtLeastOnce).is_err() {
-            warn!(filter, "not subscribed at the existing broker: the queue to it is full");
-        }
-    }
-
-    fn want(&self, filters: BTreeSet<String>) {
-        let mut state = self.state.lock();
-        if state.connected {
-            filters.difference(&state.wanted).for_each(|filter| self.subscribe(filter));
-            for gone in state.wanted.difference(&filters) {
-                // What still comes is wanted by nobody, and passed over.
-                drop(self.client.try_unsubscribe(gone.as_str()));
-            }
-        }
-        state.wanted = filters;
-    }
-
-    /// What is published now comes back, if it is among what gateways want.
-    fn expect(&self, topic: &str, payload: &[u8]) {
-        let mut state = self.state.lock();
-        if state.wanted.iter().any(|filter| matches(filter, topic)) {
-            state.echoes.push_back(fingerprint(topic, payload));
-            if state.echoes.len() > ECHOES_MAX {
-                state.echoes.pop_front();
-            }
-        }
-    }
-
-    /// A message of the broker: the number of the connection that it came by, if a gateway wants
-    /// it and can have it, and it is not our own.
-    pub fn came(&self, publish: &rumqttc::Publish) -> Option<u64> {
-        let mut state = self.state.lock();
-        let own = fingerprint(&publish.topic, &publish.payload);
-        if let Some(at) = state.echoes.iter().position(|echo| *echo == own) {
-            state.echoes.remove(at);
-            return None;
-        }
-        if !state.wanted.iter().any(|filter| matches(filter, &publish.topic)) {
-            return None;
-        }
-        if publish.payload.len() > CROSS_PAYLOAD_BYTES_MAX {
-            // With what surrounds it, no packet to a gateway would have room: all behind it would wait for ever.
-            warn!(topic = publish.topic, bytes = publish.payload.len(), "too large for the way to a gateway; refused");
-            state.refused += 1;
-            return None;
-        }
-        Some(state.generation)
-    }
-
-    /// Number of the present connection.
-    pub fn generation(&self) -> u64 {
-        self.state.lock().generation
-    }
-
-    /// Acknowledges what came, unless the connection that it came by is gone.
-    pub fn acknowledge(&self, generation: u64, publish: &rumqttc::Publish) {
-        let state = self.state.lock();
-        if state.connected && state.generation == generation && self.client.try_ack(publish).is_err() {
-            warn!("the queue to the existing broker is full; a message comes again");
-        }
-    }
-
-    /// The connection is gone: everything that is not acknowledged goes again, and nothing else.
-    pub fn disconnected(&self, mqtt: &mut EventLoop) {
-        let mut state = self.state.lock();
-        (state.connected, state.listening) = (false, false);
-        // Under the lock, so that nothing comes behind it into the client's queue.
-        mqtt.clean();
-        mqtt.pending.clear();
-        // Which `clean` leaves: what collided with an identifier in use, which would hold all requests for
-        // ever, and what the old connection told, whose identifiers say nothing on the next.
-        mqtt.state.collision = None;
-        mqtt.state.events.clear();
-        state.handed.clear();
-        state.unacked = 0;
-        state.ordered.rewind();
-        state.urgent.rewind();
-    }
-
-    /// The client sent the oldest of what it was handed, under a packet id.
-    pub fn sent(&self, packet: u16) {
-        let mut state = self.state.lock();
-        let (line, number) = match state.handed.pop_front() {
-            Some(Handed::Ordered(number)) => (&mut state.ordered, number),
-            Some(Handed::Urgent(number)) => (&mut state.urgent, number),
-            Some(Handed::Answer) | None => return,
-        };
-        if let Some(m) = line.messages.get_mut(number.wrapping_sub(line.first) as usize) {
-            m.packet = Some(packet);
-        }
-    }
-
-    /// The broker has a message.
-    pub fn acked(&self, packet: u16) {
-        let mut state = self.state.lock();
-        let State { ordered, urgent, unacked, heard, .. } = &mut *state;
-        if let Some(m) = ordered.on_its_way(packet).or_else(|| urgent.on_its_way(packet)) {
-            m.acked = true;
-            m.packet = None;
-            m.payload = Vec::new();
-            *unacked = unacked.saturating_sub(1);
-            *heard = Some(Instant::now());
-        }
-        ordered.trim();
-        urgent.trim();
-        self.pump(&mut state);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rumqttc::MqttOptions;
-
-    #[test]
-    fn the_cursor_follows_acknowledgements_over_a_reconnect() {
-        let (client, mut mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
-        let outbox = Arc::new(Outbox::new(client));
-        let out = Outbound::Existing(outbox.clone());
-        for lsn in [5, 5, 6] {
-            out.publish(lsn, format!("t/{lsn}"), "p".into(), false);
-        }
-        assert_eq!((out.settle(6), out.is_connected()), (4, false));
-        outbox.connected();
-        out.answer("a".into(), vec![1]);
-        // The client's packets: 1, 2, 3 and an answer without an id.
-        [1, 2, 3, 0].into_iter().for_each(|id| outbox.sent(id));
-        outbox.acked(2);
-        assert_eq!(out.settle(6), 4, "the first of record 5 is still on its way");
-        outbox.acked(1);
-        assert_eq!(out.settle(6), 5);
-        outbox.disconnected(&mut mqtt);
-        outbox.acked(3);
-        assert_eq!((out.settle(6), outbox.waiting()), (5, 1), "an old id says nothing on a new connection");
-        outbox.connected();
-        outbox.sent(1);
-        outbox.acked(1);
-        assert_eq!((out.settle(6), out.settle(9), outbox.waiting()), (6, 9, 0));
-    }
-
-    /// One acknowledgement that never came, and an identifier used again, are over with their connection.
-    #[test]
-    fn a_new_connection_knows_nothing_of_the_old_one() {
-        let (client, mut mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
-        let outbox = Outbox::new(client);
-        outbox.publish(5, "t".into(), vec![], false);
-        outbox.connected();
-        outbox.listens();
-        assert!(outbox.is_answering() && outbox.patience().is_some());
-        mqtt.state.collision = Some(rumqttc::Publish::new("t", QoS::AtLeastOnce, ""));
-        mqtt.state.events.push_back(rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(1)));
-        outbox.disconnected(&mut mqtt);
-        assert!(mqtt.state.collision.is_none() && mqtt.state.events.is_empty());
-        outbox.connected();
-        assert!(!outbox.is_answering(), "not before it lets us hear gateways");
-        outbox.listens();
-        outbox.sent(1);
-        outbox.acked(1);
-        assert_eq!((outbox.waiting(), outbox.patience(), outbox.is_answering()), (0, None, true), "what collided was sent again");
-        // Half of the patience without an acknowledgement, and the broker counts as gone.
-        outbox.publish(6, "t".into(), vec![], false);
-        outbox.state.lock().heard = Instant::now().checked_sub(OUTBOX_ANSWER_WAIT * 2 / 3);
-        assert!(!outbox.is_answering());
-    }
-
-    /// The door of our own broker refuses the same.
-    #[test]
-    fn what_no_gateway_could_take_is_refused_and_counted() {
-        let (client, _mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
-        let out = Outbound::Existing(Arc::new(Outbox::new(client)));
-        out.want(BTreeSet::from(["ev/#".to_owned()]));
-        let Outbound::Existing(outbox) = &out else { return };
-        let came = |topic: &str, bytes: usize| outbox.came(&rumqttc::Publish::new(topic, QoS::AtLeastOnce, vec![7; bytes]));
-        assert_eq!((came("ev/x", CROSS_PAYLOAD_BYTES_MAX), out.refused()), (Some(0), 0));
-        assert_eq!((came("ev/x", CROSS_PAYLOAD_BYTES_MAX + 1), came("other", CROSS_PAYLOAD_BYTES_MAX + 1)), (None, None));
-        assert_eq!(out.refused(), 1);
-    }
-
-    #[test]
-    fn no_more_are_on_their_way_than_a_broker_grants() {
-        let (client, _mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
-        let outbox = Outbox::new(client);
-        outbox.connected();
-        for i in 0..250u64 {
-            outbox.publish(i + 1, "t".into(), vec![], false);
-        }
-        let unacked = || outbox.state.lock().unacked;
-        assert_eq!(unacked(), OUTBOX_INFLIGHT_MAX);
-        for round in 0..3u64 {
-            for i in 0..OUTBOX_INFLIGHT_MAX as u16 {
-                outbox.sent(i + 1);
-            }
-            for i in 0..OUTBOX_INFLIGHT_MAX as u16 {
-                outbox.acked(i + 1);
-            }
-            assert_eq!(outbox.settle(250), (100 * (round + 1)).min(250));
         }
     }
 }

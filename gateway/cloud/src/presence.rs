@@ -52,6 +52,11 @@ impl Presence {
         !std::mem::replace(&mut seen.online, true)
     }
 
+    /// Whether it has spoken to this process.
+    pub fn knows(&self, gateway: &str) -> bool {
+        self.by_name.contains_key(gateway)
+    }
+
     /// Its last will came: it is gone, unless it is only changing connections.
     pub fn gone(&mut self, gateway: &str) {
         if let Some(seen) = self.by_name.get_mut(gateway).filter(|_| self.now_ms >= self.thawed_ms) {

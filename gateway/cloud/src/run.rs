@@ -1,6 +1,6 @@
 //! Start, stop, and what connects the rooms.
 
-use crate::alarms::{self, Alarms};
+use crate::alarms;
 use crate::audience::Audience;
 use crate::config::{Config, Mqtt};
 use crate::core::Core;
@@ -12,19 +12,15 @@ use crate::inbound::Door;
 use crate::known::Known;
 use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, FILES_BESIDE, FRAMES_MAX, LOG_RETAIN, PACKET_BYTES_MAX};
 use crate::outbound::{Outbound, Outbox};
-use crate::presence::Presence;
 use crate::publish;
 use crate::recover::{Recovered, recover};
-use crate::speakers::Speakers;
 use crate::store::{Save, kernel_boot};
 use broker::{Application, Broker, SessionEvent, StoredSession, Version};
-use journal::room::Rate;
 use journal::{Journal, Options, Refused, RunState};
-use replica::join::{Bridge, BridgeConfig, Unfolded};
+use replica::join::{Bridge, BridgeConfig};
 use replica::record::Record;
 use replica::session::Session;
 use settings::BrokerUrl;
-use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -115,7 +111,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     // Whoever has not spoken to this process is offline. An existing broker kept what it
     // retained, unless it says that it forgot us.
-    let changed = bridge.gateways.keys().map(|name| (name.clone(), 0)).collect();
     if let Some(broker) = &embedded {
         bridge.newest(|merged| {
             let (topic, json) = publish::merged(&merged);
@@ -132,37 +127,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         // Of alarms that changed last, an existing broker may not have heard.
         alarms::all(&bridge, &known, |topic, payload| out.publish(bridge.lsn, topic, payload, true));
     }
-    let mut core = Core {
-        taken: (bridge.cursor, bridge.cursor),
-        bridge,
-        door,
-        journal: journal.clone(),
-        out: out.clone(),
-        store: store.clone(),
-        presence: Presence::default(),
-        speakers: Speakers::default(),
-        changed,
-        decoded: VecDeque::new(),
-        decoded_entries: 0,
-        unfolded: Unfolded::default(),
-        round_logged: false,
-        round_ms: 0,
-        looked_ms: 0,
-        rate: Rate::default(),
-        late_ms: 0,
-        refused: 0,
-        complaints: BTreeMap::new(),
-        clocks: BTreeMap::new(),
-        conflicts: BTreeMap::new(),
-        carried: BTreeMap::new(),
-        unacknowledged: VecDeque::new(),
-        began: Instant::now(),
-        alarms: Alarms::default(),
-        known,
-        audience: Audience::of(&config.data_dir, embedded.clone()),
-        hellos: BTreeMap::new(),
-        withheld: Vec::new(),
-    };
+    let audience = Audience::of(&config.data_dir, embedded.clone());
+    let mut core = Core::new(bridge, door, journal.clone(), out.clone(), store.clone(), known, audience);
     core.want();
     let runtime = tokio::runtime::Handle::current();
     for (lsn, effects) in unpublished {

@@ -44,6 +44,7 @@ mod tests;
 pub mod unfolded;
 pub mod window;
 
+use crate::crossing::bytes;
 use crate::error::Error;
 use crate::limits::{CHANGED_WINDOWS_MAX, GATEWAYS_MAX, SOURCES_MAX};
 use crate::machine::is_of;
@@ -63,7 +64,7 @@ use serde::{Deserialize, Serialize};
 use series::{Catalogue, valid_gateway, valid_name};
 use set_back::SetBack;
 use spans::Spans;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use store::{Store, StoreError, Windows};
 pub use taking::Interval;
@@ -102,10 +103,17 @@ pub enum Pending {
     Alert(String, Box<AlertBody>),
     /// A series and size whose retained window goes.
     Cleared(String, i64),
-    /// An ordinary message of a gateway.
-    Crossed(Crossed),
+    /// An ordinary message of a gateway; shared with the states that are being written.
+    Crossed(Arc<Crossed>),
     /// An alarm of a gateway, as it stands then.
     Alarm(String, Name),
+}
+
+impl Pending {
+    /// What it takes, if it is an ordinary message.
+    fn crossed_bytes(&self) -> u64 {
+        if let Self::Crossed(message) = self { bytes(message) } else { 0 }
+    }
 }
 
 /// What follows from a record.
@@ -175,6 +183,8 @@ pub struct Bridge {
     lacking: Arc<Lacking>,
     /// Messages of records behind the cursor, by record.
     pending: VecDeque<(u64, Pending)>,
+    /// What the ordinary messages among those take.
+    pending_bytes: u64,
     /// Gateways' names by number.
     names: Vec<String>,
     /// Their `complete_ms` by number.
@@ -185,6 +195,8 @@ pub struct Bridge {
     sources: Vec<(u32, u64)>,
     /// Ordinary messages, by gateway.
     pub crossings: BTreeMap<String, Arc<Crossing>>,
+    /// Gateways that some of them wait for, each from when one was offered until the owner finds none any more.
+    pub laden: BTreeSet<String>,
     /// When the first of those for gateways may be too old.
     crossings_due_ms: i64,
     /// The day for which windows were last let go.
@@ -249,8 +261,10 @@ impl Bridge {
             Record::Session { number, event } => self.sessions.apply(self.lsn, self.clock_ms, number, event),
             Record::Cursor { lsn } => {
                 self.cursor = self.cursor.max(lsn);
-                while self.pending.front().is_some_and(|(at, _)| *at <= self.cursor) {
-                    self.pending.pop_front();
+                while self.pending.front().is_some_and(|(at, _)| *at <= self.cursor)
+                    && let Some((_, taken)) = self.pending.pop_front()
+                {
+                    self.pending_bytes -= taken.crossed_bytes();
                 }
             }
             Record::Hello { gateway, bytes } => match Hello::decode(bytes) {
@@ -311,7 +325,8 @@ impl Bridge {
         self.sweep(&mut effects);
         let alerts = effects.alerts.iter().cloned().map(|(gateway, alert)| Pending::Alert(gateway, Box::new(alert)));
         let cleared = effects.cleared.iter().cloned().map(|(series, size)| Pending::Cleared(series, size));
-        let crossed = effects.crossed.iter().cloned().map(Pending::Crossed);
+        let crossed = effects.crossed.iter().cloned().map(|message| Pending::Crossed(Arc::new(message)));
+        self.pending_bytes += effects.crossed.iter().map(bytes).sum::<u64>();
         let alarms = effects.alarms.iter().cloned().map(|(gateway, name)| Pending::Alarm(gateway, name));
         self.pending.extend(alerts.chain(cleared).chain(crossed).chain(alarms).map(|pending| (lsn, pending)));
         Ok(effects)
@@ -421,6 +436,11 @@ impl Bridge {
         }
         // A larger window that is not over yet is still added up from them.
         self.windows.forget(oldest_ms.saturating_sub(largest_ms));
+    }
+
+    /// Bytes of ordinary messages of gateways that no broker is known to have taken.
+    pub fn pending_bytes(&self) -> u64 {
+        self.pending_bytes
     }
 
     /// When the first ordinary message for a gateway may be too old, by the logged clock; the greatest

@@ -264,6 +264,13 @@ pub const CROSS_DOWN_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// are in the bridge's state, which is copied as a whole whenever it is written.
 pub const CROSS_DOWN_ALL_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
+/// Bytes of ordinary messages of gateways that no broker is known to have taken, those in the log included: beyond,
+/// the next stay at their gateways. They are in the bridge's state, too. A subscriber that is away
+/// holds them up for a minute; so some 2 MB a second come through while there is one.
+pub const CROSS_UP_PENDING_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+const _: () = assert!(CROSS_UP_PENDING_BYTES_MAX + CROSS_DOWN_ALL_BYTES_MAX < STATE_BYTES_MAX as u64 / 4);
+
 /// Boots of the cloud whose last message a gateway remembers. Only a cloud restored from a backup older than so many
 /// starts would repeat one.
 pub const CROSS_SOURCES_MAX: usize = 64;

@@ -128,6 +128,9 @@ impl Core {
             self.rate.look(self.journal.stats().bytes_written, self.began.elapsed());
             for gateway in self.presence.lost() {
                 info!(gateway, "offline");
+                if let Some((pace, _)) = self.carried.get_mut(&gateway) {
+                    pace.disconnected();
+                }
                 self.changed.insert(gateway, 0);
             }
             self.show_statuses();

@@ -1,4 +1,4 @@
-//! Messages of gateways, and ordinary ones for them: judged, logged, or answered at once.
+//! Messages of gateways: judged, logged, or answered at once.
 
 use super::Core;
 use crate::conflict::Conflict;
@@ -6,22 +6,12 @@ use crate::inbound::wall_ms;
 use crate::limits::{DECODED_ENTRIES_MAX, HELLOS_MAX, OVERLOAD_MS, RETRY_FULL_MS, RETRY_ROOM_MS, ROOM_WAIT, UNWRITTEN_WINDOWS_MAX};
 use journal::Refused;
 use replica::join::Interval;
-use replica::record::{Plain, Record};
+use replica::record::Record;
 use schemas::DecodeError;
-use schemas::message::{Ack, AlertUp, Beat, Bye, CommandUp, CrossAck, CrossDone, CrossDown, CrossUp, Delta, FORMAT, Hello};
-use std::collections::BTreeSet;
+use schemas::message::{Ack, AlertUp, Beat, Bye, CommandUp, Delta, Hello};
 use std::time::Instant;
 use tokio::runtime::Handle as Runtime;
 use tracing::{error, info, warn};
-
-/// Tells what a gateway does wrong, and what is known of it: of each kind one in a while, with how many were not told before it.
-macro_rules! complain {
-    ($core:ident, $what:literal, $($known:tt)+) => {
-        if let Some(untold) = $core.complaints.entry($what).or_default().due() {
-            warn!($($known)+, untold, $what);
-        }
-    };
-}
 
 impl Core {
     /// A message from a gateway: logged when it is admitted, answered at once when it is not.
@@ -56,27 +46,31 @@ impl Core {
         }
     }
 
-    /// A gateway spoke.
+    /// A gateway spoke. Names that the fold does not know cost nothing: anybody can invent them, and who is new
+    /// is heard once it is folded.
     pub(super) fn heard(&mut self, gateway: &str) {
-        if self.presence.heard(gateway, wall_ms()) {
+        if self.knows(gateway) && self.presence.heard(gateway, wall_ms()) {
             info!(gateway, "online");
             // At once, however lately the last status went.
             self.changed.insert(gateway.to_owned(), 0);
         }
     }
 
+    pub(super) fn knows(&self, gateway: &str) -> bool {
+        self.bridge.gateways.contains_key(gateway)
+    }
+
     fn beat(&mut self, gateway: &str, bytes: &[u8]) -> Result<bool, DecodeError> {
         let beat = Beat::decode(bytes)?;
-        let is_known = self.bridge.gateways.contains_key(gateway);
-        if let Some(living) = beat.living.filter(|_| is_known) {
+        if let Some(living) = beat.living {
             self.spoke(gateway, living);
         }
-        Ok(is_known)
+        Ok(self.knows(gateway))
     }
 
     /// A gateway's living boot spoke, known by its low bits.
     fn spoke(&mut self, gateway: &str, living: u16) {
-        if self.speakers.heard(gateway, living, Instant::now()) {
+        if self.knows(gateway) && self.speakers.heard(gateway, living, Instant::now()) {
             warn!(gateway, "two processes live under this name, a cloned device or a name given twice; give one of them another");
             self.changed.insert(gateway.to_owned(), 0);
         }
@@ -153,7 +147,9 @@ impl Core {
         if sent_ms != 0 {
             self.spoke(gateway, interval.delta.boot as u16);
             let arrived_ms = wall_ms().saturating_sub(i64::try_from(at.elapsed().as_millis()).unwrap_or(0));
-            self.clocks.insert(gateway.to_owned(), (sent_ms.saturating_sub(arrived_ms), clock));
+            if self.knows(gateway) {
+                self.clocks.insert(gateway.to_owned(), (sent_ms.saturating_sub(arrived_ms), clock));
+            }
         }
         match self.bridge.admit(gateway, &interval.delta, &self.unfolded) {
             Err(ack) => {
@@ -188,75 +184,6 @@ impl Core {
         }
     }
 
-    /// Ordinary messages of a gateway. While an existing broker is behind they wait at the gateway.
-    fn cross(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
-        let up = CrossUp::decode(bytes)?;
-        let Some((boot, last)) = up.messages.last().map(|m| (m.boot, m.seq)) else { return Ok(false) };
-        if !self.bridge.has_room(gateway, boot) {
-            complain!(self, "ordinary messages of a gateway too many are ignored", gateway);
-            return Ok(false);
-        }
-        let applied = self.bridge.crossings.get(gateway).map_or(0, |c| c.applied(boot, up.lane));
-        if last <= applied {
-            let ack = CrossAck { format: FORMAT, boot, lane: up.lane, applied };
-            self.out.answer(format!("bridge/v1/{gateway}/down/cross-ack"), ack.encode());
-        } else if !self.out.is_behind() {
-            self.log(&Record::CrossUp { gateway, bytes }, runtime);
-        }
-        Ok(true)
-    }
-
-    /// A gateway has what was carried to it.
-    fn cross_done(&mut self, gateway: &str, bytes: &[u8], runtime: &Runtime) -> Result<bool, DecodeError> {
-        let done = CrossDone::decode(bytes)?;
-        if self.bridge.crossings.get(gateway).is_some_and(|c| c.waiting() > 0) {
-            self.log(&Record::CrossDone { gateway, boot: done.boot, seq: done.seq }, runtime);
-        }
-        Ok(true)
-    }
-
-    /// An ordinary message of an existing broker that a gateway wants.
-    pub(super) fn plain(&mut self, generation: u64, publish: rumqttc::Publish) {
-        let message = Plain { topic: &publish.topic, payload: &publish.payload, qos: publish.qos as u8, retain: publish.retain };
-        match self.door.log(&Record::CrossIn { message, session: 0, packet_id: 0 }) {
-            Ok(lsn) => self.unacknowledged.push_back((lsn, generation, publish)),
-            Err(refused) => warn!(%refused, "a message for a gateway is not taken; it comes again with the next connection"),
-        }
-    }
-
-    /// Tells the doors what gateways want.
-    pub fn want(&self) {
-        let wanted = self.bridge.crossings.values().flat_map(|c| &c.wanted).map(|w| w.filter.clone());
-        let filters: BTreeSet<String> = wanted.collect();
-        if self.door.want(filters.iter().cloned().collect()) {
-            self.out.want(filters);
-        }
-    }
-
-    /// Ordinary messages go to gateways that are there, a batch at a time.
-    pub(super) fn carry(&mut self) {
-        let clock_ms = self.clock_ms();
-        for (name, crossing) in &self.bridge.crossings {
-            let (pace, down) = self.carried.entry(name.clone()).or_default();
-            if *down != crossing.down {
-                *down = crossing.down;
-                pace.answered(clock_ms);
-            }
-            if !self.presence.of(name).0 {
-                pace.disconnected();
-                continue;
-            }
-            if pace.due_ms().is_some_and(|at| clock_ms < at) {
-                continue;
-            }
-            let messages = crossing.next_down(wall_ms(), pace.batch_bytes());
-            if !messages.is_empty() {
-                self.out.answer(format!("bridge/v1/{name}/down/cross"), CrossDown { format: FORMAT, messages }.encode());
-                pace.sent(clock_ms);
-            }
-        }
-    }
-
     /// Answers an interval, by our clock. When messages wait long before they are looked at, gateways
     /// are asked to pause: twice as long as it takes to catch up.
     pub(super) fn ack(&self, gateway: &str, mut ack: Ack) {
@@ -269,7 +196,7 @@ impl Core {
     }
 
     /// Appends a record; waits a moment for a log that is behind, as that holds the gateways.
-    fn log(&self, record: &Record<'_>, runtime: &Runtime) -> Option<u64> {
+    pub(super) fn log(&self, record: &Record<'_>, runtime: &Runtime) -> Option<u64> {
         let until = Instant::now() + ROOM_WAIT;
         let mut progress = self.journal.horizon();
         loop {

@@ -227,6 +227,9 @@ impl Bridge {
             if from != Some(name.as_str()) && crossing.wants(&message.topic).is_some() {
                 let crossing = Arc::make_mut(crossing);
                 crossing.offer(clock_ms, &message);
+                if crossing.waiting() > 0 && !self.laden.contains(name) {
+                    self.laden.insert(name.clone());
+                }
                 self.crossings_due_ms = self.crossings_due_ms.min(crossing.due_ms().unwrap_or(i64::MAX));
             }
             all_bytes += crossing.waiting_bytes;
@@ -270,8 +273,14 @@ pub(super) fn due_ms(crossings: &BTreeMap<String, Arc<Crossing>>) -> i64 {
     crossings.values().filter_map(|c| c.due_ms()).min().unwrap_or(i64::MAX)
 }
 
+/// Gateways that messages wait for.
+pub(super) fn laden(crossings: &BTreeMap<String, Arc<Crossing>>) -> BTreeSet<String> {
+    crossings.iter().filter(|(_, c)| c.waiting() > 0).map(|(name, _)| name.clone()).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::Pending;
     use super::*;
 
     fn message(boot: u64, seq: u64, bytes: usize) -> Crossed {
@@ -370,6 +379,49 @@ mod tests {
             assert_eq!((bridge.crossings_due_ms(), bridge.crossings["a"].waiting(), bridge.crossings["a"].expired), (i64::MAX, 0, 3));
         }
         assert_eq!(bridge.save(), restored.save());
+    }
+
+    /// A broker that does not take them, or a subscriber that is away, must not make a state that cannot be read again.
+    #[test]
+    fn what_brokers_have_not_taken_is_measured_and_shared_with_the_state() {
+        use crate::record::Record;
+        let mut bridge = Bridge::default();
+        let tell = |bridge: &mut Bridge, record: Record<'_>| {
+            let mut payload = Vec::new();
+            record.encode(0, &mut payload);
+            bridge.apply(bridge.lsn + 1, record.kind(), &payload).unwrap()
+        };
+        for seq in 1..=3 {
+            let up = CrossUp { format: FORMAT, lane: 1, messages: vec![message(7, seq, 1_000)], given_up: 0, expired: 0 };
+            assert_eq!(tell(&mut bridge, Record::CrossUp { gateway: "a", bytes: &up.encode() }).crossed.len(), 1);
+        }
+        let each = bytes(&message(7, 1, 1_000));
+        assert!(each > 1_000);
+        let state = bridge.state();
+        let shared = bridge.pending.iter().filter(|(_, p)| matches!(p, Pending::Crossed(m) if Arc::strong_count(m) == 2)).count();
+        assert_eq!((bridge.pending_bytes(), shared), (3 * each, 3));
+        let mut restored = Bridge::restore(&state.encode(), Box::new(crate::join::store::Memory::default())).unwrap();
+        for bridge in [&mut bridge, &mut restored] {
+            assert_eq!(bridge.pending_bytes(), 3 * each);
+            tell(bridge, Record::Cursor { lsn: 2 });
+            assert_eq!(bridge.pending_bytes(), each);
+            tell(bridge, Record::Cursor { lsn: 3 });
+            assert_eq!(bridge.pending_bytes(), 0);
+        }
+    }
+
+    /// Who looks for what is to be carried looks nowhere else.
+    #[test]
+    fn gateways_that_something_waits_for_are_known_without_looking_at_all() {
+        let mut bridge = Bridge::default();
+        for (name, filter) in [("a", "a/b"), ("b", "none")] {
+            bridge.crossings.insert(name.into(), Arc::new(wants(filter, 0)));
+        }
+        assert!(bridge.laden.is_empty());
+        bridge.offer(None, message(1, 1, 10));
+        assert!(bridge.laden.iter().eq(["a"]));
+        let restored = Bridge::restore(&bridge.save(), Box::new(crate::join::store::Memory::default())).unwrap();
+        assert_eq!(restored.laden, bridge.laden);
     }
 
     #[test]

@@ -300,7 +300,7 @@ impl Bridge {
                 Pending::Window(key) if seen.insert(key) => effects.merged.extend(self.merged(key)?),
                 Pending::Window(_) => {}
                 Pending::Alert(gateway, alert) => effects.alerts.push((gateway, *alert)),
-                Pending::Crossed(message) => effects.crossed.push(message),
+                Pending::Crossed(message) => effects.crossed.push(Arc::unwrap_or_clone(message)),
                 Pending::Cleared(series, size) => effects.cleared.push((series, size)),
                 Pending::Alarm(gateway, name) if told.insert((gateway.clone(), name.clone())) => effects.alarms.push((gateway, name)),
                 Pending::Alarm(..) => {}

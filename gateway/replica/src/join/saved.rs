@@ -146,6 +146,8 @@ impl Bridge {
             groups[gateway.number as usize] = gateway.group().map(Box::from);
         }
         Ok(Self {
+            laden: crossing::laden(&s.crossings),
+            pending_bytes: s.pending.iter().map(|(_, pending)| pending.crossed_bytes()).sum(),
             crossings_due_ms: crossing::due_ms(&s.crossings),
             boot: s.boot,
             lsn: s.lsn,
