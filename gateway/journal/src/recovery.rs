@@ -111,7 +111,10 @@ pub(crate) fn recover(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
     report.gaps = report.damage.iter().filter(|gap| gap.last > newest).map(|gap| (gap.first, gap.last)).collect();
     if let Some(tail) = &tail {
         if tail.torn {
-            tracing::info!(bytes = report.torn_bytes, "a torn commit is cut off the log; unless the disk lost what it had synced, it was never acknowledged");
+            tracing::info!(
+                bytes = report.torn_bytes,
+                "a torn commit is cut off the log; unless the disk lost what it had synced, it was never acknowledged"
+            );
         }
         tail.make_durable(disk)?;
     }
