@@ -90,10 +90,11 @@ impl Core {
         }
         // A gateway says it once for each connection: what the log has no room for is kept.
         self.hellos.remove(gateway);
-        if !self.bridge.knows(gateway, &hello)
-            && self.log(&Record::Hello { gateway, bytes }, runtime).is_none()
-            && self.hellos.len() < HELLOS_MAX
-        {
+        let is_new = !self.bridge.knows(gateway, &hello);
+        if is_new {
+            self.compare_end(gateway, &hello);
+        }
+        if is_new && self.log(&Record::Hello { gateway, bytes }, runtime).is_none() && self.hellos.len() < HELLOS_MAX {
             self.hellos.insert(gateway.to_owned(), bytes.to_vec());
         }
         self.spoke(gateway, hello.boot as u16);
@@ -212,6 +213,16 @@ impl Core {
                     return None;
                 }
             }
+        }
+    }
+
+    /// Says so where a gateway goes on from less of a boot than is here: what lies beyond counts here alone.
+    fn compare_end(&self, gateway: &str, hello: &Hello) {
+        let Some((boot, end)) = hello.parent else { return };
+        let here = self.bridge.gateways.get(gateway).and_then(|known| known.boots.get(&boot)).map_or(0, |part| part.applied);
+        if here > end {
+            let boot = format!("{boot:016x}");
+            error!(gateway, boot, end, here, "a gateway's log ends before what is here of it: its disk lost the end, or it is an old copy");
         }
     }
 
