@@ -224,6 +224,11 @@ fn push(append: &mut Append<'_>, state: &mut State, records: &[Record<'_>]) -> T
 /// that is all but what gateways say (`up/`): a gateway lets go of what an answer calls delivered.
 const OWN: [&str; 5] = ["merged/", "alerts/", "alarms/", "gateways/", "bridge/"];
 
+/// Whether a topic is the bridge's own.
+pub fn is_own(topic: &str) -> bool {
+    OWN.iter().any(|own| topic.starts_with(own))
+}
+
 /// Gateway and message of a topic of the wire.
 pub fn wire(topic: &str) -> Option<(&str, &str)> {
     topic.strip_prefix("bridge/v1/")?.split_once("/up/")
@@ -235,7 +240,7 @@ impl broker::Application for Door {
             let verdict = match wire(publish.topic) {
                 None => match publish.topic.strip_prefix("alarms/").and_then(Target::of) {
                     Some(target) => self.ask(client, publish, &target),
-                    None if OWN.iter().any(|own| publish.topic.starts_with(own)) => Verdict::Refuse(Refusal::NotAuthorized),
+                    None if is_own(publish.topic) => Verdict::Refuse(Refusal::NotAuthorized),
                     None => self.ordinary(client, publish),
                 },
                 Some((gateway, what)) => {
@@ -287,7 +292,7 @@ impl broker::Application for Door {
     }
 
     fn owns(&self, topic: &str) -> bool {
-        OWN.iter().any(|own| topic.starts_with(own))
+        is_own(topic)
     }
 
     fn keeps_will(&self, topic: &str) -> bool {

@@ -320,7 +320,8 @@ impl Crossing {
         if !self.is_ready(fold) || self.due_ms() > now_ms {
             return None;
         }
-        let bytes_max = self.pace.batch_bytes().min(bytes_max as u64);
+        let share = replica::crossing::share(fold.config.crossing_bytes);
+        let bytes_max = self.pace.batch_bytes().min(bytes_max as u64).min(share);
         let (lane, messages) = fold.crossing.next_up(clock_ms, bytes_max)?;
         let (sent, mut bytes) = if self.is_plain { self.link.publish(&messages) } else { (messages.len(), 0) };
         let (boot, last) = messages[..sent].last().map(|m| (m.boot, m.seq))?;

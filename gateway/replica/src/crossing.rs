@@ -82,6 +82,11 @@ pub struct Crossing {
     pub unheld: u64,
 }
 
+/// What a batch may take of the room for all that wait: each lane has a place for one that is never given up.
+pub fn share(bytes_max: u64) -> u64 {
+    CROSS_BATCH_BYTES.min(bytes_max / LANES as u64)
+}
+
 impl Crossing {
     /// Whether nothing ever crossed.
     pub fn is_unused(&self) -> bool {
@@ -92,24 +97,32 @@ impl Crossing {
     pub fn take(&mut self, lsn: u64, lane: u8, message: Outgoing, bytes_max: u64) {
         let Some(place) = self.lanes.get_mut(usize::from(lane)) else { return };
         self.taken += 1;
+        if message.bytes() > bytes_max {
+            self.given_up += 1;
+            return;
+        }
         self.waiting_bytes += message.bytes();
         if message.expires_ms != NEVER_MS {
             self.expiries.insert((message.expires_ms, lane, lsn));
         }
         place.insert(lsn, message);
         while self.waiting_bytes > bytes_max {
-            let Some((lane, lsn)) = (0..LANES).rev().find_map(|lane| Some((lane, self.oldest_behind_batch(lane)?))) else { return };
+            let Some((lane, lsn)) = (0..LANES).rev().find_map(|lane| Some((lane, self.oldest_behind_batch(lane, share(bytes_max))?)))
+            else {
+                return;
+            };
             self.drop_one(lane as u8, lsn);
             self.given_up += 1;
         }
     }
 
-    /// The oldest of a lane that no batch can have taken along: what may be at the cloud by now is not given up.
-    fn oldest_behind_batch(&self, lane: usize) -> Option<u64> {
+    /// The oldest of a lane that no batch of `share` bytes can have taken along: what may be at the cloud by now is
+    /// not given up. What is longer goes alone, and has no such place.
+    fn oldest_behind_batch(&self, lane: usize, share: u64) -> Option<u64> {
         let mut size = 0;
         let behind = self.lanes[lane].iter().enumerate().find(|(at, (_, message))| {
             size += message.bytes();
-            *at > 0 && (size > CROSS_BATCH_BYTES || *at == CROSSED_MAX)
+            size > share || *at == CROSSED_MAX
         });
         behind.map(|(_, (lsn, _))| *lsn)
     }
@@ -263,17 +276,33 @@ mod tests {
             }
         };
         fill(&mut c, 1_000, 200);
-        let (lane, on_its_way) = c.next_up(0, CROSS_BATCH_BYTES).unwrap();
+        let (lane, on_its_way) = c.next_up(0, share(bytes_max)).unwrap();
         fill(&mut c, 1_000, 800);
         assert!(c.given_up > 0 && c.waiting_bytes <= bytes_max);
         let last = on_its_way.last().unwrap().seq;
         c.acknowledged(1, lane, last);
         assert_eq!((c.delivered, c.taken), (on_its_way.len() as u64, c.delivered + c.given_up + c.waiting() as u64));
-        // One that is longer than all room goes alone, and stays.
+        // One that is longer than all room never waits.
         let mut c = Crossing::default();
         c.take(1, 1, message(1, 1, 2 * bytes_max as usize, NEVER_MS), bytes_max);
         c.take(2, 1, message(1, 2, 10, NEVER_MS), bytes_max);
-        assert_eq!((c.given_up, seqs(&c, 0)), (1, Some((1, vec![1]))));
+        assert_eq!((c.given_up, c.waiting(), seqs(&c, 0)), (1, 1, Some((1, vec![2]))));
+    }
+
+    #[test]
+    fn the_room_holds_however_it_is_filled() {
+        let (mut c, mut lsn) = (Crossing::default(), 0);
+        // A long one of bulk first, then as much of each lane as there is room for in all.
+        let bytes_max = 40_000;
+        let lanes = [(2, 30_000, 1), (0, 300, 300), (1, 3_000, 30), (2, 9_000, 9), (0, 39_000, 1), (0, 300, 300)];
+        for (lane, bytes, times) in lanes {
+            for _ in 0..times {
+                lsn += 1;
+                c.take(lsn, lane, message(1, lsn, bytes, NEVER_MS), bytes_max);
+                assert!(c.waiting_bytes <= bytes_max, "{lsn}");
+            }
+        }
+        assert_eq!(c.taken, c.given_up + c.waiting() as u64);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::crossed::{self, Fact};
 use crate::mutation::Mutation;
 use crate::network::State;
 use crate::rng::Rng;
+use replica::crossing::share;
 use replica::limits::CROSS_BATCH_BYTES;
 use replica::record::{Plain, Record};
 use replica::uplink::Lane;
@@ -92,7 +93,9 @@ impl Device {
             return Ok(());
         }
         let now_ms = process.clock.read(wall_ms, ctx.now_ms);
-        let Some((lane, messages)) = process.fold.crossing.next_up(now_ms, CROSS_BATCH_BYTES) else { return Ok(()) };
+        let Some((lane, messages)) = process.fold.crossing.next_up(now_ms, share(process.fold.config.crossing_bytes)) else {
+            return Ok(());
+        };
         let Some((boot, last)) = messages.last().map(|m| (m.boot, m.seq)) else { return Ok(()) };
         process.crossing.flight = Some(Flight { boot, lane, last, deadline_ms: ctx.now_ms + WAIT_MS });
         let (given_up, expired) = (process.fold.crossing.given_up, process.fold.crossing.expired);

@@ -2,7 +2,7 @@
 
 use super::Core;
 use crate::alarms;
-use crate::inbound::wall_ms;
+use crate::inbound::{is_own, wall_ms};
 use crate::limits::{CARRY_AT_ONCE_MAX, CARRY_MS};
 use replica::alarm::Body;
 use replica::crossing::pace::Pace;
@@ -21,6 +21,10 @@ impl Core {
         let Some((boot, last)) = up.messages.last().map(|m| (m.boot, m.seq)) else { return Ok(false) };
         if !self.bridge.has_room(gateway, boot) {
             complain!(self, "ordinary messages of a gateway too many are ignored", gateway);
+            return Ok(false);
+        }
+        if let Some(message) = up.messages.iter().find(|m| is_own(&m.topic)) {
+            complain!(self, "ordinary messages on a topic of the bridge's own are ignored", gateway, topic = ?message.topic);
             return Ok(false);
         }
         let applied = self.bridge.crossings.get(gateway).map_or(0, |c| c.applied(boot, up.lane));

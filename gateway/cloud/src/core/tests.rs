@@ -238,8 +238,22 @@ fn a_gateway_is_online_as_soon_as_it_is_known() {
 }
 
 fn up(seq: u64, bytes: usize) -> Vec<u8> {
-    let message = Crossed { boot: 7, seq, topic: "t".into(), payload: vec![7; bytes], qos: 1, retain: false };
+    up_on("t", seq, bytes)
+}
+
+fn up_on(topic: &str, seq: u64, bytes: usize) -> Vec<u8> {
+    let message = Crossed { boot: 7, seq, topic: topic.into(), payload: vec![7; bytes], qos: 1, retain: false };
     CrossUp { format: FORMAT, lane: 1, messages: vec![message], given_up: 0, expired: 0 }.encode()
+}
+
+/// What is retained there has no bound, as nobody else publishes there.
+#[test]
+fn no_gateway_says_what_the_bridge_alone_says() {
+    let mut b = Bench::new();
+    b.wire("plant-a", "cross", &up_on("merged/10s/a", 1, 10));
+    assert_eq!((b.core.crossing_up.len(), b.core.refused), (0, 1));
+    b.wire("plant-a", "cross", &up(1, 10));
+    assert_eq!((b.core.crossing_up.len(), b.core.refused), (1, 1));
 }
 
 /// They are in the state, which must be read again; a gateway keeps what is not taken.
@@ -295,6 +309,7 @@ fn only_gateways_that_something_waits_for_are_looked_at() {
     b.fold();
     b.core.carry();
     assert!(names.len() > CARRY_AT_ONCE_MAX && names.iter().all(|name| is_sent(&b.core, name)));
+    b.core.carried_at_ms = b.core.clock_ms();
     b.core.carry();
     assert!(b.core.is_carry_due);
 }

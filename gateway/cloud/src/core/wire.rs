@@ -209,7 +209,7 @@ impl Core {
                     drop(runtime.block_on(async { tokio::time::timeout(ROOM_WAIT / 10, progress.changed()).await }));
                 }
                 Err(refused) => {
-                    warn!(%refused, "not taken; the gateway sends it again");
+                    warn!(%refused, "not taken; whoever sent it sends it again");
                     return None;
                 }
             }

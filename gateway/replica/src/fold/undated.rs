@@ -92,6 +92,11 @@ impl Fold {
         }
     }
 
+    /// Nothing waits any more; how many did that came up to `seq`.
+    pub(super) fn forget_undated(&mut self, seq: u64) -> u64 {
+        self.undated.drain(..).filter(|u| u.seq <= seq).count() as u64
+    }
+
     /// After a snapshot: what waits holds intervals back again.
     pub(super) fn undated_births(&mut self) {
         for u in &self.undated {

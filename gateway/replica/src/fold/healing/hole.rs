@@ -128,7 +128,7 @@ impl Fold {
             self.miss((missing, 0));
         }
         if is_told && own.complete_from <= to && !is_told_whole(own) {
-            self.hand_over();
+            self.hand_over(own.complete_from);
         }
         if let Some(part) = self.boots.last_mut() {
             part.end = if part.telling == Telling::Goes { to.min(own.end) } else { to };
@@ -152,23 +152,25 @@ impl Fold {
     fn hand_over_in_time(&mut self, living: &Fold) -> bool {
         let Some(part) = self.boots.last().filter(|p| p.holed && p.telling == Telling::Goes) else { return false };
         let own = living.boots.iter().find(|p| p.boot == part.boot);
-        let is_time = own.is_some_and(|own| part.end >= own.complete_from && !is_told_whole(own));
-        if is_time {
-            self.hand_over();
-        }
-        is_time
+        let Some(let_go) = own.filter(|own| part.end >= own.complete_from && !is_told_whole(own)).map(|own| own.complete_from) else {
+            return false;
+        };
+        self.hand_over(let_go);
+        true
     }
 
-    /// The part of the boot under way ends here, for the cloud; what follows is told by nobody.
-    fn hand_over(&mut self) {
+    /// The part of the boot under way ends here, for the cloud; what follows is told by nobody. The living state let go
+    /// of what lies up to `let_go`.
+    fn hand_over(&mut self, let_go: u64) {
+        // Their date lies in the hole, or behind it: here they are in no window, and there no more.
+        let lost = self.forget_undated(let_go);
         let Some(part) = self.boots.last_mut() else { return };
         for series in &mut self.series {
             for open in series.open.drain(..) {
                 part.entries.insert(open.name, open.sealed(), &mut self.shelf);
             }
         }
-        // Their date lies behind what was let go of, or in the hole: here they are in no window.
-        part.damaged_at(part.end, self.undated.drain(..).count() as u64);
+        part.damaged_at(part.end, lost);
         part.telling = Telling::Ends;
         let rest = BootPart {
             boot: part.boot,

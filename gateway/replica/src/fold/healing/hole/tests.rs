@@ -159,6 +159,17 @@ fn readings_whose_date_is_damaged_are_lost() {
 }
 
 #[test]
+fn readings_without_a_date_that_were_not_let_go_of_are_not_lost() {
+    let mut log = Log::new();
+    log.acked(7, 5, 3);
+    log.frame(vec![flagged(FLAG_LEAVES | FLAG_UNDATED, 0)], 1);
+    log.frame(vec![encoded(&Record::ClockSet { behind_ms: 1_000_000 })], 0);
+    log.frame(vec![reading(1_000_000)], 1);
+    let living = log.healed(&[7], &[8]);
+    assert_eq!(told_again(&living, 7), (7, 4, 0, 3), "the state that lives has it in a window");
+}
+
+#[test]
 fn a_boot_ends_where_it_ended_though_its_end_is_damaged() {
     let mut log = Log::new();
     log.acked(7, 5, 3);
