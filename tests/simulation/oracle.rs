@@ -121,6 +121,9 @@ impl Oracle {
         let Marks { boot, base, .. } = Marks::of(frame.marks);
         let boot = alias.filter(|alias| alias.boot == boot).map_or(boot, |alias| alias.name);
         let part = self.parts.entry((gateway, boot)).or_default();
+        if part.end == 0 {
+            self.damage.begun((gateway, boot));
+        }
         ensure(frame.first > base + part.end, || format!("boot {boot:x} of g{gateway} is used twice"))?;
         part.end = frame.last() - base;
         for fact in &frame.facts {

@@ -97,6 +97,14 @@ impl Damage {
         }
     }
 
+    /// A boot begins. What damage took from one whose end the cloud had been told of is given up with the boot
+    /// that is under way when that is acknowledged, which may have begun behind the damage.
+    pub fn begun(&mut self, boot: Boot) {
+        if self.times(boot.0) > 0 {
+            self.reached.insert(boot);
+        }
+    }
+
     /// How often a log of that gateway was damaged.
     pub fn times(&self, gateway: u8) -> u64 {
         self.gateways.get(&gateway).copied().unwrap_or(0)
