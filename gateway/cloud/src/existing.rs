@@ -88,7 +88,7 @@ pub async fn drive(client: AsyncClient, mut mqtt: EventLoop, outbox: Arc<Outbox>
                 // Also of a session that it kept: it may keep less than it says.
                 let filters = [FILTER, ALARMS].map(|filter| SubscribeFilter::new(filter.to_owned(), QoS::AtLeastOnce));
                 let queued = client.try_subscribe_many(filters);
-                outbox.connected();
+                outbox.connected(ack.session_present);
                 if !ack.session_present && events.send(Event::Anew).await.is_err() {
                     return;
                 }

@@ -90,10 +90,6 @@ pub const CARRY_AT_ONCE_MAX: usize = 32;
 /// See [`CARRY_AT_ONCE_MAX`].
 pub const CARRY_MS: i64 = 50;
 
-/// Messages at an existing broker that may still come back by our own subscription; beyond, the
-/// oldest would go to its gateway once more.
-pub const ECHOES_MAX: usize = 10_000;
-
 const _: () = assert!(CROSS_PAYLOAD_BYTES_MAX + 2 * schemas::limits::TOPIC_BYTES_MAX < PACKET_BYTES_MAX);
 
 /// A message that waited so long before it was looked at shows that there are too many, in ms:

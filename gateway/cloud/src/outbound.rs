@@ -62,10 +62,7 @@ impl Outbound {
         let Crossed { topic, payload, qos, retain, .. } = message;
         match self {
             Outbound::Embedded(broker, given) => given.give(lsn, broker.publish_watched(&topic, payload.into(), qos, retain)),
-            Outbound::Existing(outbox) => {
-                outbox.expect(&topic, &payload);
-                outbox.publish(lsn, topic, payload, retain);
-            }
+            Outbound::Existing(outbox) => outbox.forward(lsn, topic, payload, retain),
         }
     }
 

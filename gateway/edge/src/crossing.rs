@@ -13,12 +13,13 @@ pub mod rules;
 use crate::config::{CloudLink, Delivery, PlainBridge};
 use crate::core::Events;
 use crate::intake::Intake;
-use crate::limits::{CROSS_ECHOES_MAX, CROSS_HELD_BYTES_MAX, CROSS_PACKET_BYTES_MAX, CROSS_SETTLE_MS, INGEST_WAITING_MAX};
+use crate::limits::{CROSS_HELD_BYTES_MAX, CROSS_PACKET_BYTES_MAX, CROSS_SETTLE_MS, INGEST_WAITING_MAX};
 use crate::link::Bytes;
 use broker::Broker;
 use broker::complaint::Kind;
 use given::Given;
 use link::{CrossEvent, CrossLink};
+use replica::crossing::echo::{Echoes, fingerprint};
 use replica::crossing::pace::Pace;
 use replica::fold::Fold;
 use replica::record::{Plain, Record};
@@ -26,7 +27,6 @@ use rules::{Rules, is_published_here};
 use rumqttc::Publish;
 use schemas::message::{CrossDone, CrossUp, Crossed, FORMAT};
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use tracing::{debug, warn};
 
@@ -57,7 +57,7 @@ pub struct Crossing {
     /// Messages of a broker alone: to be acknowledged there once this record is durable.
     unacknowledged: VecDeque<(u64, u64, Publish)>,
     /// Of what was published at a broker alone and comes back by our own subscription.
-    echoes: VecDeque<u64>,
+    echoes: Echoes,
     /// Messages of a broker alone that the log does not take now, in order, each with the connection that it came
     /// by, and what they take. A lost connection voids none: the broker may have lost what it would send again.
     held: VecDeque<(u64, Publish)>,
@@ -83,12 +83,6 @@ fn is_same(a: &Publish, b: &Publish) -> bool {
     a.pkid == b.pkid && a.topic == b.topic && a.payload == b.payload
 }
 
-fn fingerprint(topic: &str, payload: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (topic, payload).hash(&mut hasher);
-    hasher.finish()
-}
-
 impl Crossing {
     /// Starts the connection; without any `[[bridge]]` there is none.
     pub fn start(
@@ -112,7 +106,6 @@ impl Crossing {
     }
 
     fn on(link: CrossLink, rules: Arc<Rules>, is_plain: bool) -> Self {
-        let (unacknowledged, echoes) = (VecDeque::new(), VecDeque::new());
         Self {
             link,
             rules,
@@ -122,8 +115,8 @@ impl Crossing {
             pace: Pace::default(),
             acked: 0,
             done: None,
-            unacknowledged,
-            echoes,
+            unacknowledged: VecDeque::new(),
+            echoes: Echoes::default(),
             held: VecDeque::new(),
             held_bytes: 0,
             ended: None,
@@ -154,11 +147,8 @@ impl Crossing {
             CrossEvent::Disconnected => {
                 self.connected = false;
                 // What was not taken there does not come back from there: it goes again.
-                for own in self.flight.take().into_iter().flat_map(|flight| flight.echoes) {
-                    if let Some(at) = self.echoes.iter().rposition(|echo| *echo == own) {
-                        self.echoes.remove(at);
-                    }
-                }
+                let echoes = self.flight.take().into_iter().flat_map(|flight| flight.echoes);
+                echoes.for_each(|own| self.echoes.forget(own));
                 self.pace.disconnected();
             }
             CrossEvent::Left(number) => {
@@ -237,11 +227,9 @@ impl Crossing {
             *kept = (generation, publish);
             return;
         }
-        let own = fingerprint(&publish.topic, &publish.payload);
-        let echo = self.echoes.iter().position(|echo| *echo == own);
-        let local = if echo.is_some() { None } else { self.local(&publish.topic, publish.payload.len()) };
+        let is_own = self.echoes.take(&publish.topic, &publish.payload);
+        let local = if is_own { None } else { self.local(&publish.topic, publish.payload.len()) };
         let Some((topic, qos)) = local else {
-            echo.map(|at| self.echoes.remove(at));
             self.link.acknowledge(generation, &publish);
             return;
         };
@@ -330,9 +318,7 @@ impl Crossing {
         if self.is_plain {
             let back = messages[..sent].iter().filter(|m| self.rules.local(&m.topic).is_some());
             echoes.extend(back.map(|m| fingerprint(&m.topic, &m.payload)));
-            self.echoes.extend(&echoes);
-            let beyond = self.echoes.len().saturating_sub(CROSS_ECHOES_MAX);
-            self.echoes.drain(..beyond);
+            echoes.iter().for_each(|own| self.echoes.expect(*own));
         } else {
             let (given_up, expired) = (fold.crossing.given_up, fold.crossing.expired);
             let number;

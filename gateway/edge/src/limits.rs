@@ -83,10 +83,6 @@ pub const LINK_PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Reconnecting to a plant's broker waits at least and at most this long, in ms, with full jitter.
 pub const BACKOFF_MS: (u64, u64) = (1_000, 30_000);
 
-/// Ordinary messages at a broker alone that may still come back by our own subscription; beyond, the
-/// oldest would be shown here once more.
-pub const CROSS_ECHOES_MAX: usize = 10_000;
-
 /// Keep-alive of the connection for ordinary messages: one of them, which goes whole, must pass the
 /// line within about twice as long, or the connection is taken for dead. Nobody's presence hangs on it.
 pub const CROSS_KEEP_ALIVE: Duration = Duration::from_secs(30);

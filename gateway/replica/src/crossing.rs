@@ -6,6 +6,7 @@
 //! message is given up, then the oldest normal one, then the oldest urgent one. A message from
 //! the cloud comes once by its name there, and stays until the gateway's subscribers have it.
 
+pub mod echo;
 pub mod pace;
 
 use crate::limits::{CROSS_BATCH_BYTES, CROSS_SOURCES_MAX};

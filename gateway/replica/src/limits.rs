@@ -275,6 +275,10 @@ const _: () = assert!(CROSS_UP_PENDING_BYTES_MAX + CROSS_DOWN_ALL_BYTES_MAX < ST
 /// starts would repeat one.
 pub const CROSS_SOURCES_MAX: usize = 64;
 
+/// Messages at a broker alone that may still come back by our own subscription; beyond, the oldest would be taken
+/// for another's, and cross once more.
+pub const CROSS_ECHOES_MAX: usize = 10_000;
+
 /// A gateway that is connected gives a sign of life this often, in ms, whatever else it says: so
 /// the cloud tells a quiet one from one that is gone, within 15 s (contract §4).
 pub const HEARTBEAT_MS: i64 = 5_000;

@@ -39,7 +39,7 @@ impl Bench {
         door.begin(&Record::Boot { boot: 1, parent: None, config: &[] }).unwrap();
         let (client, mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 10_000);
         let outbox = Arc::new(Outbox::new(client));
-        outbox.connected();
+        outbox.connected(true);
         let audience = Audience::of(dir.path(), None);
         let core = Core::new(bridge, door, journal, Outbound::Existing(outbox.clone()), store, known, audience);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
@@ -145,7 +145,7 @@ fn a_message_for_a_gateway_that_the_log_does_not_take_comes_again_with_all_behin
     b.asked(1, publish(3, "alarms/a/s/high/ack", 0), "a/s/high/ack");
     assert_eq!((b.core.unacknowledged.len(), b.acknowledged()), (0, vec![]));
     b.outbox.disconnected(&mut b.mqtt);
-    b.outbox.connected();
+    b.outbox.connected(true);
     [1, 2].into_iter().for_each(|id| b.plain(2, publish(id, "cmd/x", 10)));
     b.fold();
     assert_eq!(b.acknowledged(), [1, 2]);

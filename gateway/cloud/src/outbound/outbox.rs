@@ -1,21 +1,15 @@
 //! Messages for an existing broker. Each is kept until its PUBACK, over all reconnects, and up to which record all was
 //! taken is known: the cursor follows that. And what comes from there, until it is acknowledged.
 
-use crate::limits::{CROSS_PAYLOAD_BYTES_MAX, ECHOES_MAX, OUTBOX_ANSWER_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX};
+use crate::limits::{CROSS_PAYLOAD_BYTES_MAX, OUTBOX_ANSWER_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX};
 use parking_lot::Mutex;
+use replica::crossing::echo::{Echoes, fingerprint};
 use rumqttc::{AsyncClient, EventLoop, QoS};
 use std::collections::{BTreeSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 use telemetry::source::matches;
 use tokio::sync::Notify;
 use tracing::warn;
-
-fn fingerprint(topic: &str, payload: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (topic, payload).hash(&mut hasher);
-    hasher.finish()
-}
 
 /// What a message takes beside topic and payload, about.
 const BESIDE_BYTES: usize = 128;
@@ -25,6 +19,8 @@ struct Message {
     topic: String,
     payload: Vec<u8>,
     retain: bool,
+    /// What it is known by when it comes back, if it does.
+    echo: Option<u64>,
     /// Its packet id, once it went out on the present connection.
     packet: Option<u16>,
     acked: bool,
@@ -50,15 +46,21 @@ impl Line {
     }
 
     /// Everything that is not acknowledged goes again.
-    fn rewind(&mut self) {
+    fn rewind(&mut self, echoes: &mut Echoes) {
+        self.in_doubt().filter_map(|m| m.echo).for_each(|own| echoes.forget(own));
         self.next = self.first;
         self.messages.iter_mut().for_each(|m| m.packet = None);
     }
 
+    /// Messages that the client has, and the broker perhaps.
+    fn in_doubt(&mut self) -> impl Iterator<Item = &mut Message> {
+        let handed = (self.next - self.first) as usize;
+        self.messages.iter_mut().take(handed).filter(|m| !m.acked)
+    }
+
     /// A message that is on its way under a packet id.
     fn on_its_way(&mut self, packet: u16) -> Option<&mut Message> {
-        let in_doubt = (self.next - self.first) as usize;
-        self.messages.iter_mut().take(in_doubt).find(|m| m.packet == Some(packet) && !m.acked)
+        self.in_doubt().find(|m| m.packet == Some(packet))
     }
 
     /// Before which record all was taken.
@@ -96,7 +98,7 @@ struct State {
     /// What gateways want of the ordinary messages there.
     wanted: BTreeSet<String>,
     /// Of what we published and will see again by our own subscription.
-    echoes: VecDeque<u64>,
+    echoes: Echoes,
     /// Messages that are too large for gateways.
     refused: u64,
 }
@@ -116,16 +118,24 @@ impl Outbox {
     }
 
     pub(super) fn publish(&self, lsn: u64, topic: String, payload: Vec<u8>, retain: bool) {
-        let mut state = self.state.lock();
-        state.bytes += BESIDE_BYTES + topic.len() + payload.len();
-        state.ordered.messages.push_back(Message { lsn, topic, payload, retain, packet: None, acked: false });
-        self.pump(&mut state);
+        self.put(|state| &mut state.ordered, Message { lsn, topic, payload, retain, echo: None, packet: None, acked: false });
     }
 
     pub(super) fn publish_urgent(&self, lsn: u64, topic: String, payload: Vec<u8>) {
+        self.put(|state| &mut state.urgent, Message { lsn, topic, payload, retain: false, echo: None, packet: None, acked: false });
+    }
+
+    /// An ordinary message, which comes back if it is among what gateways want.
+    pub(super) fn forward(&self, lsn: u64, topic: String, payload: Vec<u8>, retain: bool) {
+        let comes_back = self.state.lock().wanted.iter().any(|filter| matches(filter, &topic));
+        let echo = comes_back.then(|| fingerprint(&topic, &payload));
+        self.put(|state| &mut state.ordered, Message { lsn, topic, payload, retain, echo, packet: None, acked: false });
+    }
+
+    fn put(&self, line: impl Fn(&mut State) -> &mut Line, message: Message) {
         let mut state = self.state.lock();
-        state.bytes += BESIDE_BYTES + topic.len() + payload.len();
-        state.urgent.messages.push_back(Message { lsn, topic, payload, retain: false, packet: None, acked: false });
+        state.bytes += BESIDE_BYTES + message.topic.len() + message.payload.len();
+        line(&mut state).messages.push_back(message);
         self.pump(&mut state);
     }
 
@@ -138,7 +148,7 @@ impl Outbox {
 
     /// Hands on as many as may be on their way, urgent ones first.
     fn pump(&self, state: &mut State) {
-        let State { ordered, urgent, unacked, handed, heard, .. } = state;
+        let State { ordered, urgent, unacked, handed, heard, echoes, .. } = state;
         /// Messages, what the client's request for one is noted as, and how many may be on their way.
         type Turn<'a> = (&'a mut Line, fn(u64) -> Handed, usize);
         let lines: [Turn<'_>; 2] =
@@ -151,6 +161,7 @@ impl Outbox {
                         return;
                     }
                     handed.push_back(of(line.next));
+                    m.echo.into_iter().for_each(|own| echoes.expect(own));
                     if *unacked == 0 {
                         *heard = Some(Instant::now());
                     }
@@ -190,9 +201,12 @@ impl Outbox {
         self.state.lock().urgent.messages.iter_mut().for_each(|m| hold(&mut m.lsn));
     }
 
-    /// The broker is there, by a new connection.
-    pub fn connected(&self) {
+    /// The broker is there, by a new connection; whether it has our session still.
+    pub fn connected(&self, resumed: bool) {
         let mut state = self.state.lock();
+        if !resumed {
+            state.echoes.clear();
+        }
         state.connected = true;
         state.generation += 1;
         state.wanted.iter().for_each(|filter| self.subscribe(filter));
@@ -235,26 +249,10 @@ impl Outbox {
         state.wanted = filters;
     }
 
-    /// What is published now comes back, if it is among what gateways want.
-    pub(super) fn expect(&self, topic: &str, payload: &[u8]) {
-        let mut state = self.state.lock();
-        if state.wanted.iter().any(|filter| matches(filter, topic)) {
-            state.echoes.push_back(fingerprint(topic, payload));
-            if state.echoes.len() > ECHOES_MAX {
-                state.echoes.pop_front();
-            }
-        }
-    }
-
     /// Whether a gateway wants a message of the broker and can have it, and it is not our own.
     pub fn came(&self, publish: &rumqttc::Publish) -> bool {
         let mut state = self.state.lock();
-        let own = fingerprint(&publish.topic, &publish.payload);
-        if let Some(at) = state.echoes.iter().position(|echo| *echo == own) {
-            state.echoes.remove(at);
-            return false;
-        }
-        if !state.wanted.iter().any(|filter| matches(filter, &publish.topic)) {
+        if state.echoes.take(&publish.topic, &publish.payload) || !state.wanted.iter().any(|filter| matches(filter, &publish.topic)) {
             return false;
         }
         if publish.payload.len() > CROSS_PAYLOAD_BYTES_MAX {
@@ -316,8 +314,9 @@ impl Outbox {
         mqtt.state.events.clear();
         state.handed.clear();
         state.unacked = 0;
-        state.ordered.rewind();
-        state.urgent.rewind();
+        let State { ordered, urgent, echoes, .. } = &mut *state;
+        ordered.rewind(echoes);
+        urgent.rewind(echoes);
     }
 
     /// The client sent the oldest of what it was handed, under a packet id.
@@ -368,7 +367,7 @@ mod tests {
             out.publish(lsn, format!("t/{lsn}"), "p".into(), false);
         }
         assert_eq!((out.settle(6), out.is_connected()), (4, false));
-        outbox.connected();
+        outbox.connected(true);
         out.answer("a".into(), vec![1]);
         // The client's packets: 1, 2, 3 and an answer without an id.
         [1, 2, 3, 0].into_iter().for_each(|id| outbox.sent(id));
@@ -379,7 +378,7 @@ mod tests {
         outbox.disconnected(&mut mqtt);
         outbox.acked(3);
         assert_eq!((out.settle(6), outbox.waiting()), (5, 1), "an old id says nothing on a new connection");
-        outbox.connected();
+        outbox.connected(true);
         outbox.sent(1);
         outbox.acked(1);
         assert_eq!((out.settle(6), out.settle(9), outbox.waiting()), (6, 9, 0));
@@ -391,14 +390,14 @@ mod tests {
         let (client, mut mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
         let outbox = Outbox::new(client);
         outbox.publish(5, "t".into(), vec![], false);
-        outbox.connected();
+        outbox.connected(true);
         outbox.listens();
         assert!(outbox.is_answering() && outbox.patience().is_some());
         mqtt.state.collision = Some(rumqttc::Publish::new("t", QoS::AtLeastOnce, ""));
         mqtt.state.events.push_back(rumqttc::Event::Outgoing(rumqttc::Outgoing::Publish(1)));
         outbox.disconnected(&mut mqtt);
         assert!(mqtt.state.collision.is_none() && mqtt.state.events.is_empty());
-        outbox.connected();
+        outbox.connected(true);
         assert!(!outbox.is_answering(), "not before it lets us hear gateways");
         outbox.listens();
         outbox.sent(1);
@@ -408,6 +407,35 @@ mod tests {
         outbox.publish(6, "t".into(), vec![], false);
         outbox.state.lock().heard = Instant::now().checked_sub(OUTBOX_ANSWER_WAIT * 2 / 3);
         assert!(!outbox.is_answering());
+    }
+
+    /// Ours comes back once, however often it goes; what it was to come back by may be lost, and then another's that
+    /// says the same is another's.
+    #[test]
+    fn an_echo_is_awaited_of_what_is_there_and_not_beyond_its_session() {
+        let (client, mut mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
+        let outbox = Outbox::new(client);
+        outbox.want(BTreeSet::from(["sw/#".to_owned()]));
+        let came = || outbox.came(&rumqttc::Publish::new("sw/lamp", QoS::AtLeastOnce, "ON"));
+        outbox.forward(5, "sw/lamp".into(), "ON".into(), false);
+        assert!(came(), "before it goes, it is another's");
+        outbox.connected(true);
+        outbox.sent(1);
+        assert!(!came() && came());
+        // It came back, its acknowledgement did not: it goes and comes once more.
+        outbox.disconnected(&mut mqtt);
+        outbox.connected(true);
+        outbox.sent(1);
+        outbox.acked(1);
+        assert!(!came() && came());
+        for resumed in [true, false] {
+            outbox.forward(6, "sw/lamp".into(), "ON".into(), false);
+            outbox.sent(1);
+            outbox.acked(1);
+            outbox.disconnected(&mut mqtt);
+            outbox.connected(resumed);
+            assert_eq!(came(), !resumed);
+        }
     }
 
     /// The door of our own broker refuses the same.
@@ -429,7 +457,7 @@ mod tests {
         let (client, _mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
         let outbox = Arc::new(Outbox::new(client));
         let out = Outbound::Existing(outbox.clone());
-        outbox.connected();
+        outbox.connected(true);
         for lsn in 1..=4 {
             assert!(!out.is_behind());
             outbox.publish(lsn, "t".into(), vec![7; OUTBOX_BYTES_MAX / 4], false);
@@ -451,13 +479,13 @@ mod tests {
         let (client, mut mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
         let outbox = Outbox::new(client);
         let is_given_up = async || tokio::time::timeout(Duration::from_millis(20), outbox.given_up()).await.is_ok();
-        outbox.connected();
+        outbox.connected(true);
         assert!(outbox.is_open(1) && !is_given_up().await);
         outbox.give_up(1);
         assert!(!outbox.is_open(1) && is_given_up().await);
         outbox.disconnected(&mut mqtt);
         assert!(!is_given_up().await);
-        outbox.connected();
+        outbox.connected(true);
         assert!(outbox.is_open(2) && !is_given_up().await);
         outbox.give_up(1);
         assert!(!is_given_up().await, "known of an old one too late");
@@ -467,7 +495,7 @@ mod tests {
     fn no_more_are_on_their_way_than_a_broker_grants() {
         let (client, _mqtt) = AsyncClient::new(MqttOptions::new("x", "127.0.0.1", 1), 1_000);
         let outbox = Outbox::new(client);
-        outbox.connected();
+        outbox.connected(true);
         for i in 0..250u64 {
             outbox.publish(i + 1, "t".into(), vec![], false);
         }
