@@ -2,7 +2,7 @@
 
 use crate::event::{Ask, Refused, Reply};
 use crate::inbound::{Door, wall_ms};
-use crate::known::{Known, path_of};
+use crate::known::{Known, Standing, path_of};
 use crate::limits::{ALARM_REQUESTS_MAX, KPI_MS};
 use crate::outbound::Outbound;
 use replica::alarm::{self, Body, Figures, Name, PENDING_MAX, Target};
@@ -35,7 +35,7 @@ pub fn all(bridge: &Bridge, known: &Known, mut each: impl FnMut(String, String))
     let mut paths = known.write();
     for (gateway, board) in bridge.alarms.iter() {
         for (name, alarm) in board.iter() {
-            paths.insert(path_of(gateway, name), alarm.is_put_aside_here(bridge.clock_ms));
+            paths.insert(path_of(gateway, name), Standing::of(alarm, bridge.clock_ms));
             each(alarm::topic(gateway, name), alarm::retained(gateway, board, name, clock_ms));
         }
     }
@@ -77,7 +77,7 @@ impl Alarms {
             out.publish(lsn, alarm::topic(gateway, name), alarm::retained(gateway, board, name, bridge.clock_ms), true);
             let path = path_of(gateway, name);
             match board.get(&name.0, &name.1) {
-                Some(alarm) => known.write().insert(path, alarm.is_put_aside_here(bridge.clock_ms)),
+                Some(alarm) => known.write().insert(path, Standing::of(alarm, bridge.clock_ms)),
                 None => known.write().remove(&path),
             };
         }

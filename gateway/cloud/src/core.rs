@@ -10,6 +10,7 @@ macro_rules! complain {
     };
 }
 
+mod asked;
 mod crossing;
 mod showing;
 mod standing;
@@ -93,7 +94,9 @@ pub struct Core {
     /// See [`Core::carried_at_ms`].
     pub is_carry_due: bool,
     /// Ordinary messages of gateways in the log that are not folded yet: records and their bytes.
-    pub crossing_up: VecDeque<(u64, usize)>,
+    pub crossing_up: VecDeque<(u64, u64)>,
+    /// Bytes of those.
+    pub crossing_up_bytes: u64,
     /// Messages of an existing broker, to be acknowledged there once this record is durable.
     pub unacknowledged: VecDeque<(u64, u64, rumqttc::Publish)>,
     /// When this process began.
@@ -147,6 +150,7 @@ impl Core {
             carried_at_ms: 0,
             is_carry_due: false,
             crossing_up: VecDeque::new(),
+            crossing_up_bytes: 0,
             unacknowledged: VecDeque::new(),
             began: Instant::now(),
             alarms: Alarms::default(),
@@ -235,8 +239,10 @@ impl Core {
                 self.heard(&gateway);
             }
         }
-        while self.crossing_up.front().is_some_and(|(lsn, _)| *lsn <= self.bridge.lsn) {
-            self.crossing_up.pop_front();
+        while self.crossing_up.front().is_some_and(|(lsn, _)| *lsn <= self.bridge.lsn)
+            && let Some((_, bytes)) = self.crossing_up.pop_front()
+        {
+            self.crossing_up_bytes -= bytes;
         }
         self.unfolded.folded(self.bridge.lsn);
         self.alarms.folded(self.bridge.lsn, &self.bridge);

@@ -146,14 +146,18 @@ impl Door {
     /// Something that is asked for about an alarm, by a message to `alarms/{gateway}/{series}/{kind}/{verb}`.
     fn ask(&self, client: &Client, publish: &Publish<'_>, target: &Target<'_>) -> Verdict {
         let alarm = format!("{}/{}/{}", target.gateway, target.series, target.kind);
-        if !self.known.read().contains_key(&alarm) {
-            warn!(client = client.client_id, alarm, "what was asked about an alarm that is not known is refused");
-            return Verdict::Decline(Refusal::TopicNameInvalid);
+        match self.known.read().get(&alarm) {
+            None => {
+                warn!(client = client.client_id, alarm, "what was asked about an alarm that is not known is refused");
+                return Verdict::Decline(Refusal::TopicNameInvalid);
+            }
+            Some(known) if known.is_full => return Verdict::Refuse(Refusal::QuotaExceeded),
+            Some(_) => {}
         }
         let body = match Body::parse(target.verb, publish.payload, settings::unit::duration_ms) {
             Ok(body) => body,
             Err(BodyError::Malformed(why) | BodyError::Wrong(why)) => {
-                tracing::warn!(client = client.client_id, alarm, why, "what was asked about an alarm is refused");
+                warn!(client = client.client_id, alarm, why, "what was asked about an alarm is refused");
                 return Verdict::Decline(Refusal::PayloadFormatInvalid);
             }
         };
@@ -162,12 +166,7 @@ impl Door {
         let records = [Record::AskedAt { gateway: target.gateway, request }, Record::Session { number: client.session, event }];
         let is_received = publish.qos == 2 && client.session != 0;
         // Both or none: what is offered again must not be asked twice.
-        let logged = self.append(&mut self.state.lock(), &records[..1 + usize::from(is_received)]);
-        match logged {
-            Ok(ticket) => Verdict::After { ticket, route: false },
-            Err(journal::Refused::Full) => Verdict::Refuse(Refusal::Busy),
-            Err(_) => Verdict::Refuse(Refusal::QuotaExceeded),
-        }
+        after(self.append(&mut self.state.lock(), &records[..1 + usize::from(is_received)]), false)
     }
 
     /// Gateways want ordinary messages on these topics from here on; whether that is news.
@@ -194,17 +193,22 @@ impl Door {
         }
         let message = Plain { topic: publish.topic, payload: publish.payload, qos: publish.qos, retain: publish.retain };
         let packet_id = if publish.qos == 2 { publish.packet_id } else { 0 };
-        match self.log(&Record::CrossIn { message, session: client.session, packet_id }) {
-            Ok(ticket) => Verdict::After { ticket, route: true },
-            Err(journal::Refused::Full) => Verdict::Refuse(Refusal::Busy),
-            Err(journal::Refused::Stopped) => Verdict::Refuse(Refusal::Unavailable),
-            Err(_) => Verdict::Refuse(Refusal::QuotaExceeded),
-        }
+        after(self.log(&Record::CrossIn { message, session: client.session, packet_id }), true)
     }
 
     /// All of them or none; the last one's ticket.
     fn append(&self, state: &mut State, records: &[Record<'_>]) -> Result<Ticket, journal::Refused> {
         Ok(push(&mut self.journal.append_bookkeeping()?, state, records))
+    }
+}
+
+/// What becomes of a message that the log was given.
+fn after(logged: Result<Ticket, journal::Refused>, route: bool) -> Verdict {
+    match logged {
+        Ok(ticket) => Verdict::After { ticket, route },
+        Err(journal::Refused::Full) => Verdict::Refuse(Refusal::Busy),
+        Err(journal::Refused::Stopped) => Verdict::Refuse(Refusal::Unavailable),
+        Err(_) => Verdict::Refuse(Refusal::QuotaExceeded),
     }
 }
 

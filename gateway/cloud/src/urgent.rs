@@ -181,7 +181,7 @@ impl Urgent {
     fn is_plain(&self, gateway: &str, alert: &AlertBody) -> bool {
         let is_held = alert.alarm.as_ref().is_some_and(|note| note.held != SHOWN);
         let name = (alert.series.clone(), alert.kind.clone());
-        !is_held && self.known.read().get(&path_of(gateway, &name)) != Some(&true)
+        !is_held && !self.known.read().get(&path_of(gateway, &name)).is_some_and(|known| known.is_aside)
     }
 
     /// The fold shows an alert with the messages of record `lsn`: whether that is still to be
@@ -237,12 +237,35 @@ pub fn receipt_topic(gateway: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::known::Standing;
     use crate::outbound::Outbox;
     use rumqttc::{AsyncClient, MqttOptions};
 
     const BOOT: u64 = 7;
+
+    /// The alert of record `seq` of that boot.
+    pub(crate) fn alert(seq: u64) -> AlertBody {
+        AlertBody {
+            boot: BOOT,
+            seq,
+            ordinal: 0,
+            series: "s".into(),
+            severity: 1,
+            kind: "high".into(),
+            state: 0,
+            time_ms: 0,
+            value: 1.0,
+            limit: None,
+            unit: None,
+            message: String::new(),
+            score: None,
+            baseline: None,
+            alarm: None,
+            contributors: Vec::new(),
+        }
+    }
 
     struct Bench {
         urgent: Urgent,
@@ -263,30 +286,9 @@ mod tests {
             Self { urgent, out: Outbound::Existing(outbox.clone()), outbox, gateway }
         }
 
-        fn alert(seq: u64) -> AlertBody {
-            AlertBody {
-                boot: BOOT,
-                seq,
-                ordinal: 0,
-                series: "s".into(),
-                severity: 1,
-                kind: "high".into(),
-                state: 0,
-                time_ms: 0,
-                value: 1.0,
-                limit: None,
-                unit: None,
-                message: String::new(),
-                score: None,
-                baseline: None,
-                alarm: None,
-                contributors: Vec::new(),
-            }
-        }
-
         /// A gateway sends an alert; whether it is logged, and whether it is receipted at once.
         fn send(&self, seq: u64, lsn: u64) -> (bool, bool) {
-            let bytes = AlertUp { format: FORMAT, alert: Self::alert(seq) }.encode();
+            let bytes = AlertUp { format: FORMAT, alert: alert(seq) }.encode();
             let mut logged = false;
             let taken = self.urgent.take("plant-a", &bytes, |_| {
                 logged = true;
@@ -311,17 +313,17 @@ mod tests {
         assert_eq!(b.outbox.waiting(), 0, "nothing that is not durable is shown");
         b.urgent.release(10, &b.out);
         assert_eq!((b.outbox.waiting(), b.send(5, 12)), (1, (false, true)), "repeated: only the receipt was lost");
-        assert!(!b.urgent.claim(10, "plant-a", &Bench::alert(5), &b.out));
+        assert!(!b.urgent.claim(10, "plant-a", &alert(5), &b.out));
         assert!(b.urgent.has_logged(10) && !b.urgent.has_logged(11));
         // The fold comes to one first, by an interval before it in the log.
         assert_eq!(b.send(6, 14), (true, false));
-        assert!(b.urgent.claim(13, "plant-a", &Bench::alert(6), &b.out));
+        assert!(b.urgent.claim(13, "plant-a", &alert(6), &b.out));
         b.urgent.release(14, &b.out);
         assert_eq!(b.outbox.waiting(), 1);
         // What an interval has covered is receipted, and not logged again.
         b.applied(6);
         assert_eq!((b.send(5, 15), b.send(6, 15), b.send(7, 15)), ((false, true), (false, true), (true, false)));
-        assert!(b.urgent.claim(20, "plant-b", &Bench::alert(1), &b.out), "of others the fold alone decides");
+        assert!(b.urgent.claim(20, "plant-b", &alert(1), &b.out), "of others the fold alone decides");
     }
 
     #[test]
@@ -333,12 +335,12 @@ mod tests {
         }
         b.urgent.release(6, &b.out);
         assert_eq!(b.outbox.waiting(), 2, "at once to those who are there");
-        assert!(!b.urgent.claim(5, "plant-a", &Bench::alert(5), &b.out), "withheld by the fold");
+        assert!(!b.urgent.claim(5, "plant-a", &alert(5), &b.out), "withheld by the fold");
         b.urgent.audience_is_back();
-        assert!(b.urgent.claim(6, "plant-a", &Bench::alert(6), &b.out), "the fold came to it too late to withhold it");
+        assert!(b.urgent.claim(6, "plant-a", &alert(6), &b.out), "the fold came to it too late to withhold it");
         b.send(7, 7);
         b.urgent.release(7, &b.out);
-        assert!(!b.urgent.claim(7, "plant-a", &Bench::alert(7), &b.out));
+        assert!(!b.urgent.claim(7, "plant-a", &alert(7), &b.out));
     }
 
     #[test]
@@ -346,7 +348,7 @@ mod tests {
         let mut b = Bench::new();
         b.gateway.boot = BOOT - 1;
         b.urgent.folded("plant-a", &b.gateway);
-        let bytes = AlertUp { format: FORMAT, alert: Bench::alert(5) }.encode();
+        let bytes = AlertUp { format: FORMAT, alert: alert(5) }.encode();
         assert!(!b.urgent.take("plant-a", &bytes, |_| Ok(1)), "it goes the way of all messages");
         b.gateway.boot = BOOT;
         b.gateway.change(BOOT, |part| {
@@ -364,26 +366,26 @@ mod tests {
         b.send(5, 10);
         b.urgent.release(10, &b.out);
         // An interval at record 8 tells the same alert; the broker does not have it yet.
-        assert!(!b.urgent.claim(8, "plant-a", &Bench::alert(5), &b.out));
+        assert!(!b.urgent.claim(8, "plant-a", &alert(5), &b.out));
         assert_eq!(b.out.settle(9), 7);
     }
 
     #[test]
     fn what_was_put_aside_is_left_to_the_fold() {
         let b = Bench::new();
-        b.urgent.known.write().insert("plant-a/s/high".into(), true);
+        b.urgent.known.write().insert("plant-a/s/high".into(), Standing { is_aside: true, is_full: false });
         b.send(5, 10);
         b.urgent.release(10, &b.out);
         assert_eq!((b.outbox.waiting(), b.send(5, 11)), (0, (false, true)));
-        assert!(b.urgent.claim(10, "plant-a", &Bench::alert(5), &b.out));
+        assert!(b.urgent.claim(10, "plant-a", &alert(5), &b.out));
     }
 
     #[test]
     fn unknown_boots_and_what_does_not_decode_go_the_way_of_all_messages() {
         let b = Bench::new();
         let log = |_: &Record<'_>| -> Result<u64, Refused> { panic!("not logged") };
-        let other = AlertUp { format: FORMAT, alert: AlertBody { boot: 8, ..Bench::alert(1) } }.encode();
-        let nameless = AlertUp { format: FORMAT, alert: AlertBody { series: "#".into(), ..Bench::alert(1) } }.encode();
+        let other = AlertUp { format: FORMAT, alert: AlertBody { boot: 8, ..alert(1) } }.encode();
+        let nameless = AlertUp { format: FORMAT, alert: AlertBody { series: "#".into(), ..alert(1) } }.encode();
         for (gateway, bytes) in [("plant-a", &other[..]), ("plant-a", &nameless), ("plant-a", b"x"), ("plant-b", &other)] {
             assert!(!b.urgent.take(gateway, bytes, log));
         }

@@ -1,10 +1,8 @@
-//! Ordinary messages, both ways, and what people ask for at an existing broker.
+//! Ordinary messages, both ways.
 
 use super::Core;
-use crate::alarms;
 use crate::inbound::{is_own, wall_ms};
 use crate::limits::{CARRY_AT_ONCE_MAX, CARRY_MS};
-use replica::alarm::Body;
 use replica::crossing::pace::Pace;
 use replica::limits::CROSS_UP_PENDING_BYTES_MAX;
 use replica::record::{Plain, Record};
@@ -32,17 +30,14 @@ impl Core {
             let ack = CrossAck { format: FORMAT, boot, lane: up.lane, applied };
             self.out.answer(format!("bridge/v1/{gateway}/down/cross-ack"), ack.encode());
         } else if !self.out.is_behind()
-            && self.untaken_bytes() < CROSS_UP_PENDING_BYTES_MAX
+            // Those that are not folded yet among them.
+            && self.bridge.pending_bytes() + self.crossing_up_bytes < CROSS_UP_PENDING_BYTES_MAX
             && let Some(lsn) = self.log(&Record::CrossUp { gateway, bytes }, runtime)
         {
-            self.crossing_up.push_back((lsn, bytes.len()));
+            self.crossing_up.push_back((lsn, bytes.len() as u64));
+            self.crossing_up_bytes += bytes.len() as u64;
         }
         Ok(true)
-    }
-
-    /// Bytes of gateways' messages that no broker is known to have taken, with those that are not folded yet.
-    fn untaken_bytes(&self) -> u64 {
-        self.bridge.pending_bytes() + self.crossing_up.iter().map(|(_, bytes)| *bytes as u64).sum::<u64>()
     }
 
     /// A gateway has what was carried to it.
@@ -63,29 +58,9 @@ impl Core {
         }
     }
 
-    /// What somebody asks for about an alarm at an existing broker. Nobody waits for the answer: what it changes is
-    /// published.
-    pub(super) fn asked(&mut self, generation: u64, publish: rumqttc::Publish, path: &str, body: &Body, runtime: &Runtime) {
-        if !self.out.is_open(generation) {
-            return;
-        }
-        match alarms::target(path, &self.bridge) {
-            Ok(target) => {
-                let request = target.request(rand::random(), body);
-                let logged = self.log(&Record::AskedAt { gateway: target.gateway, request }, runtime);
-                self.logged(logged, generation, publish);
-            }
-            Err(why) => {
-                complain!(self, "what was asked about an alarm is refused", alarm = path, %why);
-                self.refused += 1;
-                self.out.acknowledge(generation, &publish);
-            }
-        }
-    }
-
     /// A message of an existing broker is acknowledged there once its record is durable. One that the log does not
     /// take comes again, with all behind it, so that none overtakes it: by a new connection.
-    fn logged(&mut self, lsn: Option<u64>, generation: u64, publish: rumqttc::Publish) {
+    pub(super) fn logged(&mut self, lsn: Option<u64>, generation: u64, publish: rumqttc::Publish) {
         match lsn {
             Some(lsn) => self.unacknowledged.push_back((lsn, generation, publish)),
             None => {

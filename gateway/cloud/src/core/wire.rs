@@ -90,12 +90,11 @@ impl Core {
         }
         // A gateway says it once for each connection: what the log has no room for is kept.
         self.hellos.remove(gateway);
-        let is_new = !self.bridge.knows(gateway, &hello);
-        if is_new {
+        if !self.bridge.knows(gateway, &hello) {
             self.compare_end(gateway, &hello);
-        }
-        if is_new && self.log(&Record::Hello { gateway, bytes }, runtime).is_none() && self.hellos.len() < HELLOS_MAX {
-            self.hellos.insert(gateway.to_owned(), bytes.to_vec());
+            if self.log(&Record::Hello { gateway, bytes }, runtime).is_none() && self.hellos.len() < HELLOS_MAX {
+                self.hellos.insert(gateway.to_owned(), bytes.to_vec());
+            }
         }
         self.spoke(gateway, hello.boot as u16);
         Ok(true)
