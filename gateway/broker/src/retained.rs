@@ -75,8 +75,8 @@ impl Retained {
         if message.payload.is_empty() {
             return true;
         }
-        let (count, bytes) = store.bounded;
         if !owned {
+            let (count, bytes) = store.bounded;
             if count >= RETAINED_MAX || bytes + message.bytes() > RETAINED_BYTES_MAX {
                 return false;
             }

@@ -23,6 +23,7 @@ use crate::settings::Settings;
 use crate::shift::{self, Jump, Span};
 use crate::silence::Silence;
 use crate::spike::{Hold, Manner, STAY_YOUNG, Spike, Verdict};
+use schemas::wire::cut;
 use serde::{Deserialize, Serialize};
 
 /// One series' detectors and their state: below [`crate::limits::STATE_BYTES_MAX`] bytes,
@@ -386,12 +387,7 @@ impl Watch {
 
     /// The series was given a unit; messages carry its first [`UNIT_BYTES_MAX`] bytes.
     pub fn set_unit(&mut self, unit: Option<&str>) {
-        let short = |unit: &str| {
-            let end = (0..=unit.len().min(UNIT_BYTES_MAX)).rev();
-            let end = end.into_iter().find(|at| unit.is_char_boundary(*at));
-            unit[..end.unwrap_or(0)].into()
-        };
-        self.unit = unit.filter(|unit| !unit.is_empty()).map(short);
+        self.unit = unit.filter(|unit| !unit.is_empty()).map(|unit| cut(unit, UNIT_BYTES_MAX).into());
     }
 
     /// Whether a reading is older than the newest and no sign that the series' time was set back: then

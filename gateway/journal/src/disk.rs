@@ -60,6 +60,30 @@ pub trait File: Send {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// Writes a file of a dir under another name and gives it its own: after a power cut it is there whole, or as it was.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn put(disk: &dyn Disk, dir: &Path, temporary: &str, path: &Path, pieces: &[&[u8]]) -> io::Result<()> {
+    let temporary = dir.join(temporary);
+    let written = disk.create(&temporary).and_then(|file| {
+        file.allocate(pieces.iter().map(|piece| piece.len() as u64).sum())?;
+        let mut offset = 0;
+        for piece in pieces {
+            file.write_at(piece, offset)?;
+            offset += piece.len() as u64;
+        }
+        file.sync()
+    });
+    if let Err(error) = written {
+        // Half a file only takes room; where it cannot be removed, the next one replaces it.
+        drop(disk.remove(&temporary));
+        return Err(error);
+    }
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(dir)
+}
+
 /// The system's files.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk;

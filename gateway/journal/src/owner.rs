@@ -1,12 +1,14 @@
 //! Whose data a data dir holds, for its life: said once in a file, and held against everyone who
 //! comes with another name. Records of one would mean something else under another's name.
 
+use crate::disk::{RealDisk, put};
 use crate::error::{Error, at};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 const NAME: &str = "owner";
+const TEMPORARY: &str = "owner.tmp";
 /// Longest text that is believed, in bytes.
 const BYTES_MAX: u64 = 1_024;
 
@@ -44,21 +46,12 @@ pub fn claim(data_dir: &Path, owner: &str) -> Result<(), Error> {
     match of(data_dir).map_err(at(&path))? {
         Some(found) if found == owner => Ok(()),
         Some(found) => Err(Error::Owned { data_dir: data_dir.to_owned(), found, owner: owner.to_owned() }),
-        None => match write(data_dir, &path, owner) {
+        None => match put(&RealDisk, data_dir, TEMPORARY, &path, &[format!("{owner}\n").as_bytes()]) {
             Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Ok(()),
             Err(error) if matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) => Ok(()),
             written => written.map_err(at(&path)),
         },
     }
-}
-
-fn write(data_dir: &Path, path: &Path, owner: &str) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(format!("{owner}\n").as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(data_dir)?.sync_all()
 }
 
 #[cfg(test)]

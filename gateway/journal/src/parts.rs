@@ -17,7 +17,7 @@
 //! | … | … | the pages |
 
 use crate::Lsn;
-use crate::disk::Disk;
+use crate::disk::{Disk, put};
 use crate::error::{Error, at};
 use crate::format::{VERSION, u32_at, u64_at};
 use parking_lot::Mutex;
@@ -253,21 +253,8 @@ impl Parts {
         head[24..].copy_from_slice(&(new.len() as u64).to_le_bytes());
         let crc = crc32c::crc32c_append(crc32c::crc32c(&head[16..]), &index);
         head[12..16].copy_from_slice(&crc.to_le_bytes());
-        let temporary = self.dir.join(TEMPORARY);
-        let written = self.disk.create(&temporary).and_then(|file| {
-            file.allocate(offset)?;
-            file.write_at(&head, 0)?;
-            file.write_at(&index, HEADER as u64)?;
-            slots.iter().zip(&new).try_for_each(|(slot, (_, page))| file.write_at(page, slot.offset))?;
-            file.sync()
-        });
-        if let Err(error) = written {
-            // Half a part only takes room; where it cannot be removed, the next one replaces it.
-            drop(self.disk.remove(&temporary));
-            return Err(error);
-        }
-        self.disk.rename(&temporary, &path_of(&self.dir, lsn))?;
-        self.disk.sync_dir(&self.dir)?;
+        let pieces: Vec<&[u8]> = [&head[..], &index].into_iter().chain(new.iter().map(|(_, page)| &**page)).collect();
+        put(&*self.disk, &self.dir, TEMPORARY, &path_of(&self.dir, lsn), &pieces)?;
         let mut index = self.index.lock();
         // A log that is folded again comes to the same record with the same pages.
         index.remove(lsn);

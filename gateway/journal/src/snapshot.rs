@@ -13,7 +13,7 @@
 
 use crate::Lsn;
 use crate::append::Shared;
-use crate::disk::Disk;
+use crate::disk::{Disk, put};
 use crate::error::{Error, at};
 use crate::format::{u32_at, u64_at};
 use crate::parts::Parts;
@@ -65,7 +65,6 @@ pub fn path_of(dir: &Path, at: Lsn) -> PathBuf {
 /// # Errors
 /// The system's; earlier snapshots are as they were.
 pub fn write(disk: &dyn Disk, dir: &Path, lsn: Lsn, parts: &[Lsn], state: &[u8]) -> io::Result<Saved> {
-    let temporary = dir.join(TEMPORARY);
     let mut head = vec![0; HEADER];
     head[..8].copy_from_slice(&MAGIC);
     let version: u32 = if parts.is_empty() { 1 } else { VERSION };
@@ -80,19 +79,7 @@ pub fn write(disk: &dyn Disk, dir: &Path, lsn: Lsn, parts: &[Lsn], state: &[u8])
     head[24..HEADER].copy_from_slice(&length.to_le_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&head[16..]), state);
     head[12..16].copy_from_slice(&crc.to_le_bytes());
-    let written = disk.create(&temporary).and_then(|file| {
-        file.allocate(bytes)?;
-        file.write_at(&head, 0)?;
-        file.write_at(state, head.len() as u64)?;
-        file.sync()
-    });
-    if let Err(error) = written {
-        // Half a snapshot only takes room; where it cannot be removed, the next one replaces it.
-        drop(disk.remove(&temporary));
-        return Err(error);
-    }
-    disk.rename(&temporary, &path_of(dir, lsn))?;
-    disk.sync_dir(dir)?;
+    put(disk, dir, TEMPORARY, &path_of(dir, lsn), &[&head, state])?;
     Ok(Saved { at: lsn, bytes, parts: parts.to_vec() })
 }
 

@@ -33,11 +33,7 @@ impl PayloadError {
 
     /// [`PayloadError::Time`] with no more of the text than an operator needs.
     pub(crate) fn time(text: &str) -> Self {
-        let mut end = text.len().min(QUOTE_BYTES_MAX);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        Self::Time(text[..end].to_owned())
+        Self::Time(schemas::wire::cut(text, QUOTE_BYTES_MAX).to_owned())
     }
 }
 

@@ -26,9 +26,8 @@ pub(super) struct Route {
 
 /// Why a name is no series', with no more of it than an operator needs.
 pub(super) fn no_series(name: &str) -> String {
-    let end = (0..=name.len().min(QUOTE_BYTES_MAX)).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
-    match &name[..end] {
-        whole if end == name.len() => format!("{whole:?} is no series name"),
+    match schemas::wire::cut(name, QUOTE_BYTES_MAX) {
+        whole if whole == name => format!("{whole:?} is no series name"),
         begin => format!("{begin:?}… of {} bytes is no series name", name.len()),
     }
 }

@@ -4,7 +4,7 @@ use super::{FLAG_PACKET_ID, KIND_MESSAGE, Numbers, Plain, Readings, Record, Refu
 use crate::error::Error;
 use crate::limits::{BLOB_BYTES_MAX, TEXT_BYTES_MAX};
 use schemas::DecodeError;
-use schemas::wire::{self, Reader};
+use schemas::wire::{self, Reader, cut};
 
 impl<'a> Record<'a> {
     /// Appends the payload: `advance_ms` of the logged clock, then the fields.
@@ -236,12 +236,6 @@ impl<'a> Record<'a> {
             _ => return Ok(None),
         }))
     }
-}
-
-/// The first bytes of a text, whole characters only: what is written must be read again.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    let end = (0..=text.len().min(bytes_max)).rev().find(|at| text.is_char_boundary(*at));
-    &text[..end.unwrap_or(0)]
 }
 
 pub(super) fn narrow(v: u64) -> Result<u32, DecodeError> {

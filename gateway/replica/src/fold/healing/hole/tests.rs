@@ -9,6 +9,7 @@ use crate::record::{FLAG_LEAVES, FLAG_UNDATED, Readings, Record, put_reading};
 type Frame = (u64, u64, Vec<(u8, Vec<u8>)>);
 
 /// A log of frames, and what a gateway makes of all of it.
+#[derive(Clone)]
 struct Log {
     frames: Vec<Frame>,
     living: Fold,
@@ -39,6 +40,13 @@ impl Log {
         log.frame(vec![reading(1_000)], 1);
         log.frame(vec![reading(5_000), reading(9_000)], 2);
         log
+    }
+
+    /// A reading without a date, and the clock that gives it one.
+    fn undated(&mut self) {
+        self.frame(vec![flagged(FLAG_LEAVES | FLAG_UNDATED, 0)], 1);
+        self.frame(vec![encoded(&Record::ClockSet { behind_ms: 1_000_000 })], 0);
+        self.frame(vec![reading(1_000_000)], 1);
     }
 
     fn begin(&mut self, boot: u64) {
@@ -145,12 +153,10 @@ fn what_was_let_go_of_is_lost_where_it_was() {
 #[test]
 fn readings_whose_date_is_damaged_are_lost() {
     let mut log = Log::new();
-    log.frame(vec![flagged(FLAG_LEAVES | FLAG_UNDATED, 0)], 1);
-    log.frame(vec![encoded(&Record::ClockSet { behind_ms: 1_000_000 })], 0);
-    log.frame(vec![reading(1_000_000)], 1);
+    log.undated();
     log.acked(7, 8, 5);
     log.begin(8);
-    let copy = Log { frames: log.frames.clone(), living: log.living.clone() };
+    let copy = log.clone();
     assert_eq!(told_again(&copy.healed(&[7], &[]), 7), (9, 5, 0, 5), "whole, it is dated again");
     let mut living = log.healed(&[7], &[7]);
     assert_eq!(told_again(&living, 7), (8, 5, 1, 4));
@@ -162,9 +168,7 @@ fn readings_whose_date_is_damaged_are_lost() {
 fn readings_without_a_date_that_were_not_let_go_of_are_not_lost() {
     let mut log = Log::new();
     log.acked(7, 5, 3);
-    log.frame(vec![flagged(FLAG_LEAVES | FLAG_UNDATED, 0)], 1);
-    log.frame(vec![encoded(&Record::ClockSet { behind_ms: 1_000_000 })], 0);
-    log.frame(vec![reading(1_000_000)], 1);
+    log.undated();
     let living = log.healed(&[7], &[8]);
     assert_eq!(told_again(&living, 7), (7, 4, 0, 3), "the state that lives has it in a window");
 }
@@ -179,7 +183,7 @@ fn a_boot_ends_where_it_ended_though_its_end_is_damaged() {
     log.begin(9);
     log.acked(8, 3, 1);
     for damaged in [&[6][..], &[6, 7], &[4, 6, 7], &[6, 7, 8]] {
-        let copy = Log { frames: log.frames.clone(), living: log.living.clone() };
+        let copy = log.clone();
         let mut living = copy.healed(&[7, 8], damaged);
         let lost = if damaged.contains(&4) { 2 } else { 0 };
         assert_eq!(told_again(&living, 7), (6, 3, lost, 3 - lost), "{damaged:?}");
@@ -195,7 +199,7 @@ fn a_boot_ends_where_it_ended_though_its_end_is_damaged() {
 fn a_log_whose_beginning_is_damaged_is_told_from_there_on() {
     let mut log = Log::new();
     log.acked(7, 5, 3);
-    let copy = Log { frames: log.frames.clone(), living: log.living.clone() };
+    let copy = log.clone();
     let living = copy.healed(&[7], &[1, 2]);
     assert_eq!(told_again(&living, 7), (5, 3, 0, 3), "names and sizes are known to the state that lives");
     assert_eq!(living.gap_to(7), (0, 0));
