@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each crate and the crates of ours that it may use, tests aside. Arrows go one way only.
-const DIRECTION: [(&str, &str, &[&str]); 11] = [
+const DIRECTION: [(&str, &str, &[&str]); 12] = [
     ("settings", "gateway/settings", &[]),
     ("schemas", "schemas", &[]),
     ("journal", "gateway/journal", &[]),
@@ -16,8 +16,9 @@ const DIRECTION: [(&str, &str, &[&str]); 11] = [
     ("telemetry", "gateway/telemetry", &["schemas"]),
     ("detect", "gateway/detect", &["telemetry", "schemas"]),
     ("replica", "gateway/replica", &["detect", "telemetry", "schemas"]),
-    ("edge", "gateway/edge", &["replica", "detect", "telemetry", "schemas", "journal", "broker", "web", "settings"]),
-    ("cloud", "gateway/cloud", &["replica", "telemetry", "schemas", "journal", "broker", "web", "settings"]),
+    ("role", "gateway/role", &["replica", "broker", "web", "settings"]),
+    ("edge", "gateway/edge", &["role", "replica", "detect", "telemetry", "schemas", "journal", "broker", "web", "settings"]),
+    ("cloud", "gateway/cloud", &["role", "replica", "telemetry", "schemas", "journal", "broker", "web", "settings"]),
     // The binary reads logs and configs and scores detectors beside starting the roles.
     ("tidegate", ".", &["edge", "cloud", "replica", "detect", "journal", "settings"]),
 ];

@@ -1,22 +1,21 @@
 //! Alarms at the cloud: what people ask for on its way to the log, and what is shown of it.
 
-use crate::event::{Ask, Refused, Reply};
 use crate::inbound::{Door, wall_ms};
-use crate::known::{Known, Standing, path_of};
-use crate::limits::{ALARM_REQUESTS_MAX, KPI_MS};
+use crate::known::{Known, Standing};
 use crate::outbound::Outbound;
 use replica::alarm::{self, Body, Figures, Name, PENDING_MAX, Target};
 use replica::join::Bridge;
 use replica::limits::COMMAND_WAIT_MS;
 use replica::record::Record;
+use role::alarms::{Ask, Refused, Waiting, named, path};
+use role::limits::KPI_MS;
 use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 /// The core's part.
 #[derive(Default)]
 pub struct Alarms {
-    /// Requests in the log that are not durable yet.
-    waiting: VecDeque<(u64, String, Reply)>,
+    waiting: Waiting,
     /// Figures as they were shown last, by gateway, and when.
     kpi: BTreeMap<String, String>,
     kpi_ms: i64,
@@ -35,18 +34,16 @@ pub fn all(bridge: &Bridge, known: &Known, mut each: impl FnMut(String, String))
     let mut paths = known.write();
     for (gateway, board) in bridge.alarms.iter() {
         for (name, alarm) in board.iter() {
-            paths.insert(path_of(gateway, name), Standing::of(alarm, bridge.clock_ms));
+            paths.insert(path(gateway, name), Standing::of(alarm, bridge.clock_ms));
             each(alarm::topic(gateway, name), alarm::retained(gateway, board, name, clock_ms));
         }
     }
 }
 
 fn one(bridge: &Bridge, path: &str) -> Option<Value> {
-    let (gateway, rest) = path.split_once('/')?;
-    let (series, kind) = rest.rsplit_once('/')?;
+    let (gateway, name) = named(path)?;
     let board = bridge.alarms.board(gateway)?;
-    let found = board.get(series, kind)?;
-    Some(alarm::json(gateway, board, &(series.to_owned(), kind.to_owned()), found, now_ms(bridge)))
+    board.get(&name.0, &name.1).map(|found| alarm::json(gateway, board, &name, found, now_ms(bridge)))
 }
 
 /// The figures of a gateway.
@@ -69,13 +66,19 @@ pub fn target<'a>(path: &'a str, bridge: &Bridge) -> Result<Target<'a>, Refused>
     Ok(target)
 }
 
+fn log(path: &str, body: &Body, bridge: &Bridge, door: &Door) -> Result<u64, Refused> {
+    let target = target(path, bridge)?;
+    let request = target.request(rand::random(), body);
+    door.log(&Record::AskedAt { gateway: target.gateway, request }).map_err(|refused| Refused::Busy(refused.to_string()))
+}
+
 impl Alarms {
     /// Alarms changed with a record: they are shown as they stand.
     pub fn changed(&mut self, lsn: u64, changed: &[(String, Name)], bridge: &Bridge, known: &Known, out: &Outbound) {
         for (gateway, name) in changed {
             let Some(board) = bridge.alarms.board(gateway) else { continue };
             out.publish(lsn, alarm::topic(gateway, name), alarm::retained(gateway, board, name, bridge.clock_ms), true);
-            let path = path_of(gateway, name);
+            let path = path(gateway, name);
             match board.get(&name.0, &name.1) {
                 Some(alarm) => known.write().insert(path, Standing::of(alarm, bridge.clock_ms)),
                 None => known.write().remove(&path),
@@ -85,12 +88,7 @@ impl Alarms {
 
     /// Records up to `lsn` are folded: who waits for them is answered.
     pub fn folded(&mut self, lsn: u64, bridge: &Bridge) {
-        while self.waiting.front().is_some_and(|(at, ..)| *at <= lsn) {
-            if let Some((_, path, reply)) = self.waiting.pop_front() {
-                // Who asked may have gone.
-                drop(reply.send(one(bridge, &path).ok_or(Refused::Unknown)));
-            }
-        }
+        self.waiting.folded(lsn, |path| one(bridge, path));
     }
 
     /// Answers, or logs what is to be done and answers later.
@@ -107,21 +105,8 @@ impl Alarms {
                 drop(reply.send(list.collect()));
             }
             Ask::Series(name, reply) => drop(reply.send(bridge.has_series(&name))),
-            Ask::Do(path, body, reply) => match self.log(&path, &body, bridge, door) {
-                Ok((lsn, path)) => self.waiting.push_back((lsn, path, reply)),
-                Err(refused) => drop(reply.send(Err(refused))),
-            },
+            Ask::Do(path, body, reply) => self.waiting.ask(&path, reply, || log(&path, &body, bridge, door)),
         }
-    }
-
-    fn log(&self, path: &str, body: &Body, bridge: &Bridge, door: &Door) -> Result<(u64, String), Refused> {
-        let target = target(path, bridge)?;
-        if self.waiting.len() >= ALARM_REQUESTS_MAX {
-            return Err(Refused::Busy("too much waits for the log; ask again".into()));
-        }
-        let request = target.request(rand::random(), body);
-        let lsn = door.log(&Record::AskedAt { gateway: target.gateway, request }).map_err(|refused| Refused::Busy(refused.to_string()))?;
-        Ok((lsn, format!("{}/{}/{}", target.gateway, target.series, target.kind)))
     }
 
     /// Passes on what gateways that are online have not taken yet.

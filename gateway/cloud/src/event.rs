@@ -2,8 +2,8 @@
 
 use crate::status::Status;
 use journal::Frame;
-use replica::alarm::{Body, Filter};
-use serde_json::Value;
+use replica::alarm::Body;
+use role::alarms::Ask;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
 
@@ -55,30 +55,8 @@ pub enum Event {
 /// The way to the core.
 pub type Events = mpsc::Sender<Event>;
 
-/// Why something that was asked for is not done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// There is no such alarm.
-    #[error("there is no such alarm")]
-    Unknown,
-    /// It cannot be taken now.
-    #[error("{0}")]
-    Busy(String),
-}
-
-/// Who waits for something to be done.
-pub type Reply = oneshot::Sender<Result<Value, Refused>>;
-
-/// What is asked of the core about alarms.
-pub enum Ask {
-    /// A list.
-    List(Filter, oneshot::Sender<Vec<Value>>),
-    /// One alarm, as `{gateway}/{series}/{kind}`.
-    One(String, oneshot::Sender<Option<Value>>),
-    /// The figures of all gateways.
-    Kpi(oneshot::Sender<Vec<Value>>),
-    /// Whether there is a series of this name, or one of a machine of this name.
-    Series(String, oneshot::Sender<bool>),
-    /// Something is to be done; answered with the alarm once that is durable.
-    Do(String, Body, Reply),
+impl From<Ask> for Event {
+    fn from(ask: Ask) -> Self {
+        Self::Alarm(ask)
+    }
 }

@@ -1,7 +1,5 @@
 //! Health, figures and status over HTTP (contract §5).
 
-mod alarms;
-
 use crate::event::{Event, Events};
 use crate::outbound::Outbound;
 use crate::status::Status;
@@ -13,10 +11,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use journal::Journal;
 use serde_json::Value;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use web::health::{Figures, alive, readiness};
 
 /// A core that does not answer so long is busy with its store.
@@ -35,8 +32,6 @@ pub struct State {
     pub store: Handle,
     /// When the process started.
     pub started: Instant,
-    /// The right to ask for a list of alarms, which may hold the core for some tenths of a second: one has it at a time.
-    pub lists: Arc<Semaphore>,
 }
 
 /// Serves until aborted.
@@ -46,7 +41,7 @@ pub async fn serve(listener: TcpListener, state: State) {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
-        .merge(alarms::routes())
+        .merge(role::http::routes(state.events.clone()))
         .with_state(state);
     web::serve(listener, app).await;
 }

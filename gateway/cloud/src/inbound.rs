@@ -4,13 +4,14 @@ use crate::event::{Event, Events};
 use crate::known::Known;
 use crate::limits::{CROSS_PAYLOAD_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::urgent::Urgent;
-use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict, Version};
+use broker::{Client, OpenSession, Opened, Publish, Refusal, SessionEvent, Ticket, Verdict};
 use journal::{Append, Journal};
 use parking_lot::{Mutex, RwLock};
 use replica::alarm::{Body, BodyError, Target};
 use replica::clock::Clock;
 use replica::join::Bridge;
-use replica::record::{LastWill, Plain, Record, SessionEvent as Logged};
+use replica::record::{Plain, Record, SessionEvent as Logged};
+use role::session;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -269,30 +270,13 @@ impl broker::Application for Door {
         let mut state = self.state.lock();
         state.sessions_last += 1;
         let number = state.sessions_last;
-        let version = if open.version == Version::V5 { 5 } else { 4 };
-        let event = Logged::Opened { client_id: open.client_id, expiry_s: open.expiry_s, version };
-        let ticket = self.append(&mut state, &[Record::Session { number, event }]).map_err(|_| Refusal::Unavailable)?;
+        let record = Record::Session { number, event: session::opened(open) };
+        let ticket = self.append(&mut state, &[record]).map_err(|_| Refusal::Unavailable)?;
         Ok(Opened { number, ticket })
     }
 
     fn session(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, Refusal> {
-        let event = match event {
-            SessionEvent::Resumed { expiry_s } => Logged::Resumed { expiry_s },
-            SessionEvent::Disconnected { expiry_s, settled } => Logged::Disconnected { expiry_s, settled },
-            SessionEvent::Ended => Logged::Ended,
-            SessionEvent::Subscribed { filter, options, identifier } => Logged::Subscribed { filter, options, identifier },
-            SessionEvent::Unsubscribed { filter } => Logged::Unsubscribed { filter },
-            SessionEvent::Qos2Received { packet_id } => Logged::Qos2Received { packet_id },
-            SessionEvent::Qos2Released { packet_id } => Logged::Qos2Released { packet_id },
-            SessionEvent::Will(will) => Logged::Will(LastWill {
-                message: Plain { topic: &will.topic, payload: &will.payload, qos: will.qos, retain: will.retain },
-                delay_s: will.delay_s,
-                expiry_s: will.expiry_s,
-                properties: &will.properties,
-            }),
-            SessionEvent::WillOver { ticket } => Logged::WillOver { lsn: ticket },
-        };
-        self.log(&Record::Session { number, event }).map_err(|_| Refusal::Unavailable)
+        self.log(&Record::Session { number, event: session::logged(event) }).map_err(|_| Refusal::Unavailable)
     }
 
     fn owns(&self, topic: &str) -> bool {

@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 use parking_lot::RwLock;
-use replica::alarm::{Alarm, Name, PENDING_MAX};
+use replica::alarm::{Alarm, PENDING_MAX};
 
 /// Alarms that the doors know, as `{gateway}/{series}/{kind}`: what cannot be is refused at once, and alerts that nobody
 /// has put aside are shown at once.
@@ -22,9 +22,4 @@ impl Standing {
     pub fn of(alarm: &Alarm, clock_ms: i64) -> Self {
         Self { is_aside: alarm.is_put_aside_here(clock_ms), is_full: alarm.pending.len() >= PENDING_MAX }
     }
-}
-
-/// An alarm as the doors know it.
-pub fn path_of(gateway: &str, (series, kind): &Name) -> String {
-    format!("{gateway}/{series}/{kind}")
 }

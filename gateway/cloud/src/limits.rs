@@ -105,12 +105,6 @@ pub const RETRY_FULL_MS: u64 = 30_000;
 /// How long an interval waits for the log to take it; then the gateway sends it again.
 pub const ROOM_WAIT: Duration = Duration::from_secs(2);
 
-/// Requests about alarms that wait for the log; one more is refused.
-pub const ALARM_REQUESTS_MAX: usize = 4_096;
-
-/// How often the figures of alarms may be published, in ms.
-pub const KPI_MS: i64 = 10_000;
-
 const _: () = assert!(BYE_MS < SILENCE_MS);
 const _: () = assert!(replica::limits::HEARTBEAT_MS * 2 < SILENCE_MS && SILENCE_MS + 2 * STATUS_MS < 15_000);
 

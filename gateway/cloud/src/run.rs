@@ -8,26 +8,25 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::existing;
 use crate::http;
-use crate::inbound::Door;
+use crate::inbound::{Door, wall_ms};
 use crate::known::Known;
 use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, FILES_BESIDE, FRAMES_MAX, LOG_RETAIN, PACKET_BYTES_MAX};
 use crate::outbound::{Outbound, Outbox};
 use crate::publish;
 use crate::recover::{Recovered, recover};
 use crate::store::{Save, kernel_boot};
-use broker::{Application, Broker, SessionEvent, StoredSession, Version};
+use broker::Broker;
 use journal::{Journal, Options, Refused, RunState};
-use replica::join::{Bridge, BridgeConfig};
+use replica::join::BridgeConfig;
 use replica::record::Record;
-use replica::session::Session;
 use settings::BrokerUrl;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::info;
 use web::place::{RunJson, listen};
 
 /// The broker that takes what is published: one that listens, or one that is there.
@@ -96,7 +95,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (out, mqtt_at) = match mqtt {
         Way::Embedded((listener, at)) => {
             let door_config = broker::Config { max_packet: PACKET_BYTES_MAX, connections_max: CONNECTIONS_MAX };
-            let broker = Broker::new(door_config, door.clone(), stored_sessions(&bridge, &door));
+            let now_ms = wall_ms().max(bridge.clock_ms);
+            let stored = role::session::stored(bridge.sessions.by_number.iter(), now_ms, &[], &*door);
+            let broker = Broker::new(door_config, door.clone(), stored);
             broker::descriptors::allow(CONNECTIONS_MAX, FILES_BESIDE);
             embedded = Some(broker.clone());
             listening = Some((broker.clone(), listener));
@@ -150,14 +151,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         })
         .map_err(io("the join's thread"))?;
     let accepting = listening.map(|(broker, listener)| broker.listen(listener));
-    let state = http::State {
-        events: events.clone(),
-        journal: journal.clone(),
-        out,
-        store: store.clone(),
-        started,
-        lists: Arc::new(Semaphore::new(1)),
-    };
+    let state = http::State { events: events.clone(), journal: journal.clone(), out, store: store.clone(), started };
     let serving = tokio::spawn(http::serve(http, state));
     run_json.write("cloud", &mqtt_at, http_at, None).map_err(io("run.json"))?;
     info!(mqtt = mqtt_at, http = %http_at, boot = format!("{boot:016x}"), "ready");
@@ -211,35 +205,4 @@ fn save(journal: &Journal) -> Save {
         None if journal.append_bookkeeping().is_err_and(|refused| refused == Refused::Stopped) => None,
         None => Some(false),
     })
-}
-
-/// Sessions of clients that may come back, or whose wills are still to be published. Those that are over end in the log, too.
-fn stored_sessions(bridge: &Bridge, door: &Door) -> Vec<StoredSession> {
-    let now = crate::inbound::wall_ms().max(bridge.clock_ms);
-    let (over, alive): (Vec<_>, Vec<_>) = bridge.sessions.by_number.iter().partition(|(_, s)| s.expired(now) && s.will.is_none());
-    for (number, _) in over {
-        if let Err(refused) = door.session(*number, SessionEvent::Ended) {
-            warn!(?refused, number, "the end of a session is not logged; it ends again after a restart");
-        }
-    }
-    alive
-        .into_iter()
-        .map(|(number, s)| StoredSession {
-            number: *number,
-            client_id: s.client_id.clone(),
-            expiry_s: if s.expired(now) { 0 } else { s.expiry_s },
-            version: if s.version == 5 { Version::V5 } else { Version::V3 },
-            subscriptions: s.subscriptions.iter().map(|(f, (o, i))| (f.clone(), *o, *i)).collect(),
-            received: s.received.iter().copied().collect(),
-            will: last_will(s),
-        })
-        .collect()
-}
-
-/// Its client's last will, which an earlier process left.
-fn last_will(session: &Session) -> Option<(broker::Will, broker::Ticket)> {
-    let will = session.will.as_ref()?;
-    let (topic, payload, properties) = (will.topic.clone(), will.payload.clone(), will.properties.clone());
-    let (qos, retain, delay_s, expiry_s) = (will.qos, will.retain, will.delay_s, will.expiry_s);
-    Some((broker::Will { topic, payload, qos, retain, delay_s, expiry_s, properties }, will.lsn))
 }

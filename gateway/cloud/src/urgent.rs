@@ -6,7 +6,7 @@
 //! the way of all messages: of a boot that the fold does not know yet, of an alarm that people
 //! have put aside here and whose gateway does not know that yet, or one too many.
 
-use crate::known::{Known, path_of};
+use crate::known::Known;
 use crate::outbound::Outbound;
 use hashbrown::HashMap;
 use journal::Refused;
@@ -17,6 +17,7 @@ use replica::join::series::valid_name;
 use replica::join::{Bridge, Gateway, Part};
 use replica::limits::ALERTS_AHEAD_MAX;
 use replica::record::Record;
+use role::alarms::path;
 use schemas::message::{AlertBody, AlertUp, FORMAT, Receipt};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -181,7 +182,7 @@ impl Urgent {
     fn is_plain(&self, gateway: &str, alert: &AlertBody) -> bool {
         let is_held = alert.alarm.as_ref().is_some_and(|note| note.held != SHOWN);
         let name = (alert.series.clone(), alert.kind.clone());
-        !is_held && !self.known.read().get(&path_of(gateway, &name)).is_some_and(|known| known.is_aside)
+        !is_held && !self.known.read().get(&path(gateway, &name)).is_some_and(|known| known.is_aside)
     }
 
     /// The fold shows an alert with the messages of record `lsn`: whether that is still to be

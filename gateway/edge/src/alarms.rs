@@ -2,48 +2,29 @@
 //! gateway's own broker, and what goes to and fro between gateway and cloud.
 
 use crate::clock::wall_ms;
-use crate::desk::{Desk, Refused};
+use crate::desk::Desk;
 use crate::intake::Intake;
-use crate::limits::{ALARM_REQUESTS_MAX, KPI_MS};
 use broker::Broker;
-use replica::alarm::{self, Body, Figures, Filter, Name, Target};
+use replica::alarm::{self, Body, Figures, Target};
 use replica::fold::Fold;
 use replica::fold::alarms::Judged;
 use replica::join::alarms::{TOO_LATE, UNKNOWN};
 use replica::limits::INTERVAL_ACTS_MAX;
 use replica::machine::is_of;
 use replica::record::Record;
+use role::alarms::{Ask, Refused, Waiting, named};
+use role::limits::KPI_MS;
 use schemas::message::{Act, Answer, Command, CommandUp, FORMAT};
 use serde_json::Value;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::sync::oneshot;
 use tracing::warn;
-
-/// Who waits for something to be done.
-pub type Reply = oneshot::Sender<Result<Value, Refused>>;
-
-/// What is asked of the core about alarms.
-pub enum Ask {
-    /// A list.
-    List(Filter, oneshot::Sender<Vec<Value>>),
-    /// One alarm.
-    One(Name, oneshot::Sender<Option<Value>>),
-    /// The figures.
-    Kpi(oneshot::Sender<Figures>),
-    /// Whether there is a series of this name, or one of a machine of this name.
-    Series(String, oneshot::Sender<bool>),
-    /// Something is to be done; answered with the alarm once that is durable.
-    Do(String, Body, Reply),
-}
 
 /// The core's part.
 pub struct Alarms {
     gateway: String,
     desk: Arc<Desk>,
-    /// Requests in the log that are not durable yet.
-    waiting: VecDeque<(u64, Name, Reply)>,
+    waiting: Waiting,
     /// The figures as they were shown last, and when.
     kpi: (i64, String),
     /// When what was done is told to the cloud once more, after a connect.
@@ -53,6 +34,24 @@ pub struct Alarms {
 /// The clock by which alarms are looked at: the logged one is behind while nothing happens.
 fn now_ms(fold: &Fold) -> i64 {
     fold.clock_ms.max(wall_ms())
+}
+
+/// The figures as of now.
+pub fn figures(fold: &Fold) -> Figures {
+    Figures::of(&fold.alarms.board, now_ms(fold))
+}
+
+fn one(gateway: &str, fold: &Fold, path: &str) -> Option<Value> {
+    let (_, name) = named(path).filter(|(named, _)| *named == gateway)?;
+    let board = &fold.alarms.board;
+    board.get(&name.0, &name.1).map(|found| alarm::json(gateway, board, &name, found, now_ms(fold)))
+}
+
+fn log(desk: &Desk, path: &str, body: &Body, intake: &Intake) -> Result<u64, Refused> {
+    let target = Target::of(path).ok_or(Refused::Unknown)?;
+    desk.admit(&target)?;
+    let logged = intake.log(&Record::Asked { request: target.request(rand::random(), body) });
+    logged.map_err(|refused| Refused::Busy(refused.to_string()))
 }
 
 impl Alarms {
@@ -66,7 +65,7 @@ impl Alarms {
             broker.retain(&alarm::topic(gateway, name), payload.into());
         }
         *desk.known.write() = fold.alarms.board.iter().map(|(name, _)| name.clone()).collect();
-        Self { gateway: gateway.to_owned(), desk, waiting: VecDeque::new(), kpi: (0, String::new()), again_ms: None }
+        Self { gateway: gateway.to_owned(), desk, waiting: Waiting::default(), kpi: (0, String::new()), again_ms: None }
     }
 
     /// A frame was folded: alarms that changed are shown, requests answered. Gives what the
@@ -84,19 +83,9 @@ impl Alarms {
                 *known = fold.alarms.board.iter().map(|(name, _)| name.clone()).collect();
             }
         }
-        while self.waiting.front().is_some_and(|(lsn, ..)| *lsn <= fold.lsn) {
-            if let Some((_, name, reply)) = self.waiting.pop_front() {
-                // Who asked may have gone.
-                drop(reply.send(self.one(fold, &name).ok_or(Refused::Unknown)));
-            }
-        }
+        self.waiting.folded(fold.lsn, |path| one(&self.gateway, fold, path));
         self.desk.full.store(fold.is_full_of_acts(), Ordering::Relaxed);
         std::mem::take(&mut fold.fresh_acts)
-    }
-
-    fn one(&self, fold: &Fold, name: &Name) -> Option<Value> {
-        let board = &fold.alarms.board;
-        board.get(&name.0, &name.1).map(|found| alarm::json(&self.gateway, board, name, found, now_ms(fold)))
     }
 
     /// Answers, or logs what is to be done and answers later.
@@ -107,29 +96,11 @@ impl Alarms {
                 filter.list(&self.gateway, &fold.alarms.board, now_ms(fold), &mut list);
                 drop(reply.send(list));
             }
-            Ask::One(name, reply) => drop(reply.send(self.one(fold, &name))),
-            Ask::Kpi(reply) => drop(reply.send(self.figures(fold))),
+            Ask::One(path, reply) => drop(reply.send(one(&self.gateway, fold, &path))),
+            Ask::Kpi(reply) => drop(reply.send(vec![alarm::kpi_json(&self.gateway, &figures(fold))])),
             Ask::Series(name, reply) => drop(reply.send(fold.series.iter().any(|series| is_of(&series.name, &name)))),
-            Ask::Do(path, body, reply) => match self.log(&path, &body, intake) {
-                Ok((lsn, name)) => self.waiting.push_back((lsn, name, reply)),
-                Err(refused) => drop(reply.send(Err(refused))),
-            },
+            Ask::Do(path, body, reply) => self.waiting.ask(&path, reply, || log(&self.desk, &path, &body, intake)),
         }
-    }
-
-    fn log(&self, path: &str, body: &Body, intake: &Intake) -> Result<(u64, Name), Refused> {
-        let target = Target::of(path).ok_or(Refused::Unknown)?;
-        self.desk.admit(&target)?;
-        if self.waiting.len() >= ALARM_REQUESTS_MAX {
-            return Err(Refused::Busy("too many requests wait for the log".into()));
-        }
-        let lsn = intake.log(&Record::Asked { request: target.request(rand::random(), body) });
-        let lsn = lsn.map_err(|refused| Refused::Busy(refused.to_string()))?;
-        Ok((lsn, (target.series.to_owned(), target.kind.to_owned())))
-    }
-
-    fn figures(&self, fold: &Fold) -> Figures {
-        Figures::of(&fold.alarms.board, now_ms(fold))
     }
 
     /// Shows the figures, from time to time, when they changed.
@@ -138,7 +109,7 @@ impl Alarms {
         if (0..KPI_MS).contains(&(now - self.kpi.0)) {
             return;
         }
-        let json = alarm::kpi_json(&self.gateway, &self.figures(fold)).to_string();
+        let json = alarm::kpi_json(&self.gateway, &figures(fold)).to_string();
         if json != self.kpi.1 && !fold.alarms.board.is_empty() {
             broker.publish(&alarm::kpi_topic(&self.gateway), json.clone().into(), 1, true);
         }

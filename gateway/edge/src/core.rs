@@ -4,7 +4,7 @@
 //! fold the frame, show alerts, hurry critical ones up, log what time makes due, speak to
 //! the cloud, save a snapshot.
 
-use crate::alarms::{Alarms, Ask, told};
+use crate::alarms::{Alarms, told};
 use crate::clock::{Watch, wall_ms};
 use crate::crossing::Crossing;
 use crate::crossing::link::CrossEvent;
@@ -23,6 +23,7 @@ use replica::fold::Fold;
 use replica::outbox::LastRead;
 use replica::record::{Numbers, Record};
 use replica::uplink::{Acknowledged, Lane, Out, Uplink};
+use role::alarms::Ask;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +46,12 @@ pub enum Event {
     Status(oneshot::Sender<Status>),
     /// No more frames will come.
     Stop,
+}
+
+impl From<Ask> for Event {
+    fn from(ask: Ask) -> Self {
+        Self::Alarm(ask)
+    }
 }
 
 /// The way to the core; a full queue holds the sender.

@@ -3,6 +3,7 @@
 use hashbrown::HashSet;
 use parking_lot::RwLock;
 use replica::alarm::{Name, Target};
+use role::alarms::Refused;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the door knows.
@@ -12,15 +13,6 @@ pub struct Desk {
     pub(crate) known: RwLock<HashSet<Name>>,
     /// So much waits for the cloud that nothing more is taken.
     pub(crate) full: AtomicBool,
-}
-
-/// Why something that was asked for is not done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// There is no such alarm.
-    Unknown,
-    /// It cannot be taken now.
-    Busy(String),
 }
 
 impl Desk {

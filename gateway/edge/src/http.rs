@@ -1,8 +1,5 @@
 //! Health, figures and status over HTTP (contract §5).
 
-mod alarms;
-
-use crate::alarms::Ask;
 use crate::core::{Event, Events};
 use crate::status::Status;
 use axum::extract::State as Shared;
@@ -12,10 +9,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use broker::Broker;
 use journal::Journal;
-use std::sync::Arc;
 use std::time::Instant;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use web::health::{Figures, alive, readiness};
 
 /// What the answers are read off.
@@ -31,8 +27,6 @@ pub struct State {
     pub gateway: String,
     /// When the process started.
     pub started: Instant,
-    /// The right to ask for a list of alarms, which may hold the core for some tenths of a second: one has it at a time.
-    pub lists: Arc<Semaphore>,
 }
 
 /// Serves until aborted.
@@ -42,7 +36,7 @@ pub async fn serve(listener: TcpListener, state: State) {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
-        .merge(alarms::routes())
+        .merge(role::http::routes(state.events.clone()))
         .with_state(state);
     web::serve(listener, app).await;
 }
@@ -73,10 +67,7 @@ async fn status(Shared(state): Shared<State>) -> Result<Json<serde_json::Value>,
     json["connections"] = door.connections.into();
     json["sessions"] = door.sessions.into();
     json["subscriber_dropped"] = door.dropped.into();
-    let (reply, answer) = oneshot::channel();
-    state.events.send(Event::Alarm(Ask::Kpi(reply))).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    let figures = answer.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    json["alarms"] = replica::alarm::kpi_json(&state.gateway, &figures);
+    json["alarms"] = replica::alarm::kpi_json(&state.gateway, &status.alarms);
     Ok(Json(json))
 }
 
@@ -144,10 +135,7 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     put("uplink_connected", "gauge", "1 while the link to the cloud stands.", u64::from(s.connected == Some(true)));
     let alerts = s.lanes.is_some_and(|lanes| lanes.alerts);
     put("uplink_alerts_connected", "gauge", "1 while its connection for alerts stands.", u64::from(alerts));
-    let (reply, answer) = oneshot::channel();
-    state.events.send(Event::Alarm(Ask::Kpi(reply))).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    let alarms = answer.await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    for (name, kind, help, value) in replica::alarm::metrics(std::iter::once(&alarms)) {
+    for (name, kind, help, value) in replica::alarm::metrics(std::iter::once(&s.alarms)) {
         figures.put(name, kind, help, value);
     }
     Ok(figures)

@@ -32,9 +32,10 @@ use replica::fold::Fold;
 use replica::frame::Marks;
 use replica::limits::FUTURE_MS_MAX;
 use replica::record::{
-    self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, LastWill, Plain,
-    Record, Refusal, SessionEvent as Logged,
+    self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Plain, Record,
+    Refusal,
 };
+use role::session;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use telemetry::payload::{self, Sample};
@@ -528,44 +529,20 @@ impl broker::Application for Intake {
         state.clock.read();
         state.sessions_last += 1;
         let number = state.sessions_last;
-        let version = if open.version == Version::V5 { 5 } else { 4 };
-        let event = Logged::Opened { client_id: open.client_id, expiry_s: open.expiry_s, version };
-        let record = Record::Session { number, event };
-        let ticket = state.push(&mut append, &record);
+        let ticket = state.push(&mut append, &Record::Session { number, event: session::opened(open) });
         Ok(Opened { number, ticket })
     }
 
     fn session(&self, number: u64, event: SessionEvent<'_>) -> Result<Ticket, broker::Refusal> {
-        let event = match event {
-            SessionEvent::Resumed { expiry_s } => {
-                if let Some(memory) = self.state.lock().memories.get_mut(&number) {
-                    memory.resumed();
-                }
-                Logged::Resumed { expiry_s }
-            }
-            SessionEvent::Disconnected { expiry_s, settled } => {
-                if let Some(memory) = self.state.lock().memories.get_mut(&number).filter(|_| settled) {
-                    memory.settled();
-                }
-                Logged::Disconnected { expiry_s, settled }
-            }
-            SessionEvent::Ended => {
-                self.state.lock().memories.remove(&number);
-                Logged::Ended
-            }
-            SessionEvent::Subscribed { filter, options, identifier } => Logged::Subscribed { filter, options, identifier },
-            SessionEvent::Unsubscribed { filter } => Logged::Unsubscribed { filter },
-            SessionEvent::Qos2Received { packet_id } => Logged::Qos2Received { packet_id },
-            SessionEvent::Qos2Released { packet_id } => Logged::Qos2Released { packet_id },
-            SessionEvent::Will(will) => Logged::Will(LastWill {
-                message: Plain { topic: &will.topic, payload: &will.payload, qos: will.qos, retain: will.retain },
-                delay_s: will.delay_s,
-                expiry_s: will.expiry_s,
-                properties: &will.properties,
-            }),
-            SessionEvent::WillOver { ticket } => Logged::WillOver { lsn: ticket },
-        };
-        self.log(&Record::Session { number, event }).map_err(|_| broker::Refusal::Unavailable)
+        let mut state = self.state.lock();
+        match event {
+            SessionEvent::Resumed { .. } => drop(state.memories.get_mut(&number).map(Memory::resumed)),
+            SessionEvent::Disconnected { settled: true, .. } => drop(state.memories.get_mut(&number).map(Memory::settled)),
+            SessionEvent::Ended => drop(state.memories.remove(&number)),
+            _ => {}
+        }
+        drop(state);
+        self.log(&Record::Session { number, event: session::logged(event) }).map_err(|_| broker::Refusal::Unavailable)
     }
 
     fn horizon(&self) -> watch::Receiver<broker::Horizon> {

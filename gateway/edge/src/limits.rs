@@ -158,12 +158,6 @@ pub const INGEST_REQUESTS_MAX: usize = 4_096;
 /// remembers whatever happens, and more than brokers commonly have under way.
 pub const INGEST_DOUBT_MAX: usize = replica::limits::REDELIVERY_MESSAGES_LEAST;
 
-/// Requests about alarms that wait for the log; one more is refused.
-pub const ALARM_REQUESTS_MAX: usize = 4_096;
-
-/// How often the figures of alarms may be published, in ms.
-pub const KPI_MS: i64 = 10_000;
-
 /// Records of the log that are read again, on the fold's thread, to compare it with what the cloud
 /// has; beyond, it is believed. Some tenths of a second.
 pub const PROOF_RECORDS_MAX: u64 = 2_000_000;

@@ -14,13 +14,12 @@ use crate::intake::Intake;
 use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX, FILES_BESIDE, FRAMES_BYTES_MAX, LEFT_WAIT, SNAPSHOT_WAIT};
 use crate::link::Link;
 use crate::store::{Snapshots, Store};
-use broker::{Application, Broker, SessionEvent, StoredSession, Version};
+use broker::{Broker, StoredSession};
 use journal::disk::RealDisk;
 use journal::room::Rate;
 use journal::{Opened, Options, RunState, Tuning};
 use replica::fold::{Fold, FoldConfig};
 use replica::record::Record;
-use replica::session::Session;
 use replica::uplink::{Settings, Uplink};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -231,14 +230,7 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
     let listening = broker.listen(mqtt);
     let serving = tokio::spawn(http::serve(
         http,
-        http::State {
-            events: events.clone(),
-            journal: journal.clone(),
-            broker: broker.clone(),
-            gateway: config.gateway.clone(),
-            started,
-            lists: Arc::new(Semaphore::new(1)),
-        },
+        http::State { events: events.clone(), journal: journal.clone(), broker: broker.clone(), gateway: config.gateway.clone(), started },
     ));
     let ingests: Vec<_> = config
         .ingest
@@ -309,36 +301,8 @@ fn newest(opened: &Opened) -> Fold {
     Fold::default()
 }
 
-/// Sessions of clients that may come back, or whose wills are still to be published. Those that are over end in the log, too,
-/// and those of our own clients.
+/// Sessions that an earlier process left, but for our own elsewhere.
 fn stored_sessions(fold: &Fold, intake: &Intake, readers: &[String]) -> Vec<StoredSession> {
-    let now = crate::clock::wall_ms().max(fold.clock_ms);
     let clients = fold.sessions.by_number.iter().filter(|(_, s)| !ingest::is_ours(&s.client_id));
-    let (over, alive): (Vec<_>, Vec<_>) =
-        clients.partition(|(_, s)| (s.expired(now) && s.will.is_none()) || readers.contains(&s.client_id));
-    for (number, _) in over {
-        if let Err(refused) = intake.session(*number, SessionEvent::Ended) {
-            warn!(?refused, number, "the end of a session is not logged; it ends again after a restart");
-        }
-    }
-    alive
-        .into_iter()
-        .map(|(number, s)| StoredSession {
-            number: *number,
-            client_id: s.client_id.clone(),
-            expiry_s: if s.expired(now) { 0 } else { s.expiry_s },
-            version: if s.version == 5 { Version::V5 } else { Version::V3 },
-            subscriptions: s.subscriptions.iter().map(|(f, (o, i))| (f.clone(), *o, *i)).collect(),
-            received: s.received.iter().copied().collect(),
-            will: last_will(s),
-        })
-        .collect()
-}
-
-/// Its client's last will, which an earlier process left.
-fn last_will(session: &Session) -> Option<(broker::Will, broker::Ticket)> {
-    let will = session.will.as_ref()?;
-    let (topic, payload, properties) = (will.topic.clone(), will.payload.clone(), will.properties.clone());
-    let (qos, retain, delay_s, expiry_s) = (will.qos, will.retain, will.delay_s, will.expiry_s);
-    Some((broker::Will { topic, payload, qos, retain, delay_s, expiry_s, properties }, will.lsn))
+    role::session::stored(clients, crate::clock::wall_ms().max(fold.clock_ms), readers, intake)
 }

@@ -1,10 +1,12 @@
 //! How a gateway stands, as `GET /api/v1/status` and `tidegate status` show it.
 
+use crate::alarms;
 use crate::clock::Watch;
 use crate::crossing::Crossing;
 use crate::intake::Intake;
 use crate::link::Lanes;
 use journal::Journal;
+use replica::alarm::Figures;
 use replica::fold::Fold;
 use replica::limits::ENTRY_WIRE_BYTES_GUESS;
 use replica::outbox::BootPart;
@@ -118,6 +120,9 @@ pub struct Status {
     pub room: Result<u64, String>,
     /// Seconds that the room lasts at the present rate, `None` when nothing is written.
     pub room_s: Option<u64>,
+    /// The figures of alarms, which the contract writes in their own way.
+    #[serde(skip)]
+    pub alarms: Figures,
 }
 
 /// A boot under whose name another spoke.
@@ -206,6 +211,7 @@ impl Status {
             log_limit_bytes: stats.limit_bytes,
             room: stats.room,
             room_s: None,
+            alarms: alarms::figures(fold),
         }
     }
 }

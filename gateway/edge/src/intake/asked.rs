@@ -1,11 +1,11 @@
 //! Something that is asked for about an alarm, by a message to `alarms/{gateway}/{series}/{kind}/{verb}`.
 
 use super::{Intake, State};
-use crate::desk::Refused;
 use broker::{Client, Publish, Verdict};
 use journal::Append;
 use replica::alarm::{Body, Target};
 use replica::record::{Record, Refusal, SessionEvent as Logged};
+use role::alarms::Refused;
 
 /// A request on its way to the lock.
 pub(super) struct Asked<'a> {
