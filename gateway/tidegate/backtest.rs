@@ -10,7 +10,7 @@ use crate::replay::recording::{Choice, Recording, Row};
 use anyhow::{Context as _, anyhow};
 use replica::alert::{AlertBody, severity};
 use replica::fold::FoldConfig;
-use replica::record::Record;
+use replica::record::{FLAG_AHEAD, Record};
 use replica::rehearse::Rehearsal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -137,12 +137,12 @@ fn feed(side: &mut Side, clock_ms: i64, record: &Record<'_>) -> Result<(), Failu
                 none => *none = Some(Rehearsal::new(clock_ms, config).map_err(anyhow::Error::from)?),
             }
         }
-        Record::Message { readings, .. } => {
-            // As one that stays: nothing is kept for a cloud.
-            let record = Record::Message { flags: 0, session: 0, packet_id: 0, readings: *readings };
+        Record::Message { flags, readings, .. } => {
+            // As one that stays: nothing is kept for a cloud. How it was dated holds.
+            let record = Record::Message { flags: flags & FLAG_AHEAD, session: 0, packet_id: 0, readings: *readings };
             side.gateway()?.record(clock_ms, &record).map_err(anyhow::Error::from)?;
         }
-        Record::Series { .. } | Record::Unit { .. } | Record::Tick => {
+        Record::Series { .. } | Record::Unit { .. } | Record::ClockSet { .. } | Record::Tick => {
             side.gateway()?.record(clock_ms, record).map_err(anyhow::Error::from)?;
         }
         _ => {}

@@ -109,6 +109,10 @@ enum Command {
     /// Say why an alert was raised: what was seen, what was expected, what changed the day before.
     Explain(explain::Arguments),
     /// Run a changed configuration over recorded data (--log DATA_DIR or --csv FILE), print the difference in alerts.
+    #[command(
+        override_usage = "tidegate backtest --log DATA_DIR | --csv FILE --config NEW.toml [OPTIONS]",
+        after_help = "Here --log also names what to run over: --log DATA_DIR, a gateway's data dir."
+    )]
     Backtest(backtest::Arguments),
     /// Run the detectors over a public benchmark and print its official metrics.
     #[command(subcommand)]

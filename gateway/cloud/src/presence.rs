@@ -7,7 +7,7 @@
 
 use crate::limits::{BYE_MS, FROZEN, SILENCE_MS, THAW_MS};
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
@@ -24,8 +24,8 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct Presence {
     by_name: BTreeMap<String, Seen>,
-    /// Running time in ms, and when it was looked at last.
-    now_ms: i64,
+    /// Running time, whole: events less than a millisecond apart must add up. And when it was looked at last.
+    running: Duration,
     looked: Option<Instant>,
     /// Running time until which wills are of connections that a freeze broke.
     thawed_ms: i64,
@@ -35,11 +35,16 @@ impl Presence {
     /// Time goes on. Called every second at least, unless this process does not run.
     pub fn look(&mut self, at: Instant) {
         let passed = self.looked.replace(at).map_or_else(Default::default, |looked| at.saturating_duration_since(looked));
-        self.now_ms += i64::try_from(passed.min(FROZEN).as_millis()).unwrap_or(0);
+        self.running += passed.min(FROZEN);
         if passed > FROZEN {
-            self.thawed_ms = self.now_ms + THAW_MS;
-            self.by_name.values_mut().for_each(|seen| (seen.heard_ms, seen.bye_ms) = (self.now_ms, None));
+            let now_ms = self.now_ms();
+            self.thawed_ms = now_ms + THAW_MS;
+            self.by_name.values_mut().for_each(|seen| (seen.heard_ms, seen.bye_ms) = (now_ms, None));
         }
+    }
+
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.running.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// A gateway spoke. Whether it came online by that.
@@ -47,8 +52,9 @@ impl Presence {
         if !self.by_name.contains_key(gateway) {
             self.by_name.insert(gateway.to_owned(), Seen::default());
         }
+        let now_ms = self.now_ms();
         let Some(seen) = self.by_name.get_mut(gateway) else { return false };
-        (seen.heard_ms, seen.wall_ms, seen.bye_ms) = (self.now_ms, wall_ms, None);
+        (seen.heard_ms, seen.wall_ms, seen.bye_ms) = (now_ms, wall_ms, None);
         !std::mem::replace(&mut seen.online, true)
     }
 
@@ -59,14 +65,15 @@ impl Presence {
 
     /// Its last will came: it is gone, unless it is only changing connections.
     pub fn gone(&mut self, gateway: &str) {
-        if let Some(seen) = self.by_name.get_mut(gateway).filter(|_| self.now_ms >= self.thawed_ms) {
-            seen.bye_ms.get_or_insert(self.now_ms);
+        let now_ms = self.now_ms();
+        if let Some(seen) = self.by_name.get_mut(gateway).filter(|_| now_ms >= self.thawed_ms) {
+            seen.bye_ms.get_or_insert(now_ms);
         }
     }
 
     /// Those that went offline: with a last will, or because they have said nothing for too long.
     pub fn lost(&mut self) -> Vec<String> {
-        let (mut lost, now_ms) = (Vec::new(), self.now_ms);
+        let (mut lost, now_ms) = (Vec::new(), self.now_ms());
         for (name, seen) in &mut self.by_name {
             let left = seen.bye_ms.is_some_and(|bye| now_ms - bye >= BYE_MS);
             if seen.online && (left || now_ms - seen.heard_ms >= SILENCE_MS) {
@@ -91,7 +98,6 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// Lets time pass as a process does that runs.
     fn pass(p: &mut Presence, ms: i64) {
@@ -117,6 +123,17 @@ mod tests {
         pass(&mut p, BYE_MS);
         assert_eq!((p.lost(), p.lost()), (vec!["a".to_owned()], vec![]));
         assert!(p.heard("a", 9));
+    }
+
+    #[test]
+    fn time_goes_on_under_load_too() {
+        let mut p = Presence::default();
+        let began = Instant::now();
+        p.look(began);
+        p.heard("a", 1);
+        let events = (1..=SILENCE_MS as u64 * 2).map(|n| began + Duration::from_micros(n * 500));
+        events.for_each(|at| p.look(at));
+        assert_eq!(p.lost(), ["a"], "an event each half millisecond");
     }
 
     #[test]

@@ -415,7 +415,8 @@ impl Core {
                 Out::Unheard(told) => {
                     let (count, oldest) = told.unwrap_or_default();
                     if let Err(refused) = self.intake.log(&Record::Unheard { count, oldest }) {
-                        warn!(%refused, count, "the plant is not told that the cloud hears no alerts");
+                        warn!(%refused, count, "the plant is not told yet whether the cloud hears alerts");
+                        uplink.unheard_refused(now_ms);
                     }
                 }
             }

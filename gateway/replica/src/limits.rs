@@ -179,6 +179,9 @@ pub const ALERTS_FLYING_MAX: usize = 128;
 /// An alert without a receipt after so long is told at the plant, in ms.
 pub const UNHEARD_MS: i64 = 10_000;
 
+/// How long after the log refused that word it is tried again.
+pub const UNHEARD_RETRY_MS: i64 = 1_000;
+
 /// An idle gateway tells its clock this often, in ms, so that windows of series that it
 /// shares with others become complete.
 pub const IDLE_FRONTIER_MS: i64 = 30_000;

@@ -98,7 +98,8 @@ pub enum Out {
     Drop(Lane),
     /// Ask the log, and tell [`Uplink::proved`].
     Prove(Question),
-    /// So many alerts, and this one the longest, have no receipt for too long; none: all have been heard.
+    /// Log that so many alerts, and this one the longest, have no receipt for too long; none: all have been
+    /// heard. [`Uplink::unheard_refused`] when the log has no room.
     Unheard(Option<(u64, AlertId)>),
 }
 
@@ -248,6 +249,11 @@ impl Uplink {
     pub fn offer_refused(&mut self, now_ms: i64) {
         self.offering = None;
         self.next_ms = now_ms.saturating_add(self.settings.every_ms.max(1_000));
+    }
+
+    /// The log does not take [`Out::Unheard`] now: it comes again.
+    pub fn unheard_refused(&mut self, now_ms: i64) {
+        self.urgent.unheard_refused(now_ms);
     }
 
     /// A new alert for the urgent lane; it waits for its receipt from here on.

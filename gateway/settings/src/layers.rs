@@ -49,12 +49,21 @@ pub(crate) fn merge(file: &str, text: &str, environment: &[(String, String)], se
             return Err(whole_file(file, line, format!("unknown key \"{}\"", key.get_ref().escape_debug())));
         }
     }
+    // The crate `config` would refuse the whole file for one of them, and not say which.
+    let unfit = |(path, number): &(String, String)| Problem {
+        place: places.of_key(path),
+        key: path.clone(),
+        message: format!("{number} does not fit 64 bits"),
+    };
+    let unfit = places.oversized().iter().map(unfit).collect::<Vec<_>>();
+    if !unfit.is_empty() {
+        return Err(ConfigErrors::new(unfit));
+    }
     let mut builder = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
     for (path, value, place) in overrides(environment, sets, &mut problems) {
         places.overridden(&path, place);
         builder = builder.add_source(Override { path, value });
     }
-    // Numbers that fit no 64 bits are found only here; the parser above keeps them as text.
     let merged = builder.build().map_err(|e| whole_file(file, None, e.to_string()))?;
     let values = merged.cache.into_table().map_err(|e| whole_file(file, None, e.to_string()))?;
     Ok(Merged { values, places, problems })

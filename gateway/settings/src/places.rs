@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 pub(crate) struct Places {
     file: String,
     lines: BTreeMap<String, usize>,
+    oversized: Vec<(String, String)>,
     overrides: Vec<(String, Place)>,
 }
 
@@ -17,9 +18,41 @@ impl Places {
     /// Notes the line of every key in the file.
     pub(crate) fn of(file: &str, text: &str, table: &DeTable<'_>) -> Self {
         let starts = line_starts(text);
-        let mut lines = BTreeMap::new();
-        note_table("", table, &starts, &mut lines);
-        Self { file: file.to_owned(), lines, overrides: Vec::new() }
+        let mut places = Self { file: file.to_owned(), lines: BTreeMap::new(), oversized: Vec::new(), overrides: Vec::new() };
+        places.note_table("", table, &starts);
+        places
+    }
+
+    /// Numbers of the file that fit no 64 bits, which a parser keeps as text: path and number.
+    pub(crate) fn oversized(&self) -> &[(String, String)] {
+        &self.oversized
+    }
+
+    fn note_table(&mut self, path: &str, table: &DeTable<'_>, starts: &[usize]) {
+        for (key, value) in table {
+            let name = key.get_ref();
+            let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+            self.note_value(path, key.span(), value.get_ref(), starts);
+        }
+    }
+
+    fn note_value(&mut self, path: String, span: Range<usize>, value: &DeValue<'_>, starts: &[usize]) {
+        match value {
+            DeValue::Table(table) => self.note_table(&path, table, starts),
+            DeValue::Array(array) => {
+                for (index, item) in array.iter().enumerate() {
+                    self.note_value(format!("{path}[{index}]"), item.span(), item.get_ref(), starts);
+                }
+            }
+            DeValue::Integer(number) if i64::from_str_radix(number.as_str(), number.radix()).is_err() => {
+                self.oversized.push((path.clone(), number.to_string()));
+            }
+            DeValue::Float(number) if !number.as_str().contains("inf") && number.as_str().parse().is_ok_and(f64::is_infinite) => {
+                self.oversized.push((path.clone(), number.to_string()));
+            }
+            _ => {}
+        }
+        self.lines.insert(path, line_at(starts, span.start));
     }
 
     /// Notes that `path` was set again, from `place`.
@@ -72,25 +105,4 @@ fn line_starts(text: &str) -> Vec<usize> {
 
 fn line_at(starts: &[usize], offset: usize) -> usize {
     starts.partition_point(|start| *start <= offset).max(1)
-}
-
-fn note_table(path: &str, table: &DeTable<'_>, starts: &[usize], lines: &mut BTreeMap<String, usize>) {
-    for (key, value) in table {
-        let name = key.get_ref();
-        let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
-        note_value(&path, key.span(), value.get_ref(), starts, lines);
-    }
-}
-
-fn note_value(path: &str, span: Range<usize>, value: &DeValue<'_>, starts: &[usize], lines: &mut BTreeMap<String, usize>) {
-    lines.insert(path.to_owned(), line_at(starts, span.start));
-    match value {
-        DeValue::Table(table) => note_table(path, table, starts, lines),
-        DeValue::Array(array) => {
-            for (index, item) in array.iter().enumerate() {
-                note_value(&format!("{path}[{index}]"), item.span(), item.get_ref(), starts, lines);
-            }
-        }
-        _ => {}
-    }
 }

@@ -237,6 +237,11 @@ impl Table {
             let path = format!("{path}[{index}]");
             match item.kind {
                 ValueKind::Table(values) => out.push(self.below(path, values)),
+                // An override's index leaves a gap behind the file's last: one word for all of it.
+                ValueKind::Nil => {
+                    self.note(path, format!("there is no such section; the next that can be added is [{index}]"));
+                    break;
+                }
                 kind => self.note(path, format!("expected a section, found {}", describe(&kind))),
             }
         }
@@ -424,6 +429,15 @@ mod tests {
     }
 
     #[test]
+    fn an_override_beyond_the_last_section_is_one_problem() {
+        let mut root = read(FILE, &[], &["limit[9].high=1"]);
+        root.section("mqtt");
+        assert_eq!(root.tables("limit").len(), 2);
+        let told = root.end().unwrap_err().to_string();
+        assert_eq!(told, "--set limit[9].high=1: limit[2]: there is no such section; the next that can be added is [2]");
+    }
+
+    #[test]
     fn a_quantity_without_its_unit_is_told_how_to_write_it() {
         let mut root = read("every = 5\nlimit = 1000\nretain = \"5KiB\"\nsizes = [\"10s\", 3]", &[], &[]);
         assert_eq!((root.duration("every", 0, 9), root.size("limit", 0, 9), root.duration("retain", 0, 9)), (None, None, None));
@@ -439,7 +453,11 @@ mod tests {
         let error = Table::parse("edge.toml", "a = 1\nb = \n", &[], &[]).unwrap_err();
         assert!(error.to_string().starts_with("edge.toml:2: "), "{error}");
         assert!(Table::parse("edge.toml", "\"a.b\" = 1\n", &[], &[]).is_err());
-        assert!(Table::parse("edge.toml", "a = 99999999999999999999\n", &[], &[]).is_err());
+        let error = Table::parse("edge.toml", "a = inf\n[b]\nc = 99999999999999999999\nd = [-9223372036854775808, 1e400]\n", &[], &[]);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "edge.toml:3: b.c: 99999999999999999999 does not fit 64 bits\nedge.toml:4: b.d[1]: 1e400 does not fit 64 bits"
+        );
         assert!(Table::load(Path::new("does/not/exist.toml"), &[]).unwrap_err().to_string().contains("cannot be opened"));
     }
 

@@ -201,34 +201,27 @@ impl Board {
     /// Joins an act that counts: done here, or taken from the other end.
     pub fn join(&mut self, clock_ms: i64, act: &Act) {
         let name = (act.series.clone(), act.kind.clone());
-        let joined = self.change(clock_ms, &name, |alarm| {
+        self.act(clock_ms, name, |alarm| {
             alarm.pending.retain(|pending| pending.id != act.id);
             alarm.acts.join(act);
         });
-        if joined.is_some() {
-            self.shelve(name);
-        }
     }
 
     /// At the cloud: an act that the gateway is still to take; false when too many wait.
     pub fn pend(&mut self, clock_ms: i64, act: Act) -> bool {
         let name = (act.series.clone(), act.kind.clone());
-        let pends = self.change(clock_ms, &name, |alarm| {
+        let pends = self.act(clock_ms, name, |alarm| {
             let has_room = alarm.pending.len() < PENDING_MAX;
             alarm.pending.extend(has_room.then_some(act));
             has_room
         });
-        if pends == Some(true) {
-            self.shelve(name);
-        }
         pends == Some(true)
     }
 
     /// At the cloud: the gateway does not take an act; what it changed is taken back.
     pub fn withdraw(&mut self, clock_ms: i64, name: &Name, id: u64) {
         if self.alarms.contains_key(name) {
-            self.change(clock_ms, name, |alarm| alarm.pending.retain(|pending| pending.id != id));
-            self.shelve(name.clone());
+            self.act(clock_ms, name.clone(), |alarm| alarm.pending.retain(|pending| pending.id != id));
         }
     }
 
@@ -239,11 +232,20 @@ impl Board {
         }
     }
 
-    fn shelve(&mut self, name: Name) {
-        if let Some(until) = self.alarms.get(&name).and_then(|alarm| alarm.acts().shelved_until()) {
-            // One that no longer counts is passed over when its time comes.
-            self.shelved.insert((until, name));
+    /// Changes what counts of an alarm's acts; of its shelves one is waited for.
+    fn act<T>(&mut self, clock_ms: i64, name: Name, change: impl FnOnce(&mut Alarm) -> T) -> Option<T> {
+        let before = self.shelved_until(&name);
+        let changed = self.change(clock_ms, &name, change)?;
+        let until = self.shelved_until(&name);
+        if let Some(before) = before.filter(|before| until != Some(*before)) {
+            self.shelved.remove(&(before, name.clone()));
         }
+        self.shelved.extend(until.map(|until| (until, name)));
+        Some(changed)
+    }
+
+    fn shelved_until(&self, name: &Name) -> Option<i64> {
+        self.alarms.get(name)?.acts().shelved_until()
     }
 
     /// The clock went on: what comes off the shelf is shown.

@@ -232,6 +232,18 @@ fn what_comes_off_the_shelf_is_told_at_its_time() {
 }
 
 #[test]
+fn of_many_shelves_of_one_alarm_the_one_that_counts_is_waited_for() {
+    let mut board = board_of(&[noted(1, 0, 0)], &[]);
+    for id in 1..1_000 {
+        board.join(START_MS, &act(id, Verb::Shelve, id as i64, 1, 1_000));
+    }
+    board.take_changed();
+    assert_eq!(board.due_ms(), Some(START_MS + 999 + 1_000));
+    board.join(START_MS, &act(1_000, Verb::Unshelve, 1_000, 1, 0));
+    assert_eq!(board.due_ms(), None);
+}
+
+#[test]
 fn memory_is_bounded_and_what_is_in_trouble_stays() {
     let mut board = Board::default();
     for n in 0..ALARMS_MAX as u64 + 5 {

@@ -4,7 +4,7 @@
 use super::*;
 use crate::fold::{FOLD_VERSION, FoldConfig};
 use crate::join::{Bridge, Interval, Unfolded};
-use crate::limits::{DEAF_MS, UNHEARD_MS};
+use crate::limits::{DEAF_MS, UNHEARD_MS, UNHEARD_RETRY_MS};
 use crate::outbox::LastRead;
 use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Numbers, put_message_head, put_reading};
 use detect::LimitRule;
@@ -497,6 +497,10 @@ fn an_alert_without_a_receipt_is_told_at_the_plant_and_so_is_its_end() {
     later.unheard = true;
     let mut uplink = Uplink::new(Settings { boot: 8, ..Settings::default() });
     assert_eq!(uplink.poll(0, &later), Some(Out::Unheard(None)));
+    // A log that refuses is asked again, and not at once.
+    uplink.unheard_refused(0);
+    assert_ne!(uplink.poll(UNHEARD_RETRY_MS - 1, &later), Some(Out::Unheard(None)));
+    assert_eq!(uplink.poll(UNHEARD_RETRY_MS, &later), Some(Out::Unheard(None)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::rtt::Rtt;
 use crate::fold::Fold;
-use crate::limits::{ALERTS_AHEAD_MAX, ALERTS_FLYING_MAX, ALERTS_WAITING_MAX, ANSWER_MS, DEAF_MS_MAX, UNHEARD_MS};
+use crate::limits::{ALERTS_AHEAD_MAX, ALERTS_FLYING_MAX, ALERTS_WAITING_MAX, ANSWER_MS, DEAF_MS_MAX, UNHEARD_MS, UNHEARD_RETRY_MS};
 use crate::outbox::LastRead;
 use schemas::message::AlertBody;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +50,8 @@ pub(super) struct Urgent {
     given_up: u32,
     /// The plant was told that alerts are not heard.
     pub(super) told: bool,
+    /// Not to be told before: the log took no word.
+    retry_ms: Option<i64>,
 }
 
 impl Urgent {
@@ -212,11 +214,18 @@ impl Urgent {
 
     /// When the plant is to be told that an alert is not heard.
     pub(super) fn unheard_at_ms(&self) -> Option<i64> {
-        match (self.told, self.is_all_heard()) {
-            (false, false) if !self.waiting.is_empty() => Some(self.oldest_ms.saturating_add(UNHEARD_MS)),
-            (true, true) => Some(i64::MIN),
-            _ => None,
-        }
+        let at_ms = match (self.told, self.is_all_heard()) {
+            (false, false) if !self.waiting.is_empty() => self.oldest_ms.saturating_add(UNHEARD_MS),
+            (true, true) => i64::MIN,
+            _ => return None,
+        };
+        Some(at_ms.max(self.retry_ms.unwrap_or(i64::MIN)))
+    }
+
+    /// The log did not take what the plant was to be told.
+    pub(super) fn unheard_refused(&mut self, now_ms: i64) {
+        self.told = !self.told;
+        self.retry_ms = Some(now_ms.saturating_add(UNHEARD_RETRY_MS));
     }
 
     /// What the plant is to be told: how many alerts have waited too long, and the one that has
