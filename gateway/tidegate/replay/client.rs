@@ -93,6 +93,7 @@ impl Client {
             shared: Arc::clone(&shared),
             refused: BTreeMap::new(),
             sent: 0,
+            order: BTreeMap::new(),
             saved: VecDeque::new(),
             connected_once: false,
             broken: None,
@@ -147,6 +148,8 @@ struct Driver {
     refused: BTreeMap<String, u64>,
     /// Publishes of QoS 0 that were written; nothing will answer them.
     sent: u64,
+    /// Packet identifiers that were sent and have no answer, each with its place in the order of sending.
+    order: BTreeMap<u16, u64>,
     /// What the client library would forget when the broker has lost the session.
     saved: VecDeque<Request>,
     connected_once: bool,
@@ -234,10 +237,13 @@ impl Driver {
                 }
                 self.saved.clear();
             }
-            Event::Incoming(Packet::PubAck(ack)) => match ack.reason {
-                PubAckReason::Success | PubAckReason::NoMatchingSubscribers => self.acknowledge(),
-                reason => self.refuse(format!("{reason:?}")),
-            },
+            Event::Incoming(Packet::PubAck(ack)) => {
+                self.order.remove(&ack.pkid);
+                match ack.reason {
+                    PubAckReason::Success | PubAckReason::NoMatchingSubscribers => self.acknowledge(),
+                    reason => self.refuse(format!("{reason:?}")),
+                }
+            }
             Event::Incoming(Packet::PubRec(rec)) => match rec.reason {
                 PubRecReason::Success | PubRecReason::NoMatchingSubscribers => {}
                 // The library never frees the place of a refused QoS 2 publish; many would stop it without a word.
@@ -246,8 +252,17 @@ impl Driver {
                     anyhow::bail!("{} refused a publish of QoS 2 with {reason:?}", self.url);
                 }
             },
-            Event::Incoming(Packet::PubComp(_)) => self.acknowledge(),
+            Event::Incoming(Packet::PubComp(comp)) => {
+                self.order.remove(&comp.pkid);
+                self.acknowledge();
+            }
             Event::Outgoing(Outgoing::Publish(0)) => self.sent += 1,
+            Event::Outgoing(Outgoing::Publish(pkid)) => {
+                // Going out a second time, it keeps its place.
+                let next = self.order.values().max().map_or(0, |last| last + 1);
+                self.order.entry(pkid).or_insert(next);
+                return Ok(false);
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -261,8 +276,10 @@ impl Driver {
         *self.refused.entry(reason).or_default() += 1;
     }
 
-    /// After a break: marks what goes out a second time (MQTT 5, 3.3.1.1), which the library does not.
+    /// After a break: puts what goes out a second time first, in the order in which it went (MQTT 5, 4.6), and
+    /// marks it (3.3.1.1). The library does neither.
     fn keep_pending(&mut self) {
+        put_in_order(&mut self.eventloop.pending, &self.order);
         for request in &mut self.eventloop.pending {
             if let Request::Publish(publish) = request
                 && publish.pkid != 0
@@ -288,5 +305,35 @@ impl Driver {
                 other => self.eventloop.pending.push_back(other),
             }
         }
+        self.order.clear();
+    }
+}
+
+/// Requests as they are to go after a break: releases, publishes in the order that they had, what never went.
+fn put_in_order(pending: &mut VecDeque<Request>, order: &BTreeMap<u16, u64>) {
+    pending.make_contiguous().sort_by_key(|request| match request {
+        Request::PubRel(_) => (0, 0),
+        Request::Publish(publish) if publish.pkid != 0 => (1, order.get(&publish.pkid).copied().unwrap_or(u64::MAX)),
+        _ => (2, 0),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumqttc::v5::mqttbytes::v5::Publish;
+
+    /// Packet identifiers went round, and one break came upon another: what was resent stands behind what was not.
+    #[test]
+    fn what_goes_out_again_goes_in_the_order_in_which_it_went() {
+        let publish = |pkid: u16, payload: &'static str| {
+            let mut publish = Publish::new("t", QoS::AtLeastOnce, payload, None);
+            publish.pkid = pkid;
+            Request::Publish(publish)
+        };
+        let mut pending = VecDeque::from([publish(1, "c"), publish(2, "d"), publish(0, "e"), publish(9, "a"), publish(10, "b"), publish(0, "f")]);
+        put_in_order(&mut pending, &BTreeMap::from([(9, 0), (10, 1), (1, 2), (2, 3)]));
+        let said: Vec<_> = pending.iter().map(|request| if let Request::Publish(p) = request { p.payload.clone() } else { "".into() }).collect();
+        assert_eq!(said, ["a", "b", "c", "d", "e", "f"]);
     }
 }
