@@ -129,7 +129,7 @@ fn door(messages: u64, connections: u64, inflight: u64, watched: bool) -> io::Re
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             // Who asks waits for it.
             let _ = tell.send(listener.local_addr()?);
-            let broker = Broker::new(Config { max_packet: 256 << 10, connections_max: 1_000 }, shared, Vec::new());
+            let broker = Broker::new(Config { max_packet: 256 << 10, connections_max: 1_000, queue_max: 10_000 }, shared, Vec::new());
             let listening = broker.listen(listener);
             drop(stopped.await);
             listening.abort();

@@ -22,15 +22,17 @@ pub const READ_BYTES_MIN: usize = 2 << 10;
 /// Bytes it grows to while reads fill it.
 pub const READ_BYTES_MAX: usize = 64 << 10;
 
-/// Live messages waiting for one subscriber, present or absent; one more is dropped and counted.
-pub const SUBSCRIBER_QUEUE_MAX: usize = 10_000;
+/// Urgent messages waiting for one subscriber; one more is dropped and counted.
+pub const URGENT_QUEUE_MAX: usize = 10_000;
 /// Live messages waiting for a subscriber that is there from which on it lags: who publishes
 /// from inside a lot at once does well to wait ([`crate::Broker::is_behind`]). Below half of
-/// them it has caught up.
-pub const LAG_MESSAGES: usize = SUBSCRIBER_QUEUE_MAX / 2;
+/// them it has caught up. One that is away lags at half of its queue.
+pub const LAG_MESSAGES: usize = 5_000;
 /// How long a lagging subscriber is waited for: who takes fewer than some 170 messages a second,
 /// or none, is left behind and misses what its queue has no room for.
 pub const LAG_WAIT: Duration = Duration::from_secs(15);
+/// How long one that is away is, from when it left; after a start, from then.
+pub const ABSENT_WAIT: Duration = Duration::from_secs(60);
 /// Bytes of them; one more message is dropped and counted, so that no absent subscriber takes the
 /// room of all.
 pub const SUBSCRIBER_BYTES_MAX: usize = 64 << 20;

@@ -170,7 +170,7 @@ impl Inner {
     }
 
     fn new_subscriber(&self) -> Arc<Subscriber> {
-        Subscriber::new(self.next_subscriber.fetch_add(1, Ordering::Relaxed), self.counters.clone())
+        Subscriber::new(self.next_subscriber.fetch_add(1, Ordering::Relaxed), self.config.queue_max, self.counters.clone())
     }
 
     /// Logs a session's event, if the session is durable.

@@ -288,7 +288,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn subscriber(id: u64) -> Arc<Subscriber> {
-        Subscriber::new(id, Arc::new(Counters::default()))
+        Subscriber::new(id, 10, Arc::new(Counters::default()))
     }
 
     fn reached(router: &Router, topic: &str) -> Vec<u64> {

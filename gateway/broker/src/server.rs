@@ -3,7 +3,6 @@
 use crate::application::Application;
 use crate::audience::Audience;
 use crate::complaint::Kind;
-use crate::limits::LAG_WAIT;
 use crate::listener;
 use crate::message::Message;
 use crate::registry::Sessions;
@@ -30,6 +29,8 @@ pub struct Config {
     pub max_packet: usize,
     /// Connections at once; one more is told so in its CONNACK.
     pub connections_max: usize,
+    /// Live messages waiting for one subscriber, present or absent; one more is dropped and counted.
+    pub queue_max: usize,
 }
 
 /// How far the stop has come.
@@ -146,11 +147,13 @@ impl Broker {
         self.inner.retain(&message(topic, payload, 1, true));
     }
 
-    /// Whether a subscriber that is there has so much waiting that it would miss messages if many
-    /// more were published at once. One that does not catch up is not waited for
-    /// ([`LAG_WAIT`](crate::limits::LAG_WAIT)).
+    /// Whether a subscriber has so much waiting that it would miss messages if many more were
+    /// published at once. One that does not catch up is not waited for
+    /// ([`LAG_WAIT`](crate::limits::LAG_WAIT)), nor is one that stays away
+    /// ([`ABSENT_WAIT`](crate::limits::ABSENT_WAIT)).
     pub fn is_behind(&self) -> bool {
-        self.inner.counters.laggards.lock().values().any(|since| since.elapsed() < LAG_WAIT)
+        let now = std::time::Instant::now();
+        self.inner.counters.laggards.lock().values().any(|until| now < *until)
     }
 
     /// Filters with subscriptions that end with their connections, and how many each has; `None`

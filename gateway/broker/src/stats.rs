@@ -51,7 +51,7 @@ pub(crate) struct Counters {
     pub unretained: AtomicU64,
     pub violations: AtomicU64,
     pub turned_away: AtomicU64,
-    /// Subscribers that are there and have much waiting, by id, and since when.
+    /// Subscribers that have much waiting, by id, and until when they are waited for.
     pub laggards: Mutex<HashMap<u64, Instant>>,
 }
 

@@ -2,7 +2,7 @@
 
 mod replay;
 
-use crate::limits::{LAG_MESSAGES, QUEUED_BYTES_MAX, SUBSCRIBER_BYTES_MAX, SUBSCRIBER_QUEUE_MAX};
+use crate::limits::{ABSENT_WAIT, LAG_MESSAGES, LAG_WAIT, QUEUED_BYTES_MAX, SUBSCRIBER_BYTES_MAX, URGENT_QUEUE_MAX};
 use crate::message::Delivery;
 use crate::retained::Retained;
 use crate::stats::{Counters, count};
@@ -19,13 +19,15 @@ use tokio::sync::Notify;
 pub(crate) struct Subscriber {
     /// Unique in this process.
     pub id: u64,
+    /// Live messages that may wait for it.
+    queue_max: usize,
     queue: Mutex<Queue>,
     /// Rung when something comes into an empty queue.
     pub wake: Notify,
     counters: Arc<Counters>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     /// What goes first. Topics are either urgent or not, so that the order within one stays.
     urgent: VecDeque<Delivery>,
@@ -34,10 +36,10 @@ struct Queue {
     live: usize,
     /// Their bytes.
     bytes: usize,
-    /// Whether the client is there; QoS 0 waits for nobody.
-    online: bool,
-    /// Whether it is among the counters' laggards.
-    lags: bool,
+    /// When the client left, if it is not there; QoS 0 waits for nobody.
+    left: Option<Instant>,
+    /// Since when it is among the counters' laggards.
+    lags: Option<Instant>,
 }
 
 /// What waits in its order.
@@ -49,44 +51,51 @@ enum Waiting {
 }
 
 impl Subscriber {
-    pub fn new(id: u64, counters: Arc<Counters>) -> Arc<Self> {
-        Arc::new(Self { id, queue: Mutex::default(), wake: Notify::new(), counters })
+    /// One whose client is not there, for now.
+    pub fn new(id: u64, queue_max: usize, counters: Arc<Counters>) -> Arc<Self> {
+        let (urgent, waiting) = (VecDeque::new(), VecDeque::new());
+        let queue = Queue { urgent, waiting, live: 0, bytes: 0, left: Some(Instant::now()), lags: None };
+        Arc::new(Self { id, queue_max, queue: Mutex::new(queue), wake: Notify::new(), counters })
     }
 
     /// The client came or went.
     pub fn set_online(&self, online: bool) {
         let mut queue = self.queue.lock();
-        queue.online = online;
-        self.look(&mut queue);
+        queue.left = (!online).then(Instant::now);
+        self.look(&mut queue, true);
     }
 
-    /// Enters or leaves the laggards.
-    fn look(&self, queue: &mut Queue) {
-        let most = if queue.lags { LAG_MESSAGES / 2 } else { LAG_MESSAGES };
-        let lags = queue.online && queue.live >= most;
-        if lags != queue.lags {
-            queue.lags = lags;
-            let mut laggards = self.counters.laggards.lock();
-            if lags {
-                laggards.insert(self.id, Instant::now());
-            } else {
-                laggards.remove(&self.id);
-            }
+    /// Enters or leaves the laggards; `turned` where the client came or went.
+    fn look(&self, queue: &mut Queue, turned: bool) {
+        let least = if queue.left.is_some() { self.queue_max / 2 } else { LAG_MESSAGES };
+        // Who lags does so until half of it is gone, also through a change of connections.
+        let least = if queue.lags.is_some() { least.min(LAG_MESSAGES) / 2 } else { least };
+        let lags = queue.live >= least;
+        if lags == queue.lags.is_some() && !(lags && turned) {
+            return;
         }
+        queue.lags = lags.then(|| queue.lags.unwrap_or_else(Instant::now));
+        let mut laggards = self.counters.laggards.lock();
+        match (queue.lags, queue.left) {
+            // One that comes back gets its time to catch up, and does not get it for ever by coming again and again.
+            (Some(since), None) => laggards.insert(self.id, Instant::now().min(since + ABSENT_WAIT) + LAG_WAIT),
+            (Some(since), Some(left)) => laggards.insert(self.id, since.min(left) + ABSENT_WAIT),
+            (None, _) => laggards.remove(&self.id),
+        };
     }
 
     /// Queues a message; at a bound it is dropped and counted.
     pub fn offer(&self, delivery: Delivery) {
         let mut queue = self.queue.lock();
-        if !queue.online && delivery.qos == 0 {
+        if queue.left.is_some() && delivery.qos == 0 {
             return;
         }
         let bytes = delivery.message.bytes();
         // What is urgent has room of its own: no backlog, of this subscriber or of others, takes any from it.
         let full = if delivery.message.urgent {
-            queue.urgent.len() >= SUBSCRIBER_QUEUE_MAX
+            queue.urgent.len() >= URGENT_QUEUE_MAX
         } else {
-            queue.live >= SUBSCRIBER_QUEUE_MAX
+            queue.live >= self.queue_max
                 || queue.bytes + bytes > SUBSCRIBER_BYTES_MAX
                 || self.counters.queued_bytes.load(Ordering::Relaxed) + bytes > QUEUED_BYTES_MAX
         };
@@ -102,7 +111,7 @@ impl Subscriber {
         } else {
             queue.live += 1;
             queue.bytes += bytes;
-            self.look(&mut queue);
+            self.look(&mut queue, false);
             queue.waiting.push_back(Waiting::Live(delivery));
             queue.waiting.len() == 1
         };
@@ -154,7 +163,7 @@ impl Subscriber {
                 out.push(delivery);
             }
         }
-        self.look(&mut queue);
+        self.look(&mut queue, false);
         again
     }
 }
@@ -193,5 +202,41 @@ impl Drop for Subscriber {
         let left = queue.bytes + queue.urgent.iter().map(|d| d.message.bytes()).sum::<usize>();
         self.counters.queued_bytes.fetch_sub(left, Ordering::Relaxed);
         self.counters.laggards.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+    use crate::stats::read;
+    use bytes::Bytes;
+
+    #[test]
+    fn who_is_away_with_a_lot_is_waited_for_and_gets_time_to_catch_up() {
+        let counters = Arc::new(Counters::default());
+        let one = Subscriber::new(1, 20_000, counters.clone());
+        let (topic, payload, properties) = ("t".into(), Bytes::new(), Bytes::new());
+        let message = Arc::new(Message { topic, payload, properties, qos: 1, retain: false, expires: None, urgent: false });
+        let offer =
+            |count| (0..count).for_each(|_| one.offer(Delivery { message: message.clone(), qos: 1, retain: false, identifiers: None }));
+        let waits = || counters.laggards.lock().get(&1).map(|until| until.saturating_duration_since(Instant::now()));
+        offer(9_999);
+        assert_eq!(waits(), None, "half of its room is left");
+        offer(1);
+        assert!(waits().is_some_and(|wait| wait > LAG_WAIT && wait <= ABSENT_WAIT));
+        one.set_online(true);
+        assert!(waits().is_some_and(|wait| wait <= LAG_WAIT));
+        let take = |count| assert!(!one.take(&Retained::default(), &mut Vec::new(), count, count));
+        take(7_500);
+        assert!(waits().is_some());
+        take(1);
+        assert_eq!(waits(), None);
+        offer(2_500);
+        assert_eq!(waits(), None);
+        offer(1);
+        assert!(waits().is_some_and(|wait| wait <= LAG_WAIT));
+        offer(50_000);
+        assert_eq!(read(&counters.dropped), 50_000 - 15_000, "there is a bound");
     }
 }

@@ -138,3 +138,7 @@ pub const CONFLICT_OVER: Duration = Duration::from_secs(60);
 
 /// Hellos that are kept while the log has no room, of one gateway each; of more, the next connection says it again.
 pub const HELLOS_MAX: usize = 4_096;
+
+/// Messages waiting for one subscriber of our own broker, present or absent; one more is dropped and
+/// counted. At half of them rounds wait for one that is away, a minute at most.
+pub const QUEUE_MAX: usize = 100_000;

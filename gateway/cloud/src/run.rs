@@ -10,7 +10,7 @@ use crate::existing;
 use crate::http;
 use crate::inbound::{Door, wall_ms};
 use crate::known::Known;
-use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, FILES_BESIDE, FRAMES_MAX, LOG_RETAIN, PACKET_BYTES_MAX};
+use crate::limits::{CONNECTIONS_MAX, EVENTS_MAX, FILES_BESIDE, FRAMES_MAX, LOG_RETAIN, PACKET_BYTES_MAX, QUEUE_MAX};
 use crate::outbound::{Outbound, Outbox};
 use crate::publish;
 use crate::recover::{Recovered, recover};
@@ -94,7 +94,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let mut embedded = None;
     let (out, mqtt_at) = match mqtt {
         Way::Embedded((listener, at)) => {
-            let door_config = broker::Config { max_packet: PACKET_BYTES_MAX, connections_max: CONNECTIONS_MAX };
+            let door_config = broker::Config { max_packet: PACKET_BYTES_MAX, connections_max: CONNECTIONS_MAX, queue_max: QUEUE_MAX };
             let now_ms = wall_ms().max(bridge.clock_ms);
             let stored = role::session::stored(bridge.sessions.by_number.iter(), now_ms, &[], &*door);
             let broker = Broker::new(door_config, door.clone(), stored);

@@ -164,3 +164,6 @@ pub const PROOF_RECORDS_MAX: u64 = 2_000_000;
 
 /// A busy or full log is asked again this often.
 pub const INGEST_RETRY: Duration = Duration::from_millis(100);
+
+/// Messages waiting for one subscriber of the front door, present or absent; one more is dropped and counted.
+pub const QUEUE_MAX: usize = 10_000;

@@ -11,7 +11,7 @@ use crate::healing::Healing;
 use crate::http;
 use crate::ingest;
 use crate::intake::Intake;
-use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX, FILES_BESIDE, FRAMES_BYTES_MAX, LEFT_WAIT, SNAPSHOT_WAIT};
+use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX, FILES_BESIDE, FRAMES_BYTES_MAX, LEFT_WAIT, QUEUE_MAX, SNAPSHOT_WAIT};
 use crate::link::Link;
 use crate::store::{Snapshots, Store};
 use broker::{Broker, StoredSession};
@@ -175,7 +175,8 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
     let plants = ingest::sessions(&fold, &intake, &config.ingest);
     broker::descriptors::allow(config.bounds.connections, FILES_BESIDE);
     let stored = stored_sessions(&fold, &intake, &readers);
-    let door = broker::Config { max_packet: config.mqtt.max_packet as usize, connections_max: config.bounds.connections };
+    let door =
+        broker::Config { max_packet: config.mqtt.max_packet as usize, connections_max: config.bounds.connections, queue_max: QUEUE_MAX };
     let broker = Broker::new(door, intake.clone(), stored);
 
     let uplink = config.cloud.as_ref().map(|cloud| {

@@ -331,9 +331,11 @@ mod tests {
             publish.pkid = pkid;
             Request::Publish(publish)
         };
-        let mut pending = VecDeque::from([publish(1, "c"), publish(2, "d"), publish(0, "e"), publish(9, "a"), publish(10, "b"), publish(0, "f")]);
+        let mut pending =
+            VecDeque::from([publish(1, "c"), publish(2, "d"), publish(0, "e"), publish(9, "a"), publish(10, "b"), publish(0, "f")]);
         put_in_order(&mut pending, &BTreeMap::from([(9, 0), (10, 1), (1, 2), (2, 3)]));
-        let said: Vec<_> = pending.iter().map(|request| if let Request::Publish(p) = request { p.payload.clone() } else { "".into() }).collect();
+        let said: Vec<_> =
+            pending.iter().map(|request| if let Request::Publish(p) = request { p.payload.clone() } else { "".into() }).collect();
         assert_eq!(said, ["a", "b", "c", "d", "e", "f"]);
     }
 }

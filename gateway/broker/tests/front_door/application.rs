@@ -198,7 +198,7 @@ impl Door {
 
     /// Over a log with sessions of an earlier broker.
     pub fn over(log: Arc<Log>, adjust: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { max_packet: 256 << 10, connections_max: 2_000 };
+        let mut config = Config { max_packet: 256 << 10, connections_max: 2_000, queue_max: 10_000 };
         adjust(&mut config);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let broker = Broker::new(config, log.clone(), log.sessions());
