@@ -109,7 +109,7 @@ fn main() {
     let (keeper, handle, _) = store::open(dir.path(), &store::kernel_boot(), (0, 0), 0).expect("a store");
     let mut bridge = Bridge::new(Box::new(keeper));
     let door = Arc::new(Door::new(journal.clone(), &bridge, 1, horizon, events, Arc::default()));
-    let broker = Broker::new(Config { max_packet: 1 << 20, connections_max: 1 }, door.clone(), Vec::new());
+    let broker = Broker::new(Config { max_packet: 1 << 20, connections_max: 1, queue_max: 10_000 }, door.clone(), Vec::new());
     let snapshots = journal.clone();
     let save: Save = Arc::new(move |lsn, state| {
         state.map_or_else(
