@@ -357,12 +357,12 @@ impl Intake {
 
     /// What a message is; none where it is an ordinary one that stays here.
     fn read<'a>(&self, connection: &mut Connection, publish: &Publish<'a>, samples: &mut Vec<Sample<'a>>) -> Option<What<'a>> {
-        let ordinary = || self.rules.out(publish.topic).map(What::Crossing);
-        if publish.payload.is_empty() {
-            return ordinary();
-        }
         let place = connection.route(&self.sources, publish.topic);
-        let Some(route) = &connection.routes[place] else { return ordinary() };
+        let route = connection.routes[place].as_ref();
+        // What may not leave the site does not leave it as an ordinary message.
+        let leaves = route.is_none_or(|route| self.sources.get(route.source).share != Share::None);
+        let ordinary = || self.rules.out(publish.topic).filter(|_| leaves).map(What::Crossing);
+        let Some(route) = route.filter(|_| !publish.payload.is_empty()) else { return ordinary() };
         let from = samples.len();
         let (reason, detail) = match (payload::parse(publish.payload, samples), &route.series) {
             (Ok(()), Ok(_)) => return Some(What::Readings(place, from..samples.len())),

@@ -3,12 +3,14 @@
 mod again;
 
 use super::*;
+use crate::config::{Delivery, Direction, PlainBridge, Priority};
 use journal::Options;
 use replica::fold::FoldConfig;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use telemetry::source::Source;
 
 /// A door of a gateway that takes so many series.
 fn door(dir: &std::path::Path, series_max: usize) -> (Journal, Intake) {
@@ -21,11 +23,15 @@ fn open(dir: &std::path::Path) -> journal::Opened {
 
 fn door_of(opened: journal::Opened, fold: &Fold, series_max: usize) -> (Journal, Intake) {
     let journal = opened.start(Box::new(drop)).unwrap();
-    let sources = Sources::new("plant-a", vec![telemetry::source::Source::default()]).unwrap();
-    let (_, horizon) = watch::channel(broker::Horizon::default());
-    let (desk, rules) = (Arc::new(Desk::new("plant-a")), Arc::new(Rules::new("plant-a", &[])));
-    let intake = Intake::new(journal.clone(), fold, sources, true, Settings::default(), rules, series_max, horizon, desk);
+    let intake = intake_of(&journal, fold, vec![Source::default()], &[], series_max);
     (journal, intake)
+}
+
+fn intake_of(journal: &Journal, fold: &Fold, sources: Vec<Source>, bridges: &[PlainBridge], series_max: usize) -> Intake {
+    let sources = Sources::new("plant-a", sources).unwrap();
+    let (_, horizon) = watch::channel(broker::Horizon::default());
+    let (desk, rules) = (Arc::new(Desk::new("plant-a")), Arc::new(Rules::new("plant-a", bridges)));
+    Intake::new(journal.clone(), fold, sources, true, Settings::default(), rules, series_max, horizon, desk)
 }
 
 fn client(version: Version) -> Client {
@@ -78,6 +84,31 @@ fn our_own_readers_elsewhere_are_not_let_in_here() {
     let open = |client_id| broker::Application::open_session(&intake, &OpenSession { client_id, expiry_s: u32::MAX, version: Version::V3 });
     assert_eq!(open("tidegate-plant-a-0a1b2c3d").unwrap_err(), broker::Refusal::NotAuthorized);
     assert!(open("tidegate-plant-b-0a1b2c3d").is_ok(), "another gateway may read from this one");
+}
+
+#[test]
+fn what_may_not_leave_the_site_does_not_cross_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path()).start(Box::new(drop)).unwrap();
+    let source = |filter: &str, share| Source { filter: filter.into(), share, on_invalid: OnInvalid::Pass, ..Source::default() };
+    let sources = vec![source("secret/#", Share::None), source("shared/#", Share::Aggregates)];
+    let bridge = PlainBridge {
+        filter: "#".into(),
+        direction: Direction::Out,
+        remote: "{topic}".into(),
+        qos: 1,
+        priority: Priority::Normal,
+        ttl_ms: None,
+        delivery: Delivery::Bridge,
+    };
+    let intake = intake_of(&journal, &Fold::default(), sources, &[bridge], 10);
+    for payload in ["no reading", ""] {
+        for (topic, crosses) in [("secret/recipe", false), ("shared/status", true), ("other", true)] {
+            let publish = Publish { topic, payload: payload.as_bytes(), qos: 1, retain: false, dup: false, packet_id: 1, will: false };
+            let what = intake.read(&mut Connection::default(), &publish, &mut Vec::new());
+            assert_eq!(matches!(what, Some(What::Crossing(Ok(_)))), crosses, "{topic} {payload}");
+        }
+    }
 }
 
 /// As many as the config's default and its upper bound allow, and as many again: each of those is
