@@ -99,7 +99,7 @@ fn what_may_not_leave_the_site_does_not_cross_either() {
         qos: 1,
         priority: Priority::Normal,
         ttl_ms: None,
-        delivery: Delivery::Bridge,
+        delivery: Delivery::default(),
     };
     let intake = intake_of(&journal, &Fold::default(), sources, &[bridge], 10);
     for payload in ["no reading", ""] {
