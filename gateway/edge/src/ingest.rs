@@ -317,7 +317,7 @@ mod tests {
         let (desk, rules) = (Arc::new(Desk::new("plant-a")), Arc::new(Rules::new("plant-a", &[])));
         let settings = detect::Settings::default();
         let intake = Arc::new(Intake::new(journal, &Fold::default(), sources, true, settings, rules, 10, horizon, desk));
-        let config = broker::Config { max_packet: 1 << 16, connections_max: 1 };
+        let config = broker::Config { max_packet: 1 << 16, connections_max: 1, queue_max: 10 };
         let broker = Broker::new(config, intake.clone(), Vec::new());
         let options = MqttOptions::new("us", "127.0.0.1", 1);
         // Room for one acknowledgement, so that it is seen whether one is on its way.
