@@ -65,3 +65,8 @@ pub(crate) fn trouble(error: &io::Error) -> Trouble {
         _ => Trouble::Final,
     }
 }
+
+/// Whether a part cannot be read, and what is around it may be.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
+}

@@ -3,7 +3,7 @@
 
 use crate::Lsn;
 use crate::append::{Journal, Shared};
-use crate::format::{Frame, Head};
+use crate::format::Frame;
 use crate::segment::{self, Frames};
 use crate::snapshot;
 use std::sync::Arc;
@@ -118,11 +118,16 @@ impl Loaded {
     fn frame(&mut self, lsn: Lsn) -> Option<Frame> {
         let (frames, at) = (Frames::new(&self.bytes, self.first)?, (self.offset, self.next));
         let mut frames = frames.from(at.0, at.1);
-        let found = frames.find(|(head, _): &(Head, _)| head.last() >= lsn)?;
-        if found.0.last() > self.durable {
+        let head = loop {
+            let head = frames.next()?;
+            if head.last() >= lsn {
+                break head;
+            }
+        };
+        if head.last() > self.durable {
             return None;
         }
-        let frame = Frame::of(&found.0, found.1);
+        let frame = frames.frame(&head);
         (self.offset, self.next) = (frames.offset, frames.next);
         Some(frame)
     }

@@ -11,6 +11,7 @@
 //! | [`append`] | the open batch, where records enter |
 //! | [`writer`] | the one thread that makes them durable |
 //! | [`segment`] | segment files: made ahead, begun, read |
+//! | `window` | a file's bytes, a piece at a time |
 //! | [`pace`] | how far apart commits are, for the flash's sake |
 //! | [`retention`] | what may go |
 //! | [`room`] | how long the room lasts |
@@ -41,6 +42,7 @@ pub mod retention;
 pub mod room;
 pub mod segment;
 pub mod snapshot;
+mod window;
 pub mod writer;
 
 pub use append::{Append, Horizon, Journal, Refused, RunState, Stats};

@@ -52,9 +52,14 @@ pub const SNAPSHOT_SHARE: u64 = 4;
 /// Bytes read at once where a whole read fails: what a disk loses with one bad sector.
 pub const SALVAGE_BYTES: usize = 4 * 1024;
 
+/// Bytes of a segment that a start holds at a time, unless one frame is longer: as large as reading
+/// in pieces takes to be no slower.
+pub const PIECE_BYTES: usize = 256 * 1024;
+
 /// How often a reader looks again at what a running writer may just be writing.
 pub const REREADS_MAX: u32 = 3;
 
+const _: () = assert!(PIECE_BYTES.is_multiple_of(SALVAGE_BYTES));
 const _: () = assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES);
 const _: () = assert!(RECORD_BYTES_MAX + QUEUE_BYTES_MAX * 2 < FRAME_BYTES_MAX);
 const _: () = assert!(RESERVE_BYTES + 4 * (QUEUE_BYTES_MAX as u64) < SEGMENT_BYTES);

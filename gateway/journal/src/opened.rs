@@ -10,7 +10,7 @@ use crate::limits::{QUEUE_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN, SEGMENTS_
 use crate::pace::Pace;
 use crate::parts::Parts;
 use crate::recovery::{Found, Gap, RecoveryReport, recover};
-use crate::segment::{self, Frames};
+use crate::segment::Frames;
 use crate::snapshot;
 use crate::writer::Writer;
 use parking_lot::{Condvar, Mutex};
@@ -143,17 +143,18 @@ impl Opened {
             if self.found.segments.get(i + 1).is_some_and(|next| next.first <= from + 1) {
                 continue;
             }
-            let bytes = segment::read(&*self.disk, found).map_err(at(&found.path))?;
-            for (head, frame) in Frames::new(&bytes, found.first).into_iter().flatten() {
+            let Some(mut frames) = Frames::read(&*self.disk, found).map_err(at(&found.path))? else { continue };
+            while let Some(head) = frames.next() {
                 if let Some((next, marks_before)) = before.filter(|(next, _)| *next < head.first) {
                     let (last, marks_after) = (head.first - 1, head.marks);
                     gaps.push(Gap { first: next, last, marks_before, marks_after });
                 }
                 before = Some((head.last() + 1, head.marks));
-                if head.last() > from && each(&Frame::of(&head, frame)).is_break() {
+                if head.last() > from && each(&frames.frame(&head)).is_break() {
                     return Ok(gaps);
                 }
             }
+            frames.failed().map_or(Ok(()), Err).map_err(at(&found.path))?;
         }
         Ok(gaps)
     }

@@ -88,7 +88,7 @@ impl Reader {
             }
             loop {
                 let offset = frames.offset;
-                let Some((head, frame)) = frames.next() else {
+                let Some(head) = frames.next() else {
                     break;
                 };
                 let expected = next.unwrap_or(found.first);
@@ -99,9 +99,9 @@ impl Reader {
                 next = Some(frames.next);
                 seen.frames += 1;
                 seen.records += u64::from(head.count);
-                seen.bytes += frame.len() as u64;
+                seen.bytes += head.bytes as u64;
                 seen.range = Some((seen.range.map_or(head.first, |range| range.0), head.last()));
-                if each(&Frame::of(&head, frame)).is_break() {
+                if each(&frames.frame(&head)).is_break() {
                     return Ok(seen);
                 }
             }
@@ -122,7 +122,7 @@ impl Reader {
                 Err(error) => return Err(error),
             };
             let looks_damaged = Frames::new(&bytes, found.first).is_none_or(|mut frames| {
-                frames.by_ref().for_each(drop);
+                while frames.next().is_some() {}
                 frames.damaged
             });
             if !looks_damaged || attempt == REREADS_MAX {

@@ -12,10 +12,11 @@
 use crate::Lsn;
 use crate::disk::Disk;
 use crate::error::{Error, Trouble, at, trouble};
-use crate::format::{FRAME_HEADER, Head, SEGMENT_HEADER};
+use crate::format::{FRAME_HEADER, SEGMENT_HEADER};
 use crate::limits::{QUARANTINE_FILES_MAX, RECORD_BYTES_MIN};
 use crate::segment::{self, Frames, Segment};
 use crate::snapshot::{self, Saved};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Where damaged files are kept, inside the log's dir.
@@ -154,6 +155,14 @@ fn past(segment: &Segment) -> Lsn {
     segment.first.saturating_add(segment.bytes / RECORD_BYTES_MIN)
 }
 
+/// What a segment was found to be.
+struct Read {
+    frames: u64,
+    damaged: bool,
+    tail: Option<Tail>,
+    torn_bytes: Option<u64>,
+}
+
 struct Scan<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
@@ -185,13 +194,21 @@ impl Scan<'_> {
     }
 
     /// Reads a segment; gives how many frames it has.
-    fn one(&mut self, mut segment: Segment, is_last: bool) -> u64 {
-        let bytes = segment::read(self.disk, &segment).unwrap_or_else(|error| {
+    fn one(&mut self, segment: Segment, is_last: bool) -> u64 {
+        let before = (self.marks, self.next, self.report.damage.len());
+        let disk = self.disk;
+        let read = match Frames::read(disk, &segment) {
+            Ok(Some(frames)) if segment.first >= self.next => self.frames(frames, &segment, is_last),
+            Ok(_) => Ok(None),
+            Err(error) => Err(error),
+        };
+        let read = read.unwrap_or_else(|error| {
             tracing::error!(segment = %segment.path.display(), %error, "a segment cannot be read");
-            Vec::new()
+            (self.marks, self.next) = (before.0, before.1);
+            self.report.damage.truncate(before.2);
+            None
         });
-        let frames = Frames::new(&bytes, segment.first).filter(|_| segment.first >= self.next);
-        let Some(mut frames) = frames else {
+        let Some(Read { frames, damaged, tail, torn_bytes }) = read else {
             self.set_aside(&segment.path, false);
             if is_last && segment.first >= self.next {
                 // How many records it held is not known, and none of their numbers may come
@@ -200,51 +217,59 @@ impl Scan<'_> {
             }
             return 0;
         };
-        if segment.first > self.next {
+        if segment.first > before.1 {
             // What is missing is the end of the segment before, or a whole one.
             if let Some(before) = self.kept.last().map(|s| s.path.clone()) {
                 self.set_aside(&before, true);
                 self.kept.last_mut().into_iter().for_each(|s| s.damaged = true);
             }
         }
+        if damaged {
+            self.set_aside(&segment.path, true);
+        }
+        self.report.torn_bytes = torn_bytes.unwrap_or(self.report.torn_bytes);
+        self.tail = tail;
+        self.kept.push(Segment { damaged: segment.damaged || damaged, ..segment });
+        frames
+    }
+
+    /// Goes through a segment's frames, and says what is lost between them.
+    fn frames(&mut self, mut frames: Frames<'_>, segment: &Segment, is_last: bool) -> io::Result<Option<Read>> {
         let (mut count, mut last) = (0, None);
-        while let Some((head, frame)) = frames.next() {
+        let mut copy = Vec::new();
+        while let Some(head) = frames.next() {
             if head.first > self.next {
                 self.lose(head.first, head.marks);
             }
             (self.marks, self.next) = (head.marks, frames.next);
-            last = Some((frames.offset - frame.len(), frame));
+            if is_last {
+                copy.clear();
+                copy.extend_from_slice(frames.bytes(&head));
+                last = Some(frames.offset - head.bytes);
+            }
             count += 1;
         }
         if count == 0 && segment.first > self.next {
             self.lose(segment.first, self.marks);
         }
-        self.tail = None;
-        if frames.damaged {
-            self.set_aside(&segment.path, true);
-            segment.damaged = true;
-        } else if is_last {
-            let torn = bytes.get(frames.offset..).filter(|rest| Head::begun(rest, frames.id, frames.next));
-            if let Some(rest) = torn {
-                let said = Head::peek(rest).map_or(FRAME_HEADER, |head| head.bytes);
-                self.report.torn_bytes = said.min(rest.len()) as u64;
-            }
-            // A segment's first frame takes the header with it.
-            let again = last.map(|(offset, frame)| match offset {
-                SEGMENT_HEADER => (0, bytes[..offset + frame.len()].to_vec()),
-                _ => (offset as u64, frame.to_vec()),
-            });
-            self.tail = Some(Tail {
-                path: segment.path.clone(),
-                id: frames.id,
-                offset: frames.offset as u64,
-                bytes: segment.bytes,
-                last: again,
-                torn: torn.is_some(),
-            });
+        let torn = if is_last && !frames.damaged { frames.torn() } else { None };
+        // A segment's first frame takes the header with it.
+        let again = last.map(|offset| match offset {
+            SEGMENT_HEADER => (0, [frames.header(), &copy].concat()),
+            _ => (offset as u64, copy),
+        });
+        if let Some(error) = frames.failed() {
+            return Err(error);
         }
-        self.kept.push(segment);
-        count
+        let tail = (is_last && !frames.damaged).then(|| Tail {
+            path: segment.path.clone(),
+            id: frames.id,
+            offset: frames.offset as u64,
+            bytes: segment.bytes,
+            last: again,
+            torn: torn.is_some(),
+        });
+        Ok(Some(Read { frames: count, damaged: frames.damaged, tail, torn_bytes: torn.map(|bytes| bytes as u64) }))
     }
 
     /// A last segment that was set aside whole is no longer there to say that its numbers are
@@ -297,7 +322,7 @@ impl Scan<'_> {
         }
     }
 
-    fn bound(&self, quarantine: &Path) -> std::io::Result<()> {
+    fn bound(&self, quarantine: &Path) -> io::Result<()> {
         let mut names = self.disk.list(quarantine)?;
         names.sort();
         for name in names.iter().take(names.len().saturating_sub(QUARANTINE_FILES_MAX)) {

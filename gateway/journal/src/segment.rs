@@ -3,9 +3,10 @@
 
 use crate::Lsn;
 use crate::disk::{Disk, File};
-use crate::error::{Error, at};
-use crate::format::{Head, SEGMENT_HEADER, SegmentHeader, VERSION};
-use crate::limits::{GAP_RECORDS_MAX, SALVAGE_BYTES};
+use crate::error::{Error, at, is_damage};
+use crate::format::{FRAME_HEADER, Frame, Head, SEGMENT_HEADER, SegmentHeader, VERSION};
+use crate::limits::GAP_RECORDS_MAX;
+use crate::window::{self, Window};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -118,34 +119,19 @@ pub(crate) fn begin(disk: &dyn Disk, dir: &Path, first: Lsn, bytes: u64) -> Resu
     Ok(Current { file, id, offset: SEGMENT_HEADER as u64, bytes })
 }
 
-/// Reads a whole file. Where the disk cannot read a part, that part is zeros: a checksum will
-/// say so, and what is around it is not lost too.
+/// Reads a whole file. Where the disk cannot read a part, that part is zeros, as in [`Window::open`].
 ///
 /// # Errors
 /// The system's, other than for unreadable parts.
 pub(crate) fn read(disk: &dyn Disk, segment: &Segment) -> io::Result<Vec<u8>> {
-    match disk.read(&segment.path, 0, usize::MAX) {
-        Err(error) if is_damage(&error) => {}
-        other => return other,
-    }
-    let size = usize::try_from(disk.size(&segment.path)?).map_err(io::Error::other)?;
-    let mut bytes = vec![0; size];
-    for from in (0..size).step_by(SALVAGE_BYTES) {
-        if let Ok(part) = disk.read(&segment.path, from as u64, SALVAGE_BYTES.min(size - from)) {
-            bytes[from..from + part.len()].copy_from_slice(&part);
-        }
-    }
-    Ok(bytes)
-}
-
-fn is_damage(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EIO)
+    let bytes = usize::try_from(disk.size(&segment.path)?).map_err(io::Error::other)?;
+    window::read(disk, &segment.path, 0, bytes)
 }
 
 /// The whole frames of a segment's bytes, damage passed over: a frame that does not follow the
 /// one before is told by its first record.
 pub(crate) struct Frames<'a> {
-    bytes: &'a [u8],
+    bytes: Window<'a>,
     pub id: u64,
     /// Behind the last frame.
     pub offset: usize,
@@ -157,14 +143,32 @@ pub(crate) struct Frames<'a> {
 
 impl<'a> Frames<'a> {
     /// `None` when there is neither a whole header nor a frame that could stand for it.
+    ///
+    /// # Errors
+    /// The system's, from the first read on.
+    pub fn read(disk: &'a dyn Disk, segment: &'a Segment) -> io::Result<Option<Self>> {
+        let mut bytes = Window::open(disk, &segment.path)?;
+        match Self::begin(&mut bytes, segment.first) {
+            _ if bytes.has_failed() => Err(bytes.failed().unwrap_or(io::ErrorKind::Other.into())),
+            Some((id, damaged)) => Ok(Some(Self { bytes, id, offset: SEGMENT_HEADER, next: segment.first, damaged })),
+            None => Ok(None),
+        }
+    }
+
+    /// The same of bytes that are at hand.
     pub fn new(bytes: &'a [u8], first: Lsn) -> Option<Self> {
-        let header = SegmentHeader::decode(bytes).filter(|h| h.first == first && h.version <= VERSION);
-        let mut frames = Self { bytes, id: 0, offset: SEGMENT_HEADER, next: first, damaged: header.is_none() };
-        frames.id = match header {
-            Some(header) => header.id,
-            None => frames.search(0, None)?.1.id,
-        };
-        Some(frames)
+        let mut bytes = Window::of(bytes);
+        let (id, damaged) = Self::begin(&mut bytes, first)?;
+        Some(Self { bytes, id, offset: SEGMENT_HEADER, next: first, damaged })
+    }
+
+    /// The segment's id, and whether its header is damaged.
+    fn begin(bytes: &mut Window<'_>, first: Lsn) -> Option<(u64, bool)> {
+        let header = bytes.get(0, SEGMENT_HEADER).and_then(SegmentHeader::decode);
+        match header.filter(|h| h.first == first && h.version <= VERSION) {
+            Some(header) => Some((header.id, false)),
+            None => search(bytes, 0, first, None).map(|(_, head)| (head.id, true)),
+        }
     }
 
     /// The same from behind a frame that was met before; `offset` 0 stands for the beginning.
@@ -172,50 +176,74 @@ impl<'a> Frames<'a> {
         if offset == 0 { self } else { Self { offset, next, ..self } }
     }
 
-    fn plausible(&self, offset: usize, id: Option<u64>) -> Option<Head> {
-        let bytes = self.bytes.get(offset..)?;
-        // The checksum last: what only looks like a frame must not cost more than a look.
-        Head::peek(bytes)
-            .filter(|h| id.is_none_or(|id| id == h.id))
-            .filter(|h| h.first >= self.next && h.first - self.next < GAP_RECORDS_MAX)
-            .filter(|h| h.is_whole(bytes))
-    }
-
-    fn search(&self, from: usize, id: Option<u64>) -> Option<(usize, Head)> {
-        const STEP: usize = 4096;
-        let mut i = from;
-        while i < self.bytes.len() {
-            // Most of what is searched was never written.
-            if self.bytes.get(i..i + STEP).is_some_and(|chunk| *chunk == [0; STEP]) {
-                i += STEP;
-                continue;
-            }
-            if let Some(head) = self.plausible(i, id) {
-                return Some((i, head));
-            }
-            i += 1;
-        }
-        None
-    }
-}
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = (Head, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// The next frame's header; [`Frames::bytes`] are its bytes.
+    pub fn next(&mut self) -> Option<Head> {
         let id = Some(self.id);
-        let here = self.plausible(self.offset, id).filter(|h| h.first == self.next);
+        let here = plausible(&mut self.bytes, self.offset, self.next, id).filter(|h| h.first == self.next);
         let (at, head) = match here {
             Some(head) => (self.offset, head),
             // Only a search says whether this is the end or damage before it.
             None => {
-                let found = self.search(self.offset, id);
+                let found = search(&mut self.bytes, self.offset, self.next, id);
                 self.damaged |= found.is_some();
                 found?
             }
         };
         self.offset = at + head.bytes;
         self.next = head.last() + 1;
-        Some((head, &self.bytes[at..at + head.bytes]))
+        Some(head)
     }
+
+    /// The bytes of the frame that [`Frames::next`] gave last.
+    pub fn bytes(&mut self, head: &Head) -> &[u8] {
+        // It was whole just now, and is still held.
+        self.bytes.get(self.offset - head.bytes, head.bytes).unwrap_or_default()
+    }
+
+    /// That frame, to be kept.
+    pub fn frame(&mut self, head: &Head) -> Frame {
+        Frame::of(head, self.bytes(head))
+    }
+
+    /// What begins the file.
+    pub fn header(&mut self) -> &[u8] {
+        self.bytes.get(0, SEGMENT_HEADER).unwrap_or_default()
+    }
+
+    /// Where a frame was begun behind the last one and is not whole: as many bytes as it says, or there are.
+    pub fn torn(&mut self) -> Option<usize> {
+        let rest = self.bytes.size().checked_sub(self.offset)?;
+        let begun = self.bytes.get(self.offset, FRAME_HEADER).filter(|head| Head::begun(head, self.id, self.next))?;
+        Some(Head::peek(begun).map_or(FRAME_HEADER, |head| head.bytes).min(rest))
+    }
+
+    /// What kept the rest from being read.
+    pub fn failed(&mut self) -> Option<io::Error> {
+        self.bytes.failed()
+    }
+}
+
+fn plausible(bytes: &mut Window<'_>, offset: usize, next: Lsn, id: Option<u64>) -> Option<Head> {
+    // The checksum last: what only looks like a frame must not cost more than a look.
+    let head = Head::peek(bytes.get(offset, FRAME_HEADER)?)
+        .filter(|h| id.is_none_or(|id| id == h.id))
+        .filter(|h| h.first >= next && h.first - next < GAP_RECORDS_MAX)?;
+    head.is_whole(bytes.get(offset, head.bytes)?).then_some(head)
+}
+
+fn search(bytes: &mut Window<'_>, from: usize, next: Lsn, id: Option<u64>) -> Option<(usize, Head)> {
+    const STEP: usize = 4096;
+    let mut i = from;
+    while i < bytes.size() && !bytes.has_failed() {
+        // Most of what is searched was never written.
+        if bytes.get(i, STEP).is_some_and(|chunk| *chunk == [0; STEP]) {
+            i += STEP;
+            continue;
+        }
+        if let Some(head) = plausible(bytes, i, next, id) {
+            return Some((i, head));
+        }
+        i += 1;
+    }
+    None
 }

@@ -29,6 +29,7 @@ struct State {
     is_read_only: bool,
     capacity: Option<u64>,
     unreadable: Option<(PathBuf, u64, u64)>,
+    longest_read: usize,
     age: Duration,
     chance: u64,
 }
@@ -210,6 +211,16 @@ impl LyingDisk {
         self.0.lock().unreadable = Some((path.to_owned(), from, to));
     }
 
+    /// The most bytes that were read at once since [`LyingDisk::forget_reads`].
+    pub fn longest_read(&self) -> usize {
+        self.0.lock().longest_read
+    }
+
+    /// Begins [`LyingDisk::longest_read`] anew.
+    pub fn forget_reads(&self) {
+        self.0.lock().longest_read = 0;
+    }
+
     /// Changes a file behind everybody's back, durably.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         let mut state = self.0.lock();
@@ -300,13 +311,15 @@ impl Disk for LyingDisk {
     }
 
     fn read(&self, path: &Path, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
-        let state = self.0.lock();
-        let bytes = &state.files[state.find(path)?].live;
-        let from = (offset as usize).min(bytes.len());
-        let to = from.saturating_add(bytes_max).min(bytes.len());
+        let mut state = self.0.lock();
+        let file = state.find(path)?;
+        let length = state.files[file].live.len();
+        let from = (offset as usize).min(length);
+        let to = from.saturating_add(bytes_max).min(length);
+        state.longest_read = state.longest_read.max(to - from);
         match &state.unreadable {
             Some((bad, a, b)) if bad == path && (from as u64) < *b && *a < to as u64 => Err(error(libc::EIO)),
-            _ => Ok(bytes[from..to].to_vec()),
+            _ => Ok(state.files[file].live[from..to].to_vec()),
         }
     }
 

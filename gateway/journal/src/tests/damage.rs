@@ -9,8 +9,8 @@ fn frames(disk: &LyingDisk, path: &Path, first: Lsn) -> Vec<(usize, Lsn)> {
     let bytes = disk.read(path, 0, usize::MAX).unwrap();
     let mut frames = Frames::new(&bytes, first).unwrap();
     let mut found = Vec::new();
-    while let Some((head, frame)) = frames.next() {
-        found.push((frames.offset - frame.len(), head.first));
+    while let Some(head) = frames.next() {
+        found.push((frames.offset - head.bytes, head.first));
     }
     found
 }

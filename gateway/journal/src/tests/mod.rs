@@ -1,6 +1,7 @@
 //! The promises of the log, each on a disk that tries to break them.
 
 mod damage;
+mod pieces;
 mod power_cut;
 mod real;
 mod room;

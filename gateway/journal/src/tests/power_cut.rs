@@ -119,8 +119,8 @@ fn a_tail_torn_at_every_byte_is_cut_and_nothing_else() {
     let bytes = disk.read(&segment.path, 0, usize::MAX).unwrap();
     let mut frames = crate::segment::Frames::new(&bytes, segment.first).unwrap();
     let mut last = 0..0;
-    while let Some((_, frame)) = frames.next() {
-        last = frames.offset - frame.len()..frames.offset;
+    while let Some(head) = frames.next() {
+        last = frames.offset - head.bytes..frames.offset;
     }
     for at in last.clone() {
         for flip in [false, true] {
