@@ -445,7 +445,8 @@ async fn close(stream: &mut TcpStream, last: &[u8]) {
     let orderly = async {
         stream.write_all(last).await?;
         stream.shutdown().await?;
-        let mut ignored = [0; 4096];
+        // On the heap: each connection would have room for it all its life.
+        let mut ignored = vec![0; 4096];
         while stream.read(&mut ignored).await? > 0 {}
         io::Result::Ok(())
     };

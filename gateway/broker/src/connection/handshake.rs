@@ -58,6 +58,8 @@ pub(crate) async fn serve(mut stream: TcpStream, inner: Arc<Inner>, full: bool) 
             Err(violation.code)
         }
     };
+    // It holds the buffer that the connection reads into.
+    drop(body);
     match taken {
         Ok((mut connection, connect)) => {
             let end = connection.run(&mut stream).await;
