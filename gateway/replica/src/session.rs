@@ -1,5 +1,6 @@
 //! MQTT sessions as the log knows them, with their redelivery memory.
 
+mod kept;
 mod redelivery;
 
 use crate::record::{LastWill, SessionEvent};

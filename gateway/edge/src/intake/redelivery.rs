@@ -1,7 +1,6 @@
 //! Which messages come again (contract §3).
 
 use broker::Publish;
-use hashbrown::HashSet;
 use replica::session::Redelivery;
 
 /// What a session sent lately, and which of it may come again without a DUP flag.
@@ -11,26 +10,29 @@ pub struct Memory {
     /// Packet ids that the client may hold unacknowledged since it came back, until it uses
     /// each again. Clients exist that resend what was in flight without DUP (rumqttc 0.25), and
     /// at QoS 2 publish anew what they had released already (paho 2.x, when the first attempt
-    /// to come back fails).
-    in_doubt: HashSet<u16>,
+    /// to come back fails). In order: after a restart every session has as many as it is remembered by.
+    in_doubt: Vec<u16>,
 }
 
 impl Memory {
     /// Of a session that the log remembers.
     pub fn of(recent: Redelivery) -> Self {
-        Self { recent, in_doubt: HashSet::new() }
+        Self { recent, in_doubt: Vec::new() }
     }
 
     /// The client is back: an acknowledgement that we sent may not have reached it, unless it
     /// had said goodbye in order.
     pub fn resumed(&mut self) {
         self.in_doubt = self.recent.packet_ids().collect();
+        self.in_doubt.sort_unstable();
+        self.in_doubt.dedup();
+        self.in_doubt.shrink_to_fit();
     }
 
     /// The client said goodbye when it had been sent all acknowledgements: it knows of them.
     pub fn settled(&mut self) {
         self.recent.settle();
-        self.in_doubt.clear();
+        self.in_doubt = Vec::new();
     }
 
     /// Whether a timed message, its readings with the time that was sent, is a redelivery
@@ -39,7 +41,8 @@ impl Memory {
     /// it is the received packet ids that tell: what comes under a free one is new, DUP or not,
     /// since the first copy may have been lost on its way.
     pub fn is_redelivery(&mut self, publish: &Publish<'_>, readings: &[(u32, i64, f64)]) -> bool {
-        let in_doubt = !self.in_doubt.is_empty() && self.in_doubt.remove(&publish.packet_id);
+        let place = self.in_doubt.binary_search(&publish.packet_id);
+        let in_doubt = place.is_ok_and(|at| self.in_doubt.remove(at) == publish.packet_id);
         (publish.dup && publish.qos == 1 && self.recent.knows(readings.iter().copied()))
             || (in_doubt && self.recent.knows_under(publish.packet_id, readings.iter().copied()))
     }

@@ -2,32 +2,58 @@
 //!
 //! A message is remembered as one hash of its readings (series, time as it was sent, value), with
 //! the packet id that brought it; what came in one message with others also by itself, so that
-//! some of them in another message are known too. Some ten bytes for each.
+//! some of them in another message are known too. Some eight bytes for each.
 //!
 //! Kept are the last [`REDELIVERY_MESSAGES_LEAST`] messages, and those of the last
 //! [`REDELIVERY_MS`] up to [`REDELIVERY_MESSAGES_MAX`], which is more than a client can have in
 //! flight. The session's own time counts, which stands still while it sends nothing.
 
+use super::kept::Kept;
 use crate::limits::{REDELIVERY_MESSAGES_LEAST, REDELIVERY_MESSAGES_MAX, REDELIVERY_MS, REDELIVERY_READINGS_MAX};
-use serde::{Deserialize, Serialize};
-use std::collections::{HashSet, VecDeque};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::HashSet;
 
 /// A session's messages and readings, bounded.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Redelivery {
     /// Readings that came with others in a message; in logs of the first programs all of them.
-    recent: VecDeque<(u64, u16)>,
-    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
-    messages: VecDeque<u64>,
-    /// Their packet ids, 0 for what its client knows to be acknowledged.
-    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
-    ids: VecDeque<u16>,
+    recent: Kept,
+    /// With packet id 0 what its client knows to be acknowledged.
+    messages: Kept,
     /// So many of the messages came before `turn_ms`.
-    #[serde(default)]
     old: u64,
     /// Logged clock at which the younger messages begin.
+    turn_ms: i64,
+}
+
+/// A memory as snapshots have it.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    recent: Vec<(u64, u16)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    messages: Vec<u64>,
+    /// Their packet ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ids: Vec<u16>,
+    #[serde(default)]
+    old: u64,
     #[serde(default)]
     turn_ms: i64,
+}
+
+impl Serialize for Redelivery {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { recent, messages, old, turn_ms } = self;
+        let (hashes, ids) = messages.pairs().unzip();
+        Saved { recent: recent.pairs().collect(), messages: hashes, ids, old: *old, turn_ms: *turn_ms }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Redelivery {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Saved { recent, messages, ids, old, turn_ms } = Saved::deserialize(deserializer)?;
+        Ok(Self { recent: recent.into_iter().collect(), messages: messages.into_iter().zip(ids).collect(), old, turn_ms })
+    }
 }
 
 /// A message's hash, reading by reading.
@@ -75,9 +101,9 @@ impl Redelivery {
 
     fn keep(&mut self, one: u64, packet_id: u16) {
         if self.recent.len() >= REDELIVERY_READINGS_MAX {
-            self.recent.pop_front();
+            self.recent.forget(1);
         }
-        self.recent.push_back((one, packet_id));
+        self.recent.push(one, packet_id);
     }
 
     /// The message whose readings were given is whole; `clock_ms`: the logged clock.
@@ -93,13 +119,11 @@ impl Redelivery {
         if self.messages.len() >= REDELIVERY_MESSAGES_MAX {
             self.forget(1);
         }
-        self.messages.push_back(digest.hash);
-        self.ids.push_back(packet_id);
+        self.messages.push(digest.hash, packet_id);
     }
 
     fn forget(&mut self, count: usize) {
-        self.messages.drain(..count.min(self.messages.len()));
-        self.ids.drain(..count.min(self.ids.len()));
+        self.messages.forget(count);
         self.old = self.old.saturating_sub(count as u64);
     }
 
@@ -112,14 +136,14 @@ impl Redelivery {
 
     /// Whether a message is known: as a whole, or each of its readings by itself.
     pub fn knows(&self, readings: impl IntoIterator<Item = (u32, i64, f64)> + Clone) -> bool {
-        self.is_among(readings, || self.messages.iter().chain(self.recent.iter().map(|(one, _)| one)).copied())
+        self.is_among(readings, || self.messages.hashes().chain(self.recent.hashes()))
     }
 
     /// The same, of what came under this packet id.
     pub fn knows_under(&self, packet_id: u16, readings: impl IntoIterator<Item = (u32, i64, f64)> + Clone) -> bool {
         self.is_among(readings, || {
-            let messages = self.messages.iter().copied().zip(self.ids.iter().copied());
-            messages.chain(self.recent.iter().copied()).filter(|(_, id)| *id == packet_id).map(|(hash, _)| hash)
+            let pairs = self.messages.pairs().chain(self.recent.pairs());
+            pairs.filter(|(_, id)| *id == packet_id).map(|(hash, _)| hash)
         })
     }
 
@@ -143,14 +167,14 @@ impl Redelivery {
 
     /// The packet ids of what is remembered and may still be unacknowledged for its client.
     pub fn packet_ids(&self) -> impl Iterator<Item = u16> + '_ {
-        self.ids.iter().copied().chain(self.recent.iter().map(|(_, id)| *id)).filter(|id| *id != 0)
+        self.messages.ids().chain(self.recent.ids()).filter(|id| *id != 0)
     }
 
     /// The client left in order, with an answer to all that it had sent: its packet ids say
     /// nothing of what they bring next.
     pub fn settle(&mut self) {
-        self.ids.iter_mut().for_each(|id| *id = 0);
-        self.recent.iter_mut().for_each(|(_, id)| *id = 0);
+        self.messages.clear_ids();
+        self.recent.clear_ids();
     }
 }
 
@@ -200,7 +224,7 @@ mod tests {
         for n in 0..10_000 {
             memory.remember(1, 0, single(n));
         }
-        assert_eq!((memory.messages.len(), memory.ids.len()), (REDELIVERY_MESSAGES_MAX, REDELIVERY_MESSAGES_MAX));
+        assert_eq!(memory.messages.len(), REDELIVERY_MESSAGES_MAX);
         assert!(!memory.knows(single(10_000 - REDELIVERY_MESSAGES_MAX as i64 - 1)));
         // A day of silence is none of its own time: all is known until more of that has passed.
         memory.remember(1, 86_400_000, single(10_000));
@@ -230,7 +254,7 @@ mod tests {
     fn what_the_first_programs_kept_is_read() {
         #[derive(Serialize)]
         struct Old {
-            recent: VecDeque<(u64, u16)>,
+            recent: Vec<(u64, u16)>,
         }
         let old = Old { recent: (0..10).map(|n| (fingerprint(2, n, 1.0), 3)).collect() };
         let bytes = schemas::cbor::to_vec(&old);
