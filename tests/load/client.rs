@@ -114,6 +114,33 @@ impl Client {
         self.readings(seconds, 1_000, inflight, real_time)
     }
 
+    /// Sends `seconds` of plant time, every series once a second, ending now, at so many times the pace
+    /// of real time; each second's readings once those of the one before are acknowledged.
+    pub fn paced(&mut self, seconds: u64, times: u64) -> io::Result<u64> {
+        let series = self.packets.len() as u64;
+        let (begun, from_ms) = (Instant::now(), now_ms() - seconds * 1_000);
+        let (mut output, mut input) = (Vec::new(), vec![0u8; 4 * series as usize]);
+        for second in 0..seconds {
+            std::thread::sleep(Duration::from_micros(second * 1_000_000 / times).saturating_sub(begun.elapsed()));
+            output.clear();
+            (second * series..(second + 1) * series).for_each(|number| self.put(&mut output, number, from_ms + second * 1_000));
+            self.socket.write_all(&output)?;
+            self.acknowledged(second * series, &mut input)?;
+        }
+        Ok(seconds * series)
+    }
+
+    /// Reads acknowledgements from that of `number` on, as many as there is room for.
+    fn acknowledged(&mut self, number: u64, room: &mut [u8]) -> io::Result<()> {
+        self.socket.read_exact(room)?;
+        for (ack, number) in room.chunks_exact(4).zip(number..) {
+            if ack != [[0x40, 2], packet_id(number).to_be_bytes()].concat() {
+                return Err(io::Error::other(format!("PUBACK of {} expected, got {ack:x?}", packet_id(number))));
+            }
+        }
+        Ok(())
+    }
+
     /// Sends so many readings of every series, `apart_ms` apart, ending now, as fast as the
     /// acknowledgements of `inflight` come.
     pub fn history(&mut self, readings: u64, apart_ms: u64, inflight: u64) -> io::Result<u64> {
@@ -139,14 +166,8 @@ impl Client {
             }
             self.socket.write_all(&output)?;
             let due = if sent < total { (sent - acknowledged).div_ceil(2) } else { sent - acknowledged };
-            let room = &mut input[..4 * due as usize];
-            self.socket.read_exact(room)?;
-            for ack in room.chunks_exact(4) {
-                if ack != [[0x40, 2], packet_id(acknowledged).to_be_bytes()].concat() {
-                    return Err(io::Error::other(format!("PUBACK of {} expected, got {ack:x?}", packet_id(acknowledged))));
-                }
-                acknowledged += 1;
-            }
+            self.acknowledged(acknowledged, &mut input[..4 * due as usize])?;
+            acknowledged += due;
         }
         Ok(acknowledged)
     }
