@@ -1,6 +1,6 @@
 //! Bounds of this crate, each with its reason and what happens there.
 
-/// Messages remembered per session for telling redeliveries (contract §3), ten bytes each: more than a
+/// Messages remembered per session for telling redeliveries (contract §3), eight bytes each: more than a
 /// client can have in flight at the front door, which lets some 2,000 wait for their commit and
 /// announces a receive maximum of half as many.
 pub const REDELIVERY_MESSAGES_MAX: usize = 4_096;
