@@ -27,7 +27,7 @@ fn is_left_out(field: &str, value: u8) -> bool {
         "meter" | "rtt" | "share" | "number" | "entry_bytes" | "chance" | "bytes" | "aim" | "answers" | "times" => true,
         "sent_ms" | "deadline_ms" | "heard_ms" | "turn_ms" | "since_ms" | "due_ms" | "next_ms" | "look_ms" | "retell_ms" => true,
         // Of a window's being complete nothing is asked here.
-        "frontier_ms" | "complete_ms" | "seen_ms" => true,
+        "frontier_ms" | "complete_ms" | "seen_ms" | "arrival_ms" => true,
         // Names that the cloud is known to hold have no order; those of an alarm's note are a number.
         "held" => value == b'(',
         _ => false,

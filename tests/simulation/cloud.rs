@@ -7,9 +7,9 @@ use crate::canonical;
 use crate::device::{Ctx, EPOCH_MS};
 use crate::disk::chained;
 use crate::mutation::Mutation;
-use crate::oracle::Told;
+use crate::oracle::{Told, ensure};
 use replica::join::store::{Batch, Store, StoreError};
-use replica::join::{Bridge, BridgeConfig, Effects, Unfolded, Window, WindowKey};
+use replica::join::{Bridge, BridgeConfig, Effects, Merged, Unfolded, Window, WindowKey};
 use replica::record::Record;
 use schemas::message::{Ack, AlertUp, Delta, Hello};
 use std::collections::{BTreeMap, VecDeque};
@@ -22,20 +22,37 @@ type Logged = Rc<(u64, Vec<(u8, Vec<u8>)>)>;
 /// Least time between two rounds, in ms, as in `cloud::core`.
 const ROUND_MS: i64 = 100;
 
-/// Windows as they were written last.
-type Written = Arc<Mutex<BTreeMap<WindowKey, Window>>>;
+/// What a store has: windows as they were written last, and what they were written with.
+#[derive(Default)]
+struct Kept {
+    windows: BTreeMap<WindowKey, Window>,
+    last: Option<Arc<Batch>>,
+}
+
+/// Looked into from outside.
+type Written = Arc<Mutex<Kept>>;
 
 /// A store that can be looked into.
 struct Seen(Written);
 
+/// The store as of a record, as it is found after a crash.
+#[derive(Clone)]
+pub struct Saved {
+    lsn: u64,
+    windows: Rc<BTreeMap<WindowKey, Window>>,
+    state: Rc<Vec<u8>>,
+}
+
 impl Store for Seen {
     fn get(&mut self, key: WindowKey) -> Result<Option<Window>, StoreError> {
-        Ok(self.0.lock().map_err(|e| e.to_string())?.get(&key).cloned())
+        Ok(self.0.lock().map_err(|e| e.to_string())?.windows.get(&key).cloned())
     }
 
     fn write(&mut self, batch: Arc<Batch>) -> Result<(), StoreError> {
         let changed = batch.windows.iter().map(|(key, window)| (*key, window.clone()));
-        self.0.lock().map_err(|e| e.to_string())?.extend(changed);
+        let mut kept = self.0.lock().map_err(|e| e.to_string())?;
+        kept.windows.extend(changed);
+        kept.last = Some(batch.clone());
         Ok(())
     }
 
@@ -68,10 +85,15 @@ pub struct Cloud {
     pub log: Vec<Logged>,
     /// Of all records that it was given.
     pub hash: u64,
+    /// The store, if one was ever written.
+    pub saved: Option<Saved>,
     /// With what the world was told by then.
-    pub backup: Option<(Vec<Logged>, Told)>,
+    pub backup: Option<(Vec<Logged>, Option<Saved>, Told)>,
     pub process: Option<Process>,
 }
+
+/// What no broker is known to have taken, by record.
+type Unpublished = Vec<(u64, Effects)>;
 
 /// What goes down: to the gateway of that name.
 pub type Down = Vec<(String, &'static str, Vec<u8>)>;
@@ -128,6 +150,23 @@ impl Process {
     }
 }
 
+/// Whether they are of one window.
+fn is_of(one: &Merged, other: &Merged) -> bool {
+    (&one.series, one.size_ms, one.start_ms) == (&other.series, other.size_ms, other.start_ms)
+}
+
+/// What follows from a record, as that cloud tells it, is judged by what is known as of the record.
+fn judged(ctx: &mut Ctx, bridge: &Bridge, lsn: u64, effects: &mut Effects) -> Result<(), String> {
+    for merged in &mut effects.merged {
+        match ctx.mutation {
+            Mutation::CompleteAlways => merged.complete = true,
+            Mutation::CompleteNever => merged.complete = false,
+            _ => {}
+        }
+    }
+    ctx.oracle.completed(bridge, lsn, &effects.merged)
+}
+
 /// An ack as that version of the bridge encodes it.
 fn said(ctx: &Ctx, mut ack: Ack) -> Vec<u8> {
     if ctx.is_old(ack.cloud_boot) {
@@ -143,6 +182,8 @@ impl Cloud {
             return Ok(());
         }
         let windows = Written::default();
+        let saved = self.saved.clone().filter(|saved| saved.lsn <= self.end());
+        // All of the log, told as it was: what a start from the store comes to must be the same.
         let mut bridge = Bridge::new(Box::new(Seen(windows.clone())));
         let mut unpublished: Vec<(u64, Effects)> = Vec::new();
         for (lsn, kind, payload) in self.log.iter().flat_map(records) {
@@ -154,7 +195,8 @@ impl Cloud {
             if forgotten {
                 continue;
             }
-            let effects = bridge.apply(lsn, kind, payload).map_err(|e| format!("the cloud's log is not folded: {e}"))?;
+            let mut effects = bridge.apply(lsn, kind, payload).map_err(|e| format!("the cloud's log is not folded: {e}"))?;
+            judged(ctx, &bridge, lsn, &mut effects)?;
             crossing::offers(ctx, &bridge, kind, payload, &effects);
             if effects.publishes() {
                 unpublished.push((lsn, Effects { ack: None, receipt: None, cross_ack: None, ..effects }));
@@ -162,6 +204,10 @@ impl Cloud {
             let cursor = bridge.cursor;
             unpublished.retain(|(lsn, _)| *lsn > cursor);
         }
+        let (windows, bridge, unpublished) = match saved {
+            Some(saved) => self.found(ctx, &saved, (&mut bridge, unpublished))?,
+            None => (windows, bridge, unpublished),
+        };
         let mut process = Process {
             batch: Vec::new(),
             pending: VecDeque::new(),
@@ -177,10 +223,49 @@ impl Cloud {
         let boot = ctx.draw(1);
         let parent = (process.bridge.boot != 0).then_some((process.bridge.boot, self.end()));
         process.log(ctx, &Record::Boot { boot, parent, config: &BridgeConfig { retain_ms: None, is_paced: true }.encode() });
-        for (lsn, effects) in unpublished {
+        let is_forgotten = ctx.mutation == Mutation::UnpublishedForgotten;
+        for (lsn, effects) in unpublished.into_iter().filter(|_| !is_forgotten) {
             process.effects(ctx, lsn, effects, true, &mut Vec::new())?;
         }
         self.process = Some(process);
+        Ok(())
+    }
+
+    /// The state that a store has, folded on to the end of the log: what `cloud::recover` does. It is that of
+    /// all of the log, and so is what is still to be published.
+    fn found(&self, ctx: &Ctx, saved: &Saved, (whole, told): (&mut Bridge, Unpublished)) -> Result<(Written, Bridge, Unpublished), String> {
+        let said = |error: replica::Error| format!("the cloud's store is of no use: {error}");
+        let kept = if ctx.mutation == Mutation::StoreStale { BTreeMap::new() } else { (*saved.windows).clone() };
+        let windows: Written = Arc::new(Mutex::new(Kept { windows: kept, last: None }));
+        let mut bridge = Bridge::restore(&saved.state, Box::new(Seen(windows.clone()))).map_err(said)?;
+        bridge.quiet = u64::MAX;
+        for (lsn, kind, payload) in self.log.iter().flat_map(records).filter(|(lsn, ..)| *lsn > saved.lsn) {
+            bridge.apply(lsn, kind, payload).map_err(said)?;
+        }
+        bridge.quiet = 0;
+        let unpublished = bridge.unpublished().map_err(said)?;
+        let is_forgetful = [Mutation::AlertForgotten, Mutation::CrossForgotten].contains(&ctx.mutation);
+        ensure(is_forgetful || bridge.save() == whole.save(), || {
+            "the cloud's state is another one from its store than from its log".to_owned()
+        })?;
+        // A window comes as it stands by now, not as it was told then.
+        let standing = whole.unpublished().map_err(said)?;
+        let windows_of = |list: &Unpublished| list.iter().flat_map(|(_, effects)| effects.merged.clone()).collect::<Vec<_>>();
+        let (found, known) = (windows_of(&unpublished), windows_of(&standing));
+        ensure(is_forgetful || found == known, || format!("the cloud's store would publish {found:?}, its log {known:?}"))?;
+        let forgotten = told.iter().flat_map(|(_, effects)| &effects.merged).find(|m| !found.iter().any(|other| is_of(m, other)));
+        ensure(is_forgetful || forgotten.is_none(), || format!("the cloud's store would not publish {forgotten:?}"))?;
+        Ok((windows, bridge, unpublished))
+    }
+
+    /// The store is written, as of the last record folded.
+    pub fn save(&mut self) -> Result<(), String> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.bridge_of(&self.log)?.flush().map_err(|e| e.to_string())?;
+        let kept = process.windows.lock().map_err(|e| e.to_string())?;
+        if let Some(batch) = &kept.last {
+            self.saved = Some(Saved { lsn: batch.lsn, windows: Rc::new(kept.windows.clone()), state: Rc::new((batch.state)()) });
+        }
         Ok(())
     }
 
@@ -274,7 +359,8 @@ impl Cloud {
                 if kind == Record::Round.kind() {
                     process.round_logged = false;
                 }
-                let effects = process.bridge_of(&self.log)?.apply(lsn, kind, payload).map_err(|e| e.to_string())?;
+                let mut effects = process.bridge_of(&self.log)?.apply(lsn, kind, payload).map_err(|e| e.to_string())?;
+                judged(ctx, &process.bridge, lsn, &mut effects)?;
                 crossing::offers(ctx, &process.bridge, kind, payload, &effects);
                 process.effects(ctx, lsn, effects, false, down)?;
             }
@@ -313,7 +399,7 @@ impl Cloud {
     pub fn tell(&self) -> canonical::Told {
         let Some(process) = &self.process else { return canonical::Told::default() };
         let bridge = &process.bridge;
-        let windows = process.windows.lock().map(|windows| windows.clone()).unwrap_or_default();
+        let windows = process.windows.lock().map(|kept| kept.windows.clone()).unwrap_or_default();
         debug_assert!(process.batch.is_empty() && process.pending.is_empty());
         canonical::Told::of(&[&bridge.boot, &bridge.gateways, &bridge.alarms, &windows])
     }

@@ -8,7 +8,7 @@
 //! | [`sensing`] | sensors, and readings on their way into the log |
 //! | [`speaking`] | the fold's rounds, and the link |
 
-mod clock;
+pub mod clock;
 pub mod crossing;
 mod sensing;
 mod speaking;
@@ -33,8 +33,6 @@ use std::sync::Arc;
 
 /// True time at which worlds begin, ms since the Unix epoch.
 pub const EPOCH_MS: i64 = 1_700_000_000_000;
-/// Readings further ahead of the gateway's clock are stamped with their arrival (contract §3).
-const FUTURE_MS_MAX: i64 = 5 * 60_000;
 /// Entries of a page: few, so that pages are many.
 const PAGE_ENTRIES: usize = 3;
 /// Frames that are folded for the second time in one round: few, so that it lags.
@@ -120,6 +118,12 @@ pub struct Process {
     awaiting: VecDeque<(u64, usize, u64)>,
     ticked_ms: i64,
     crossing: crossing::Crossing,
+    /// The log takes nothing at all: no reading, no record of the gateway's own.
+    pub refuses: bool,
+    /// Critical alerts made in this round that have not gone yet: boot, seq, ordinal.
+    critical: BTreeSet<(u64, u64, u32)>,
+    /// Acknowledgements that it did not take, by boot.
+    unlogged: BTreeMap<u64, Record<'static>>,
 }
 
 #[derive(Clone)]
@@ -144,6 +148,11 @@ impl Process {
         Marks::set_clock(&mut self.batch.marks, self.clock.logged_ms);
         self.batch.records.push((record.kind(), payload));
         self.batch.last()
+    }
+
+    /// A record of the gateway's own, if the log takes it.
+    fn log(&mut self, record: &Record<'_>) -> Option<u64> {
+        if self.refuses { None } else { Some(self.push(record)) }
     }
 }
 
@@ -184,7 +193,8 @@ impl Device {
         self.name[1..].parse().unwrap_or(u8::MAX)
     }
 
-    fn wall_ms(&self, ctx: &Ctx) -> i64 {
+    /// What its wall clock says.
+    pub fn wall_ms(&self, ctx: &Ctx) -> i64 {
         (EPOCH_MS + ctx.now_ms + ctx.now_ms * self.drift / 1_000 + self.offset_ms).max(0)
     }
 
@@ -223,13 +233,16 @@ impl Device {
             base: self.disk.end,
             batch: Frame { first: self.disk.end + 1, marks: self.disk.marks, ..Frame::default() },
             pending: VecDeque::new(),
-            clock: Clock { now_ms: fold.clock_ms, logged_ms: fold.clock_ms, since_ms: ctx.now_ms },
+            clock: Clock::resume(fold.clock_ms, wall_ms, ctx.now_ms),
             numbers: fold.dictionary(),
             defined: fold.series.len() as u32,
             sessions: Vec::new(),
             memories: fold.sessions.by_number.iter().map(|(n, s)| (*n, s.memory.clone())).collect(),
             awaiting: VecDeque::new(),
             ticked_ms: 0,
+            refuses: false,
+            critical: BTreeSet::new(),
+            unlogged: BTreeMap::new(),
             crossing: crossing::Crossing::new(fold.lsn),
             fold,
         };
@@ -371,11 +384,11 @@ impl Device {
     pub fn shed(&mut self, bytes: u64) {
         let Some(process) = &mut self.process else { return };
         if let Some((boot, version)) = replica::shed::oldest(&process.fold, bytes) {
-            process.push(&Record::Shed { boot, version });
+            process.log(&Record::Shed { boot, version });
         }
         // What is pushed in this batch is none of what the fold knows yet.
         if let Some((boot, born)) = replica::shed::nameless(&process.fold, bytes) {
-            process.push(&Record::Unnamed { boot, born });
+            process.log(&Record::Unnamed { boot, born });
         }
     }
 
@@ -452,6 +465,7 @@ impl Device {
                     && p.alerts.is_empty()
                     && p.readings_applied == p.readings
                     && (!p.ended || p.applied == p.end)
+                    && (!p.ended || p.logged.applied == p.applied)
                     && p.cloud_boot == cloud_boot
             })
     }

@@ -4,6 +4,7 @@
 
 use crate::crossed;
 use replica::frame::Marks;
+use replica::limits::{FUTURE_MS_MAX, UNSET_FUTURE_MS_MAX};
 use replica::outbox::Pages;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -43,6 +44,33 @@ pub struct Fact {
     pub time_ms: i64,
     pub value: f64,
     pub leaves: bool,
+    /// The logged clock when it came.
+    pub arrival_ms: i64,
+    /// It came before the clock was set and waits for its date, or waited; `time_ms` is what is known now.
+    pub undated: Option<Undated>,
+}
+
+/// What is to date a reading once the clock is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Undated {
+    /// So long behind its arrival.
+    Relative(i64),
+    /// Its own time, if that does not lie in the future.
+    Own(i64),
+}
+
+impl Fact {
+    /// Its date if the logged clock was so far behind; 0: if nobody ever said.
+    pub fn date(&self, behind_ms: i64) -> i64 {
+        let arrival_ms = self.arrival_ms + behind_ms;
+        let latest_ms = if behind_ms == 0 { UNSET_FUTURE_MS_MAX } else { arrival_ms + FUTURE_MS_MAX };
+        let said_ms = match self.undated {
+            None => return self.time_ms,
+            Some(Undated::Relative(after_ms)) => arrival_ms + after_ms,
+            Some(Undated::Own(time_ms)) => time_ms,
+        };
+        if (0..=latest_ms).contains(&said_ms) { said_ms } else { arrival_ms }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -51,6 +79,8 @@ pub struct Frame {
     pub marks: [u64; 4],
     pub records: Vec<(u8, Vec<u8>)>,
     pub facts: Vec<Fact>,
+    /// The clock came to be set: by which record, and how far the logged one had been behind.
+    pub set: Option<(u64, i64)>,
     /// Ordinary messages of its clients, and of the cloud by their names there.
     pub crossed: Vec<crossed::Fact>,
     pub received: Vec<(u64, u64)>,

@@ -284,6 +284,7 @@ fn search(mutation: Mutation, readings: usize) -> Result<(usize, u64), String> {
         group: false,
         crossing_bytes: 0,
         crossing_ttl_ms: 0,
+        unset: false,
         steps: Vec::new(),
     };
     let mut world = World::counted(&plan, mutation)?;

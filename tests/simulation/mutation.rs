@@ -65,10 +65,30 @@ pub enum Mutation {
     GapTakesNoTime,
     /// The cloud is not told that a boot's log is damaged.
     HoleNotTold,
+    /// Readings that come before the clock is set are taken as if it were.
+    UndatedTaken,
+    /// That the clock was set is not logged.
+    ClockSetUnsaid,
+    /// Every window is called complete.
+    CompleteAlways,
+    /// No window is called complete.
+    CompleteNever,
+    /// An interval tells the clock of now, whatever it ends with.
+    FrontierAhead,
+    /// An acknowledgement that the log did not take is not logged later.
+    AckNotRetried,
+    /// An offer that the log did not take is believed to be in it.
+    OfferBelieved,
+    /// The cloud's state is read back, and its windows are not.
+    StoreStale,
+    /// What no broker is known to have taken is not published again.
+    UnpublishedForgotten,
+    /// What is urgent goes behind all else that a round has to say.
+    AlertsBehind,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 39] = [
         Self::SensorAckBeforeCommit,
         Self::CloudAckBeforeCommit,
         Self::SendsUncommitted,
@@ -98,5 +118,15 @@ impl Mutation {
         Self::GapNotDeclared,
         Self::GapTakesNoTime,
         Self::HoleNotTold,
+        Self::UndatedTaken,
+        Self::ClockSetUnsaid,
+        Self::CompleteAlways,
+        Self::CompleteNever,
+        Self::FrontierAhead,
+        Self::AckNotRetried,
+        Self::OfferBelieved,
+        Self::StoreStale,
+        Self::UnpublishedForgotten,
+        Self::AlertsBehind,
     ];
 }

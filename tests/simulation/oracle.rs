@@ -2,6 +2,7 @@
 //! with what was acknowledged to sensors. It sums them up itself and knows nothing of
 //! entries, versions or intervals.
 
+mod complete;
 pub mod damage;
 pub mod wanted;
 
@@ -54,12 +55,16 @@ pub struct Told {
     alerted: BTreeSet<AlertId>,
     applied: BTreeMap<Boot, u64>,
     pub published: HashMap<Window, Merged>,
+    /// Windows that were called complete, and the record of the cloud's log up to which that was judged.
+    complete: BTreeSet<Window>,
+    judged: u64,
     pub crossed: crossed::Told,
 }
 
 #[derive(Clone, Default)]
 pub struct Oracle {
     pub sizes_ms: Vec<i64>,
+    grace_ms: i64,
     /// All gateways are one redundancy group.
     group: bool,
     pub parts: BTreeMap<Boot, Part>,
@@ -98,13 +103,21 @@ pub fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> 
     if holds { Ok(()) } else { Err(what()) }
 }
 
+/// A durable reading counts in its windows.
+fn count(durable: &mut HashMap<(u8, Window), u64>, sizes_ms: &[i64], gateway: u8, fact: &Fact) {
+    for &size in sizes_ms.iter().filter(|_| fact.leaves) {
+        let key = (fact.series as u8, size, window::start_of(fact.time_ms, size));
+        *durable.entry((gateway, key)).or_default() += 1;
+    }
+}
+
 fn id_of(gateway: &str, a: &AlertBody) -> AlertId {
     (number(gateway), a.boot, a.seq, a.ordinal)
 }
 
 impl Oracle {
-    pub fn new(sizes_ms: &[i64], group: bool) -> Self {
-        Self { sizes_ms: sizes_ms.to_vec(), group, ..Self::default() }
+    pub fn new(sizes_ms: &[i64], grace_ms: i64, group: bool) -> Self {
+        Self { sizes_ms: sizes_ms.to_vec(), grace_ms, group, ..Self::default() }
     }
 
     /// All that is minded of the past, and the seqs of readings.
@@ -130,15 +143,25 @@ impl Oracle {
             let (_, mut readings, mut local) = part.counts.last().copied().unwrap_or_default();
             *(if fact.leaves { &mut readings } else { &mut local }) += 1;
             part.counts.push((fact.seq, readings, local));
+            if fact.undated.is_some() {
+                self.damage.undated((gateway, boot));
+            }
             part.facts.push(Fact { boot, ..fact.clone() });
-            if fact.leaves {
-                for &size in &self.sizes_ms {
-                    let key = (fact.series as u8, size, window::start_of(fact.time_ms, size));
-                    *self.durable.entry((gateway, key)).or_default() += 1;
-                }
+            count(&mut self.durable, &self.sizes_ms, gateway, fact);
+        }
+        if let Some((seq, behind_ms)) = frame.set {
+            for fact in part.facts.iter_mut().filter(|fact| fact.undated.is_some() && fact.seq < seq) {
+                fact.time_ms = fact.date(behind_ms);
+                count(&mut self.durable, &self.sizes_ms, gateway, fact);
             }
         }
         Ok(())
+    }
+
+    /// Whether a reading has one date alone. One that waited for its date has another in every log that ends
+    /// before its clock was set: a copy's, one that was put back, and one that was damaged.
+    fn is_date_sure(&self, gateway: u8, fact: &Fact) -> bool {
+        fact.undated.is_none() || !(self.cloned || self.disks_lost || self.damage.times(gateway) > 0)
     }
 
     /// A sensor was told that its message is safe.
@@ -308,10 +331,14 @@ impl Oracle {
         for ((gateway, _), part) in parts {
             for fact in part.facts.iter().filter(|f| f.leaves) {
                 let is_there = kept(*gateway, fact.boot, fact.seq) && !is_gap(&(*gateway, fact.boot), fact.seq);
+                let is_sure = self.is_date_sure(*gateway, fact);
+                let other_ms = Some(fact.date(0)).filter(|_| !is_sure);
                 for &size in &self.sizes_ms {
-                    let certain = is_there && !self.damage.may_shed(*gateway, fact, size);
-                    let key = (fact.series as u8, size, window::start_of(fact.time_ms, size));
-                    wanted.entry(key).or_default().add(*gateway, (self.group, certain), fact.time_ms, fact.value);
+                    let certain = is_there && is_sure && !self.damage.may_shed(*gateway, fact, size);
+                    for time_ms in other_ms.into_iter().chain([fact.time_ms]) {
+                        let key = (fact.series as u8, size, window::start_of(time_ms, size));
+                        wanted.entry(key).or_default().add(*gateway, (self.group, certain), time_ms, fact.value);
+                    }
                 }
             }
         }
@@ -350,7 +377,8 @@ impl Oracle {
         }
         self.live_shed(bridge, &wanted)?;
         if !self.cloned && !self.disks_lost && self.live.is_empty() {
-            for (gateway, missing) in &missing {
+            // Of what waited for its date and was damaged, nobody knows in which window it would be missing.
+            for (gateway, missing) in missing.iter().filter(|(gateway, _)| !self.damage.hides_dates(**gateway)) {
                 let slack = self.shed_at_most(*gateway, base_ms);
                 let counted = bridge.gateways.get(&format!("g{gateway}")).map_or(0, |g| g.totals.shed);
                 // Of a gap it is not known which of its readings the cloud has with others.

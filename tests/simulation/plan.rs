@@ -43,6 +43,8 @@ pub struct Plan {
     pub crossing_bytes: u64,
     /// How long one of the cloud may wait for a gateway, in ms; 0: for ever.
     pub crossing_ttl_ms: i64,
+    /// Gateways have no battery for their clocks: some begin at 1970.
+    pub unset: bool,
     pub steps: Vec<Step>,
 }
 
@@ -106,6 +108,21 @@ pub enum Step {
     Start {
         device: u8,
     },
+    /// The wall clock is set, right but for so many ms.
+    SetClock {
+        device: u8,
+        ms: i64,
+    },
+    /// The log takes nothing, or again: what the gateway does besides goes on.
+    Refuse {
+        device: u8,
+        refuses: bool,
+    },
+    /// The process dies, and the wall clock begins again at 1970.
+    PowerCut {
+        device: u8,
+        kept: bool,
+    },
     CloudCrash {
         kept: bool,
         salt: u64,
@@ -158,6 +175,8 @@ pub enum Step {
     CloneLive {
         device: u8,
     },
+    /// The cloud's store is written.
+    CloudSave,
     CloudBackup,
     CloudRestore,
     CloudLoseDisk,
@@ -183,6 +202,13 @@ impl Step {
         }
     }
 }
+
+/// In one world of so many, the cloud begins from its store.
+const STORED_ONE_IN: u64 = 7;
+/// In one world of so many, logs now and then take nothing.
+const REFUSING_ONE_IN: u64 = 9;
+/// In one world of so many, clocks have no batteries.
+const UNSET_ONE_IN: u64 = 8;
 
 const CHARACTERS: [Faults; 18] = {
     let none = Faults {
@@ -228,7 +254,55 @@ impl Plan {
         }
         let mut rng = Rng::new(seed);
         let faults = rng.pick(&CHARACTERS);
-        Self::with(seed, faults, &mut rng)
+        let mut plan = Self::with(seed, faults, &mut rng);
+        if seed % UNSET_ONE_IN == 6 {
+            plan.lose_time(&mut Rng::new(!seed));
+        }
+        if seed % REFUSING_ONE_IN == 2 {
+            plan.refuse(&mut Rng::new(!seed.rotate_left(32)));
+        }
+        if seed % STORED_ONE_IN == 3 {
+            plan.store(&mut Rng::new(!seed.rotate_left(16)));
+        }
+        plan
+    }
+
+    /// The cloud has a store, and begins from it.
+    fn store(&mut self, rng: &mut Rng) {
+        for _ in 0..2 + rng.index(4) {
+            let at = rng.index(self.steps.len());
+            self.steps.insert(at, Step::CloudSave);
+            let again = (at + 1 + rng.index(12)).min(self.steps.len());
+            let crash = [Step::CloudCrash { kept: rng.percent(50), salt: rng.next() }, Step::CloudStart];
+            self.steps.splice(again..again, crash);
+        }
+    }
+
+    /// Logs take nothing for a while, or until their process ends.
+    fn refuse(&mut self, rng: &mut Rng) {
+        for _ in 0..1 + rng.index(4) {
+            let (at, device) = (rng.index(self.steps.len()), rng.below(self.gateways as u64) as u8);
+            self.steps.insert(at, Step::Refuse { device, refuses: true });
+            let again = at + 1 + rng.index(2 * (self.steps.len() - at));
+            if again < self.steps.len() {
+                self.steps.insert(again, Step::Refuse { device, refuses: false });
+            }
+        }
+    }
+
+    /// Gateways without batteries for their clocks: those begin at 1970, and again when the power was
+    /// cut, until somebody sets them.
+    fn lose_time(&mut self, rng: &mut Rng) {
+        self.unset = true;
+        for _ in 0..2 + rng.index(6) {
+            let (at, device) = (rng.index(self.steps.len()), rng.below(self.gateways as u64) as u8);
+            if rng.percent(60) {
+                let ms = if rng.percent(80) { rng.range(-200, 200) } else { rng.range(-100_000, 100_000) };
+                self.steps.insert(at, Step::SetClock { device, ms });
+            } else {
+                self.steps.splice(at..at, [Step::PowerCut { device, kept: rng.percent(50) }, Step::Start { device }]);
+            }
+        }
     }
 
     pub fn with(seed: u64, faults: Faults, rng: &mut Rng) -> Self {
@@ -257,6 +331,7 @@ impl Plan {
             group: faults.groups,
             crossing_bytes: if faults.bridges { rng.pick(&[1 << 20, 1 << 20, 600]) } else { 0 },
             crossing_ttl_ms: if faults.bridges { rng.pick(&[0, 0, 20_000]) } else { 0 },
+            unset: false,
             steps: Vec::with_capacity(count + 2 * gateways),
         };
         for device in 0..gateways as u8 {
@@ -288,11 +363,12 @@ impl Plan {
             weather,
             crossing_bytes,
             crossing_ttl_ms,
+            unset,
             ..
         } = self;
         format!(
             "{gateways} gateways (of a group: {group}), sizes {sizes_ms:?}, grace {grace_ms}, every {every_ms}, preview {preview}, budget {budget:?}, \
-             {interval_bytes} bytes an interval, {weather:?}, {crossing_bytes} bytes of messages for {crossing_ttl_ms} ms\n{}",
+             {interval_bytes} bytes an interval, {weather:?}, {crossing_bytes} bytes of messages for {crossing_ttl_ms} ms, clocks without batteries: {unset}\n{}",
             steps.join("\n")
         )
     }

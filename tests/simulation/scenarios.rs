@@ -22,6 +22,7 @@ fn plan(seed: u64, preview: bool, weather: Weather, steps: &[Step]) -> Plan {
         group: false,
         crossing_bytes: 0,
         crossing_ttl_ms: 0,
+        unset: false,
         steps: steps.to_vec(),
     }
 }

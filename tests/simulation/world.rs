@@ -1,7 +1,8 @@
 //! A world: devices, a cloud, links between them, and what happens as a plan says.
 
 use crate::cloud::{Cloud, Down};
-use crate::device::{Ctx, Device};
+use crate::device::clock::is_set;
+use crate::device::{Ctx, Device, EPOCH_MS};
 use crate::mutation::Mutation;
 use crate::network::{Packet, Weather};
 use crate::oracle::damage::Hole;
@@ -20,6 +21,8 @@ use std::rc::Rc;
 pub const DEVICES_MAX: usize = 10;
 /// In one world of so many, processes at either end are now and then of the version that kept no hashes.
 const MIXED_ONE_IN: u64 = 8;
+/// Tells apart the stream of what only worlds have whose clocks lose the time.
+const UNSET: u64 = 0x0c10_c4;
 /// Frames that every second damage is among.
 const NEWEST_FRAMES: usize = 6;
 /// Rounds in which a healed world must come to rest.
@@ -65,10 +68,15 @@ impl World {
             let drift = if rng.percent(10) { rng.range(-20, 20) } else { 0 };
             devices.push(Device::new(format!("g{n}"), offset_ms, drift));
         }
+        // From a stream of its own, so that worlds whose clocks have batteries are as they are without.
+        let mut unset = Rng::new(plan.seed ^ UNSET);
+        for device in devices.iter_mut().filter(|_| plan.unset && unset.percent(70)) {
+            device.offset_ms = -EPOCH_MS;
+        }
         let mut world = Self {
             ctx: Ctx {
                 now_ms: 0,
-                oracle: Oracle::new(&plan.sizes_ms, plan.group),
+                oracle: Oracle::new(&plan.sizes_ms, plan.grace_ms, plan.group),
                 mutation,
                 config: Rc::new(schemas::cbor::to_vec(&config)),
                 every_ms: plan.every_ms,
@@ -106,7 +114,7 @@ impl World {
     pub fn step(&mut self, step: Step) -> Result<(), String> {
         let count = self.devices.len();
         let at = |device: u8| usize::from(device) % count;
-        if let Step::Crash { device, .. } = step
+        if let Step::Crash { device, .. } | Step::PowerCut { device, .. } = step
             && self.shares_boot(at(device))
         {
             return Ok(());
@@ -149,6 +157,17 @@ impl World {
             Step::Trim { device, keep } => self.devices[at(device)].trim(ctx, usize::from(keep))?,
             Step::Full { device } => self.devices[at(device)].disk.full = true,
             Step::Room { device } => self.devices[at(device)].disk.full = false,
+            Step::SetClock { device, ms } => self.devices[at(device)].offset_ms = ms,
+            Step::PowerCut { device, kept } => {
+                let device = &mut self.devices[at(device)];
+                device.crash(ctx, kept)?;
+                device.offset_ms = -EPOCH_MS - ctx.now_ms;
+            }
+            Step::Refuse { device, refuses } => {
+                if let Some(process) = &mut self.devices[at(device)].process {
+                    process.refuses = refuses;
+                }
+            }
             Step::Jump { device, ms } => self.devices[at(device)].offset_ms += ms,
             Step::Backup { device } => {
                 let device = &mut self.devices[at(device)];
@@ -198,18 +217,20 @@ impl World {
                 device.start(ctx)?;
             }
             Step::Shed { device, salt } => self.devices[at(device)].shed(salt % 600),
-            Step::CloudBackup => self.cloud.backup = Some((self.cloud.log.clone(), ctx.oracle.told.clone())),
+            Step::CloudBackup => self.cloud.backup = Some((self.cloud.log.clone(), self.cloud.saved.clone(), ctx.oracle.told.clone())),
+            Step::CloudSave => self.cloud.save()?,
             Step::CloudRestore => {
-                if let Some((log, told)) = self.cloud.backup.clone() {
+                if let Some((log, saved, told)) = self.cloud.backup.clone() {
                     self.cloud_crash(false, 0);
                     self.ctx.oracle.cloud_lost();
-                    (self.cloud.log, self.ctx.oracle.told) = (log, told);
+                    (self.cloud.log, self.cloud.saved, self.ctx.oracle.told) = (log, saved, told);
                     self.cloud.start(&mut self.ctx)?;
                 }
             }
             Step::CloudLoseDisk => {
                 self.cloud_crash(false, 0);
                 self.cloud.log.clear();
+                self.cloud.saved = None;
                 self.ctx.oracle.cloud_lost();
                 self.ctx.oracle.told = Told::default();
                 self.cloud.start(&mut self.ctx)?;
@@ -279,6 +300,12 @@ impl World {
         for device in &mut self.devices {
             device.disk.full = false;
             device.start(&mut self.ctx)?;
+            if let Some(process) = &mut device.process {
+                process.refuses = false;
+            }
+            if !is_set(device.wall_ms(&self.ctx)) {
+                device.offset_ms = 0;
+            }
         }
         let mut rng = Rng::new(0);
         for round in 0..ROUNDS_MAX {
@@ -286,7 +313,8 @@ impl World {
                 let boot = process.bridge.boot;
                 let names: Vec<&str> = self.devices.iter().map(|d| d.name.as_str()).collect();
                 let carried = self.cloud.carried_all(&self.ctx, &names);
-                if carried && self.devices.iter().all(|d| d.quiet(boot) && d.crossed_all(&self.ctx) && d.link.under_way() == 0) {
+                let whole = self.ctx.oracle.incomplete(&self.devices, &process.bridge).is_none();
+                if whole && carried && self.devices.iter().all(|d| d.quiet(boot) && d.crossed_all(&self.ctx) && d.link.under_way() == 0) {
                     return self.ctx.oracle.quiet(&self.devices, &process.bridge);
                 }
             }
@@ -315,6 +343,8 @@ impl World {
     fn restless(&self) -> String {
         let mut out = format!("cloud quiet: {}", self.cloud.quiet());
         let boot = self.cloud.process.as_ref().map_or(0, |p| p.bridge.boot);
+        let incomplete = self.cloud.process.as_ref().and_then(|p| self.ctx.oracle.incomplete(&self.devices, &p.bridge));
+        out += &incomplete.map_or_else(String::new, |what| format!("; {what}"));
         for device in self.devices.iter().filter(|d| !d.quiet(boot)) {
             let Some(process) = &device.process else { continue };
             for p in &process.fold.boots {

@@ -35,6 +35,8 @@ pub(super) struct Crossing {
     done: Option<(u64, u64, u64)>,
     /// Shown up to this record.
     shown: u64,
+    /// The log is still to be told so.
+    settled: Option<u64>,
     /// Records of an earlier process, which may have shown what they brought.
     earlier: u64,
 }
@@ -50,7 +52,7 @@ impl Device {
     /// A client publishes a message that a bridge carries.
     pub fn publish_plain(&mut self, ctx: &mut Ctx, salt: u64) {
         let wall_ms = self.wall_ms(ctx);
-        let Some(process) = self.process.as_mut().filter(|_| !self.disk.full) else { return };
+        let Some(process) = self.process.as_mut().filter(|p| !self.disk.full && !p.refuses) else { return };
         let mut rng = Rng::new(salt);
         let topic = rng.pick(&TOPICS);
         let (lane, ttl_ms) = (rng.below(3) as u8, rng.pick(&[0u64, 0, 8_000, 40_000]));
@@ -79,7 +81,12 @@ impl Device {
         }
         if let Some(lsn) = last {
             process.crossing.shown = lsn;
-            process.push(&Record::CrossShown { lsn, unheld: 0 });
+            process.crossing.settled = last;
+        }
+        if let Some(lsn) = process.crossing.settled
+            && process.log(&Record::CrossShown { lsn, unheld: 0 }).is_some()
+        {
+            process.crossing.settled = None;
         }
         let early = ctx.mutation == Mutation::CrossDoneEarly;
         if let Some((_, boot, seq)) = process.crossing.done.take_if(|(lsn, ..)| *lsn <= process.fold.lsn || early) {
@@ -112,7 +119,9 @@ impl Device {
         if what == "cross-ack" {
             let CrossAck { boot, lane, applied, .. } = CrossAck::decode(bytes).map_err(undecodable)?;
             process.crossing.flight.take_if(|f| f.boot == boot && f.lane == lane && applied >= f.last);
-            process.crossing.acked = process.push(&Record::CrossAcked { boot, lane, applied });
+            if let Some(lsn) = process.log(&Record::CrossAcked { boot, lane, applied }) {
+                process.crossing.acked = lsn;
+            }
             return Ok(());
         }
         let down = CrossDown::decode(bytes).map_err(undecodable)?;
@@ -122,8 +131,9 @@ impl Device {
                 continue;
             }
             let message = Plain { topic: &m.topic, payload: &m.payload, qos: m.qos, retain: m.retain };
+            let Some(lsn) = process.log(&Record::CrossReceived { boot: m.boot, seq: m.seq, message }) else { return Ok(()) };
             process.batch.received.push((m.boot, m.seq));
-            durable = process.push(&Record::CrossReceived { boot: m.boot, seq: m.seq, message });
+            durable = lsn;
         }
         if let Some(last) = down.messages.last().filter(|_| !self.disk.full) {
             process.crossing.done = Some((durable, last.boot, last.seq));

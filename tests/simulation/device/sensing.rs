@@ -1,12 +1,16 @@
 //! Sensors at a device, and its front door: what `edge::intake` does.
 
-use super::{Ctx, Device, EPOCH_MS, FUTURE_MS_MAX, LOCAL, SERIES};
-use crate::disk::Fact;
+use super::{Ctx, Device, EPOCH_MS, LOCAL, SERIES};
+use crate::disk::{Fact, Undated};
 use crate::mutation::Mutation;
 use crate::rng::Rng;
 use replica::frame::Marks;
-use replica::record::{self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_TIMED, KIND_MESSAGE, Record};
+use replica::limits::FUTURE_MS_MAX;
+use replica::record::{self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Record};
 use std::collections::VecDeque;
+
+/// Between readings of a pack, in ms.
+const PACK_MS: i64 = 1_500;
 
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -72,15 +76,16 @@ impl Device {
             self.sensors[sensor].unacknowledged.push_back(message);
             return;
         };
-        if self.disk.full {
+        if self.disk.full || process.refuses {
             return;
         }
         let now_ms = process.clock.read(wall_ms, ctx.now_ms);
+        let undated = process.clock.is_unset;
         let session = process.sessions[sensor];
         let mut readings = Vec::new();
         // As they were sent, which is how a redelivery is told.
         let mut sent = Vec::new();
-        for (series, time_ms, value) in &message.readings {
+        for (index, (series, time_ms, value)) in message.readings.iter().enumerate() {
             let name = SERIES[*series as usize];
             let number = match process.numbers.get(name) {
                 Some(number) => *number,
@@ -92,9 +97,19 @@ impl Device {
                     number
                 }
             };
-            let sent_ms = if message.timed { *time_ms } else { now_ms };
+            // Packs say how long before their arrival a reading was taken.
+            let after_ms = if undated { -PACK_MS * (index as u64 * (message.id % 3)) as i64 } else { 0 };
+            let sent_ms = if message.timed { *time_ms } else { now_ms + after_ms };
             sent.push((number, sent_ms, *value));
-            readings.push((*series, if sent_ms > now_ms + FUTURE_MS_MAX { now_ms } else { sent_ms }, *value));
+            let is_ahead = sent_ms > now_ms + FUTURE_MS_MAX;
+            let waits = match message.timed {
+                _ if !undated || !message.leaves => None,
+                false => Some(Undated::Relative(after_ms)),
+                // It is not told apart from one that has no time of its own.
+                true if sent_ms == now_ms => Some(Undated::Relative(0)),
+                true => is_ahead.then_some(Undated::Own(sent_ms)),
+            };
+            readings.push((*series, if is_ahead || sent_ms < 0 { now_ms } else { sent_ms }, *value, waits));
         }
         let lsn;
         let memory = process.memories.entry(session).or_default();
@@ -105,8 +120,11 @@ impl Device {
         } else {
             let mut flags = if message.leaves { FLAG_LEAVES } else { 0 };
             if message.timed {
-                flags |= FLAG_TIMED | FLAG_PACKET_ID | FLAG_AHEAD;
+                flags |= FLAG_TIMED | FLAG_PACKET_ID | if undated { 0 } else { FLAG_AHEAD };
                 memory.remember(packet_id, now_ms, sent.iter().copied());
+            }
+            if undated && ctx.mutation != Mutation::UndatedTaken {
+                flags |= FLAG_UNDATED | if message.timed { 0 } else { FLAG_RELATIVE };
             }
             let mut payload = Vec::new();
             schemas::wire::put_varint(&mut payload, process.clock.stamp());
@@ -119,14 +137,10 @@ impl Device {
             process.batch.marks[usize::from(!message.leaves)] += readings.len() as u64;
             Marks::set_clock(&mut process.batch.marks, process.clock.logged_ms);
             let (boot, seq) = (process.boot, lsn - process.base);
-            process.batch.facts.extend(readings.iter().map(|(series, time_ms, value)| Fact {
-                boot,
-                seq,
-                message: message.id,
-                series: *series,
-                time_ms: *time_ms,
-                value: *value,
-                leaves: message.leaves,
+            process.batch.facts.extend(readings.into_iter().map(|(series, time_ms, value, undated)| {
+                let (message, leaves) = (message.id, message.leaves);
+                let fact = Fact { boot, seq, message, series, time_ms, value, leaves, arrival_ms: now_ms, undated };
+                Fact { time_ms: fact.date(0), ..fact }
             }));
         }
         if ctx.mutation == Mutation::SensorAckBeforeCommit {

@@ -1,6 +1,7 @@
 //! What a device makes of what is durable, and says and hears: what `edge::core` does.
 
-use super::{Ctx, Device, EPOCH_MS, LANES, OUTS_MAX, Process};
+use super::clock::is_set;
+use super::{Ctx, Device, LANES, OUTS_MAX, Process};
 use crate::disk::Frame;
 use crate::mutation::Mutation;
 use crate::network::State;
@@ -18,10 +19,13 @@ fn told(delta: &Delta) -> String {
         let entries = telemetry::block::decode(block, 1 << 16).unwrap_or_default();
         entries.iter().map(|e| format!(" {}@{}..{}", e.series, e.born, e.version)).collect::<String>()
     };
-    let Delta { boot, number, from, to, cloud_boot, ended, alerts, .. } = delta;
+    let Delta { boot, number, from, to, cloud_boot, ended, alerts, frontier_ms, .. } = delta;
     let (entries, ahead) = (names(&delta.entries), names(&delta.ahead));
     let ended = if *ended { " end" } else { "" };
-    format!("{number:x} of {boot:x} ({from}, {to}]{ended} to {cloud_boot:x}:{entries}; ahead{ahead}; {} alerts", alerts.len())
+    format!(
+        "{number:x} of {boot:x} ({from}, {to}]{ended} at {frontier_ms} to {cloud_boot:x}:{entries}; ahead{ahead}; {} alerts",
+        alerts.len()
+    )
 }
 
 /// Folds a frame; what it gives up is told to the oracle, window for window, before a later record
@@ -63,23 +67,41 @@ fn tell_given_up(name: &str, fold: &Fold, ctx: &mut Ctx) {
 }
 
 impl Process {
+    /// The logged clock now. Once the wall clock is set, that is logged: what waits for its date gets it.
+    fn look(&mut self, ctx: &Ctx, wall_ms: i64) -> i64 {
+        if self.clock.is_unset && is_set(wall_ms) && !self.refuses {
+            let behind_ms = self.clock.set(wall_ms, ctx.now_ms);
+            let is_told = ctx.mutation != Mutation::ClockSetUnsaid;
+            let lsn = self.push(&if is_told { Record::ClockSet { behind_ms } } else { Record::Tick });
+            self.batch.set = Some((lsn - self.base, behind_ms));
+        }
+        self.clock.read(wall_ms, ctx.now_ms)
+    }
+
     /// Logs what came of an ack.
-    fn settle(&mut self, outcome: Acknowledged, wall_ms: i64, now_ms: i64) {
+    fn settle(&mut self, mutation: Mutation, outcome: Acknowledged, wall_ms: i64, now_ms: i64) {
         if let Some((boot, cloud_boot, pages)) = outcome.told {
             let pages = Numbers::encode(&pages);
-            self.push(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
+            self.log(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
         }
         if let Some(record) = outcome.record {
             self.clock.read(wall_ms, now_ms);
-            self.push(&record);
+            let is_logged = self.log(&record).is_some();
             if let Record::Acked { boot, applied, shed, readings, hash, .. } = record
                 && let Some(part) = self.fold.boots.iter_mut().find(|p| p.boot == boot)
             {
                 part.acknowledged(applied, readings, shed, hash);
             }
+            if let Record::Acked { boot, .. } = record {
+                // A newer one takes the place of one that still waits.
+                self.unlogged.remove(&boot);
+                if !is_logged && mutation != Mutation::AckNotRetried {
+                    self.unlogged.insert(boot, record);
+                }
+            }
         }
         if let Some(record) = outcome.forked {
-            self.push(&record);
+            self.log(&record);
         }
     }
 }
@@ -109,19 +131,27 @@ impl Device {
             return Ok(());
         }
         ctx.oracle.forked(&self.name, &mut self.disk, &process.fold)?;
+        if let Some(process) = &mut self.process {
+            process.critical.clear();
+        }
         self.show(ctx)?;
         self.cross(ctx)?;
         self.heal(ctx)?;
         let Some(process) = &mut self.process else { return Ok(()) };
-        let now_ms = process.clock.read(wall_ms, ctx.now_ms);
+        let now_ms = process.look(ctx, wall_ms);
+        while let Some(waits) = process.unlogged.first_entry().filter(|_| !process.refuses) {
+            let record = waits.remove();
+            process.push(&record);
+        }
         let due = process.fold.next_due_ms().filter(|at| *at <= now_ms && *at != process.ticked_ms);
         let idle = process.uplink.is_connected() && now_ms - process.fold.clock_ms.max(process.ticked_ms) >= IDLE_FRONTIER_MS;
-        if due.is_some() || idle {
-            process.push(&Record::Tick);
+        if (due.is_some() || idle) && process.log(&Record::Tick).is_some() {
             process.ticked_ms = due.unwrap_or(now_ms);
         }
+        let mut behind = Vec::new();
         for _ in 0..OUTS_MAX {
             let Some(out) = process.uplink.poll(ctx.now_ms, &process.fold) else {
+                behind.drain(..).for_each(|bytes| self.link.send_up(Lane::Alerts, "alert", bytes));
                 let late = process.uplink.next_timeout_ms().filter(|at| *at <= ctx.now_ms);
                 if late.is_some() && ctx.every_ms > 0 {
                     return Err(format!("{} has nothing to do, and a timer for it: it would never rest", self.name));
@@ -131,15 +161,25 @@ impl Device {
                         process.fold.heal_lost(page);
                         continue;
                     }
-                    process.push(&Record::Lost { page });
+                    process.log(&Record::Lost { page });
                 }
                 return ctx.oracle.gateway(&self.name, &self.disk, &process.fold);
             };
             let (lane, what, bytes) = match out {
                 Out::Hello(lane, hello) => (lane, "hello", hello.encode()),
                 Out::Beat(beat) => (Lane::Alerts, "beat", beat.encode()),
-                Out::Alert(alert) => (Lane::Alerts, "alert", alert.encode()),
+                Out::Alert(alert) if ctx.mutation == Mutation::AlertsBehind => {
+                    behind.push(alert.encode());
+                    continue;
+                }
+                Out::Alert(up) => {
+                    process.critical.remove(&(up.alert.boot, up.alert.seq, up.alert.ordinal));
+                    (Lane::Alerts, "alert", up.encode())
+                }
                 Out::Delta(delta) => {
+                    if *self.link.lane(Lane::Alerts) == State::Up && !process.critical.is_empty() {
+                        return Err(format!("{}'s critical alerts {:?} wait behind an interval", self.name, process.critical));
+                    }
                     let number = delta.number;
                     ctx.oracle.hashed(&self.name, &self.disk, &process.fold, &delta)?;
                     let mut delta = mutated(delta, ctx.mutation, &process.fold);
@@ -173,16 +213,18 @@ impl Device {
                     ctx.trace(|| format!("{} {:x} asks its log {question:x?}: {proof:x?}", self.name, process.boot));
                     let outcome = process.uplink.proved(ctx.now_ms, &question, proof, &mut process.fold);
                     ctx.oracle.found(&self.name, outcome.forked.as_ref())?;
-                    process.settle(outcome, wall_ms, ctx.now_ms);
+                    process.settle(ctx.mutation, outcome, wall_ms, ctx.now_ms);
                     continue;
                 }
                 Out::Offer(boot, born) => {
-                    process.push(&Record::Offered { boot, born });
+                    if process.log(&Record::Offered { boot, born }).is_none() && ctx.mutation != Mutation::OfferBelieved {
+                        process.uplink.offer_refused(ctx.now_ms);
+                    }
                     continue;
                 }
                 Out::Unheard(told) => {
                     let (count, oldest) = told.unwrap_or_default();
-                    process.push(&Record::Unheard { count, oldest });
+                    process.log(&Record::Unheard { count, oldest });
                     continue;
                 }
             };
@@ -201,10 +243,13 @@ impl Device {
             ctx.oracle.raised(&self.name, self.disk.name(alert.boot, alert.seq), alert, leaves)?;
             if leaves {
                 process.uplink.urgent(ctx.now_ms, alert);
+                if alert.severity == 0 {
+                    process.critical.insert((alert.boot, alert.seq, alert.ordinal));
+                }
             }
         }
         if let Some((lsn, _)) = fresh.last() {
-            process.push(&Record::Shown { lsn: *lsn });
+            process.log(&Record::Shown { lsn: *lsn });
         }
         Ok(())
     }
@@ -251,6 +296,7 @@ impl Device {
 
     /// Something came down; nobody may be there.
     pub fn receive(&mut self, ctx: &mut Ctx, what: &str, bytes: &[u8]) -> Result<(), String> {
+        let wall_ms = self.wall_ms(ctx);
         let lane = if what == "receipt" { Lane::Alerts } else { Lane::Intervals };
         let stands = *self.link.lane(lane) == State::Up;
         if stands && what.starts_with("cross") {
@@ -275,8 +321,7 @@ impl Device {
         ctx.trace(|| format!("{} {:x} gets {ack:x?}", self.name, process.boot));
         let outcome = process.uplink.acked(ctx.now_ms, &ack, &mut process.fold);
         ctx.oracle.found(&self.name, outcome.forked.as_ref())?;
-        let wall_ms = (EPOCH_MS + ctx.now_ms + ctx.now_ms * self.drift / 1_000 + self.offset_ms).max(0);
-        process.settle(outcome, wall_ms, ctx.now_ms);
+        process.settle(ctx.mutation, outcome, wall_ms, ctx.now_ms);
         ctx.oracle.gateway(&self.name, &self.disk, &process.fold)
     }
 }
@@ -292,6 +337,7 @@ fn mutated(mut delta: Delta, mutation: Mutation, fold: &Fold) -> Delta {
         Mutation::MarksPassed => delta.marks.clear(),
         Mutation::GroupSummed => delta.group = None,
         Mutation::HoleNotTold => delta.holed = false,
+        Mutation::FrontierAhead => delta.frontier_ms = fold.clock_ms,
         Mutation::VersionsOnly => {
             let mut entries = telemetry::block::decode(&delta.entries, 1 << 16).unwrap_or_default();
             entries.retain(|e| e.version <= delta.to);

@@ -29,6 +29,8 @@ pub struct Damage {
     gateways: BTreeMap<u8, u64>,
     /// Gateways that forgot who spoke to them.
     forgetful: BTreeSet<u8>,
+    /// Boots in which readings waited for their date.
+    undated: BTreeSet<Boot>,
     /// What lies behind a snapshot is missed only by a gateway that folds its past again.
     covered: Vec<Hole>,
 }
@@ -105,6 +107,16 @@ impl Damage {
         }
     }
 
+    /// In a boot, readings wait for their date.
+    pub fn undated(&mut self, boot: Boot) {
+        self.undated.insert(boot);
+    }
+
+    /// Whether readings waited for their date in a log that was damaged.
+    pub fn hides_dates(&self, gateway: u8) -> bool {
+        self.times(gateway) > 0 && self.undated.iter().any(|boot| boot.0 == gateway)
+    }
+
     /// How often a log of that gateway was damaged.
     pub fn times(&self, gateway: u8) -> u64 {
         self.gateways.get(&gateway).copied().unwrap_or(0)
@@ -132,7 +144,8 @@ impl Damage {
     /// the cloud has it: it is gone here, or others of that window are, and its entry is not as it was.
     pub fn may_shed(&self, gateway: u8, fact: &Fact, size_ms: i64) -> bool {
         let key = (fact.series as u8, size_ms, window::start_of(fact.time_ms, size_ms));
-        self.takes(gateway, fact) || self.torn.contains(&((gateway, fact.boot), key))
+        let is_undated = || self.times(gateway) > 0 && self.undated.contains(&(gateway, fact.boot));
+        self.takes(gateway, fact) || is_undated() || self.torn.contains(&((gateway, fact.boot), key))
     }
 
     /// Whether a gateway may take a redelivery for something new.
