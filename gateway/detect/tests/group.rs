@@ -67,6 +67,14 @@ fn a_channel_that_leaves_its_range_is_named_and_clears() {
 }
 
 #[test]
+fn of_equal_events_two_are_told() {
+    let event = |second: i64| second >= 2_000 && second % 1_000 < 100;
+    let found = run(8_000, |second, values| values[3] += if event(second) { 5.0 } else { 0.0 });
+    let told = found.iter().filter(|(_, change)| change.state == State::Active).map(|(second, _)| second / 1_000).collect::<Vec<_>>();
+    assert_eq!(told, [2, 3], "{found:?}");
+}
+
+#[test]
 fn channels_that_no_longer_go_together_are_told_though_each_is_within_its_range() {
     // The flow turns against the speed: no value that was not seen before.
     let found = run(4_000, |second, values| values[2] = if second < 2_000 { values[2] } else { 60.0 - values[2] });
