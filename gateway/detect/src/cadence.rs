@@ -76,6 +76,11 @@ impl Cadence {
         self.last_ms = time_ms;
     }
 
+    /// All readings so far were of so much later.
+    pub(crate) fn shift(&mut self, by_ms: i64) {
+        self.last_ms = self.last_ms.saturating_add(by_ms);
+    }
+
     #[cold]
     fn finding(&self, verdict: Verdict, time_ms: i64, value: f64, usual_ms: f32) -> Finding {
         let (now, usual) = (duration(self.now_ms as i64), duration(usual_ms as i64));

@@ -114,6 +114,11 @@ impl Flatline {
         self.since_ms = time_ms;
     }
 
+    /// All readings so far were of so much later.
+    pub(crate) fn shift(&mut self, by_ms: i64) {
+        self.since_ms = self.since_ms.saturating_add(by_ms);
+    }
+
     fn is_news(&self, value: f64) -> bool {
         let known = self.rests.iter().filter(|r| r.value == value).map(|r| r.run);
         self.changes >= CHANGES_MIN

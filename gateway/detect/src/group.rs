@@ -12,9 +12,13 @@
 //!   channel, and sees one channel that no longer follows the others long before T² does, in
 //!   which the directions along which all move count as much.
 //!
-//! Records go on growing, a little with every row and more with every event that ended: the
-//! longer a machine runs, the rarer what is told. None is below what noise alone reaches in as
-//! many rows, so that a start that was not calm, whose scales fall for hours, makes no alert. An event begins after a few rows beyond 1.25
+//! Records go on growing, a little with every row and more with every event that ended, and are
+//! forgotten in days: the longer a machine runs, the rarer what is told. One event alone teaches
+//! little, however large: a sensor's -999 says nothing of the machine's faults. One that comes
+//! again, alike, teaches what it is. A single wild row is not even an event: what is a thousand deviations
+//! out counts as ten before the next value confirms it. No record is below what noise alone reaches
+//! in as many rows, so that a start that was not calm, whose scales fall for hours, makes no
+//! alert. An event begins after a few rows beyond 1.25
 //! times the record and ends after a calm half minute (at 1 Hz). What is small beside the event before, its after-effect, is no news until
 //! that one is forgotten. While it lasts, the channels that are out teach nothing; what lasts
 //! half an hour is how the machine runs now, and is learnt anew.
@@ -46,6 +50,9 @@ const WARM: u32 = 400;
 const CHANGES_MIN: u16 = 20;
 /// Where updates are clipped, in standard deviations.
 const CLIP: f64 = 4.0;
+/// Deviations from which on a value counts as so many only, until the next one is as far out on its side.
+const WILD: f64 = 1_000.0;
+const WILD_COUNTS: f64 = 10.0;
 /// Part of the correlation that is not believed: with few rows, chance makes channels look bound.
 const SHRINK: f64 = 0.2;
 /// The same for residuals: what is left of a channel behind all others shows only where they are
@@ -55,15 +62,31 @@ const SHRINK_RESIDUAL: f64 = 0.02;
 const TIMES: f64 = 1.25;
 /// Rows at which twice as much is asked.
 const YOUNG: f64 = 30.0;
-/// How much of an event's largest deviation its record takes up once it has ended: of equal
-/// events, the third is usual.
-const HABIT: f64 = 0.4;
+/// How much of what an event teaches its record takes up: of equal ones, two are told.
+const HABIT: f64 = 0.8;
+/// Times the record that an event teaches at most, be it the first of its size; of residuals it
+/// teaches nothing, as they have one record for all channels.
+const ALONE: f64 = 1.5;
+const ALONE_RESIDUAL: f64 = 1.0;
+/// Times that two events are alike within.
+const ALIKE: f64 = 4.0;
+/// Rows between two events that are not one: a fault comes and goes.
+const APART: u16 = 600;
+/// Part of the last event that is known for so many rows: one fault is told once.
+const NEAR: f64 = 0.4;
+const NEAR_ROWS: u16 = 3_600;
+/// Times its own record that the records of others can make a channel's at most.
+const OTHERS: f64 = 4.0;
+/// What of a record is kept from row to row: half is forgotten in 12 days at 1 Hz.
+const RECORD_KEEP: f64 = 1.0 - 1.0 / 1_572_864.0;
 /// Rows beyond it that raise.
 const ENTER: u8 = 5;
 /// Calm rows that clear.
 const CALM: u8 = 30;
 /// Part of an event's peak below which its after-effects are calm.
 const AFTER: f64 = 0.2;
+/// The largest peak that counts: its after-effects are over within 21 minutes at 1 Hz.
+const PEAK_MAX: f64 = 200.0;
 /// How much of the last peak is kept from row to row: half is forgotten in four minutes at 1 Hz.
 const KEEP: f64 = 0.997;
 /// Rows after which an event is how the machine runs now.
@@ -79,6 +102,19 @@ pub(crate) fn about() -> String {
 
 /// Rows at another known level after which it is where the channel is measured from, and learnt.
 const SETTLES: u8 = 60;
+
+/// The largest that an event showed of something becomes known: up to `alone` times the record at once,
+/// more if the `last` event was alike, and another one.
+fn learn_event(record: &mut f64, last: &mut f64, worst: &mut f64, alone: f64, another: bool) {
+    let worst = std::mem::take(worst);
+    if worst <= *record {
+        return;
+    }
+    let alike = another && worst <= ALIKE * *last && *last <= ALIKE * worst;
+    let taught = worst.min((alone * *record).max(if alike { *last } else { 0.0 }));
+    *last = if another { worst } else { last.max(worst) };
+    *record += HABIT * (taught - *record).max(0.0);
+}
 
 /// One channel's state.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -112,6 +148,9 @@ struct Channel {
     /// Mean square of its distance from what the others let expect; zero: none was seen.
     #[serde(default)]
     stray: f64,
+    /// Largest deviation of its last event.
+    #[serde(default)]
+    last: f64,
 }
 
 impl Channel {
@@ -181,6 +220,13 @@ pub struct Group {
     /// Most channels that were measured at once.
     #[serde(default)]
     fitted: u16,
+    /// Largest T and residual of the last event, and rows since.
+    #[serde(default)]
+    last_t: f64,
+    #[serde(default)]
+    last_r: f64,
+    #[serde(default)]
+    since: u16,
 }
 
 impl Group {
@@ -225,17 +271,18 @@ impl Group {
         let mut sigma = [1.0; GROUP_CHANNELS_MAX];
         let mut known = [0.0; GROUP_CHANNELS_MAX];
         let mut largest: f64 = 0.0;
+        let near = self.near();
         for (at, channel) in self.channels.iter_mut().enumerate() {
-            channel.step();
             sigma[at] = self.covariance[packed(at, at)].sqrt().max(SCALE_RELATIVE_MIN * channel.mean.abs()).max(GROUP_SIGMA_MIN);
+            channel.step(sigma[at]);
             if channel.fits() {
-                deviation[at] = (channel.smooth - channel.mean) / sigma[at];
+                deviation[at] = ((channel.smooth - channel.mean) / sigma[at]).clamp(-SCORE_MAX, SCORE_MAX);
             }
             if channel.travels(deviation[at], sigma[at]) {
                 deviation[at] = 0.0;
             }
             if channel.speaks() {
-                known[at] = channel.record.max(least::of_noise(channel.seen, 1));
+                known[at] = channel.record.max(near * channel.last).max(least::of_noise(channel.seen, 1));
                 largest = largest.max(known[at]);
             }
         }
@@ -280,7 +327,7 @@ impl Group {
         if fitting > self.fitted {
             (self.fitted, self.settled) = (fitting, 0);
         }
-        let distance = self.factor(seen.sigma, SHRINK).distance(seen.deviation);
+        let distance = self.factor(seen.sigma, SHRINK).distance(seen.deviation).min(SCORE_MAX);
         let residuals = self.factor(seen.sigma, SHRINK_RESIDUAL).residuals(seen.deviation);
         self.settled = self.settled.saturating_add(1);
         let rows = self.settled.saturating_add(FIT);
@@ -293,9 +340,10 @@ impl Group {
         (seen.distance, seen.residual) = (Some(distance), Some(residual));
         let raises = raises(rows);
         let alone = (seen.score > 1.0).then_some((seen.times, seen.cause));
-        for (cause, times) in
-            [(Cause::Distance, distance / self.record_t.max(least::of_distance(rows, fitting))), (Cause::Residual, behind)]
-        {
+        for (cause, times) in [
+            (Cause::Distance, distance / self.record_t.max(self.near() * self.last_t).max(least::of_distance(rows, fitting))),
+            (Cause::Residual, behind),
+        ] {
             if times / raises > seen.score {
                 (seen.score, seen.times, seen.cause) = (times / raises, times, cause);
             }
@@ -304,6 +352,11 @@ impl Group {
         if let Some((times, cause)) = alone.filter(|_| seen.cause == Cause::Residual) {
             (seen.times, seen.cause) = (times, cause);
         }
+    }
+
+    /// Part of the last event that is known, as it was of late.
+    fn near(&self) -> f64 {
+        if self.since < NEAR_ROWS { NEAR } else { 0.0 }
     }
 
     /// The shrunk correlation of the channels, factored. One that does not fit yet, or is on its way
@@ -316,9 +369,10 @@ impl Group {
     }
 
     fn follow(&mut self, seen: &Seen<'_>) -> Option<Change> {
-        self.peak = (self.peak * KEEP).max(seen.score.min(SCORE_MAX));
+        self.peak = (self.peak * KEEP).max(seen.score.min(PEAK_MAX));
         let beyond = seen.score > (AFTER * self.peak).max(1.0);
         if self.active == 0 {
+            self.since = self.since.saturating_add(1);
             self.above = if beyond { self.above.saturating_add(1) } else { 0 };
             if self.above < ENTER {
                 if !beyond {
@@ -350,7 +404,7 @@ impl Group {
 
 impl Channel {
     /// One row passed; a row without a reading of its own shows nothing.
-    fn step(&mut self) {
+    fn step(&mut self, sigma: f64) {
         if self.missed > 0 {
             return;
         }
@@ -358,12 +412,21 @@ impl Channel {
         if self.seen == 0 {
             (self.smooth, self.mean, self.before) = (value, value, value);
         }
+        let counts = if self.fits() { self.confirmed(value, sigma) } else { value };
         self.seen = self.seen.saturating_add(1);
         if value != self.before && self.changes < CHANGES_MIN {
             self.changes += 1;
         }
         self.before = value;
-        self.smooth += SMOOTH.max(1.0 / f64::from(self.seen)) * (value - self.smooth);
+        self.smooth += SMOOTH.max(1.0 / f64::from(self.seen)) * (counts - self.smooth);
+    }
+
+    /// A value as far as it counts: one that is wild alone may be none of the machine's.
+    fn confirmed(&self, value: f64, sigma: f64) -> f64 {
+        let (far, before) = (value - self.mean, self.before - self.mean);
+        let is_wild = |far: f64| far.abs() > WILD * sigma;
+        let alone = is_wild(far) && !(is_wild(before) && before.signum() == far.signum());
+        if alone { self.mean + (WILD_COUNTS * sigma).copysign(far) } else { value }
     }
 
     /// Whether it is far from its mean, yet at or on the way to a level that it is known for;
@@ -383,9 +446,10 @@ impl Channel {
 }
 
 /// The deviation that a channel's record and that of all channels call the largest yet:
-/// halfway, so that a channel with a calm past is not judged by its past alone.
+/// halfway, so that a channel with a calm past is not judged by its past alone. What one of them is
+/// known for may yet be none of the others' ways.
 fn level(own: f64, largest: f64) -> f64 {
-    (own * largest).sqrt()
+    (own * largest.min(OTHERS * own)).sqrt()
 }
 
 /// Times the record that is unusual for a channel that has been seen for so many rows: the

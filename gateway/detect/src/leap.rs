@@ -6,6 +6,7 @@
 //! ([`crate::watch`]); then this detector tells.
 
 use crate::finding::{Finding, Kind, Severity, State, duration};
+use crate::limits::SCORE_MAX;
 use serde::{Deserialize, Serialize};
 
 /// Readings before it speaks.
@@ -85,6 +86,19 @@ impl Leap {
         (self.clock_ms, self.time_ms, self.front_ms) = (clock_ms, time_ms, time_ms.saturating_sub(clock_ms));
     }
 
+    /// The clock was so far behind, and is set now. Whether the series' times were that far behind with it.
+    pub(crate) fn set_clock(&mut self, behind_ms: i64) -> bool {
+        let set_ms = self.clock_ms.saturating_add(behind_ms);
+        let with_it = self.time_ms.abs_diff(self.clock_ms) <= self.time_ms.abs_diff(set_ms);
+        self.clock_ms = set_ms;
+        if with_it {
+            self.time_ms = self.time_ms.saturating_add(behind_ms);
+        } else {
+            self.front_ms = self.front_ms.saturating_sub(behind_ms);
+        }
+        with_it
+    }
+
     /// A reading that shows nothing.
     pub(crate) fn rest(&mut self, clock_ms: i64, time_ms: i64) {
         (self.clock_ms, self.time_ms, self.front_ms) = (clock_ms, time_ms, self.front_ms.max(time_ms.saturating_sub(clock_ms)));
@@ -104,7 +118,7 @@ fn finding(state: State, time_ms: i64, value: f64, ahead_ms: i64, message: Strin
         time_ms,
         value,
         limit: None,
-        score: (state == State::Active).then_some(ahead_ms as f64 / 1e3),
+        score: (state == State::Active).then_some((ahead_ms.unsigned_abs() as f64 / 1e3).min(SCORE_MAX)),
         baseline: None,
         message,
         contributors: Vec::new(),
@@ -126,6 +140,7 @@ mod tests {
         assert_eq!((out.len(), out[1].state), (2, State::Cleared));
         leap.rewound(162_000, 1_762_000, 1.0, &mut out);
         assert_eq!(out[2].message, "its time went back by 60.6 min");
+        assert_eq!(out[2].score, Some(3_638.0));
         let (mut replay, mut out) = (Leap::default(), Vec::new());
         (0..500).for_each(|at| replay.observe(at, at * 60_000 + at / 100 * 9_000_000, 1.0, &mut out));
         replay.rewound(501, 0, 1.0, &mut out);

@@ -297,6 +297,20 @@ impl Limits {
         }
     }
 
+    /// The clock was `clock_ms` behind and is set now, and event time `time_ms`.
+    #[cold]
+    pub(crate) fn shift(&mut self, clock_ms: i64, time_ms: i64) {
+        for since in self.slots.iter_mut().filter_map(|slot| slot.since.as_mut()) {
+            since.clock_ms = since.clock_ms.saturating_add(clock_ms);
+            since.time_ms = since.time_ms.saturating_add(time_ms);
+        }
+        let later = |at: i64| at.saturating_add(time_ms);
+        self.changed_ms = self.changed_ms.map(later);
+        if self.passed_min > 0 {
+            self.passed_min = minute(later(i64::from(self.passed_min) * 60_000));
+        }
+    }
+
     /// Event time starts anew: delays that run are measured from the next reading.
     pub(crate) fn restart(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.since = None);

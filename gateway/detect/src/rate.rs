@@ -8,7 +8,7 @@
 
 use crate::finding::{Finding, Kind, Severity, State, amount};
 use crate::limits::{SCALE_MIN, SCALE_RELATIVE_MIN, SCORE_MAX, VALUE_MAX};
-use crate::scale::{Habit, Scale};
+use crate::scale::{Alike, Scale};
 use serde::{Deserialize, Serialize};
 
 /// Readings looked at.
@@ -48,7 +48,7 @@ pub(crate) struct Rate {
     /// Usual changes over [`LAG`] readings, and per second; those other than zero.
     change: Scale,
     slope: Scale,
-    habit: Habit,
+    habit: Alike,
     /// Readings since it was raised; 0: it is not active.
     active: u16,
     calm: u8,
@@ -138,9 +138,17 @@ impl Rate {
         (self.held, self.next) = (0, 0);
     }
 
-    /// The machine may run differently now: what is usual is learnt anew too.
+    /// The level has moved, and the machine may run differently now: what is usual is learnt anew too, and
+    /// a climb that was told is over, as nothing would be left to judge its end by.
     #[cold]
-    pub(crate) fn relearn(&mut self) {
+    pub(crate) fn relearn(&mut self, time_ms: i64, value: f64, unit: Option<&str>, findings: &mut Vec<Finding>) {
+        if self.active > 0 {
+            let mut told = self.finding(State::Cleared, time_ms, value, 0.0, 0.0, unit);
+            told.message = format!("{} is the new level", amount(value, unit));
+            findings.push(told);
+            self.habit.learn(self.peak);
+            self.active = 0;
+        }
         self.restart();
         (self.change, self.slope) = Default::default();
     }

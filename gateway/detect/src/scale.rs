@@ -68,48 +68,111 @@ impl Scale {
     }
 }
 
-/// How much of an event becomes known at once: two equal events are told, the third is how
-/// this series is.
-const LEARN: f64 = 0.7;
 /// An event is news when it is so many times larger than those known.
 const NEWS: f64 = 1.25;
-/// How much of it is kept from reading to reading: half is forgotten in 12 days at 1 Hz.
+/// Events this many times apart are no habit together: a sensor's -999 says nothing of its faults.
+const APART: f64 = 4.0;
+/// How much is kept from reading to reading: half is forgotten in 12 days at 1 Hz.
 const KEEP: f64 = 1.0 - 1.0 / 1_572_864.0;
+/// The largest size that is remembered.
+const SIZE_MAX: f64 = 1e38;
 
-/// The size of the events that a series is known for: a machine that switches on and off, a
-/// tank that empties. It bounds how often a detector speaks, whatever the series does.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct Habit {
-    known: f64,
+fn bounded(size: f64) -> f32 {
+    size.min(SIZE_MAX) as f32
 }
 
-impl Habit {
-    /// Whether an event of this size is larger than what the series is known for.
+/// Events of about one size: what is known is the second largest of them. So one alone raises no bar,
+/// and of equal ones two are told.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Alike {
+    known: f32,
+    #[serde(default)]
+    largest: f32,
+}
+
+impl Alike {
+    /// Whether an event of this size is larger than those that came twice.
     #[inline]
     pub(crate) fn is_news(&self, size: f64) -> bool {
-        size > NEWS * self.known
+        f64::from(bounded(size)) > NEWS * f64::from(self.known)
     }
 
     /// One reading passed.
     #[inline]
     pub(crate) fn forget(&mut self) {
-        if self.known > 0.0 {
-            self.known *= KEEP;
-            if self.known < SCALE_MIN {
-                self.known = 0.0;
+        if self.largest.max(self.known) > 0.0 {
+            for size in [&mut self.known, &mut self.largest] {
+                *size *= KEEP as f32;
+                if *size < f32::MIN_POSITIVE {
+                    *size = 0.0;
+                }
             }
         }
     }
 
     /// An event of this size happened.
+    #[cold]
     pub(crate) fn learn(&mut self, size: f64) {
-        if size > self.known {
-            self.known += LEARN * (size - self.known);
+        let size = bounded(size);
+        (self.known, self.largest) = (self.known.max(size.min(self.largest)), self.largest.max(size));
+    }
+}
+
+/// The sizes of events that a series is known for: a machine that switches on and off, a
+/// tank that empties. It bounds how often a detector speaks, whatever the series does.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Habit {
+    /// Those that are like the first one: nothing far smaller is known by them.
+    known: f32,
+    #[serde(default)]
+    largest: f32,
+    /// All others.
+    #[serde(default)]
+    others: Alike,
+}
+
+impl Habit {
+    #[inline]
+    fn first(&self) -> Alike {
+        Alike { known: self.known, largest: self.largest.max(self.known) }
+    }
+
+    /// Whether an event of this size is none that the series is known for.
+    #[inline]
+    pub(crate) fn is_news(&self, size: f64) -> bool {
+        let known = !self.first().is_news(size) && APART * size >= f64::from(self.known);
+        !known && self.others.is_news(size)
+    }
+
+    /// One reading passed.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        let mut first = self.first();
+        if first.largest > 0.0 {
+            first.forget();
+            (self.known, self.largest) = (first.known, first.largest);
+            self.others.forget();
+        }
+    }
+
+    /// An event of this size happened.
+    #[cold]
+    pub(crate) fn learn(&mut self, size: f64) {
+        let (mut first, largest) = (self.first(), f64::from(self.first().largest));
+        let bound = size.min(SIZE_MAX);
+        if largest == 0.0 || bound <= APART * largest && bound * APART >= largest {
+            first.learn(size);
+            (self.known, self.largest) = (first.known, first.largest);
+        } else {
+            self.others.learn(size);
         }
     }
 }
 
-/// The same in half the room, of events that are told once they are larger.
+/// How much of an event beyond it the known takes up at once.
+const LEARN: f64 = 0.7;
+
+/// One size of events, in little room; of those that are told once they are larger.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Known(f32);
 
@@ -170,5 +233,18 @@ mod tests {
         }
         assert_eq!(news, 2);
         assert!(habit.is_news(13.0));
+    }
+
+    #[test]
+    fn a_single_event_far_larger_hides_none_and_what_comes_often_in_all_sizes_is_soon_known() {
+        let mut habit = Habit::default();
+        let mut news = |sizes: &[f64]| sizes.iter().map(|size| (habit.is_news(*size), habit.learn(*size)).0).collect::<Vec<_>>();
+        assert_eq!(news(&[1e6]), [true]);
+        assert_eq!(news(&[12.0, 12.0, 12.0]), [true, true, false]);
+        assert_eq!(news(&[1e6, 1e6, 12.0, 300.0, 300.0]), [true, false, false, true, true]);
+        assert_eq!(news(&[300.0, 12.0, 1e6, 2e6]), [false, false, false, true]);
+        assert_eq!(news(&[1e300, 1e301, 1e302]), [true, true, false]);
+        let told = (0..1_000).filter(|at| news(&[10f64.powi(at * 7 % 40)])[0]).count();
+        assert!(told < 25, "{told}");
     }
 }

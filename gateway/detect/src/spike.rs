@@ -83,6 +83,8 @@ const REST: u16 = 8;
 /// Least distance of two neighbours on one side, each, that raises; and times its record.
 const BOTH: f64 = 4.5;
 const BOTH_TIMES: f64 = 1.5;
+/// The largest that is remembered of it.
+const BOTH_MAX: f64 = 1e38;
 /// Readings that are counted by how little they depend on each other.
 const COUNTED: u32 = 1_800;
 /// Readings over which a fat tail must be expected to go on: two weeks at 1 Hz, as a logarithm.
@@ -188,7 +190,7 @@ pub(crate) struct Spike {
     #[serde(default)]
     behind: f64,
     #[serde(default)]
-    both: f64,
+    both: f32,
     /// Ordinary readings, whatever the level.
     #[serde(default)]
     lived: u32,
@@ -197,7 +199,7 @@ pub(crate) struct Spike {
     brief: bool,
     /// Readings that do not depend on each other, of the first [`COUNTED`].
     #[serde(default)]
-    independent: f64,
+    independent: f32,
     /// The usual deviation at the last level that had one.
     #[serde(default)]
     prior: f64,
@@ -234,6 +236,11 @@ impl Spike {
         (self.peak, self.began_ms, self.farthest, self.beyond) = ((self.last - self.level).abs(), time_ms, self.last, true);
     }
 
+    /// All readings so far were of so much later.
+    pub(crate) fn shift(&mut self, by_ms: i64) {
+        self.began_ms = self.began_ms.saturating_add(by_ms);
+    }
+
     /// No reading comes that would decide about a held event: it is told.
     #[cold]
     pub(crate) fn release(&mut self, unit: Option<&str>, findings: &mut Vec<Finding>) {
@@ -268,7 +275,7 @@ impl Spike {
     /// Readings at the present level, counted as those that do not depend on each other: neighbours
     /// that are alike, by their steps against their distances, say less.
     pub(crate) fn independent(&self) -> f64 {
-        self.independent
+        f64::from(self.independent)
     }
 
     /// The series goes on at another level: all is learnt anew there.
@@ -380,7 +387,7 @@ impl Spike {
             let last = std::mem::replace(&mut self.pending, far / scale);
             self.record = (self.record * RECORD_KEEP).max(last);
             self.below = (self.below * RECORD_KEEP).max(-last);
-            self.both = (self.both * RECORD_KEEP).max(both);
+            self.both = (self.both * RECORD_KEEP as f32).max(both.min(BOTH_MAX) as f32);
         }
         self.lived = self.lived.saturating_add(1);
         self.learn(distance, step, scale);
@@ -483,8 +490,9 @@ impl Spike {
     /// The same for each of two neighbours, whose rareness is squared.
     fn limit_of_both(&self) -> f64 {
         let ln_seen = ln(f64::from(self.lived.max(WARM_UP)));
-        let fat = self.both * self.both > ln_seen;
-        BOTH.max(if fat { BOTH_TIMES.max(LN_HORIZON / ln_seen) } else { BOTH_TIMES } * self.both)
+        let both = f64::from(self.both);
+        let fat = both * both > ln_seen;
+        BOTH.max(if fat { BOTH_TIMES.max(LN_HORIZON / ln_seen) } else { BOTH_TIMES } * both)
     }
 
     #[inline]
@@ -504,7 +512,8 @@ impl Spike {
             let moved = f64::from(self.step.seen()) / f64::from(self.seen);
             let alike = self.step.sigma() * moved / self.deviation().max(SCALE_MIN);
             let part = (0.5 * alike * alike).min(1.0);
-            self.independent = if self.seen <= WARM_UP { f64::from(self.seen) * part } else { self.independent + part };
+            let counted = if self.seen <= WARM_UP { f64::from(self.seen) * part } else { self.independent() + part };
+            self.independent = counted as f32;
         }
     }
 

@@ -250,7 +250,7 @@ impl Watch {
     #[cold]
     fn restart(&mut self, time_ms: i64, value: f64, out: &mut Vec<Finding>) {
         self.level_ms = Some(time_ms);
-        self.rate.relearn();
+        self.rate.relearn(time_ms, value, self.unit.as_deref(), out);
         let quantum = self.spike.quantum();
         shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, self.unit.as_deref(), out);
         self.noise.skip(value);
@@ -371,11 +371,30 @@ impl Watch {
         self.silence.tick(clock_ms, value, out);
     }
 
-    /// Until now, by the logged clock, the gateway was away, or its clock was not set: that no reading
-    /// came says nothing.
+    /// Until now, by the logged clock, the gateway was away: that no reading came says nothing.
     pub fn resume(&mut self, clock_ms: i64) {
         self.silence.resume(clock_ms);
         self.held_ms = clock_ms;
+    }
+
+    /// The logged clock was not set until now, and `behind_ms` behind. What began by it began so much
+    /// later: no series is older for that, or was anywhere for longer.
+    #[cold]
+    pub fn set_clock(&mut self, clock_ms: i64, behind_ms: i64) {
+        self.resume(clock_ms);
+        let Some((last_ms, _)) = &mut self.last else { return };
+        // A sensor that knew the time has been right all along.
+        let shift_ms = if self.leap.set_clock(behind_ms) { behind_ms } else { 0 };
+        for mark in [Some(last_ms), self.first_ms.as_mut(), self.level_ms.as_mut()].into_iter().flatten() {
+            *mark = mark.saturating_add(shift_ms);
+        }
+        if let Some(limits) = &mut self.limits {
+            limits.shift(behind_ms, shift_ms);
+        }
+        self.cadence.shift(shift_ms);
+        self.flatline.shift(shift_ms);
+        self.spike.shift(shift_ms);
+        self.rate.restart();
     }
 
     /// Other settings: limits change, what was learnt and what is active stays. An alert whose

@@ -162,8 +162,8 @@ impl Fold {
             part.clock_ms = clock_ms;
             part.hash = hash::next(part.hash, kind, payload);
         }
-        if let Record::ClockSet { .. } = record {
-            self.series.iter_mut().for_each(|series| series.watch.resume(clock_ms));
+        if let Record::ClockSet { behind_ms } = record {
+            self.series.iter_mut().for_each(|series| series.watch.set_clock(clock_ms, behind_ms));
         }
         if self.dues.peek().is_some_and(|Reverse(due)| due.at_ms <= clock_ms) {
             self.run_dues();

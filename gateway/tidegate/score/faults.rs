@@ -4,6 +4,7 @@
 mod calendar;
 mod plant;
 mod rest;
+mod several;
 
 use crate::outcome::{Failure, print};
 use calendar::CALENDARS;
@@ -91,7 +92,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     print(&format!("found in all: {:.1} % of {trials}", share(found, trials)))?;
     quiet(arguments.days)?;
     calendars(arguments.days.div_ceil(CALENDARS.len() as u64))?;
-    rest::run(arguments.sigma, arguments.trials, arguments.days)
+    rest::run(arguments.sigma, arguments.trials, arguments.days)?;
+    several::run(arguments.sigma, arguments.trials)
 }
 
 /// Alerts on machines that rest at night and at the weekend, and that do the same again and
@@ -221,6 +223,12 @@ impl Series {
             self.changed += usize::from(faulty != value);
             self.watch.observe(now_ms, now_ms, seen, &mut self.out);
         }
+    }
+
+    /// One reading that has nothing to do with the series.
+    fn tell(&mut self, value: f64) {
+        let (now_ms, _) = self.source.next();
+        self.watch.observe(now_ms, now_ms, value, &mut self.out);
     }
 }
 

@@ -5,8 +5,8 @@
 //! level, teaches hardly anything: it waits until it moves again.
 
 use super::cholesky::packed;
-use super::{CLIP, Channel, FIT, Group, HABIT, SETTLES, Seen};
-use crate::limits::{GROUP_CHANNELS_MAX, GROUP_SIGMA_MIN};
+use super::{ALONE, ALONE_RESIDUAL, APART, CLIP, Channel, FIT, Group, RECORD_KEEP, SETTLES, Seen, learn_event};
+use crate::limits::{GROUP_CHANNELS_MAX, GROUP_SIGMA_MIN, GROUP_VALUE_MAX, SCORE_MAX};
 
 /// Weight of a new row once warm: the last thousand count.
 const WEIGHT: f64 = 1e-3;
@@ -22,10 +22,13 @@ impl Group {
     pub(super) fn grow(&mut self, seen: &Seen<'_>) {
         for (channel, deviation) in self.channels.iter_mut().zip(seen.deviation).filter(|(channel, _)| channel.speaks()) {
             channel.record += GROW * (deviation.abs() - channel.record).max(0.0);
+            channel.record *= RECORD_KEEP;
         }
         if let Some(distance) = seen.distance {
             self.record_t += GROW * (distance - self.record_t).max(0.0);
             self.record_r += GROW * (seen.residual.unwrap_or(0.0) - self.record_r).max(0.0);
+            self.record_t *= RECORD_KEEP;
+            self.record_r *= RECORD_KEEP;
         }
     }
 
@@ -40,13 +43,13 @@ impl Group {
 
     /// The event ended: part of what it showed is known from now on.
     pub(super) fn learn_event(&mut self) {
+        let another = std::mem::take(&mut self.since) >= APART;
         for channel in &mut self.channels {
-            channel.record += HABIT * (channel.worst - channel.record).max(0.0);
-            channel.worst = 0.0;
+            learn_event(&mut channel.record, &mut channel.last, &mut channel.worst, ALONE, another);
         }
-        self.record_t += HABIT * (self.worst_t - self.record_t).max(0.0);
-        self.record_r += HABIT * (self.worst_r - self.record_r).max(0.0);
-        (self.worst_t, self.worst_r) = (0.0, 0.0);
+        learn_event(&mut self.record_t, &mut self.last_t, &mut self.worst_t, ALONE, another);
+        let alone = if another { ALONE_RESIDUAL } else { ALONE };
+        learn_event(&mut self.record_r, &mut self.last_r, &mut self.worst_r, alone, another);
     }
 
     /// The machine runs differently now: channels that are elsewhere are learnt anew there, all
@@ -64,7 +67,8 @@ impl Group {
             (0..self.channels.len()).for_each(|other| self.covariance[packed(at.max(other), at.min(other))] = 0.0);
         }
         self.channels.iter_mut().for_each(|channel| channel.worst = 0.0);
-        (self.record_t, self.worst_t, self.record_r, self.worst_r) = (0.0, 0.0, 0.0, 0.0);
+        (self.record_t, self.worst_t, self.last_t) = (0.0, 0.0, 0.0);
+        (self.record_r, self.worst_r, self.last_r) = (0.0, 0.0, 0.0);
         (self.settled, self.peak, self.fitted) = (0, 0.0, 0);
     }
 
@@ -107,17 +111,17 @@ impl Group {
     /// expects less of them than they do.
     pub(super) fn stray(&mut self, sigma: &[f64], residuals: &[(f64, f64)], least: f64) -> (f64, f64) {
         let (mut largest, mut times): (f64, f64) = (0.0, 0.0);
-        let (known, calm) = (self.record_r.max(1.0), self.active == 0);
+        let (known, calm) = (self.record_r.max(self.near() * self.last_r).max(1.0), self.active == 0);
         for (at, channel) in self.channels.iter_mut().enumerate().filter(|(_, channel)| channel.is_bound()) {
-            let (far, usual) = (residuals[at].0.abs() * sigma[at], residuals[at].1 * sigma[at]);
+            let (far, usual) = (residuals[at].0.abs() * sigma[at], (residuals[at].1 * sigma[at]).min(GROUP_VALUE_MAX));
             if channel.stray == 0.0 {
                 channel.stray = usual * usual;
             }
             let strays = channel.stray.sqrt().max(GROUP_SIGMA_MIN);
-            largest = largest.max(far / usual);
+            largest = largest.max((far / usual).min(SCORE_MAX));
             times = times.max((far / usual / known).min(far / strays / least));
             if calm && channel.missed == 0 {
-                channel.stray += channel.weight() * (far.min(CLIP * strays).powi(2) - channel.stray);
+                channel.stray += channel.weight() * (far.min(CLIP * strays).min(GROUP_VALUE_MAX).powi(2) - channel.stray);
             }
         }
         (largest, times)

@@ -66,7 +66,13 @@ impl Group {
             Cause::Distance => deviation[at] * parts[at],
             Cause::Residual => expected[at].0.abs() / expected[at].1,
         };
-        let mut shares = (0..self.channels.len()).filter(|&at| self.channels[at].speaks()).map(|at| (at, share(at))).collect::<Vec<_>>();
+        // Those that were judged, and no others.
+        let judged = |&at: &usize| match cause {
+            Cause::Channel => self.channels[at].speaks(),
+            Cause::Distance => self.channels[at].fits(),
+            Cause::Residual => self.channels[at].is_bound(),
+        };
+        let mut shares = (0..self.channels.len()).filter(judged).map(|at| (at, share(at))).collect::<Vec<_>>();
         // Equal shares stay in the order of their channels, so that every replay names the same.
         shares.sort_by(|a, b| b.1.total_cmp(&a.1));
         let first = shares.first().map_or(0.0, |(_, share)| *share);

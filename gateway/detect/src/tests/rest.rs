@@ -192,3 +192,53 @@ fn a_door_makes_no_noise() {
         assert!(out.is_empty(), "seed {seed}: {out:?}");
     }
 }
+
+#[test]
+fn one_wild_reading_does_not_hide_spikes_far_smaller() {
+    for wild in [-999.0, 65_535.0, 1e12] {
+        let mut story = Story::new(97);
+        story.normal(20_000);
+        assert_eq!(kinds(&story.tell([wild])), [], "held");
+        assert_eq!(kinds(&story.normal(20_000)), [(Kind::Spike, ACTIVE), (Kind::Spike, CLEARED)]);
+        for deviations in [12.0, 50.0, 500.0] {
+            assert_eq!(kinds(&story.tell([20.0 + 0.3 * deviations])), [], "held");
+            let found = story.normal(3_600);
+            assert_eq!(kinds(&found), [(Kind::Spike, ACTIVE), (Kind::Spike, CLEARED)], "{deviations} after {wild}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_climb_is_over_when_the_level_moves() {
+    let mut story = Story::new(4);
+    story.normal(7_200);
+    let climb: Vec<f64> = (0..30).map(|at| tenths(20.0 + 0.9 * f64::from(at) + 0.1 * story.noise.next())).collect();
+    assert!(kinds(&story.tell(climb)).contains(&(Kind::Rate, ACTIVE)));
+    let found = story.tell([5.0; 60]);
+    let over = found.iter().find(|finding| finding.kind == Kind::Rate).expect("an end");
+    assert_eq!((over.state, over.message.as_str()), (CLEARED, "5 °C is the new level"), "{found:?}");
+}
+
+/// A device without a battery for its clock: its first seconds are of 1970.
+#[test]
+fn a_clock_that_is_set_makes_no_series_older() {
+    let run = |unset: i64, timed: bool| {
+        let (set_ms, mut noise) = (1_790_000_000_000, Noise(7));
+        let (mut watch, mut out) = (Settings::default().watch("s", Some("bar")), Vec::new());
+        for at in 0..20_000 {
+            let right_ms = set_ms + at * 1_000;
+            let clock_ms = if at < unset { at * 1_000 } else { right_ms };
+            if at == unset && unset > 0 {
+                watch.set_clock(clock_ms, set_ms);
+            }
+            let level = [20.0, 30.0, 60.0, 45.0][(at / 5_000) as usize];
+            let time_ms = if timed { right_ms } else { clock_ms };
+            watch.observe(clock_ms, time_ms, tenths(level + 0.1 * noise.next()), &mut out);
+        }
+        out.into_iter().map(|finding| (finding.kind, finding.state, finding.message)).collect::<Vec<_>>()
+    };
+    let set = run(0, false);
+    assert!(set[0].2.contains("for 83.3 min"), "{set:?}");
+    assert_eq!(run(30, false), set);
+    assert_eq!(run(30, true), set, "a sensor that knew the time");
+}
