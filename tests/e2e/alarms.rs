@@ -244,6 +244,33 @@ fn an_alert_that_the_cloud_does_not_hear_leaves_an_alarm_at_the_gateway_alone_un
     assert!(alarm(&plant.cloud, unheard)["state"].is_null(), "the cloud need not be told that it did not hear");
 }
 
+/// For as long as a silence takes the process stands still; what sensors send meanwhile waits at its sockets.
+#[test]
+fn sensors_that_go_on_while_the_gateway_stands_still_are_not_called_silent() {
+    let plant = Plant::start();
+    let mut wire = Wire::clean(SocketAddr::from(([127, 0, 0, 1], plant.edge.mqtt)), V3, "line");
+    let mut say = |rounds: u32, pause_ms: u64| {
+        for round in 0..rounds {
+            for sensor in 0..10 {
+                let (topic, value) = (format!("sensors/z/{sensor}"), format!("20.{}", (round + sensor) % 3));
+                let length = (2 + topic.len() + value.len()) as u8;
+                wire.send(&[&[0x30, length, 0, topic.len() as u8][..], topic.as_bytes(), value.as_bytes()].concat());
+            }
+            std::thread::sleep(Duration::from_millis(pause_ms));
+        }
+    };
+    say(100, 50);
+    for _ in 0..2 {
+        plant.edge.freeze();
+        say(22, 500);
+        plant.edge.thaw();
+        say(20, 50);
+        plant.heat(SERIES, 20.0);
+        let silent: Vec<Value> = listed(&plant.edge, "state=all").into_iter().filter(|alarm| alarm["kind"] == "silence").collect();
+        assert!(silent.is_empty(), "{silent:#?}");
+    }
+}
+
 #[test]
 fn wrong_requests_are_told_why() {
     let plant = Plant::start();

@@ -229,6 +229,13 @@ pub struct Alarm {
     /// How many of `hours` nobody was told of.
     #[serde(default, skip_serializing_if = "Hours::is_empty")]
     aside: Hours,
+    /// The logged clock of `led`: alerts come in any order.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    led_ms: i64,
+}
+
+fn is_zero(ms: &i64) -> bool {
+    *ms == 0
 }
 
 impl Alarm {
@@ -285,6 +292,21 @@ impl Alarm {
     /// Logged clock of the raise before its last: with one now, they are three.
     pub(crate) fn raise_before_last(&self) -> Option<i64> {
         (self.recent.1 > 0).then_some(self.recent.1)
+    }
+
+    /// An alert raised it that followed no other.
+    fn leads(&mut self, told: &Told) {
+        let (boot, seq, ordinal) = self.led.unwrap_or_default();
+        if self.led.is_none() || told.key > (AlertKey { at_ms: self.led_ms, boot, seq, ordinal }) {
+            (self.led, self.led_ms) = (Some(told.id()), told.key.at_ms);
+        }
+    }
+
+    /// Whether nobody was told of what lasts: it was put aside when it was raised, or, by an act of
+    /// somebody who had seen no newer alert than `seen`, at the other end.
+    pub fn is_untold(&self, seen: Option<AlertKey>) -> bool {
+        let raised = self.raised.as_ref().filter(|_| self.is_active());
+        raised.is_some_and(|raised| !is_annunciated(raised.note.held) || seen.is_some_and(|seen| raised.key > seen))
     }
 
     fn raised_at(&mut self, at_ms: i64) {

@@ -115,6 +115,14 @@ impl Silence {
         }
     }
 
+    /// The same while it goes on: once until the next reading, as who is away again and again would
+    /// never tell.
+    pub(crate) fn missed(&mut self, clock_ms: i64) {
+        if !self.again {
+            self.resume(clock_ms);
+        }
+    }
+
     #[cold]
     fn returned(&mut self, clock_ms: i64, time_ms: i64, value: f64, gap_ms: i64, findings: &mut Vec<Finding>) {
         self.active = false;

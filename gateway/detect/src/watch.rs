@@ -404,6 +404,13 @@ impl Watch {
         self.set_unit(unit);
     }
 
+    /// The gateway took nothing for a while that ends now, by the logged clock: what sensors sent meanwhile
+    /// may be on its way to it.
+    pub fn missed(&mut self, clock_ms: i64) {
+        self.silence.missed(clock_ms);
+        self.held_ms = clock_ms;
+    }
+
     /// The series was given a unit; messages carry its first [`UNIT_BYTES_MAX`] bytes.
     pub fn set_unit(&mut self, unit: Option<&str>) {
         self.unit = unit.filter(|unit| !unit.is_empty()).map(|unit| cut(unit, UNIT_BYTES_MAX).into());

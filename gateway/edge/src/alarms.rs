@@ -5,7 +5,7 @@ use crate::clock::wall_ms;
 use crate::desk::Desk;
 use crate::intake::Intake;
 use broker::Broker;
-use replica::alarm::{self, Body, Figures, Target};
+use replica::alarm::{self, Board, Body, Figures, Target};
 use replica::fold::Fold;
 use replica::fold::alarms::Judged;
 use replica::join::alarms::{TOO_LATE, UNKNOWN};
@@ -29,7 +29,12 @@ pub struct Alarms {
     kpi: (i64, String),
     /// When what was done is told to the cloud once more, after a connect.
     again_ms: Option<i64>,
+    /// Alarms without room as of the last look, and when that was told.
+    refused: (u64, Option<i64>),
 }
+
+/// So often it is told that alarms find no room, in ms.
+const NO_ROOM_TOLD_MS: i64 = 3_600_000;
 
 /// The clock by which alarms are looked at: the logged one is behind while nothing happens.
 fn now_ms(fold: &Fold) -> i64 {
@@ -65,7 +70,14 @@ impl Alarms {
             broker.retain(&alarm::topic(gateway, name), payload.into());
         }
         *desk.known.write() = fold.alarms.board.iter().map(|(name, _)| name.clone()).collect();
-        Self { gateway: gateway.to_owned(), desk, waiting: Waiting::default(), kpi: (0, String::new()), again_ms: None }
+        Self {
+            gateway: gateway.to_owned(),
+            desk,
+            waiting: Waiting::default(),
+            kpi: (0, String::new()),
+            again_ms: None,
+            refused: (fold.alarms.board.refused, None),
+        }
     }
 
     /// A frame was folded: alarms that changed are shown, requests answered. Gives what the
@@ -84,8 +96,23 @@ impl Alarms {
             }
         }
         self.waiting.folded(fold.lsn, |path| one(&self.gateway, fold, path));
+        self.note_refused(&fold.alarms.board);
         self.desk.full.store(fold.is_full_of_acts(), Ordering::Relaxed);
         std::mem::take(&mut fold.fresh_acts)
+    }
+
+    fn note_refused(&mut self, board: &Board) {
+        let before = std::mem::replace(&mut self.refused.0, board.refused);
+        let told_ms = self.refused.1;
+        let now = wall_ms();
+        if board.refused > before && told_ms.is_none_or(|at| !(0..NO_ROOM_TOLD_MS).contains(&(now - at))) {
+            self.refused.1 = Some(now);
+            warn!(
+                alarms = board.len(),
+                without = board.refused,
+                "the list of alarms is full: alarms without room are shown as alerts alone, and cannot be acknowledged; acknowledge what is over"
+            );
+        }
     }
 
     /// Answers, or logs what is to be done and answers later.

@@ -16,12 +16,20 @@ pub struct LoggedClock {
     logged_ms: i64,
     began: Instant,
     is_unset: bool,
+    /// What it said when it was read last.
+    read_ms: Option<i64>,
+    was_away: bool,
 }
+
+/// The core reads the clock once a second at least: one that went on by so much between two reads, in ms,
+/// stood still, or leapt ahead.
+const AWAY_MS: i64 = 2_000;
 
 impl LoggedClock {
     /// A clock that goes on from the last one logged.
     pub fn resume(logged_ms: i64) -> Self {
-        Self { clock: Clock::resume(logged_ms, 0), now_ms: logged_ms, logged_ms, began: Instant::now(), is_unset: !is_set(wall_ms()) }
+        let (clock, began) = (Clock::resume(logged_ms, 0), Instant::now());
+        Self { clock, now_ms: logged_ms, logged_ms, began, is_unset: !is_set(wall_ms()), read_ms: None, was_away: false }
     }
 
     /// Reads the clock: the arrival time of what is appended until it is read again.
@@ -30,7 +38,19 @@ impl LoggedClock {
         // A clock that was not set goes on with the monotonic one, until it is and the log says so.
         let wall_ms = if self.is_unset { i64::MIN } else { wall_ms() };
         self.now_ms = self.clock.read(wall_ms, monotonic_ms);
+        let before_ms = self.read_ms.replace(self.now_ms);
+        self.was_away |= before_ms.is_some_and(|before_ms| self.now_ms.saturating_sub(before_ms) >= AWAY_MS);
         self.now_ms
+    }
+
+    /// Whether [`LoggedClock::take_away`] has something to say.
+    pub fn was_away(&self) -> bool {
+        self.was_away
+    }
+
+    /// Whether nobody read it for a while since this was last asked: the log is to say so before anything else.
+    pub fn take_away(&mut self) -> bool {
+        std::mem::take(&mut self.was_away)
     }
 
     /// Whether the wall clock was not set when the process began, and is not followed yet.
@@ -43,6 +63,8 @@ impl LoggedClock {
         let behind_ms = wall_ms().saturating_sub(self.read());
         self.is_unset = false;
         self.read();
+        // The record about it says as much.
+        self.was_away = false;
         behind_ms
     }
 
@@ -151,6 +173,17 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_nobody_read_for_long_says_so_once() {
+        let mut clock = LoggedClock::resume(0);
+        clock.read();
+        assert!(!clock.take_away(), "a start is none");
+        // As if the process had stood still for as long.
+        clock.read_ms = clock.read_ms.map(|read_ms| read_ms - AWAY_MS);
+        clock.read();
+        assert_eq!([clock.take_away(), clock.take_away()], [true, false]);
+    }
 
     #[test]
     fn a_logged_clock_is_ahead_of_one_that_was_set_back_until_that_has_come_there() {

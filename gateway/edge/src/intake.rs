@@ -75,6 +75,16 @@ struct State {
 }
 
 impl State {
+    /// Reads the clock for what is appended next. Where the gateway took nothing for a while, the log says so
+    /// before that: what waited meanwhile is not missing.
+    fn read(&mut self, append: &mut Append<'_>) -> i64 {
+        let now_ms = self.clock.read();
+        if self.clock.take_away() {
+            self.push(append, &Record::Away);
+        }
+        now_ms
+    }
+
     /// Appends a record at the clock as last read.
     fn push(&mut self, append: &mut Append<'_>, record: &Record<'_>) -> Ticket {
         let advance = self.clock.stamp();
@@ -204,12 +214,12 @@ impl Intake {
     pub fn log(&self, record: &Record<'_>) -> Result<Ticket, journal::Refused> {
         let mut state = self.state.lock();
         let mut append = self.journal.append_bookkeeping()?;
-        state.clock.read();
+        state.read(&mut append);
         Ok(state.push(&mut append, record))
     }
 
     /// The logged clock now, as [`Intake::now_ms`]; once the wall clock is set, that is logged: what waits
-    /// for its date gets it. What refused that record comes with the clock, and it is to be tried again.
+    /// for its date gets it. So is that the gateway was away. What refused that record comes with the clock, and it is to be tried again.
     pub fn look(&self) -> (i64, Option<journal::Refused>) {
         let mut state = self.state.lock();
         let mut refused = None;
@@ -222,7 +232,13 @@ impl Intake {
                 Err(why) => refused = Some(why),
             }
         }
-        (state.clock.read(), refused)
+        let mut now_ms = state.clock.read();
+        if state.clock.was_away()
+            && let Ok(mut append) = self.journal.append_bookkeeping()
+        {
+            now_ms = state.read(&mut append);
+        }
+        (now_ms, refused)
     }
 
     /// Begins this process's boot: its record, and the marks that frames carry from here on. The fold
@@ -315,7 +331,7 @@ impl Intake {
             }
         };
         // What was read at once arrived at once.
-        let now_ms = state.clock.read();
+        let now_ms = state.read(&mut append);
         for item in &items {
             let publish = item.publish;
             verdicts[first + item.index] = match (&item.what, &refusing) {
@@ -526,7 +542,7 @@ impl broker::Application for Intake {
         }
         let mut state = self.state.lock();
         let mut append = self.journal.append_bookkeeping().map_err(|_| broker::Refusal::Unavailable)?;
-        state.clock.read();
+        state.read(&mut append);
         state.sessions_last += 1;
         let number = state.sessions_last;
         let ticket = state.push(&mut append, &Record::Session { number, event: session::opened(open) });

@@ -165,6 +165,9 @@ impl Fold {
         if let Record::ClockSet { behind_ms } = record {
             self.series.iter_mut().for_each(|series| series.watch.set_clock(clock_ms, behind_ms));
         }
+        if matches!(record, Record::Away) {
+            self.series.iter_mut().for_each(|series| series.watch.missed(clock_ms));
+        }
         if self.dues.peek().is_some_and(|Reverse(due)| due.at_ms <= clock_ms) {
             self.run_dues();
         }
@@ -255,7 +258,7 @@ impl Fold {
                     self.date(behind_ms, self.lsn - part.base);
                 }
             }
-            Record::Receipt { .. } | Record::Tick | Record::Boot { .. } => {}
+            Record::Receipt { .. } | Record::Tick | Record::Away | Record::Boot { .. } => {}
             Record::AskedAt { .. } | Record::CommandUp { .. } => {}
             Record::Interval { .. } | Record::AlertUp { .. } | Record::Hello { .. } | Record::Round | Record::Cursor { .. } => {}
             Record::CrossUp { .. } | Record::CrossIn { .. } | Record::CrossDone { .. } => {}

@@ -30,6 +30,7 @@
 //! | 24 | [`Record::CrossReceived`] | gateway |
 //! | 25 | [`Record::CrossShown`] | gateway |
 //! | 26 | [`Record::Forked`] | gateway |
+//! | 27 | [`Record::Away`] | gateway |
 //! | 30 | [`Record::ClockSet`] | gateway |
 //! | 31 | [`Record::Unheard`] | gateway |
 //! | 32 | [`Record::Interval`] | cloud |
@@ -83,6 +84,9 @@ pub enum Record<'a> {
     },
     /// Time passed; nothing else.
     Tick,
+    /// The gateway took nothing for a while, which ends here: its process stood still, or its clock
+    /// leapt ahead.
+    Away,
     /// The wall clock, which was not set when the process began, now is.
     ClockSet {
         /// By how much the logged clock was behind it, in ms.
@@ -390,6 +394,7 @@ impl Record<'_> {
         match self {
             Record::Boot { .. } => 1,
             Record::Tick => 2,
+            Record::Away => 27,
             Record::Series { .. } => 3,
             Record::Unit { .. } => 4,
             Record::Message { .. } => KIND_MESSAGE,

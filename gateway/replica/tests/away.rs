@@ -45,3 +45,27 @@ fn after_a_clock_that_is_set_silence_is_called_as_soon_as_ever() {
     gateway.record(now_ms, &Record::ClockSet { behind_ms }).unwrap();
     assert_eq!(silent_after(gateway, now_ms), 10_000);
 }
+
+/// The process stood still for as long as a silence takes: what the sensor sent meanwhile comes behind.
+#[test]
+fn a_gateway_that_stood_still_takes_no_sensor_for_silent_that_goes_on() {
+    let mut gateway = young();
+    (1..=60).for_each(|at| gateway.message(12_500 + at * 500, [(0, 12_500 + at * 500, 1.0 + (at % 3) as f64)]).unwrap());
+    let thawed_ms = gateway.fold.clock_ms + 11_000;
+    gateway.record(thawed_ms, &Record::Away).unwrap();
+    assert!(gateway.fold.fresh.iter().all(|(_, alert)| alert.kind != "silence"), "its own absence is none");
+    assert_eq!(silent_after(gateway, thawed_ms), 10_000);
+}
+
+/// Who stands still again and again would never tell.
+#[test]
+fn a_sensor_is_waited_for_once_more_and_no_longer() {
+    let mut gateway = young();
+    (1..=60).for_each(|at| gateway.message(12_500 + at * 500, [(0, 12_500 + at * 500, 1.0 + (at % 3) as f64)]).unwrap());
+    let last_ms = gateway.fold.clock_ms;
+    for at in 1..=6 {
+        gateway.record(last_ms + at * 3_000, &Record::Away).unwrap();
+    }
+    let silence = gateway.fold.fresh.iter().find(|(_, alert)| alert.kind == "silence");
+    assert_eq!(silence.map(|(_, alert)| alert.time_ms - last_ms), Some(15_000));
+}

@@ -163,6 +163,10 @@ fn kpi_text(kpi: &Value) -> String {
             let _ = writeln!(out, "    {count}{}/{}", one["series"].as_str().unwrap_or("-"), one["kind"].as_str().unwrap_or("-"));
         }
     }
+    if let Some(refused) = kpi["refused"].as_u64().filter(|refused| *refused > 0) {
+        let _ =
+            writeln!(out, "  NO ROOM for {refused} alarms so far: their alerts were shown, they are not listed; acknowledge what is over");
+    }
     let held = kpi["held"].as_object().into_iter().flatten().collect::<BTreeMap<_, _>>();
     if !held.is_empty() {
         let held = held.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", ");
@@ -182,7 +186,7 @@ mod tests {
             "since":1_700_000_000_123i64,"message":"97 °C is above 95 °C","shelved_by":"ann","shelved_until":1_700_003_600_000i64,
             "raised":1_699_999_000_000i64,"shelved_reason":"repair","first":true,"consequences":2,"active":true});
         let kpi = json!({"gateway":"plant-a","average_per_10min":1.25,"peak_per_10min":9,"flood_s":600,"flood_share":0.5,"base_s":3_600,
-            "top":[{"series":"a","kind":"high","count":4},{"series":"b","kind":"high","count":3}],"held":{"flood":3}});
+            "top":[{"series":"a","kind":"high","count":4},{"series":"b","kind":"high","count":3}],"held":{"flood":3},"refused":51});
         let status = json!({"gateways":{"plant-a":{"online":false,"seen":1_700_000_000_000i64},"plant-b":{"online":true}}});
         let text = page(&json!([alarm]), &json!([kpi]), &status, None);
         for part in [
@@ -197,6 +201,7 @@ mod tests {
             "on average 1.2 in 10 min; most in one 10-min slot of the clock 9",
             "     4 × a/high\n         3 × b/high\n",
             "3 flood",
+            "NO ROOM for 51 alarms so far",
             "(10 min 0 s)",
         ] {
             assert!(text.contains(part), "{part}: {text}");
@@ -204,7 +209,10 @@ mod tests {
         assert!(!text.contains("plant-b"));
         let young = json!([{"gateway":"plant-a","average_per_10min":212.0,"raised_day":212,"base_s":20}]);
         let text = page(&json!([]), &young, &status, Some("plant-a"));
-        assert!(text.contains("in 20 s, since its first alarm\n  raised 212; most") && !text.contains("average"), "{text}");
+        assert!(
+            text.contains("in 20 s, since its first alarm\n  raised 212; most") && !text.contains("average") && !text.contains("NO ROOM"),
+            "{text}"
+        );
     }
 
     #[test]

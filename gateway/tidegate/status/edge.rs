@@ -162,6 +162,7 @@ fn alarms(page: &mut Page<'_>) {
             ("chattering", names("chattering")),
             ("stale", names("stale").map(|names| names + " (active for more than a day)")),
             ("not shown", reasons(&alarms["held"]).map(|all| format!("alerts: {all}"))),
+            ("no room", some(&alarms["refused"]).map(|n| n + " alarms so far: their alerts were shown, they are not listed")),
             ("in shadow", reasons(shadow).map(|all| format!("would have told: {all}"))),
         ],
     );

@@ -117,13 +117,13 @@ impl Annunciator {
         self.board.alert(clock_ms, alert, leaves);
     }
 
-    /// The clock went on: what ends by itself. Called behind every record, whether or not
-    /// something is due.
-    pub fn advance(&mut self, settings: Option<&Settings>, clock_ms: i64) {
+    /// The clock went on: what ends by itself; gives what came off the shelf. Called behind every
+    /// record, whether or not something is due.
+    pub fn advance(&mut self, settings: Option<&Settings>, clock_ms: i64) -> Vec<Name> {
         if self.board.is_empty() {
-            return;
+            return Vec::new();
         }
-        self.board.advance(clock_ms);
+        let back = self.board.advance(clock_ms);
         if clock_ms.saturating_sub(self.swept_ms) >= SWEEP_MS {
             self.swept_ms = clock_ms;
             self.board.sweep(clock_ms);
@@ -131,6 +131,7 @@ impl Annunciator {
         if let Some(settings) = settings {
             self.turn(settings, clock_ms);
         }
+        back
     }
 
     fn turn(&mut self, settings: &Settings, clock_ms: i64) {

@@ -9,8 +9,9 @@ use schemas::message::{Act, AlertBody, AlertKey};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Alarms of one gateway. With more the one in peace for the longest is forgotten; if none is,
-/// the new one is counted, and its alerts are shown all the same.
+/// Alarms of one gateway. With more the one in peace for the longest is forgotten. If none is, a
+/// more severe one takes the place of the least severe that was raised longest ago; any other finds
+/// no room until its next alert. Either is counted, and alerts are shown all the same.
 pub const ALARMS_MAX: usize = 10_000;
 
 /// An alarm in peace is forgotten after this time, in ms: longer than the cloud may try to pass
@@ -57,7 +58,7 @@ pub struct Board {
     alarms: BTreeMap<Name, Alarm>,
     /// Counts for the standard's figures.
     pub kpi: Kpi,
-    /// Alarms that found no room.
+    /// Alarms that found no room, or lost it to a more severe one.
     pub refused: u64,
     /// When alarms come off the shelf.
     shelved: BTreeSet<(i64, Name)>,
@@ -111,15 +112,11 @@ impl Board {
         std::mem::take(&mut self.changed)
     }
 
-    /// Changes an alarm, which may be new; none when there is no room for it.
-    fn change<T>(&mut self, clock_ms: i64, name: &Name, change: impl FnOnce(&mut Alarm) -> T) -> Option<T> {
-        if !self.alarms.contains_key(name) && self.alarms.len() >= ALARMS_MAX {
-            let is_gone = |name: &&Name| self.alarms.get(*name).is_some_and(|alarm| is_forgettable(alarm, clock_ms));
-            let Some(oldest) = self.index.peaceful().find(is_gone).cloned() else {
-                self.refused += 1;
-                return None;
-            };
-            self.remove(&oldest);
+    /// Changes an alarm, which may be new; none when there is no room for it. `severity` is that of
+    /// an alert that raises it.
+    fn change<T>(&mut self, clock_ms: i64, name: &Name, severity: Option<u8>, change: impl FnOnce(&mut Alarm) -> T) -> Option<T> {
+        if !self.alarms.contains_key(name) && self.alarms.len() >= ALARMS_MAX && !self.make_room(clock_ms, severity) {
+            return None;
         }
         self.changed.insert(name.clone());
         let alarm = self.alarms.entry(name.clone()).or_default();
@@ -128,6 +125,21 @@ impl Board {
         let changed = change(alarm);
         self.index.put(name, alarm);
         Some(changed)
+    }
+
+    fn make_room(&mut self, clock_ms: i64, severity: Option<u8>) -> bool {
+        let is_gone = |name: &&Name| self.alarms.get(*name).is_some_and(|alarm| is_forgettable(alarm, clock_ms));
+        let oldest = self.index.peaceful().find(is_gone).cloned();
+        if let Some(oldest) = oldest {
+            return self.remove(&oldest);
+        }
+        let Some(severity) = severity else { return false };
+        self.refused += 1;
+        // What waits for the gateway, or for a design to be over, is still to be done.
+        let is_free = |name: &&Name| self.alarms.get(*name).is_some_and(|alarm| alarm.pending.is_empty() && !alarm.acts.is_suppressed());
+        let Some(lesser) = self.index.lesser(severity).find(is_free).cloned() else { return false };
+        self.changed.insert(lesser.clone());
+        self.remove(&lesser)
     }
 
     fn remove(&mut self, name: &Name) -> bool {
@@ -145,8 +157,12 @@ impl Board {
             // What came first is shown with its consequences.
             let first = self.leader(&alert.series, &alert.kind, group).cloned();
             self.changed.extend(first);
+        } else if alert.state == 0 {
+            // It may come behind its consequences, which name it.
+            self.changed.extend(self.index.following(told.id()).cloned());
         }
-        self.change(clock_ms, &(alert.series.clone(), alert.kind.clone()), |alarm| {
+        let severity = (alert.state == 0).then_some(told.severity);
+        self.change(clock_ms, &(alert.series.clone(), alert.kind.clone()), severity, |alarm| {
             alarm.leaves |= leaves;
             alarm.held += u64::from(told.note.held != SHOWN);
             let place = if alert.state == 0 {
@@ -155,15 +171,15 @@ impl Board {
                     alarm.aside.count(told.key.at_ms);
                 }
                 alarm.raised_at(told.key.at_ms);
+                if told.note.group.is_none() {
+                    alarm.leads(&told);
+                }
                 &mut alarm.raised
             } else {
                 alarm.fleeting += u64::from(told.note.flags & FLEETING != 0);
                 &mut alarm.cleared
             };
             if place.as_ref().is_none_or(|old| told.key > old.key) {
-                if alert.state == 0 && told.note.group.is_none() {
-                    alarm.led = Some(told.id());
-                }
                 *place = Some(told);
             }
         });
@@ -235,12 +251,13 @@ impl Board {
     /// Changes what counts of an alarm's acts; of its shelves one is waited for.
     fn act<T>(&mut self, clock_ms: i64, name: Name, change: impl FnOnce(&mut Alarm) -> T) -> Option<T> {
         let before = self.shelved_until(&name);
-        let changed = self.change(clock_ms, &name, change)?;
+        let changed = self.change(clock_ms, &name, None, change)?;
         let until = self.shelved_until(&name);
-        if let Some(before) = before.filter(|before| until != Some(*before)) {
-            self.shelved.remove(&(before, name.clone()));
+        // One that is over and still the last is waited for no more.
+        if until != before {
+            before.map(|before| self.shelved.remove(&(before, name.clone())));
+            self.shelved.extend(until.map(|until| (until, name)));
         }
-        self.shelved.extend(until.map(|until| (until, name)));
         Some(changed)
     }
 
@@ -248,15 +265,18 @@ impl Board {
         self.alarms.get(name)?.acts().shelved_until()
     }
 
-    /// The clock went on: what comes off the shelf is shown.
-    pub fn advance(&mut self, clock_ms: i64) {
+    /// The clock went on: what comes off the shelf is shown, and given, in the order of its time.
+    pub fn advance(&mut self, clock_ms: i64) -> Vec<Name> {
+        let mut back = Vec::new();
         while self.shelved.first().is_some_and(|(until, _)| *until <= clock_ms) {
             if let Some((_, name)) = self.shelved.pop_first()
                 && self.alarms.contains_key(&name)
             {
-                self.changed.insert(name);
+                self.changed.insert(name.clone());
+                back.push(name);
             }
         }
+        back
     }
 
     /// Once every [`SWEEP_MS`] of the logged clock: what has been in peace for long is forgotten.

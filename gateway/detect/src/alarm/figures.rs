@@ -47,7 +47,7 @@ pub struct Figures {
     pub chattering: Vec<Name>,
     /// Alarms raised, of which people were told, over the life of the list.
     pub total: u64,
-    /// Alarms that found no room in the list.
+    /// Alarms that found no room in the list, or lost it to a more severe one.
     pub refused: u64,
 }
 

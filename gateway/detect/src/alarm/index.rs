@@ -1,8 +1,10 @@
 //! What a board would have to look through all its alarms for: who came first in a group, how
-//! many followed, and which alarms may be forgotten. Derived from the alarms, and not kept.
+//! many followed, which alarms may be forgotten, and which give way to others. Derived from the alarms, and not kept.
 
 use super::group::AlertId;
 use super::{Alarm, Name, Standing};
+use schemas::message::AlertKey;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Alarms by what is asked of them.
@@ -14,6 +16,8 @@ pub(super) struct Index {
     followers: BTreeMap<AlertId, BTreeSet<Name>>,
     /// Those in peace once they are off the shelf, by when they changed last.
     peace: BTreeSet<(i64, Name)>,
+    /// All that were ever raised, by severity and by when they were raised last.
+    raised: BTreeSet<(u8, Reverse<AlertKey>, Name)>,
 }
 
 impl Index {
@@ -28,6 +32,7 @@ impl Index {
         if is_peaceful(alarm) {
             self.peace.insert((alarm.touched_ms, name.clone()));
         }
+        self.raised.extend(rank(name, alarm));
     }
 
     /// An alarm, which was put as it is, goes or changes.
@@ -46,12 +51,25 @@ impl Index {
         if is_peaceful(alarm) {
             self.peace.remove(&(alarm.touched_ms, name.clone()));
         }
+        if let Some(rank) = rank(name, alarm) {
+            self.raised.remove(&rank);
+        }
     }
 
     /// The alarm of a machine that leads as `id`; the first by name, should there be more.
     pub(super) fn leader(&self, id: AlertId, machine: &str) -> Option<&Name> {
         let from = (machine.to_owned(), String::new());
         self.leaders.get(&id)?.range(from..).next().filter(|name| name.0.starts_with(machine))
+    }
+
+    /// Alarms that follow `id`.
+    pub(super) fn following(&self, id: AlertId) -> impl Iterator<Item = &Name> {
+        self.followers.get(&id).into_iter().flatten()
+    }
+
+    /// Alarms less severe than `severity`: the least severe first, of those the one raised longest ago.
+    pub(super) fn lesser(&self, severity: u8) -> impl Iterator<Item = &Name> {
+        self.raised.iter().rev().take_while(move |(other, ..)| *other > severity).map(|(.., name)| name)
     }
 
     /// How many alarms of a machine follow `id`.
@@ -69,6 +87,10 @@ impl Index {
     pub(super) fn peaceful(&self) -> impl Iterator<Item = &Name> {
         self.peace.iter().map(|(_, name)| name)
     }
+}
+
+fn rank(name: &Name, alarm: &Alarm) -> Option<(u8, Reverse<AlertKey>, Name)> {
+    alarm.raised.as_ref().map(|raised| (raised.severity, Reverse(raised.key), name.clone()))
 }
 
 fn is_peaceful(alarm: &Alarm) -> bool {

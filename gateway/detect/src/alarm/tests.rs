@@ -504,6 +504,64 @@ proptest! {
 }
 
 #[test]
+fn where_there_is_no_room_a_more_severe_one_takes_the_place_of_the_least_severe_raised_longest_ago() {
+    let mut board = Board::default();
+    let note = |seq: u64| AlarmNote { at_ms: START_MS + seq as i64, held: 0, count: 1, flags: 0, group: None };
+    let raise = |board: &mut Board, seq: u64, severity: u8, series: &str| {
+        board.alert(START_MS, &AlertBody { alarm: Some(note(seq)), ..alert(seq, 0, severity, series) }, true);
+    };
+    // Two are good to know, of which one came late; the others are warnings.
+    for n in 1..=ALARMS_MAX as u64 {
+        raise(&mut board, n, if n == 5 || n == 5_000 { 2 } else { 1 }, &format!("s/{n}"));
+    }
+    raise(&mut board, 20_000, 2, "t/info");
+    assert_eq!((board.refused, board.get("t/info", "high")), (1, None), "no more severe than any");
+    board.take_changed();
+    let gone = |board: &Board, series: &str| board.get(series, "high").is_none();
+    for (seq, severity, least) in [(20_001, 1, "s/5"), (20_002, 0, "s/5000"), (20_003, 0, "s/1")] {
+        raise(&mut board, seq, severity, &format!("t/{seq}"));
+        assert!(gone(&board, least) && !gone(&board, &format!("t/{seq}")), "{least}");
+        assert!(board.take_changed().contains(&(least.to_owned(), "high".to_owned())), "its place at the broker is empty");
+    }
+    assert_eq!((board.len(), board.refused, gone(&board, "s/2")), (ALARMS_MAX, 4, false));
+    // Once there is room, what found none is taken up with its next alert.
+    board.alert(START_MS, &alert(30_000, 1, 1, "s/9"), true);
+    board.join(START_MS, &Act { series: "s/9".into(), ..act(1, Verb::Acknowledge, 9, 30_000, 0) });
+    raise(&mut board, 30_001, 2, "t/info");
+    assert!(!gone(&board, "t/info") && gone(&board, "s/9"));
+}
+
+/// What is not shown takes the slow way: what is told of an alarm later may be at the cloud before it.
+#[test]
+fn an_alarm_leads_its_group_in_whatever_order_its_alerts_come() {
+    let note = |seq: u64, group| AlarmNote { at_ms: START_MS + seq as i64, held: 0, count: seq, flags: 0, group };
+    let first = AlertBody { alarm: Some(note(1, None)), ..alert(1, 0, 1, "m/a") };
+    let again = AlertBody { alarm: Some(note(2, Some((7, 1, 0)))), ..alert(2, 0, 1, "m/a") };
+    let other = AlertBody { alarm: Some(note(3, Some((7, 1, 0)))), ..alert(3, 0, 1, "m/b") };
+    let anew = AlertBody { alarm: Some(note(4, None)), ..alert(4, 0, 1, "m/a") };
+    let name = |series: &str| (series.to_owned(), "high".to_owned());
+    let seen = |alerts: &[&AlertBody]| {
+        let mut board = Board::default();
+        alerts.iter().for_each(|alert| board.alert(START_MS, alert, true));
+        let changed = board.take_changed();
+        let alarm = board.get("m/a", "high").unwrap().clone();
+        assert_eq!(changed.len(), board.len());
+        (alarm.leads_as(), alarm.follows(), board.consequences(&name("m/a")), alarm.raised.map(|told| told.id()))
+    };
+    assert_eq!(seen(&[&first, &again, &other]), (Some((7, 1, 0)), None, 1, Some((7, 2, 0))));
+    for order in [[&again, &first, &other], [&other, &again, &first], [&again, &other, &first]] {
+        assert_eq!(seen(&order), seen(&[&first, &again, &other]), "{order:?}");
+    }
+    assert_eq!(seen(&[&first, &again, &anew]), seen(&[&anew, &again, &first]));
+    // Who follows is shown anew when what came first is known at last.
+    let mut board = Board::default();
+    board.alert(START_MS, &other, true);
+    board.take_changed();
+    board.alert(START_MS, &first, true);
+    assert_eq!(board.take_changed().into_iter().collect::<Vec<_>>(), [name("m/a"), name("m/b")]);
+}
+
+#[test]
 fn where_there_is_no_room_the_one_in_peace_for_the_longest_goes() {
     let mut board = Board::default();
     // Raised one after the other, ended the other way around, and acknowledged: the last is in peace first.

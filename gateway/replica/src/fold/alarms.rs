@@ -1,6 +1,7 @@
 //! Alarms in the fold: what alerts and people make of them, and what the gateway says about
 //! there being too many.
 
+mod back;
 mod design;
 #[cfg(test)]
 mod tests;
@@ -106,14 +107,19 @@ impl Fold {
     }
 
     pub(super) fn done(&mut self, act: Act) {
-        self.alarms.board.join(self.clock_ms, &act);
+        let board = &mut self.alarms.board;
+        let ends = back::Ends::of(self.clock_ms, board.get(&act.series, &act.kind), &act);
+        board.join(self.clock_ms, &act);
         let leaves = self.alarms.board.get(&act.series, &act.kind).is_some_and(|alarm| alarm.leaves);
         let before = self.boots.last().map(|part| self.before(part)).unwrap_or_default();
         if let Some(part) = self.boots.last_mut()
             && leaves
         {
             part.acts.push_back((self.lsn - part.base, act.clone(), before));
-            self.fresh_acts.push(act);
+            self.fresh_acts.push(act.clone());
+        }
+        if let Some(ends) = ends {
+            self.returned(&(act.series, act.kind), &ends);
         }
     }
 
@@ -126,7 +132,9 @@ impl Fold {
     pub(super) fn settle_alarms(&mut self) {
         self.rest();
         self.release();
-        self.alarms.advance(self.config.alarms.as_ref(), self.clock_ms);
+        for name in self.alarms.advance(self.config.alarms.as_ref(), self.clock_ms) {
+            self.unshelved(&name);
+        }
         for summary in self.alarms.take_summaries() {
             self.summarize(summary);
         }

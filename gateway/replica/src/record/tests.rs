@@ -48,6 +48,7 @@ fn every_kind_reads_back() {
     let records = [
         Record::Boot { boot: 7, parent: Some((6, 99)), config: b"c" },
         Record::Tick,
+        Record::Away,
         Record::ClockSet { behind_ms: -7 },
         Record::Series { number: 1, name: "a/b", unit: Some("°C") },
         Record::Unit { number: 1, unit: "bar" },

@@ -13,9 +13,10 @@
 #[cfg(test)]
 mod tests;
 
+use super::back;
 use crate::fold::Fold;
 use detect::Kind;
-use detect::alarm::{AlertId, HELD_SUPPRESSED, Name, Request, Standing, Verb};
+use detect::alarm::{AlertId, HELD_SUPPRESSED, Name, Request, Verb};
 use detect::limits::SHADOW_HELD_MAX;
 use schemas::limits::REASON_BYTES_MAX;
 use schemas::message::{Act, AlertBody};
@@ -29,7 +30,7 @@ const STANDING_SINCE: u32 = 6;
 pub(super) const BY: &str = "configuration";
 
 /// What the message of an alert that is not shown says before the reason.
-const NOT_SHOWN: &str = "; not shown: ";
+pub(super) const NOT_SHOWN: &str = "; not shown: ";
 
 /// Why an alarm is suppressed by configuration at a time, and until when at the latest.
 pub(super) fn of(fold: &Fold, series: &str, kind: &str, at_ms: i64) -> Option<(String, i64)> {
@@ -184,44 +185,18 @@ impl Fold {
             let ordinal = u32::try_from(at).unwrap_or(u32::MAX);
             let why = self.alarms.board.get(&name.0, &name.1).and_then(|alarm| alarm.acts.design.as_ref()).map(|act| act.reason.clone());
             self.design((boot, self.lsn, ordinal), &name, Verb::Release, "over".to_owned());
-            self.resurface(&name, &why.unwrap_or_default());
+            self.released(&name, &why.unwrap_or_default());
         }
     }
 
-    /// An alarm that was suppressed no longer is: if it lasts and nobody was told, they are now.
-    fn resurface(&mut self, name: &Name, why: &str) {
+    /// An alarm that was suppressed no longer is.
+    fn released(&mut self, name: &Name, why: &str) {
+        let held = self.alarms.board.get(&name.0, &name.1).and_then(|alarm| alarm.raised.as_ref()).map(|raised| raised.note.held);
         // What an older program did not tell was not told.
-        if self.config.fold_version < TOLD_SINCE {
-            return;
+        let told_since = if held == Some(HELD_SUPPRESSED) { TOLD_SINCE } else { back::TOLD_SINCE };
+        if self.config.fold_version >= told_since {
+            self.resurface(name, why, None);
         }
-        let Some(part) = self.boots.last() else { return };
-        let Some(alarm) = self.alarms.board.get(&name.0, &name.1) else { return };
-        let leaves = alarm.leaves;
-        let Some(raised) = alarm.raised.as_ref().filter(|raised| raised.note.held == HELD_SUPPRESSED) else { return };
-        if alarm.standing(self.clock_ms) != Standing::Unacknowledged {
-            return;
-        }
-        let message = raised.message.split_once(NOT_SHOWN).map_or(raised.message.as_str(), |(message, _)| message);
-        let alert = AlertBody {
-            boot: part.boot,
-            seq: self.lsn - part.base,
-            ordinal: self.ordinal,
-            series: name.0.clone(),
-            severity: raised.severity,
-            kind: name.1.clone(),
-            state: 0,
-            time_ms: self.clock_ms,
-            value: raised.value,
-            limit: raised.limit,
-            unit: raised.unit.clone(),
-            message: format!("{message}; it lasts, and is told now that this is over: {why}"),
-            score: None,
-            baseline: None,
-            alarm: None,
-            contributors: Vec::new(),
-        };
-        self.ordinal += 1;
-        self.tell(alert, leaves);
     }
 
     /// The configuration may be another: what it suppresses no longer is released with the next

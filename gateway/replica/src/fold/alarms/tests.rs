@@ -6,7 +6,7 @@ use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
 use crate::join::Bridge;
 use crate::join::alarms::{TOO_LATE, UNKNOWN};
 use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Record, put_message_head, put_reading};
-use detect::alarm::{Request, Settings as AlarmSettings, Verb};
+use detect::alarm::{Request, SHOWN, Settings as AlarmSettings, Verb};
 use detect::{Kind, LimitRule, Pattern, Settings, Suppression};
 use proptest::prelude::*;
 use schemas::message::{Act, AlertUp, Answer, Command, CommandUp, FORMAT};
@@ -272,4 +272,81 @@ fn what_is_told_when_suppression_ends_is_shown_at_the_cloud_too() {
     world.reading(true, true);
     world.alerts();
     assert_eq!(world.shown.iter().filter(|shown| **shown == told("m/b", 0)).count(), 1, "{:?}", world.shown);
+}
+
+impl World {
+    /// States of the alerts of m/a that the gateway showed.
+    fn told(&self) -> Vec<u8> {
+        let shown = self.fold.fresh.iter().filter(|(_, alert)| alert.series == name(false) && alert.alarm.as_ref().unwrap().held == SHOWN);
+        shown.map(|(_, alert)| alert.state).collect()
+    }
+
+    fn told_there(&self) -> Vec<u8> {
+        self.shown.iter().filter(|(series, _)| series == name(false)).map(|(_, state)| *state).collect()
+    }
+
+    fn steps(&mut self, steps: &[Step]) {
+        steps.iter().for_each(|step| self.step(step));
+    }
+}
+
+/// What was raised while it was put aside, and lasts when that is over, is told then: by time or by
+/// somebody, at both ends, and once, whoever ends in between.
+#[test]
+fn what_outlasts_its_shelf_or_its_time_out_of_service_is_told_then() {
+    let (high, low, tick) = (Step::Reading(false, true), Step::Reading(false, false), Step::Wait(30_000));
+    let here = |verb| Step::Here(verb, false);
+    for (aside, back) in [
+        (Verb::Shelve, tick.clone()),
+        (Verb::Shelve, here(Verb::Unshelve)),
+        (Verb::Shelve, Step::There(Verb::Unshelve, false)),
+        (Verb::OutOfService, here(Verb::Return)),
+    ] {
+        let mut world = World::new();
+        world.steps(&[high.clone(), low.clone(), Step::Alerts, here(aside), high.clone(), Step::Alerts, Step::Up(true)]);
+        assert_eq!((world.told(), world.told_there()), (vec![0, 1], vec![0, 1]), "{aside:?}");
+        world.steps(&[Step::CrashHere, back.clone(), Step::Down(true), Step::CrashHere]);
+        world.here(&Record::Tick);
+        world.steps(&[Step::Alerts, Step::Up(true), Step::CrashHere, Step::Wait(60_000)]);
+        world.here(&Record::Tick);
+        world.steps(&[Step::Alerts, Step::Up(true)]);
+        assert_eq!((world.told(), world.told_there()), (vec![0, 1, 0], vec![0, 1, 0]), "{aside:?} {back:?}");
+        let last = &world.fold.fresh.iter().rfind(|(_, alert)| alert.series == name(false)).unwrap().1;
+        let what = if aside == Verb::Shelve { "shelved" } else { "out of service" };
+        assert!(last.message.ends_with(&format!("; it lasts, and is told now that this is over: {what}")), "{}", last.message);
+    }
+}
+
+/// Put aside at the cloud, before the gateway knew: what it raised meanwhile is not shown there.
+#[test]
+fn what_was_withheld_at_the_cloud_is_told_when_it_comes_back() {
+    for (aside, back) in [(Verb::Shelve, Step::Wait(30_000)), (Verb::OutOfService, Step::There(Verb::Return, false))] {
+        let mut world = World::new();
+        world.steps(&[Step::Reading(false, true), Step::Reading(false, false), Step::Alerts, Step::There(aside, false)]);
+        world.steps(&[Step::Reading(false, true), Step::Alerts]);
+        assert_eq!((world.told(), world.told_there()), (vec![0, 1, 0], vec![0, 1]), "{aside:?}");
+        world.steps(&[Step::Down(true), Step::Up(true), back, Step::Down(true)]);
+        world.here(&Record::Tick);
+        world.step(&Step::Alerts);
+        assert_eq!((world.told(), world.told_there()), (vec![0, 1, 0, 0], vec![0, 1, 0]), "{aside:?}");
+    }
+}
+
+/// It is told first, by the lane for alerts, and what was not shown comes behind, with an interval.
+#[test]
+fn both_ends_name_the_same_group_when_what_was_not_shown_comes_late() {
+    let mut world = World::new();
+    world.steps(&[Step::Reading(false, true), Step::Reading(false, false), Step::Wait(31_000), Step::Here(Verb::Shelve, false)]);
+    world.steps(&[Step::Reading(false, true), Step::Here(Verb::Unshelve, false)]);
+    let alerts = world.fold.boots.iter().flat_map(|part| &part.alerts.tail).map(|(alert, _)| alert.clone()).collect::<Vec<_>>();
+    let (late, soon): (Vec<_>, Vec<_>) = alerts.into_iter().partition(|alert| alert.alarm.as_ref().unwrap().held != SHOWN);
+    assert_eq!((late.len(), soon.len()), (1, 3));
+    for alert in soon.into_iter().chain(late) {
+        world.there(&Record::AlertUp { gateway: "g", bytes: &AlertUp { format: FORMAT, alert }.encode() });
+    }
+    world.up(true);
+    let there = world.bridge.alarms.board("g").unwrap();
+    let key = (name(false).to_owned(), "high-high".to_owned());
+    let shown = |board: &detect::alarm::Board| crate::alarm::json("g", board, &key, board.get(&key.0, &key.1).unwrap(), world.clock_ms);
+    assert_eq!(shown(&world.fold.alarms.board), shown(there));
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::fold::{FOLD_VERSION, FoldConfig};
 use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Record, put_message_head, put_reading};
+use detect::alarm::Standing;
 use detect::{LimitRule, Maintenance, Pattern, Settings, Shadow, Suppression};
 use schemas::wire;
 
@@ -130,6 +131,34 @@ fn what_ended_or_was_acknowledged_in_the_meantime_is_not_told() {
     story.push(&Record::Asked { request });
     assert_eq!((0..9).flat_map(|_| story.second(None)).collect::<Vec<_>>(), []);
     assert_eq!(story.standing(), Standing::Acknowledged);
+}
+
+/// Suppressed while it was on the shelf: whichever ends last, it is told then.
+#[test]
+fn what_two_put_aside_is_told_when_both_are_over() {
+    for (for_ms, what) in [(3_000, "in maintenance (oil)"), (8_000, "shelved")] {
+        let mut story = Story::new(FOLD_VERSION, maintenance());
+        story.second(Some((1, 2.0)));
+        let request = Request { id: 5, verb: Verb::Shelve, series: "m/flow", kind: "low", by: "jo", reason: "", for_ms };
+        story.push(&Record::Asked { request });
+        let told: Vec<_> = (0..9).flat_map(|_| story.second(None)).collect();
+        assert_eq!(held(&told), [("m/flow", 0, detect::alarm::SHOWN)]);
+        assert_eq!(told[0].message, format!("2 l/min is below 10 l/min; it lasts, and is told now that this is over: {what}"));
+    }
+}
+
+#[test]
+fn in_the_boot_of_an_older_program_what_outlasts_its_shelf_is_not_told() {
+    for (version, told) in [(back::TOLD_SINCE - 1, 0), (FOLD_VERSION, 1)] {
+        let mut story = Story::new(version, Settings::default());
+        story.second(Some((1, 2.0)));
+        story.second(Some((1, 20.0)));
+        let request = Request { id: 5, verb: Verb::Shelve, series: "m/flow", kind: "low", by: "jo", reason: "", for_ms: 3_000 };
+        story.push(&Record::Asked { request });
+        assert_eq!(held(&story.second(Some((1, 2.0)))), [("m/flow", 0, detect::alarm::HELD_SHELVED)]);
+        assert_eq!((0..9).flat_map(|_| story.second(None)).count(), told);
+        assert_eq!(story.standing(), Standing::Unacknowledged, "it stands in the list");
+    }
 }
 
 #[test]
