@@ -35,6 +35,8 @@ pub struct Snapshots {
     began: Instant,
     /// The record that gave up last.
     shed_lsn: u64,
+    /// Readings are refused at the limit since this record, or since more was given up for it.
+    refused_lsn: Option<u64>,
     /// The last record of [`Snapshots::eased`], and how many of them followed each other.
     eased: (u64, u8),
     /// That windows are given up was said, and goes on.
@@ -45,7 +47,18 @@ impl Snapshots {
     /// For a log whose newest snapshot is as of record `lsn`.
     pub fn new(journal: Journal, lsn: u64) -> Self {
         let now = Instant::now();
-        Self { parts: journal.parts(), journal, lsn, bytes: 0, at: now, began: now, shed_lsn: 0, eased: (0, 0), said: false }
+        Self {
+            parts: journal.parts(),
+            journal,
+            lsn,
+            bytes: 0,
+            at: now,
+            began: now,
+            shed_lsn: 0,
+            refused_lsn: None,
+            eased: (0, 0),
+            said: false,
+        }
     }
 
     /// Record of the last snapshot asked for.
@@ -63,8 +76,9 @@ impl Snapshots {
             return false;
         }
         let stats = self.journal.stats();
-        // On a full disk a snapshot may fail as well: not so often then.
-        if stats.room.is_ok() && is_pressed(&stats) {
+        // On a full disk a snapshot may fail as well: not so often then. At the limit one surely frees
+        // something where there is a segment behind the one under way.
+        if is_pressed(&stats) && (stats.room.is_ok() || (stats.is_short && stats.segments > 1)) {
             return true;
         }
         if self.at.elapsed() < SNAPSHOT_PAUSE {
@@ -89,9 +103,7 @@ impl Snapshots {
             return false;
         }
         let stats = self.journal.stats();
-        stats.room.is_err()
-            && stats.used_bytes + stats.segment_bytes > stats.limit_bytes
-            && fold.held_bytes(0) + ROOM_SEGMENTS * stats.segment_bytes <= stats.limit_bytes
+        stats.room.is_err() && stats.is_short && fold.held_bytes(0) + ROOM_SEGMENTS * stats.segment_bytes <= stats.limit_bytes
     }
 
     /// What [`Snapshots::is_stale`] asked for is the record `lsn`.
@@ -125,8 +137,13 @@ impl Snapshots {
             return Some(Record::Unnamed { boot, born });
         }
         let held = fold.held_bytes(0);
-        let needed = held + stats.snapshots_bytes + ROOM_SEGMENTS * stats.segment_bytes;
-        if needed <= stats.limit_bytes {
+        let snapshots = stats.snapshots_bytes + stats.next_bytes;
+        let needed = held + stats.waste_bytes + snapshots + ROOM_SEGMENTS * stats.segment_bytes;
+        // Whatever takes the room, two snapshots have let go of all that could go.
+        let refuses = stats.is_short && stats.room.is_err();
+        self.refused_lsn = refuses.then(|| self.refused_lsn.unwrap_or(fold.lsn));
+        let is_stuck = self.refused_lsn.is_some_and(|lsn| self.journal.snapshots().get(1).is_some_and(|second| *second > lsn));
+        if needed <= stats.limit_bytes && !is_stuck {
             // Said again when it begins again, not each time that a little more is given up.
             self.said &= needed > stats.limit_bytes / 2;
             return None;
@@ -134,7 +151,7 @@ impl Snapshots {
         if self.began.elapsed() < LINK_CHANCE && !is_pressed(&stats) {
             return None;
         }
-        let excess = needed - stats.limit_bytes + stats.limit_bytes / SHED_SHARE;
+        let excess = needed.saturating_sub(stats.limit_bytes) + stats.limit_bytes / SHED_SHARE;
         let (boot, version) = shed::oldest(fold, excess)?;
         if !std::mem::replace(&mut self.said, true) {
             warn!(
@@ -150,14 +167,16 @@ impl Snapshots {
     /// What [`Snapshots::relieve`] asked for is the record `lsn`.
     pub fn relieved(&mut self, lsn: u64) {
         self.shed_lsn = lsn;
+        self.refused_lsn = None;
     }
 
-    /// Pages that are durable leave the memory.
+    /// Pages that are durable leave the memory; for the others the log keeps room.
     pub fn settle(&self, fold: &mut Fold) {
         let oldest = |fold: &Fold| fold.shelf.in_memory().next().filter(|(id, page)| self.parts.has(*id, page)).map(|(id, _)| id);
         while let Some(id) = oldest(fold) {
             fold.shelf.release(id);
         }
+        self.journal.foresee(fold.shelf.memory_bytes() as u64);
     }
 }
 

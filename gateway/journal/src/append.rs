@@ -3,7 +3,7 @@
 use crate::Lsn;
 use crate::disk::Disk;
 use crate::format::{FRAME_HEADER, Frame, put_record};
-use crate::limits::{FRAME_BYTES_MAX, PAGE_BYTES, RECORD_BYTES_MAX, SNAPSHOTS_LEAST};
+use crate::limits::{ANEW_BYTES_MAX, FRAME_BYTES_MAX, GROWTH_SHARE, PAGE_BYTES, RECORD_BYTES_MAX, SNAPSHOTS_LEAST, WASTE_SHARE};
 use crate::parts::Parts;
 use crate::snapshot::{Desk, Saved, State};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -65,10 +65,16 @@ pub struct Stats {
     pub parts_bytes: u64,
     /// Those of the newest two snapshots among them; older ones go before room runs out.
     pub snapshots_bytes: u64,
+    /// What the next snapshot may take for a while beside them, new pages not counted.
+    pub next_bytes: u64,
+    /// Bytes of pages that nobody needs, in parts that are kept for others.
+    pub waste_bytes: u64,
     /// Bytes of a segment.
     pub segment_bytes: u64,
     /// Bytes that they may take.
     pub limit_bytes: u64,
+    /// The limit leaves no room for another segment.
+    pub is_short: bool,
     /// Oldest record kept.
     pub first: Lsn,
     /// Newest durable record.
@@ -148,6 +154,10 @@ pub(crate) struct Shared {
     pub queue_bytes_max: usize,
     /// Those that count, newest first.
     pub snapshots: Mutex<Vec<Saved>>,
+    /// Bytes of pages that the next one brings, as the owner says.
+    pub foreseen: AtomicU64,
+    /// The limit leaves no room for another segment.
+    pub is_short: AtomicBool,
     /// Set when there is one more, for the writer to see what it may free.
     pub snapshots_changed: AtomicBool,
     pub segment_bytes: u64,
@@ -158,6 +168,16 @@ pub(crate) struct Shared {
     /// A reader of the past needs the records from here on, and the state as of this one.
     pub held: AtomicU64,
     pub held_state: AtomicU64,
+}
+
+impl Shared {
+    /// What the next snapshot may take beside those that are there, new pages not counted: itself, some more than
+    /// before, and pages that it writes anew.
+    pub fn next_bytes(&self) -> u64 {
+        let state = self.snapshots.lock().iter().take(SNAPSHOTS_LEAST).map(|saved| saved.bytes).max().unwrap_or(0);
+        let anew = (self.limit_bytes / WASTE_SHARE).min(ANEW_BYTES_MAX).min(self.parts.bytes());
+        state + state / GROWTH_SHARE + anew
+    }
 }
 
 /// Ends the threads when the last handle goes.
@@ -272,6 +292,11 @@ impl Journal {
         self.shared.parts.clone()
     }
 
+    /// The next snapshot brings so many bytes of new pages: room for them is kept.
+    pub fn foresee(&self, bytes: u64) {
+        self.shared.foreseen.store(bytes, Ordering::Release);
+    }
+
     /// Records as of which there is a durable snapshot, newest first.
     pub fn snapshots(&self) -> Vec<Lsn> {
         self.shared.snapshots.lock().iter().map(|saved| saved.at).collect()
@@ -294,6 +319,7 @@ impl Journal {
     pub fn stats(&self) -> Stats {
         let c = &self.shared.counters;
         let refusing = self.refusing().map(|refused| refused.to_string());
+        let snapshots_bytes = self.shared.snapshots.lock().iter().take(SNAPSHOTS_LEAST).map(|s| s.bytes).sum();
         Stats {
             bytes_written: c.bytes_written.load(Ordering::Relaxed),
             page_bytes: c.page_bytes.load(Ordering::Relaxed),
@@ -301,9 +327,12 @@ impl Journal {
             segments: c.segments.load(Ordering::Relaxed),
             used_bytes: c.used_bytes.load(Ordering::Relaxed),
             parts_bytes: self.shared.parts.bytes(),
-            snapshots_bytes: self.shared.snapshots.lock().iter().take(SNAPSHOTS_LEAST).map(|s| s.bytes).sum(),
+            snapshots_bytes,
+            next_bytes: self.shared.next_bytes(),
+            waste_bytes: self.shared.parts.waste(),
             segment_bytes: self.shared.segment_bytes,
             limit_bytes: self.shared.limit_bytes,
+            is_short: self.shared.is_short.load(Ordering::Acquire),
             first: c.first.load(Ordering::Relaxed),
             durable: self.shared.horizon.borrow().durable,
             room: refusing.map_or_else(|| self.shared.room.lock().clone(), Err),

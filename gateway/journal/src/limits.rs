@@ -49,6 +49,16 @@ pub const SNAPSHOTS_MAX: usize = 8;
 /// The part of the limit that snapshots beyond the newest two and the oldest needed may take.
 pub const SNAPSHOT_SHARE: u64 = 4;
 
+/// The part of the limit that pages which nobody needs may take in parts that are kept for others; beyond, those
+/// that are needed are written anew, so that their parts go.
+pub const WASTE_SHARE: u64 = 32;
+
+/// Bytes of pages that are written anew with one snapshot, one part's at least: they are in memory meanwhile.
+pub const ANEW_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// A snapshot may be larger than the one before by this part of it, for all that is foreseen.
+pub const GROWTH_SHARE: u64 = 8;
+
 /// Bytes read at once where a whole read fails: what a disk loses with one bad sector.
 pub const SALVAGE_BYTES: usize = 4 * 1024;
 

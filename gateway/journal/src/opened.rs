@@ -26,8 +26,8 @@ use tokio::sync::watch;
 pub struct Options {
     /// How long records behind a snapshot stay.
     pub retain: Duration,
-    /// Bytes of segments and snapshots in all. Exceeded by one segment at most, for the
-    /// owner's own records.
+    /// Bytes of segments, snapshots and parts in all, the next snapshot included. Exceeded for the owner's own
+    /// records, where snapshots alone leave no room for them, and by what a snapshot has grown beyond all that was foreseen.
     pub limit_bytes: u64,
 }
 
@@ -176,6 +176,8 @@ impl Opened {
             limit_bytes: options.limit_bytes,
             queue_bytes_max: tuning.queue_bytes_max,
             snapshots: Mutex::new(found.snapshots),
+            foreseen: AtomicU64::new(0),
+            is_short: AtomicBool::new(false),
             snapshots_changed: AtomicBool::new(false),
             segment_bytes: tuning.segment_bytes,
             parts: parts.clone(),
@@ -208,7 +210,7 @@ impl Opened {
             "snapshots",
             Box::new(move || {
                 let _held = held;
-                snapshot::run(&*disk, &place, &slot, &parts, &weak);
+                snapshot::run(&*disk, &place, &slot, &parts, options.limit_bytes, &weak);
             }),
         )?;
         let writing = spawn(

@@ -6,6 +6,9 @@
 //! and no others: where the end of a log was lost, a part beyond it may hold other pages under the
 //! numbers that come next. Pages whose snapshot was not written yet are made again from the log.
 //!
+//! Pages of one part go at different times, and a part stays for the last of them. Where what is kept so for
+//! others takes too much, those that are needed are copied to the part of the next snapshot.
+//!
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 8 | magic `TGPART\0\0` |
@@ -20,6 +23,7 @@ use crate::Lsn;
 use crate::disk::{Disk, put};
 use crate::error::{Error, at};
 use crate::format::{VERSION, u32_at, u64_at};
+use crate::limits::{ANEW_BYTES_MAX, WASTE_SHARE};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -69,6 +73,23 @@ struct Index {
     /// Parts that a durable snapshot names.
     named: HashSet<Lsn>,
     bytes: u64,
+    /// Of the parts of the newest snapshot, what it does not need.
+    waste: u64,
+}
+
+/// A part of which a state needs some pages.
+struct Needed {
+    lsn: Lsn,
+    pages: Vec<u64>,
+    /// What these take, and what all takes.
+    bytes: u64,
+    of: u64,
+}
+
+impl Needed {
+    fn waste(&self) -> u64 {
+        self.of.saturating_sub(self.bytes + HEADER as u64)
+    }
 }
 
 impl Index {
@@ -79,10 +100,31 @@ impl Index {
     }
 
     fn remove(&mut self, at: Lsn) {
-        if let Some(part) = self.parts.remove(&at) {
-            self.bytes -= part.bytes;
-            self.pages.retain(|_, (of, _)| *of != at);
+        let Some(part) = self.parts.remove(&at) else { return };
+        self.bytes -= part.bytes;
+        for slot in &part.slots {
+            if self.pages.get(&slot.id).is_none_or(|(of, _)| *of != at) {
+                continue;
+            }
+            // A copy whose snapshot was never written: what it was copied from is still there.
+            let place = |part: &Part| part.slots.binary_search_by_key(&slot.id, |other| other.id).ok();
+            match self.parts.iter().rev().find_map(|(lsn, part)| Some((*lsn, place(part)?))) {
+                Some(before) => self.pages.insert(slot.id, before),
+                None => self.pages.remove(&slot.id),
+            };
         }
+    }
+
+    /// The parts that hold any of these pages, by record.
+    fn needed(&self, pages: &[u64]) -> Vec<Needed> {
+        let mut found: BTreeMap<Lsn, Needed> = BTreeMap::new();
+        for (id, lsn, slot) in pages.iter().filter_map(|id| self.find(*id).map(|(lsn, slot)| (*id, lsn, slot))) {
+            let of = self.parts.get(&lsn).map_or(0, |part| part.bytes);
+            let needed = found.entry(lsn).or_insert_with(|| Needed { lsn, pages: Vec::new(), bytes: 0, of });
+            needed.pages.push(id);
+            needed.bytes += SLOT as u64 + u64::from(slot.bytes);
+        }
+        found.into_values().collect()
     }
 
     fn find(&self, id: u64) -> Option<(Lsn, Slot)> {
@@ -188,16 +230,20 @@ impl Parts {
 
     /// A page's bytes; `None` where no part has it whole.
     pub fn read(&self, id: u64) -> Option<Vec<u8>> {
-        let (path, slot) = {
-            let (lsn, slot) = self.index.lock().find(id)?;
-            (path_of(&self.dir, lsn), slot)
-        };
-        match read_page(&*self.disk, &path, &slot) {
-            Ok(bytes) => Some(bytes),
-            Err(error) => {
+        let mut found = self.index.lock().find(id)?;
+        loop {
+            let (lsn, slot) = found;
+            let path = path_of(&self.dir, lsn);
+            let error = match read_page(&*self.disk, &path, &slot) {
+                Ok(bytes) => return Some(bytes),
+                Err(error) => error,
+            };
+            found = self.index.lock().find(id)?;
+            if found == (lsn, slot) {
                 tracing::error!(part = %path.display(), page = id, %error, "a page cannot be read");
-                None
+                return None;
             }
+            // It was copied meanwhile, and its part is gone.
         }
     }
 
@@ -213,26 +259,62 @@ impl Parts {
         self.index.lock().bytes
     }
 
-    /// Records of the parts that hold any of these pages.
-    pub(crate) fn holding(&self, pages: &[u64]) -> Vec<Lsn> {
-        let index = self.index.lock();
-        let mut found: Vec<Lsn> = pages.iter().filter_map(|id| index.pages.get(id)).map(|(lsn, _)| *lsn).collect();
-        found.sort_unstable();
-        found.dedup();
-        found
+    /// Of the parts that the newest snapshot written by this process needs, what it does not.
+    pub fn waste(&self) -> u64 {
+        self.index.lock().waste
     }
 
-    /// Writes those of `pages` that no part has yet, or only with other bytes; they count once this
-    /// has returned.
+    /// Records of the parts that hold any of these pages, which a snapshot needs.
+    pub(crate) fn holding(&self, pages: &[u64]) -> Vec<Lsn> {
+        let mut index = self.index.lock();
+        let needed = index.needed(pages);
+        index.waste = needed.iter().map(Needed::waste).sum();
+        needed.into_iter().map(|part| part.lsn).collect()
+    }
+
+    /// Of the pages that the state as of `lsn` needs, those that are to be written anew, as their parts
+    /// are kept for little: of those that waste most of what they take, until the others waste no more than half
+    /// of what all may waste.
+    pub(crate) fn scattered(&self, lsn: Lsn, pages: &[u64], limit_bytes: u64) -> Vec<(u64, Arc<[u8]>)> {
+        let waste_max = limit_bytes / WASTE_SHARE;
+        let mut ids = Vec::new();
+        {
+            let index = self.index.lock();
+            let mut needed = index.needed(pages);
+            let mut waste: u64 = needed.iter().map(Needed::waste).sum();
+            // Where the part of this very record is there, it stays as it is.
+            if waste <= waste_max || index.parts.contains_key(&lsn) {
+                return Vec::new();
+            }
+            needed.sort_by_key(|part| std::cmp::Reverse(u128::from(part.waste()) * (1 << 32) / u128::from(part.of.max(1))));
+            let mut bytes = 0;
+            for part in needed {
+                bytes += part.bytes;
+                if waste <= waste_max / 2 || (!ids.is_empty() && bytes > waste_max.min(ANEW_BYTES_MAX)) {
+                    break;
+                }
+                waste -= part.waste();
+                ids.extend(part.pages);
+            }
+        }
+        // One that cannot be read stays where it is, and is told when its turn comes.
+        ids.into_iter().filter_map(|id| Some((id, self.read(id)?.into()))).collect()
+    }
+
+    /// Writes those of `pages` that no part has yet, or only with other bytes, and `anew` in any case; they count
+    /// once this has returned.
     ///
     /// # Errors
     /// The system's; nothing has changed then.
-    pub(crate) fn write(&self, lsn: Lsn, pages: &[(u64, Arc<[u8]>)]) -> io::Result<()> {
+    pub(crate) fn write(&self, lsn: Lsn, pages: &[(u64, Arc<[u8]>)], anew: &[(u64, Arc<[u8]>)]) -> io::Result<()> {
         let is_new = |id: u64, page: &[u8]| self.index.lock().holds(id, page).is_none();
-        let new: Vec<&(u64, Arc<[u8]>)> = pages.iter().filter(|(id, page)| is_new(*id, page)).collect();
+        let mut new: Vec<&(u64, Arc<[u8]>)> = pages.iter().filter(|(id, page)| is_new(*id, page)).chain(anew).collect();
         if new.is_empty() {
             return Ok(());
         }
+        // What is young goes first where there are two of a number.
+        new.sort_by_key(|(id, _)| *id);
+        new.dedup_by_key(|(id, _)| *id);
         let mut offset = (HEADER + new.len() * SLOT) as u64;
         let mut slots = Vec::with_capacity(new.len());
         let mut index = Vec::with_capacity(new.len() * SLOT);

@@ -195,9 +195,9 @@ impl Desk {
 }
 
 /// The snapshots' thread: a commit never waits for one.
-pub(crate) fn run(disk: &dyn Disk, dir: &Path, desk: &Desk, parts: &Parts, shared: &Weak<Shared>) {
+pub(crate) fn run(disk: &dyn Disk, dir: &Path, desk: &Desk, parts: &Parts, limit_bytes: u64, shared: &Weak<Shared>) {
     while let Some(state) = desk.take() {
-        let saved = match state.map(|state| save(disk, dir, parts, &state)).transpose() {
+        let saved = match state.map(|state| save(disk, dir, parts, limit_bytes, &state)).transpose() {
             Ok(saved) => saved,
             Err(error) => {
                 tracing::warn!(%error, "a snapshot cannot be written; the log stays longer");
@@ -214,8 +214,15 @@ pub(crate) fn run(disk: &dyn Disk, dir: &Path, desk: &Desk, parts: &Parts, share
 }
 
 /// Pages first, so that what a snapshot names is there.
-fn save(disk: &dyn Disk, dir: &Path, parts: &Parts, state: &State) -> io::Result<Saved> {
-    parts.write(state.at, &state.new)?;
+fn save(disk: &dyn Disk, dir: &Path, parts: &Parts, limit_bytes: u64, state: &State) -> io::Result<Saved> {
+    let anew = parts.scattered(state.at, &state.pages, limit_bytes);
+    if let Err(error) = parts.write(state.at, &state.new, &anew) {
+        if anew.is_empty() {
+            return Err(error);
+        }
+        tracing::warn!(%error, "pages are not written anew: their parts stay longer");
+        parts.write(state.at, &state.new, &[])?;
+    }
     write(disk, dir, state.at, &parts.holding(&state.pages), &state.bytes)
 }
 
@@ -231,7 +238,7 @@ fn tidy(disk: &dyn Disk, dir: &Path, parts: &Parts, shared: &Shared, saved: Opti
     let first = shared.counters.first.load(Ordering::Relaxed);
     let mut removed = false;
     let held = shared.held_state.load(Ordering::Acquire);
-    let over_limit = shared.counters.used_bytes.load(Ordering::Relaxed) > shared.limit_bytes;
+    let over_limit = shared.is_short.load(Ordering::Acquire);
     for old in retention::superfluous(&kept, first, shared.limit_bytes, held, over_limit) {
         match disk.remove(&path_of(dir, old)) {
             Ok(()) => {

@@ -184,7 +184,8 @@ impl Writer {
             let path = segment::path_of(&self.dir, first);
             self.segments.push(Segment { first, path, bytes, damaged: false });
             self.current = Some(begun);
-            self.is_overdrawn = self.used_bytes() > self.shared.limit_bytes;
+            // The record that says what can go has its segment before the next snapshot has its room.
+            self.is_overdrawn = self.used_bytes() + self.next_bytes() > self.shared.limit_bytes;
         }
         self.current.as_mut().ok_or_else(|| Uncommitted::Final(io::Error::other("there is no segment")))
     }
@@ -226,17 +227,31 @@ impl Writer {
         self.segments_bytes() + self.shared.snapshots.lock().iter().map(|s| s.bytes).sum::<u64>() + self.shared.parts.bytes()
     }
 
+    /// What the next snapshot takes, before it lets anything go.
+    fn next_bytes(&self) -> u64 {
+        self.shared.next_bytes() + self.shared.foreseen.load(Ordering::Acquire)
+    }
+
     /// Frees what retention allows, prepares the spare, and says whether readings can be taken.
     fn look_for_room(&mut self) {
         self.free();
-        let used = self.used_bytes();
+        let (used, next) = (self.used_bytes(), self.next_bytes());
         let bytes = self.segment_bytes;
+        let is_short = used + bytes + next > self.shared.limit_bytes;
+        if is_short != self.shared.is_short.swap(is_short, Ordering::AcqRel) && is_short {
+            // Older snapshots keep their parts, too.
+            self.desk.tidy();
+        }
         let refused = match self.open().map_err(not_now) {
             Err(Uncommitted::NotNow(refused)) => Some((refused, 0, true)),
             // Found out for good at the next commit, if there is one.
             Err(Uncommitted::Final(_)) => None,
-            Ok(()) if used + bytes > self.shared.limit_bytes => {
+            Ok(()) if is_short => {
                 let limit = self.shared.limit_bytes;
+                self.is_overdrawn &= used + next > limit;
+                if self.has_spare && used + bytes > limit {
+                    self.has_spare = self.disk.remove(&self.dir.join(segment::SPARE)).is_err();
+                }
                 // Where snapshots take the room, what lets them shrink goes on beside them: its
                 // segments are freed by the next one.
                 let is_spent = self.segments_bytes() + bytes > limit;
@@ -260,7 +275,7 @@ impl Writer {
         }
         batch.refusing = refusing;
         drop(batch);
-        self.tell(used);
+        self.tell(used, next);
     }
 
     fn prepare(&mut self) -> Result<(), Refused> {
@@ -271,11 +286,11 @@ impl Writer {
         Ok(())
     }
 
-    fn tell(&self, used: u64) {
+    fn tell(&self, used: u64, next: u64) {
         let spare = if self.has_spare { self.segment_bytes } else { 0 };
         let freeable = retention::freeable(&self.segments, self.shared.snapshots.lock().first());
         // The spare is within the limit, and no longer within what the disk has free.
-        let to_limit = self.shared.limit_bytes.saturating_sub(used);
+        let to_limit = self.shared.limit_bytes.saturating_sub(used + next);
         let on_disk = self.disk.free(&self.dir).unwrap_or(to_limit).saturating_add(spare);
         *self.shared.room.lock() = Ok(self.left() + to_limit.min(on_disk) + freeable);
         let c = &self.shared.counters;
@@ -288,7 +303,7 @@ impl Writer {
     fn free(&mut self) {
         let mut freed = false;
         while let [oldest, next, ..] = self.segments.as_slice() {
-            let over_limit = self.used_bytes() + self.segment_bytes > self.shared.limit_bytes;
+            let over_limit = self.used_bytes() + self.segment_bytes + self.next_bytes() > self.shared.limit_bytes;
             let age = self.disk.age(&oldest.path).unwrap_or_default();
             let snapshots = self.shared.snapshots.lock().clone();
             let held = self.shared.held.load(Ordering::Acquire);

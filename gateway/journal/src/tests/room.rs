@@ -116,6 +116,89 @@ fn parts_stay_as_long_as_a_snapshot_names_them() {
     }
 }
 
+/// Bytes of all files of the log.
+fn bytes_on(disk: &LyingDisk) -> u64 {
+    disk.list(&log_dir()).unwrap().iter().filter_map(|name| disk.size(&log_dir().join(name)).ok()).sum()
+}
+
+fn counts(log: &Log, at: Lsn) {
+    let begun = Instant::now();
+    while !log.journal.shared.snapshots.lock().iter().any(|saved| saved.at == at) {
+        std::thread::yield_now();
+        assert!(begun.elapsed() < SAFETY, "no snapshot was written");
+    }
+}
+
+/// With each snapshot comes a page that stays, and some that go soon: as marks and windows do in an outage.
+#[test]
+fn parts_that_are_kept_for_little_are_written_anew() {
+    let disk = written(40);
+    let log = Log::open(&disk).unwrap();
+    let bytes = |id: u64| vec![id as u8; if id.is_multiple_of(10) { 20 } else { 100 }];
+    let mut needed = Vec::new();
+    for at in 1..=40 {
+        needed.retain(|id| id % 10 == 0);
+        let new: Vec<u64> = (at * 10..at * 10 + 5).collect();
+        needed.extend(&new);
+        log.journal.snapshot_with(at, state(at), new.iter().map(|id| (*id, bytes(*id).into())).collect(), needed.clone());
+        counts(&log, at);
+        let stats = log.journal.stats();
+        assert!(stats.waste_bytes <= LIMIT / crate::limits::WASTE_SHARE, "{stats:?}");
+    }
+    let named = log.journal.shared.snapshots.lock().first().map(|saved| saved.parts.len()).unwrap();
+    assert!(named < 15, "{named} parts");
+    log.journal.stop();
+    let opened = try_open(&disk).unwrap();
+    for id in needed {
+        assert_eq!(opened.parts().read(id), Some(bytes(id)), "page {id}");
+    }
+}
+
+#[test]
+fn a_copy_whose_snapshot_was_never_written_goes_and_the_page_stays() {
+    let disk = written(1);
+    let parts = parts::Parts::open(Arc::new(disk), &log_dir(), [1].into()).unwrap();
+    let page = |id: u64| (id, Arc::from(vec![id as u8; 50]));
+    parts.write(1, &[page(7), page(8)], &[]).unwrap();
+    parts.write(2, &[page(9)], &[page(7)]).unwrap();
+    assert!(parts.holding(&[7]) == [2] && parts.holding(&[8]) == [1]);
+    parts.retain(&[1].into());
+    let found = [7, 8, 9].map(|id| parts.read(id).is_some());
+    assert_eq!((found, parts.holding(&[7, 8])), ([true, true, false], vec![1]));
+}
+
+#[test]
+fn readings_leave_room_for_the_next_snapshot() {
+    let disk = LyingDisk::default();
+    let log = Log::open(&disk).unwrap();
+    let mut last = log.write_soon();
+    for _ in 0..6 {
+        log.journal.snapshot(last, vec![7; 2_500]);
+        counts(&log, last);
+        log.journal.foresee(300);
+        last = log.write_soon();
+        last = last.max(fill(&log).0);
+        let bytes = bytes_on(&disk);
+        assert!(bytes + 2_800 <= LIMIT, "{bytes}");
+    }
+}
+
+/// What is kept between for a cloud that lost its disk goes, and with it the parts that it names.
+#[test]
+fn where_room_is_short_the_newest_two_snapshots_stay() {
+    let disk = written(5);
+    let log = Log::open(&disk).unwrap();
+    (1..=5).for_each(|at| log.snapshot(at, &disk));
+    assert_eq!(log.journal.snapshots().len(), 5);
+    fill(&log);
+    let begun = Instant::now();
+    while log.journal.snapshots() != [5, 4] {
+        assert!(begun.elapsed() < PATIENCE, "{:?} stay", log.journal.snapshots());
+        std::thread::yield_now();
+    }
+    assert!(log.journal.stats().is_short);
+}
+
 /// Asks for a snapshot that names one page, and waits until it counts.
 fn save_page(log: &Log, at: Lsn, id: u64, page: &[u8]) {
     log.journal.snapshot_with(at, state(at), vec![(id, page.into())], vec![id]);

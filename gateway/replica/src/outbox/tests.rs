@@ -123,3 +123,41 @@ fn a_page_that_is_gone_is_told() {
     let batch = entries.oldest(&shelf, 0, 0, 100);
     assert!(!batch.unreadable.is_empty() && batch.unreadable.iter().all(|id| id % 2 == 0));
 }
+
+/// Two answers come before the record of the first is folded: it takes back nothing of what the second said.
+#[test]
+fn what_was_heard_last_stands_while_records_of_earlier_answers_are_folded() {
+    use super::marks::{Made, Mark};
+    use crate::fold::Fold;
+    use crate::record::{Numbers, Record};
+
+    let mut fold = Fold { lsn: 20, ..Fold::default() };
+    fold.shelf.set_page_entries(1);
+    let mut part = BootPart { boot: 1, end: 20, readings: 20, cloud_boot: 9, ..BootPart::default() };
+    let mark = |born, count| Mark { name: EntryName { born, series: 0, size_ms: 10, start_ms: 0 }, version: born, count };
+    let made = Made { shed_seq: 15, applied: 0, base_ms: 10 };
+    part.marks.add(made, &[mark(3, 2), mark(12, 4)], &BTreeMap::new(), &mut fold.shelf);
+    fold.boots.push(part);
+    let figures = |fold: &Fold| (fold.ledger().delivered, fold.ledger().held, fold.ledger().shed);
+    assert_eq!(figures(&fold), (0, 14, 6));
+    let answers = [(5, 5, 2, 1, 1), (13, 13, 6, 2, 2)];
+    for (applied, readings, shed, hash, page) in answers {
+        fold.boots[0].marks.count(9, &[page]);
+        fold.boots[0].heard(applied, readings, shed, hash);
+    }
+    assert_eq!(figures(&fold), (7, 7, 6));
+    let mut lsn = 20;
+    for (applied, readings, shed, hash, page) in answers {
+        let pages = Numbers::encode(&[page]);
+        let told = Record::Told { boot: 1, cloud_boot: 9, pages: Numbers { bytes: &pages } };
+        for record in [told, Record::Acked { boot: 1, applied, cloud_boot: 9, shed, readings, hash }] {
+            let mut payload = Vec::new();
+            record.encode(1_000, &mut payload);
+            lsn += 1;
+            fold.apply(lsn, record.kind(), &payload).unwrap();
+            assert_eq!(figures(&fold), (7, 7, 6), "record {lsn}");
+        }
+        assert_eq!(fold.boots[0].logged.applied, applied, "what is let go of depends on the log alone");
+    }
+    assert_eq!((fold.boots[0].heard, fold.boots[0].marks.len()), (None, 0));
+}
