@@ -60,7 +60,7 @@ fn series(past: Past, baseline: Baseline, sigma: f64, seed: u64) -> (Vec<(Fault,
         (0..BEFORE + (chance.uniform() * 1_800.0) as usize).for_each(|_| series.pass(None));
         besides += series.out.drain(..).filter(|finding| finding.state == State::Active).count();
     };
-    let mut meet = |series: &mut Series, fault: Fault, size: f64, seed: u64| {
+    let meet = |series: &mut Series, fault: Fault, size: f64, seed: u64| {
         let mut injected = Injected::new(fault, baseline, size, seed);
         (0..fault.readings() + AFTER).for_each(|at| series.pass((at < fault.readings()).then_some((at, &mut injected))));
         series.out.drain(..).any(|finding| finding.state == State::Active)
@@ -108,7 +108,7 @@ struct Machine {
 impl Machine {
     fn new(seed: u64) -> Self {
         let mut group = Group::default();
-        (0..CHANNELS).for_each(|_| drop(group.join()));
+        (0..CHANNELS).for_each(|_| _ = group.join());
         Self { chance: Chance::new(seed), loads: [0.0; 3], group, second: 0, told: 0 }
     }
 
