@@ -255,7 +255,9 @@ impl Board {
         let until = self.shelved_until(&name);
         // One that is over and still the last is waited for no more.
         if until != before {
-            before.map(|before| self.shelved.remove(&(before, name.clone())));
+            if let Some(before) = before {
+                self.shelved.remove(&(before, name.clone()));
+            }
             self.shelved.extend(until.map(|until| (until, name)));
         }
         Some(changed)
