@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 /// Seeds of a plain `cargo test`.
 const SEEDS: u64 = 5_000;
 /// Plans that one deliberate break may take to be noticed.
-const MUTATION_SEEDS: u64 = 3_000;
+const MUTATION_SEEDS: u64 = 6_000;
 
 /// Runs one plan; a panic of the product is a violation like any other.
 fn run(plan: &Plan, mutation: Mutation, traced: bool) -> Result<(), String> {

@@ -282,7 +282,17 @@ impl Plan {
     fn refuse(&mut self, rng: &mut Rng) {
         for _ in 0..1 + rng.index(4) {
             let (at, device) = (rng.index(self.steps.len()), rng.below(self.gateways as u64) as u8);
-            self.steps.insert(at, Step::Refuse { device, refuses: true });
+            let refuse = Step::Refuse { device, refuses: true };
+            if rng.percent(50) {
+                // The answer to what an earlier boot had left comes to a log that does not take it.
+                let (salt, kept, count) = (rng.next(), true, 6);
+                let net = Step::Net { device, count, salt };
+                let start = [Step::Crash { device, kept }, Step::Start { device }, Step::Connect { device }, Step::Sync { device }];
+                let tell = [Step::Think { device }, net, Step::CloudSync, Step::CloudThink, refuse, net, Step::Think { device }];
+                self.steps.splice(at..at, start.into_iter().chain(tell));
+            } else {
+                self.steps.insert(at, refuse);
+            }
             let again = at + 1 + rng.index(2 * (self.steps.len() - at));
             if again < self.steps.len() {
                 self.steps.insert(again, Step::Refuse { device, refuses: false });

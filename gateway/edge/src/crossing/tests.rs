@@ -300,7 +300,7 @@ async fn what_comes_in_is_kept_until_subscribers_have_it_within_bounds() {
         received: Vec::new(),
         will: None,
     };
-    let config = broker::Config { max_packet: 1 << 10, connections_max: 1, queue_max: 10 };
+    let config = broker::Config { max_packet: 1 << 10, connections_max: 1, queue_max: 10_000 };
     let broker = Broker::new(config, Arc::new(door), vec![session]);
     let came = |fold: &mut Fold, topic: &str, count: u64| {
         for _ in 0..count {

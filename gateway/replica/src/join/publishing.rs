@@ -153,6 +153,9 @@ impl Bridge {
                 Some(_) => read = read.saturating_add(parts),
                 None => self.rounds.spend(parts),
             }
+            if self.is_nothing_here(key)? {
+                continue;
+            }
             let blockers = self.blockers(key)?;
             let at_ms = self.clock_ms;
             let mut complete = blockers.is_empty();
@@ -175,6 +178,17 @@ impl Bridge {
             self.windows.trim();
         }
         Ok(out)
+    }
+
+    /// Whether nothing is in a window yet: one that several sizes divide is added up from one of them, and the entry of
+    /// another may come first. There is nothing to show then, and nothing that could be complete.
+    fn is_nothing_here(&mut self, key: WindowKey) -> Result<bool, StoreError> {
+        let window = self.windows.load(key)?;
+        if window.published.revision > 0 || !window.entries.is_empty() {
+            return Ok(false);
+        }
+        self.load(key)?;
+        Ok(self.pieces(key).is_empty())
     }
 
     /// A window is complete: members of groups that it waited for as well are waited for no more.
