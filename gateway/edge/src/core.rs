@@ -477,7 +477,7 @@ fn acknowledged(outcome: Acknowledged, fold: &mut Fold, intake: &Intake, unlogge
         }
         if let Some(part) = fold.boots.iter_mut().find(|p| p.boot == boot) {
             // Folding the record later gives the same; until then the next interval must not wait.
-            part.heard(applied, readings, shed, hash);
+            part.acknowledged(applied, readings, shed, hash);
         }
     }
     if let Some(record) = outcome.forked {

@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::hash;
 use crate::limits::FUTURE_MS_MAX;
 use crate::machine::Machines;
-use crate::outbox::{Acknowledged, Before, BootPart, Ledger, Shelf, Telling};
+use crate::outbox::{Before, BootPart, Ledger, Shelf, Telling};
 use crate::record::{
     FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record,
 };
@@ -207,9 +207,6 @@ impl Fold {
                 }
                 self.miss_late(boot);
                 self.catch_up();
-                if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
-                    part.hears_on(Acknowledged { applied, readings, shed, cloud_boot, hash });
-                }
             }
             Record::Crossed { lane, ttl_ms, message, session, packet_id } => {
                 if packet_id != 0 {

@@ -171,28 +171,10 @@ pub struct BootPart {
     pub forked: Option<Fork>,
     /// How far it is told. Not part of the state.
     pub telling: Telling,
-    /// What the cloud acknowledged last, until the log says so. Not part of the state.
-    pub heard: Option<Acknowledged>,
 }
 
 impl BootPart {
-    /// Takes the acknowledgement of the cloud whose boot is known by now, as soon as it is there. Records of earlier
-    /// ones, which are folded meanwhile, take nothing of it back.
-    pub fn heard(&mut self, applied: u64, readings: u64, shed: u64, hash: u64) {
-        self.heard = Some(Acknowledged { applied, readings, shed, cloud_boot: self.cloud_boot, hash });
-        self.acknowledged(applied, readings, shed, hash);
-    }
-
-    /// The record of an acknowledgement is folded: what was heard after it stands.
-    pub(crate) fn hears_on(&mut self, logged: Acknowledged) {
-        self.heard = self.heard.filter(|heard| *heard != logged);
-        if let Some(Acknowledged { applied, readings, shed, cloud_boot, hash }) = self.heard {
-            self.cloud_boot = cloud_boot;
-            self.acknowledged(applied, readings, shed, hash);
-        }
-    }
-
-    /// Takes an acknowledgement.
+    /// Takes the cloud's acknowledgement, as soon as it is there.
     pub fn acknowledged(&mut self, applied: u64, readings: u64, shed: u64, hash: u64) {
         // What a clone told beyond the end is none of ours.
         self.hash_applied = if applied > self.end { self.hash } else { hash };

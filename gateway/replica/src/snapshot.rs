@@ -448,7 +448,6 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
             forked: b.forked,
             holed: b.holed,
             telling: Telling::Goes,
-            heard: None,
         };
         let shelf = &mut fold.shelf;
         b.entries.restore(|name, version, before, _, _, aggregate| {

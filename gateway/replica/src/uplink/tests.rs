@@ -308,7 +308,7 @@ impl Pair {
         if let Some(record) = outcome.record {
             self.commit(&record);
             if let Record::Acked { boot, applied, shed, readings, hash, .. } = record {
-                self.fold.boots.iter_mut().find(|p| p.boot == boot).unwrap().heard(applied, readings, shed, hash);
+                self.fold.boots.iter_mut().find(|p| p.boot == boot).unwrap().acknowledged(applied, readings, shed, hash);
             }
         }
         if let Some(record) = outcome.forked {
