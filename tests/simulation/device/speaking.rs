@@ -90,7 +90,7 @@ impl Process {
             if let Record::Acked { boot, applied, shed, readings, hash, .. } = record
                 && let Some(part) = self.fold.boots.iter_mut().find(|p| p.boot == boot)
             {
-                part.heard(applied, readings, shed, hash);
+                part.acknowledged(applied, readings, shed, hash);
             }
             if let Record::Acked { boot, .. } = record {
                 // A newer one takes the place of one that still waits.
