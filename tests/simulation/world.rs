@@ -22,7 +22,7 @@ pub const DEVICES_MAX: usize = 10;
 /// In one world of so many, processes at either end are now and then of the version that kept no hashes.
 const MIXED_ONE_IN: u64 = 8;
 /// Tells apart the stream of what only worlds have whose clocks lose the time.
-const UNSET: u64 = 0x0c10_c4;
+const UNSET: u64 = 0x000c_10c4;
 /// Frames that every second damage is among.
 const NEWEST_FRAMES: usize = 6;
 /// Rounds in which a healed world must come to rest.

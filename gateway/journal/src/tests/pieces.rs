@@ -35,8 +35,11 @@ fn on_disk(bytes: &[u8]) -> (LyingDisk, Segment) {
     (disk, Segment { first: FIRST, path, bytes: bytes.len() as u64, damaged: false })
 }
 
+/// Frames with their bytes; then how far they go, whether there is damage, and where it is torn.
+type Told = (Vec<(Head, Vec<u8>)>, usize, bool, Option<usize>);
+
 /// All that is told of a segment.
-fn told(frames: Option<Frames<'_>>) -> Option<(Vec<(Head, Vec<u8>)>, usize, bool, Option<usize>)> {
+fn told(frames: Option<Frames<'_>>) -> Option<Told> {
     let mut frames = frames?;
     let mut all = Vec::new();
     while let Some(head) = frames.next() {
