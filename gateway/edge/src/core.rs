@@ -349,7 +349,8 @@ impl Core {
     fn tick(&mut self) {
         // Of an ended boot no other acknowledgement may ever come.
         while let Some(waits) = self.unlogged.first_entry() {
-            if self.intake.log(waits.get()).is_err() {
+            let told = told_with(waits.get(), &self.fold);
+            if told.is_some_and(|told| log_told(told, &self.intake).is_err()) || self.intake.log(waits.get()).is_err() {
                 break;
             }
             waits.remove();
@@ -452,6 +453,21 @@ impl Core {
     }
 }
 
+/// The cloud has counted these pages of windows given up: boot, the cloud's boot, pages.
+type Counted = (u64, u64, Vec<u64>);
+
+fn log_told((boot, cloud_boot, pages): Counted, intake: &Intake) -> Result<(), journal::Refused> {
+    let pages = Numbers::encode(&pages);
+    intake.log(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } }).map(drop)
+}
+
+/// What was said with an acknowledgement that waits, and is not in the log either.
+fn told_with(acked: &Record<'_>, fold: &Fold) -> Option<Counted> {
+    let Record::Acked { boot, cloud_boot, .. } = *acked else { return None };
+    let pages = fold.boots.iter().find(|part| part.boot == boot)?.marks.unlogged();
+    (!pages.is_empty()).then_some((boot, cloud_boot, pages))
+}
+
 /// Logs what came of an ack; what the log refuses is kept in `unlogged`.
 fn acknowledged(outcome: Acknowledged, fold: &mut Fold, intake: &Intake, unlogged: &mut BTreeMap<u64, Record<'static>>) {
     if let Some((boot, applied)) = outcome.went_back {
@@ -461,18 +477,13 @@ fn acknowledged(outcome: Acknowledged, fold: &mut Fold, intake: &Intake, unlogge
             "the cloud holds less than it acknowledged: it was restored or lost its disk; it is told again what the log still holds"
         );
     }
-    if let Some((boot, cloud_boot, pages)) = outcome.told {
-        let pages = Numbers::encode(&pages);
-        let record = Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } };
-        if let Err(refused) = intake.log(&record) {
-            warn!(%refused, "windows given up are told to the cloud again");
-        }
-    }
+    // What an answer says of windows given up comes before it, or waits with it.
+    let is_told = outcome.told.is_none_or(|told| log_told(told, intake).is_ok());
     if let Some(record @ Record::Acked { boot, applied, shed, readings, hash, .. }) = outcome.record {
         // A newer one takes the place of one that still waits.
         unlogged.remove(&boot);
-        if let Err(refused) = intake.log(&record) {
-            warn!(%refused, "an acknowledgement is logged once the log takes records again");
+        if !is_told || intake.log(&record).is_err() {
+            warn!("an acknowledgement is logged once the log takes records again");
             unlogged.insert(boot, record);
         }
         if let Some(part) = fold.boots.iter_mut().find(|p| p.boot == boot) {

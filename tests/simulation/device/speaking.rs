@@ -80,13 +80,13 @@ impl Process {
 
     /// Logs what came of an ack.
     fn settle(&mut self, mutation: Mutation, outcome: Acknowledged, wall_ms: i64, now_ms: i64) {
-        if let Some((boot, cloud_boot, pages)) = outcome.told {
+        let is_told = outcome.told.is_none_or(|(boot, cloud_boot, pages)| {
             let pages = Numbers::encode(&pages);
-            self.log(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
-        }
+            self.log(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } }).is_some()
+        });
         if let Some(record) = outcome.record {
             self.clock.read(wall_ms, now_ms);
-            let is_logged = self.log(&record).is_some();
+            let is_logged = is_told && self.log(&record).is_some();
             if let Record::Acked { boot, applied, shed, readings, hash, .. } = record
                 && let Some(part) = self.fold.boots.iter_mut().find(|p| p.boot == boot)
             {
@@ -141,6 +141,14 @@ impl Device {
         let now_ms = process.look(ctx, wall_ms);
         while let Some(waits) = process.unlogged.first_entry().filter(|_| !process.refuses) {
             let record = waits.remove();
+            if let Record::Acked { boot, cloud_boot, .. } = record
+                && let Some(part) = process.fold.boots.iter().find(|part| part.boot == boot)
+                && let pages = part.marks.unlogged()
+                && !pages.is_empty()
+            {
+                let pages = Numbers::encode(&pages);
+                process.push(&Record::Told { boot, cloud_boot, pages: Numbers { bytes: &pages } });
+            }
             process.push(&record);
         }
         let due = process.fold.next_due_ms().filter(|at| *at <= now_ms && *at != process.ticked_ms);
