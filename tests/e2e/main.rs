@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod disk;
 mod existing;
+mod flash;
 mod foreign;
 mod fork;
 mod front;

@@ -29,7 +29,7 @@ use crate::outbound::Outbound;
 use crate::presence::Presence;
 use crate::speakers::Speakers;
 use crate::store::Handle;
-use journal::room::Rate;
+use journal::rate::Rate;
 use journal::{Frame, Journal};
 use replica::crossing::pace::Pace;
 use replica::join::{Bridge, Effects, Interval, Unfolded};

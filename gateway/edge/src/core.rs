@@ -15,8 +15,9 @@ use crate::link::{Link, LinkEvent};
 use crate::proof::prove;
 use crate::status::Status;
 use crate::store::Snapshots;
+use crate::wear::Wear;
 use broker::Broker;
-use journal::room::Rate;
+use journal::rate::Rate;
 use journal::{Frame, Journal};
 use replica::alert::topic_and_json;
 use replica::fold::Fold;
@@ -98,6 +99,8 @@ pub struct Core {
     pub ticked_ms: i64,
     /// How fast the log grows.
     pub rate: Rate,
+    /// What that costs the flash.
+    pub wear: Wear,
     /// Who asked for the status, and the record that must be folded first: what was durable
     /// then may be acknowledged already, and counts in the answer.
     pub asked: Vec<(u64, oneshot::Sender<Status>)>,
@@ -153,7 +156,7 @@ impl Core {
             }
             heals = self.uplink.is_some() && self.healing.go_on(&mut self.fold);
             self.speak();
-            self.rate.look(self.journal.stats().bytes_written, self.began.elapsed());
+            self.weigh();
             self.snapshots.settle(&mut self.fold);
             if let Some(record) = self.snapshots.relieve(&self.fold) {
                 match self.intake.log(&record) {
@@ -211,11 +214,19 @@ impl Core {
         Ok(())
     }
 
+    /// Looks at what was written, and for how many readings.
+    fn weigh(&mut self) {
+        let (stats, elapsed) = (self.journal.stats(), self.began.elapsed());
+        self.rate.look(stats.bytes_written, elapsed);
+        self.wear.look(stats.disk_bytes, self.fold.ledger().accepted, elapsed);
+    }
+
     /// Answers those whose record is folded.
     fn answer(&mut self) {
         let now_ms = self.now_ms();
         for (_, reply) in self.asked.extract_if(.., |(durable, _)| *durable <= self.fold.lsn) {
             let mut status = Status::of(&self.fold, &self.intake, &self.journal, self.crossing.as_ref(), &self.clock);
+            status.flash = Some(self.wear.flash(&self.journal.stats()));
             status.room_s = status.room.as_ref().ok().and_then(|room| self.rate.lasts_s(*room));
             if let Some((uplink, link)) = &self.uplink {
                 status.connected = Some(uplink.is_connected());

@@ -100,6 +100,21 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     put("log_written_bytes_total", "counter", "Bytes written to the log by this process.", s.bytes_written);
     put("log_syncs_total", "counter", "Syncs of the log by this process.", s.syncs);
     put("log_bytes", "gauge", "Bytes that the log takes.", s.log_bytes);
+    if let Some(flash) = &s.flash {
+        put(
+            "disk_written_bytes_total",
+            "counter",
+            "Bytes of pages written to disk by this process: log, snapshots, their parts.",
+            flash.bytes,
+        );
+        put("commits_spaced_total", "counter", "Commits that waited for company, for the flash budget's sake.", flash.spaced_commits);
+        if let Some(bytes) = flash.bytes_per_day {
+            put("disk_written_bytes_per_day", "gauge", "Bytes of pages written in a day, at the rate of the last hour.", bytes);
+        }
+        if let Some(bytes) = flash.bytes_per_reading {
+            put("disk_written_bytes_per_reading", "gauge", "Bytes of pages written for a reading, in the last hour.", bytes.round() as u64);
+        }
+    }
     put("connections", "gauge", "MQTT connections.", door.connections as u64);
     put("retained_messages", "gauge", "Retained messages.", door.retained as u64);
     put("unretained_total", "counter", "Retained messages of clients that there was no room to keep.", door.unretained);

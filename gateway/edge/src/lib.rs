@@ -17,6 +17,7 @@
 //! | [`run`] | start, stop, and what connects the rooms |
 //! | [`http`], [`status`] | health, figures, status |
 //! | [`clock`] | the logged clock |
+//! | [`wear`] | what the log costs the flash |
 //! | [`limits`] | bounds with reasons |
 pub mod alarms;
 pub mod client;
@@ -35,6 +36,7 @@ pub mod proof;
 pub mod run;
 pub mod status;
 pub mod store;
+pub mod wear;
 
 pub use config::Config;
 pub use run::{Error, run};

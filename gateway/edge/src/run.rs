@@ -14,9 +14,10 @@ use crate::intake::Intake;
 use crate::limits::{CROSS_BYTES_MAX, CROSS_SHARE, EVENTS_MAX, FILES_BESIDE, FRAMES_BYTES_MAX, LEFT_WAIT, QUEUE_MAX, SNAPSHOT_WAIT};
 use crate::link::Link;
 use crate::store::{Snapshots, Store};
+use crate::wear::Wear;
 use broker::{Broker, StoredSession};
 use journal::disk::RealDisk;
-use journal::room::Rate;
+use journal::rate::Rate;
 use journal::{Opened, Options, RunState, Tuning};
 use replica::fold::{Fold, FoldConfig};
 use replica::record::Record;
@@ -217,6 +218,7 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
         speaks_on: false,
         unlogged: BTreeMap::new(),
         rate: Rate::default(),
+        wear: Wear::new(config.log.flash_budget),
     };
     let (alive, mut core_ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new()

@@ -5,6 +5,7 @@ use crate::clock::Watch;
 use crate::crossing::Crossing;
 use crate::intake::Intake;
 use crate::link::Lanes;
+use crate::wear::Flash;
 use journal::Journal;
 use replica::alarm::Figures;
 use replica::fold::Fold;
@@ -108,10 +109,12 @@ pub struct Status {
     pub clamped: u64,
     /// Readings in a unit other than their series'.
     pub misfits: u64,
-    /// Bytes written to disk by this process.
+    /// Bytes of frames written to the log by this process.
     pub bytes_written: u64,
     /// Syncs by this process.
     pub syncs: u64,
+    /// What all of it costs the flash.
+    pub flash: Option<Flash>,
     /// Bytes the log takes, and may take.
     pub log_bytes: u64,
     /// Its limit.
@@ -207,6 +210,7 @@ impl Status {
             misfits: intake.misfits.load(Ordering::Relaxed),
             bytes_written: stats.bytes_written,
             syncs: stats.syncs,
+            flash: None,
             log_bytes: stats.used_bytes,
             log_limit_bytes: stats.limit_bytes,
             room: stats.room,

@@ -53,8 +53,10 @@ pub enum Refused {
 pub struct Stats {
     /// Bytes of frames written by this process, headers included.
     pub bytes_written: u64,
-    /// Bytes of the pages that they touched: what the disk wrote for them.
-    pub page_bytes: u64,
+    /// Bytes of the pages that frames, snapshots and their parts touched: what the disk wrote for them.
+    pub disk_bytes: u64,
+    /// Commits that waited for company, for the flash budget's sake.
+    pub spaced: u64,
     /// Syncs by this process.
     pub syncs: u64,
     /// Segment files that hold records.
@@ -136,7 +138,8 @@ impl Batch {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub bytes_written: AtomicU64,
-    pub page_bytes: AtomicU64,
+    pub disk_bytes: AtomicU64,
+    pub spaced: AtomicU64,
     pub syncs: AtomicU64,
     pub segments: AtomicU64,
     pub used_bytes: AtomicU64,
@@ -322,7 +325,8 @@ impl Journal {
         let snapshots_bytes = self.shared.snapshots.lock().iter().take(SNAPSHOTS_LEAST).map(|s| s.bytes).sum();
         Stats {
             bytes_written: c.bytes_written.load(Ordering::Relaxed),
-            page_bytes: c.page_bytes.load(Ordering::Relaxed),
+            disk_bytes: c.disk_bytes.load(Ordering::Relaxed),
+            spaced: c.spaced.load(Ordering::Relaxed),
             syncs: c.syncs.load(Ordering::Relaxed),
             segments: c.segments.load(Ordering::Relaxed),
             used_bytes: c.used_bytes.load(Ordering::Relaxed),

@@ -14,7 +14,7 @@
 //! | `window` | a file's bytes, a piece at a time |
 //! | [`pace`] | how far apart commits are, for the flash's sake |
 //! | [`retention`] | what may go |
-//! | [`room`] | how long the room lasts |
+//! | [`rate`] | how fast a figure grows, and how long the room lasts |
 //! | [`recovery`] | what is found at start: torn tail cut, damage set aside |
 //! | [`opened`] | a log that is found: replay it, start it |
 //! | [`reader`] | reading beside a running process |
@@ -36,10 +36,10 @@ pub mod opened;
 pub mod owner;
 pub mod pace;
 pub mod parts;
+pub mod rate;
 pub mod reader;
 pub mod recovery;
 pub mod retention;
-pub mod room;
 pub mod segment;
 pub mod snapshot;
 mod window;

@@ -302,15 +302,15 @@ impl Parts {
     }
 
     /// Writes those of `pages` that no part has yet, or only with other bytes, and `anew` in any case; they count
-    /// once this has returned.
+    /// once this has returned: so many bytes.
     ///
     /// # Errors
     /// The system's; nothing has changed then.
-    pub(crate) fn write(&self, lsn: Lsn, pages: &[(u64, Arc<[u8]>)], anew: &[(u64, Arc<[u8]>)]) -> io::Result<()> {
+    pub(crate) fn write(&self, lsn: Lsn, pages: &[(u64, Arc<[u8]>)], anew: &[(u64, Arc<[u8]>)]) -> io::Result<u64> {
         let is_new = |id: u64, page: &[u8]| self.index.lock().holds(id, page).is_none();
         let mut new: Vec<&(u64, Arc<[u8]>)> = pages.iter().filter(|(id, page)| is_new(*id, page)).chain(anew).collect();
         if new.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         // What is young goes first where there are two of a number.
         new.sort_by_key(|(id, _)| *id);
@@ -341,7 +341,7 @@ impl Parts {
         // A log that is folded again comes to the same record with the same pages.
         index.remove(lsn);
         index.add(lsn, Part { bytes: offset, slots });
-        Ok(())
+        Ok(offset)
     }
 
     /// Removes the parts that are not among `named`.

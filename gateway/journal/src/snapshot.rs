@@ -16,6 +16,7 @@ use crate::append::Shared;
 use crate::disk::{Disk, put};
 use crate::error::{Error, at};
 use crate::format::{u32_at, u64_at};
+use crate::pace::pages_bytes;
 use crate::parts::Parts;
 use crate::retention;
 use parking_lot::{Condvar, Mutex};
@@ -197,8 +198,8 @@ impl Desk {
 /// The snapshots' thread: a commit never waits for one.
 pub(crate) fn run(disk: &dyn Disk, dir: &Path, desk: &Desk, parts: &Parts, limit_bytes: u64, shared: &Weak<Shared>) {
     while let Some(state) = desk.take() {
-        let saved = match state.map(|state| save(disk, dir, parts, limit_bytes, &state)).transpose() {
-            Ok(saved) => saved,
+        let (saved, written) = match state.map(|state| save(disk, dir, parts, limit_bytes, &state)).transpose() {
+            Ok(saved) => saved.unzip(),
             Err(error) => {
                 tracing::warn!(%error, "a snapshot cannot be written; the log stays longer");
                 continue;
@@ -207,23 +208,26 @@ pub(crate) fn run(disk: &dyn Disk, dir: &Path, desk: &Desk, parts: &Parts, limit
         let Some(shared) = shared.upgrade() else {
             return;
         };
+        shared.counters.disk_bytes.fetch_add(written.unwrap_or(0), Ordering::Relaxed);
         tidy(disk, dir, parts, &shared, saved);
         shared.snapshots_changed.store(true, Ordering::Release);
         shared.wake.notify_one();
     }
 }
 
-/// Pages first, so that what a snapshot names is there.
-fn save(disk: &dyn Disk, dir: &Path, parts: &Parts, limit_bytes: u64, state: &State) -> io::Result<Saved> {
+/// Pages first, so that what a snapshot names is there. Also the bytes that the disk wrote.
+fn save(disk: &dyn Disk, dir: &Path, parts: &Parts, limit_bytes: u64, state: &State) -> io::Result<(Saved, u64)> {
     let anew = parts.scattered(state.at, &state.pages, limit_bytes);
-    if let Err(error) = parts.write(state.at, &state.new, &anew) {
+    let part = parts.write(state.at, &state.new, &anew).or_else(|error| {
         if anew.is_empty() {
             return Err(error);
         }
         tracing::warn!(%error, "pages are not written anew: their parts stay longer");
-        parts.write(state.at, &state.new, &[])?;
-    }
-    write(disk, dir, state.at, &parts.holding(&state.pages), &state.bytes)
+        parts.write(state.at, &state.new, &[])
+    })?;
+    let saved = write(disk, dir, state.at, &parts.holding(&state.pages), &state.bytes)?;
+    let written = pages_bytes(0, part) + pages_bytes(0, saved.bytes);
+    Ok((saved, written))
 }
 
 /// Takes a new snapshot in, and removes what nothing kept needs. Only this thread changes what

@@ -118,6 +118,9 @@ impl Writer {
             batch.spaced = true;
             self.shared.wake.wait_for(&mut batch, wait);
         }
+        if batch.spaced && batch.count > 0 {
+            self.shared.counters.spaced.fetch_add(1, Ordering::Relaxed);
+        }
         match (batch.count, batch.stopped) {
             (0, true) => Next::End,
             (0, false) => Next::Look,
@@ -160,7 +163,7 @@ impl Writer {
         if let Some(pace) = &mut self.pace {
             pace.spend(pages, Instant::now());
         }
-        self.shared.counters.page_bytes.fetch_add(pages, Ordering::Relaxed);
+        self.shared.counters.disk_bytes.fetch_add(pages, Ordering::Relaxed);
         self.shared.counters.bytes_written.fetch_add(length, Ordering::Relaxed);
         self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())

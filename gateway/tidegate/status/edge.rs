@@ -104,6 +104,7 @@ fn log(page: &mut Page<'_>) {
         Value::Object(room) => room.get("Ok").and_then(size).or_else(|| room.get("Err").and_then(text)),
         room => size(room).map(|room| room + &lasts).or_else(|| text(room).map(|why| format!("NONE: {why}"))),
     };
+    let wear = flash(page.get("flash"));
     let (written, syncs) = (page.get("bytes_written"), page.get("syncs"));
     let (lsn, clock_ms, boot) = (page.get("lsn"), page.get("clock_ms"), page.get("boot"));
     let ok = serde_json::Value::from("ok");
@@ -120,6 +121,7 @@ fn log(page: &mut Page<'_>) {
                 "written",
                 size(written).map(|bytes| format!("{bytes} in {} syncs to disk, since the start", count(syncs).unwrap_or_default())),
             ),
+            ("flash", wear),
             ("newest record", count(lsn).map(|n| format!("{n}, at {}", clock_ms.as_i64().map(words::moment).unwrap_or_default()))),
             ("boot", text(boot)),
             // Of two clocks: what `ahead` says is in its own line.
@@ -131,6 +133,18 @@ fn log(page: &mut Page<'_>) {
             ("clock jumps", some(jumps).map(|n| n + " since the start")),
         ],
     );
+}
+
+fn flash(of: &Value) -> Option<String> {
+    let all = size(&of["bytes"])?;
+    let budget = size(&of["budget_bytes_per_day"])?;
+    let Some(day) = size(&of["bytes_per_day"]) else {
+        return Some(format!("{all} of pages since the start; the budget is {budget} a day"));
+    };
+    let reading = of["bytes_per_reading"].as_f64().map_or(String::new(), |bytes| format!(", {bytes:.0} bytes a reading"));
+    let spaced = of["spaced_commits"].as_u64().filter(|n| *n > 0);
+    let spaced = spaced.map_or(String::new(), |n| format!("; {n} commits waited for company"));
+    Some(format!("{all} of pages since the start; {day} a day at the last hour's rate, of {budget}{reading}{spaced}"))
 }
 
 fn alarms(page: &mut Page<'_>) {

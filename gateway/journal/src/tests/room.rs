@@ -1,6 +1,7 @@
 //! No room is a refusal, never a loss, and passes.
 
 use super::*;
+use crate::limits::PAGE_BYTES;
 
 /// For what is done at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -207,6 +208,23 @@ fn save_page(log: &Log, at: Lsn, id: u64, page: &[u8]) {
         std::thread::yield_now();
         assert!(begun.elapsed() < SAFETY);
     }
+}
+
+/// Frames, snapshots and parts alike wear the flash.
+#[test]
+fn whatever_is_written_counts_by_the_page() {
+    let disk = written(6);
+    let log = Log::open(&disk).unwrap();
+    assert_eq!(log.journal.stats().disk_bytes, 0);
+    save_page(&log, 5, 1, &[7; 5_000]);
+    let of = |path: std::path::PathBuf| disk.size(&path).unwrap().next_multiple_of(PAGE_BYTES);
+    let saved = of(parts::path_of(&log_dir(), 5)) + of(snapshot::path_of(&log_dir(), 5));
+    assert_eq!((log.journal.stats().disk_bytes, saved >= 3 * PAGE_BYTES), (saved, true));
+    log.write().unwrap();
+    let frame = log.journal.stats().disk_bytes - saved;
+    assert!(frame == PAGE_BYTES || frame == 2 * PAGE_BYTES, "{frame}");
+    save_page(&log, 7, 1, &[7; 5_000]);
+    assert_eq!(log.journal.stats().disk_bytes - saved - frame, of(snapshot::path_of(&log_dir(), 7)), "the page is there already");
 }
 
 /// The disk lost the end of the log and the snapshot there, and kept the part that the snapshot named.
