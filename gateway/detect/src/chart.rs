@@ -106,6 +106,12 @@ impl Chart {
         self.told
     }
 
+    /// Largest size of the event under way; 0: there is none.
+    #[inline]
+    pub(crate) fn worst(&self) -> f64 {
+        f64::from(self.worst)
+    }
+
     /// Sizes since the event under way began; 0: there is none.
     #[inline]
     pub(crate) fn out_for(&self) -> u16 {

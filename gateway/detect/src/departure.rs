@@ -141,6 +141,12 @@ impl Departure {
         self.chart.is_told()
     }
 
+    /// Largest distance of the event under way, in what was its deviation.
+    #[inline]
+    pub(crate) fn worst(&self) -> f64 {
+        self.chart.worst()
+    }
+
     /// Readings since the event under way began; 0: there is none.
     pub(crate) fn out_for(&self) -> u16 {
         self.chart.out_for()
@@ -213,4 +219,4 @@ const QUANTUM_PART: f64 = 0.1;
 /// Part of a single reading's deviation that the distance's is at least, while it is young.
 const DEVIATION_PART: f64 = 0.4;
 /// Part of the way away from the usual level at which a value is back there.
-const NEAR_PART: f64 = 0.25;
+pub(crate) const NEAR_PART: f64 = 0.25;

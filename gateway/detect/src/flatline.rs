@@ -60,6 +60,11 @@ pub(crate) struct Flatline {
     /// Lengths of the rests that would have been news.
     #[serde(default, skip_serializing_if = "Spells::is_empty")]
     spells: Spells,
+    /// Longest run so far that was none of rest, and longest of all others, to be told of.
+    #[serde(default)]
+    most: u32,
+    #[serde(default)]
+    rested: u32,
 }
 
 impl Flatline {
@@ -100,7 +105,7 @@ impl Flatline {
         }
         if let Some(last) = self.last {
             self.changes = self.changes.saturating_add(1);
-            self.rested(last);
+            self.learn(last);
         }
         (self.active, self.hushed) = (false, false);
         (self.last, self.since_ms, self.run) = (Some(value), time_ms, 1);
@@ -130,15 +135,25 @@ impl Flatline {
 
     /// Learns the run that ended at `last`.
     #[inline]
-    fn rested(&mut self, last: f64) {
+    fn learn(&mut self, last: f64) {
         self.longest = (self.longest * KEEP).max(1.0);
         let run = self.run as f32;
         let least = self.longest.max(RUN_MIN as f32 / TIMES as f32);
         if run < TIMES as f32 * least {
             self.longest = self.longest.max(run);
-        } else if !self.rests.iter().any(|rest| rest.run > 0 && rest.value == last) {
+            self.most = self.most.max(self.run);
+            return self.note(last);
+        }
+        self.rested = self.rested.max(self.run);
+        if !self.rests.iter().any(|rest| rest.run > 0 && rest.value == last) {
             self.stood(run, least);
         }
+        self.note(last);
+    }
+
+    /// Notes where it rested, if it did.
+    #[inline]
+    fn note(&mut self, last: f64) {
         // Where it is known to rest, it may for as long as it likes; that says nothing of elsewhere.
         if self.run >= REST_MIN {
             self.rest(last);
@@ -182,14 +197,25 @@ impl Flatline {
         }
     }
 
+    /// Runs before this one, in words.
+    fn before(&self) -> String {
+        // What was learnt before the longest was kept is at least what is remembered of it.
+        let most = self.most.max(self.longest.ceil() as u32);
+        let rests = if self.rested > 0 { format!(", but for rests of up to {}", self.rested) } else { String::new() };
+        if most < self.run {
+            return format!("at most {most} came before{rests}");
+        }
+        format!("{} are remembered at most, though {most} came once{rests}", number(f64::from(self.longest.ceil())))
+    }
+
     fn finding(&self, state: State, time_ms: i64, value: f64, unit: Option<&str>) -> Finding {
         let message = match state {
             State::Active => format!(
-                "stuck at {} for {}: {} equal values, where {} in a row are usual at most",
+                "stuck at {} for {}: {} equal values in a row, where {}",
                 amount(value, unit),
                 duration(time_ms.saturating_sub(self.since_ms)),
                 self.run,
-                number(self.usual().ceil())
+                self.before()
             ),
             State::Cleared => format!("moves again, to {}, after {}", amount(value, unit), duration(time_ms.saturating_sub(self.since_ms))),
         };

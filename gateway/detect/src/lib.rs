@@ -22,8 +22,10 @@
 //! | [`group`] | a machine's channels together; `group/`: rows, algebra, sentences |
 //! | `regime.rs` | levels that a series is known for |
 //! | `tail.rs`, `regular.rs` | how rare a size is; events that come at regular intervals |
+//! | `mark.rs` | a moment that may not have come yet |
 //! | `logarithm.rs` | ln, the same on every platform |
 //! | `shift.rs` | a level that shifted, or drifted |
+//! | `stay.rs` | how long it was where it was before |
 //! | `noise.rs` | readings that jump about more than usual |
 //! | `saturation.rs` | readings cut off at the end of a range |
 //! | `chart.rs`, `departure.rs` | unusual by the series' own record; how far it is from where it usually is |
@@ -50,6 +52,7 @@ mod limit;
 pub mod limits;
 mod logarithm;
 pub mod maintenance;
+mod mark;
 mod noise;
 mod novel;
 pub mod novelty;
@@ -66,6 +69,7 @@ mod shift;
 mod silence;
 mod spell;
 mod spike;
+mod stay;
 pub mod suppress;
 mod tail;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! because a level that moves is no noise. Single wild steps are clipped: those are spikes.
 
 use crate::chart::{Chart, Rule, Tell, Verdict};
-use crate::finding::{Finding, Kind, Severity, State, amount, number};
+use crate::finding::{Finding, Kind, Severity, State, brief, number, with_unit};
 use crate::limits::{DEPARTURE_VALUE_MAX, SCALE_MIN, SCORE_MAX};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ const STILL_MIN: u32 = 15;
 /// Weight of a step now, and usually.
 const NOW: f64 = 2.0 / 61.0;
 const USUAL: f64 = 5e-4;
+/// Mean size of normal values in their deviations.
+const MEAN_PART: f64 = 0.797_884_560_802_865_4;
 /// Where steps are clipped, in usual ones.
 const CLIP: f64 = 8.0;
 
@@ -37,6 +39,20 @@ pub(crate) struct Noise {
     now: f64,
     usual: f64,
     chart: Chart,
+    /// Means of the steps as they were, to be told of: now, and usually.
+    #[serde(default)]
+    step: f32,
+    #[serde(default)]
+    usual_step: f32,
+    /// It rested at times; what is usual is measured without.
+    #[serde(default)]
+    rests: bool,
+}
+
+/// In half the room: what is told has two digits.
+#[inline]
+fn single(step: f64) -> f32 {
+    step.min(f64::from(f32::MAX)) as f32
 }
 
 impl Noise {
@@ -60,6 +76,8 @@ impl Noise {
         self.last = at;
         if still && !self.chart.is_out() {
             self.now *= 1.0 - NOW;
+            self.step *= 1.0 - NOW as f32;
+            self.rests = true;
             return;
         }
         if self.usual == 0.0 && self.now == 0.0 && self.seen >= STILL_MIN {
@@ -80,22 +98,29 @@ impl Noise {
         if self.now < SCALE_MIN {
             self.now = 0.0;
         }
+        if self.usual_step == 0.0 && self.usual > 0.0 {
+            // Learnt before steps were kept as they were: those of normal values.
+            (self.step, self.usual_step) = (single(MEAN_PART * self.now.sqrt()), single(MEAN_PART * self.usual.sqrt()));
+        }
+        self.step += NOW.max(young) as f32 * (single(step) - self.step);
         let tell = if mute { Tell::Never } else { Tell::Now };
         let times = (self.seen > YOUNG_MIN).then(|| 1.0 + YOUNG / f64::from(self.seen));
         let verdict = self.chart.observe_young(&RULE, self.now.sqrt() / usual, tell, times);
+        let usual_step = self.usual_step;
         let lasts = matches!(verdict, Verdict::Lasts | Verdict::Stays);
         if !self.chart.is_out() || lasts {
             let square = square.min(self.usual * 16.0).max(if self.seen > RULE.fit { 0.0 } else { square });
             self.usual += USUAL.max(young) * (square - self.usual);
+            self.usual_step += USUAL.max(young) as f32 * (single(square.sqrt().min(step)) - self.usual_step);
             if lasts {
-                self.usual = self.now;
+                (self.usual, self.usual_step) = (self.now, self.step);
             }
             if self.usual < SCALE_MIN {
                 self.usual = 0.0;
             }
         }
         if !matches!(verdict, Verdict::Usual | Verdict::Goes | Verdict::Stays) {
-            findings.push(self.finding(verdict, time_ms, value, usual, unit));
+            findings.push(self.finding(verdict, time_ms, value, (usual, usual_step), unit));
         }
     }
 
@@ -111,21 +136,35 @@ impl Noise {
         self.chart.is_told()
     }
 
+    /// A value that something else speaks of, and that steps are told with.
+    #[cold]
+    pub(crate) fn pass(&mut self, value: f64) {
+        let from = self.last;
+        self.skip(value);
+        if self.usual_step > 0.0 {
+            self.step += NOW as f32 * (single((self.last - from).abs()) - self.step);
+        }
+    }
+
     /// The series is elsewhere: the step that led there is none of its noise.
     pub(crate) fn skip(&mut self, value: f64) {
         self.last = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);
     }
 
     #[cold]
-    fn finding(&self, verdict: Verdict, time_ms: i64, value: f64, usual: f64, unit: Option<&str>) -> Finding {
-        let (now, before) = (amount(self.now.sqrt(), unit), amount(usual, unit));
+    fn finding(&self, verdict: Verdict, time_ms: i64, value: f64, (usual, usual_step): (f64, f32), unit: Option<&str>) -> Finding {
         let times = self.now.sqrt() / usual;
+        let usual_step = if usual_step > 0.0 { f64::from(usual_step) } else { usual };
+        let step = f64::from(self.step);
+        let [now, before] = [step, usual_step].map(|step| with_unit(&brief(step), unit));
+        let moving = if self.rests { " while it moves" } else { "" };
         let message = match verdict {
             Verdict::Begins => {
-                format!("jumps by {now} from reading to reading, {} times the usual {before}", number((times * 10.0).round() / 10.0))
+                let times = number((step / usual_step * 10.0).round() / 10.0);
+                format!("jumps by {now} on average from reading to reading, {times} times the usual {before}{moving}")
             }
-            Verdict::Ends => format!("jumps by {now} from reading to reading again; {before} is usual"),
-            _ => format!("jumps by {now} from reading to reading, which is usual from now on"),
+            Verdict::Ends => format!("jumps by {now} on average from reading to reading again; {before} is usual{moving}"),
+            _ => format!("jumps by {now} on average from reading to reading, which is usual from now on"),
         };
         Finding {
             kind: Kind::Noise,
@@ -135,7 +174,7 @@ impl Noise {
             value,
             limit: None,
             score: Some((times / self.chart.limit(&RULE)).min(SCORE_MAX)),
-            baseline: Some(usual),
+            baseline: Some(usual_step),
             message,
             contributors: Vec::new(),
         }

@@ -2,8 +2,9 @@
 //! more slowly each by itself, so that a fast series does not show a day's worth of tails in
 //! an hour. For what no other detector is made for; it is only for information.
 
-use crate::finding::{Finding, Kind, Severity, State, amount, number};
+use crate::finding::{Finding, Kind, Severity, State, amount};
 use crate::limits::NOVELTY_VALUE_MAX;
+use crate::mark::Mark;
 use crate::novelty::Novelty;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,7 @@ pub(crate) fn about() -> String {
 pub(crate) struct Novel {
     novelty: Novelty,
     /// Where the last block ended, and what was read since.
-    ended_ms: Option<i64>,
+    ended_ms: Mark,
     sum: f64,
     count: u32,
     /// Score of the last reading; 0 where its block is not over.
@@ -67,7 +68,7 @@ impl Novel {
             self.farthest = value;
         }
         self.muted |= mute;
-        if self.ended_ms.is_some_and(|ended| (0..BLOCK_MS).contains(&time_ms.saturating_sub(ended))) && self.count < u32::MAX {
+        if self.ended_ms.get().is_some_and(|ended| (0..BLOCK_MS).contains(&time_ms.saturating_sub(ended))) && self.count < u32::MAX {
             self.score = 0.0;
             return;
         }
@@ -77,7 +78,7 @@ impl Novel {
     fn judge(&mut self, time_ms: i64, unit: Option<&str>, least: f64, findings: &mut Vec<Finding>) {
         let mute = std::mem::take(&mut self.muted);
         let (mean, count) = (self.sum / f64::from(self.count), self.count);
-        (self.ended_ms, self.sum, self.count) = (Some(time_ms), 0.0, 0);
+        (self.ended_ms, self.sum, self.count) = (Mark::at(time_ms), 0.0, 0);
         let usual = self.novelty.usual();
         self.score = self.novelty.observe(mean);
         if self.score >= least && self.left > 0 {
@@ -100,8 +101,8 @@ impl Novel {
             if count > 1 { format!("a mean of {} in {count} readings, at the farthest {now},", amount(mean, unit)) } else { now.clone() };
         let message = match state {
             State::Active => {
-                let rare = number(self.score.round());
-                format!("{what} is new to this series (usual {usual_text}): its ways of being unusual together are one in 10^{rare}")
+                let less = if self.score > TELL + 0.5 { "less than " } else { "" };
+                format!("{what} is new to this series (usual {usual_text}): its ways of being unusual together are {less}one in 10^{TELL}")
             }
             State::Cleared => format!("nothing new for {CALM} readings or minutes; {what} now"),
         };

@@ -3,7 +3,7 @@
 //! [`crate::spike`] sees in single readings, and lasting.
 
 use crate::chart::{Rule, Tell, Verdict};
-use crate::departure::{Departure, Pace, Young};
+use crate::departure::{Departure, NEAR_PART, Pace, Young};
 use crate::finding::{Finding, Kind, Severity, State, amount, duration, number, roughly, time_of_day};
 use crate::limits::SCORE_MAX;
 use crate::spike::Spike;
@@ -94,10 +94,15 @@ pub(crate) fn observe(
     still: bool,
     findings: &mut Vec<Finding>,
 ) -> bool {
-    let (usual, departed) = (of.mean, of.has_departed());
+    let (usual, departed, worst) = (of.mean, of.has_departed(), of.worst());
     let verdict = of.observe(span.pace(), value, quantum, tell, young, still);
     if !matches!(verdict, Verdict::Usual | Verdict::Goes | Verdict::Stays) {
-        let told = finding(span, of, verdict, time_ms, value, usual, quantum, unit);
+        let mut told = finding(span, of, verdict, time_ms, value, usual, quantum, unit);
+        if verdict == Verdict::Ends && (of.few - usual).abs() > NEAR_PART * worst * of.sigma(quantum) {
+            // Its record of distances let it end, or what is usual came after it.
+            let [now, level] = [of.few, usual].map(|value| roughly(value, of.sigma(quantum), unit));
+            told.message = format!("{now} is no longer unusually far from {level}");
+        }
         findings.push(if departed && verdict == Verdict::Ends { back(told, unit) } else { told });
     }
     matches!(verdict, Verdict::Lasts | Verdict::Stays)
@@ -119,9 +124,9 @@ pub(crate) fn young(of: &Departure, by: &Spike, deviation: f64) -> Option<Young>
 
 /// A change of level that single readings showed.
 pub(crate) struct Jump {
-    /// The level before, and how long the series was there, in ms.
+    /// The level before, and how long the series was there, in ms, where that can be said.
     pub(crate) from: f64,
-    pub(crate) stayed_ms: i64,
+    pub(crate) stayed_ms: Option<i64>,
     /// Event time of the first reading away.
     pub(crate) began_ms: i64,
     /// In usual deviations of a reading.
@@ -142,7 +147,8 @@ pub(crate) fn begin(
     restart(Span::Short, of, time_ms, value, quantum, unit, findings);
     of.begin(jump.from, value, quantum);
     let deviation = (value - jump.from).abs() / jump.times.max(1.0);
-    let (from, to, stayed) = (roughly(jump.from, deviation, unit), amount(value, unit), duration(jump.stayed_ms));
+    let stayed = jump.stayed_ms.map_or(String::new(), |ms| format!(" for {}", duration(ms)));
+    let (from, to) = (roughly(jump.from, deviation, unit), amount(value, unit));
     let score = jump.times.min(SCORE_MAX);
     let (since, times) = (time_of_day(jump.began_ms), number((score * 10.0).round() / 10.0));
     findings.push(Finding {
@@ -154,7 +160,7 @@ pub(crate) fn begin(
         limit: None,
         score: Some(score),
         baseline: Some(jump.from),
-        message: format!("was {from} for {stayed}, now {to} since {since}: {times} times the usual deviation away"),
+        message: format!("was {from}{stayed}, now {to}, away since {since}: {times} times the usual deviation"),
         contributors: Vec::new(),
     });
 }

@@ -9,6 +9,7 @@
 
 use crate::finding::{Finding, Kind, Severity, State, duration};
 use crate::limits::SCORE_MAX;
+use crate::mark::Mark;
 use crate::spell::Spells;
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +51,7 @@ pub(crate) struct Silence {
     /// How long it has been heard, in ms.
     heard_ms: f64,
     /// Clock of the last arrival.
-    last_ms: Option<i64>,
+    last_ms: Mark,
     /// Clock from which is waited.
     from_ms: i64,
     /// It was waited once more.
@@ -68,7 +69,7 @@ impl Silence {
     /// An arrival.
     #[inline]
     pub(crate) fn observe(&mut self, clock_ms: i64, time_ms: i64, value: f64, findings: &mut Vec<Finding>) {
-        let before = self.last_ms.replace(clock_ms);
+        let before = std::mem::replace(&mut self.last_ms, Mark::at(clock_ms)).get();
         let from = std::mem::replace(&mut self.from_ms, clock_ms);
         let Some(last) = before else { return };
         let gap_ms = clock_ms.saturating_sub(last);
@@ -100,17 +101,17 @@ impl Silence {
 
     /// An arrival that teaches nothing; the gap before the next one neither.
     pub(crate) fn rest(&mut self, clock_ms: i64, time_ms: i64, value: f64, findings: &mut Vec<Finding>) {
-        let gap_ms = self.last_ms.map_or(0, |last| clock_ms.saturating_sub(last));
+        let gap_ms = self.last_ms.get().map_or(0, |last| clock_ms.saturating_sub(last));
         if self.active {
             self.returned(clock_ms, time_ms, value, gap_ms, findings);
         }
-        (self.last_ms, self.from_ms, self.again) = (Some(clock_ms), clock_ms, true);
+        (self.last_ms, self.from_ms, self.again) = (Mark::at(clock_ms), clock_ms, true);
     }
 
     /// Until now the gateway was away, or its clock was not set: what lies before is no sensor's gap, and
     /// what is due is waited for once more.
     pub(crate) fn resume(&mut self, clock_ms: i64) {
-        if self.last_ms.is_some() {
+        if self.last_ms.get().is_some() {
             (self.from_ms, self.again) = (clock_ms, true);
         }
     }
@@ -135,6 +136,12 @@ impl Silence {
         }
         let message = format!("readings come again, after {}", duration(gap_ms));
         findings.push(self.finding(State::Cleared, time_ms, value, gap_ms, message));
+    }
+
+    /// Whether silence was told, and goes on.
+    #[inline]
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
     }
 
     /// The usual gap between two arrivals, in ms; 0 before one was seen.
@@ -172,7 +179,7 @@ impl Silence {
             return;
         }
         self.active = true;
-        let quiet_ms = clock_ms.saturating_sub(self.last_ms.unwrap_or(clock_ms));
+        let quiet_ms = clock_ms.saturating_sub(self.last_ms.get().unwrap_or(clock_ms));
         let usual = duration(self.usual_ms as i64);
         let known = self.spells.usual(self.from_ms) as i64;
         let known = if known > 0 { format!(", and a pause of {} at most", duration(known)) } else { String::new() };

@@ -218,6 +218,12 @@ impl Spike {
         self.out > 0
     }
 
+    /// Readings since the value went out; 0: it is not out.
+    #[inline]
+    pub(crate) fn out_for(&self) -> u8 {
+        self.out
+    }
+
     /// Whether a spike goes on that is told when it ends.
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
@@ -451,7 +457,14 @@ impl Spike {
             findings.push(self.finding(State::Active, self.began_ms, self.farthest, self.peak / scale, unit));
         }
         if self.told {
-            findings.push(self.finding(State::Cleared, time_ms, value, size / scale, unit));
+            let mut told = self.finding(State::Cleared, time_ms, value, size / scale, unit);
+            let (now, usual) = (amount(value, unit), amount(self.level, unit));
+            if !back {
+                told.message = format!("{now} is the new level after {} readings away from {usual}", self.out - 1);
+            } else if size > BACK_PART * self.peak {
+                told.message = format!("{now} is no longer unusually far from {usual}");
+            }
+            findings.push(told);
         }
         if self.counts && !state {
             self.habit.learn(self.peak);
@@ -523,9 +536,6 @@ impl Spike {
         let message = match state {
             State::Active => {
                 format!("{now} is {} times the usual deviation away from the usual {usual}", number((score * 10.0).round() / 10.0))
-            }
-            State::Cleared if self.out > STAY && score >= CLEAR => {
-                format!("{now} is the new level after {} readings away from {usual}", self.out - 1)
             }
             State::Cleared => format!("{now} is near the usual {usual} again"),
         };

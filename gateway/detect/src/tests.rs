@@ -153,7 +153,7 @@ fn a_lasting_step_is_told_once_as_a_shift_and_is_then_the_new_level() {
         let found = story.tell(values);
         assert_eq!(kinds(&found), [(Kind::Shift, ACTIVE), (Kind::Shift, CLEARED)]);
         assert_eq!(found[0].time_ms, began_ms);
-        assert!(found[0].message.starts_with("was 20 °C for ") && found[0].message.contains(" °C since "), "{}", found[0].message);
+        assert!(found[0].message.starts_with("was 20 °C for ") && found[0].message.contains(" °C, away since "), "{}", found[0].message);
         assert!(found[1].message.ends_with(" is the new level"), "{}", found[1].message);
         assert_eq!(kinds(&story.tell([20.0, 60.0])), [], "a level seen before is no news");
         let mut back: Vec<f64> = (0..600).map(|_| tenths(20.0 + 0.3 * story.noise.next())).collect();

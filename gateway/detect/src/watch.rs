@@ -13,6 +13,7 @@ use crate::flatline::Flatline;
 use crate::leap::Leap;
 use crate::limit::Limits;
 use crate::limits::{LATE_READINGS_MAX, UNIT_BYTES_MAX};
+use crate::mark::Mark;
 use crate::noise::Noise;
 use crate::novel::Novel;
 use crate::rate::Rate;
@@ -23,6 +24,7 @@ use crate::settings::Settings;
 use crate::shift::{self, Jump, Span};
 use crate::silence::Silence;
 use crate::spike::{Hold, Manner, STAY_YOUNG, Spike, Verdict};
+use crate::stay::Stay;
 use schemas::wire::cut;
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +53,7 @@ pub struct Watch {
     regime: Regime,
     /// Event time of the first reading since which states are learnt.
     #[serde(default)]
-    first_ms: Option<i64>,
+    first_ms: Mark,
     /// Usual deviation of a reading while nothing went on.
     #[serde(default)]
     calm: f64,
@@ -67,13 +69,15 @@ pub struct Watch {
     held_ms: i64,
     /// Event time of the first reading at the present level.
     #[serde(default)]
-    level_ms: Option<i64>,
+    level_ms: Mark,
     /// Readings in a row near the level before a shift.
     #[serde(default)]
     returned: u8,
     /// Readings in a row beyond all that the series is known for.
     #[serde(default)]
     far: u8,
+    #[serde(default)]
+    stay: Stay,
 }
 
 /// So long nobody can know whether a series has one state or several, in ms: what a day did not
@@ -111,6 +115,10 @@ impl Watch {
             return;
         }
         self.novel.skip();
+        if self.silence.is_active() {
+            // Nobody knows where it was meanwhile.
+            self.stay.restart();
+        }
         self.silence.observe(clock_ms, time_ms, value, out);
         if self.is_late(clock_ms, time_ms, value, out) {
             return;
@@ -152,8 +160,8 @@ impl Watch {
         } else {
             Tell::Now
         };
-        let first_ms = *self.first_ms.get_or_insert(time_ms);
-        let level_ms = *self.level_ms.get_or_insert(time_ms);
+        let first_ms = self.first_ms.get_or_insert(time_ms);
+        self.level_ms.get_or_insert(time_ms);
         let young = self.regime.is_young() && time_ms.saturating_sub(first_ms) < LEARN_MS;
         let hold = match self.regime.changes() {
             false => Hold::Brief,
@@ -169,15 +177,19 @@ impl Watch {
         let far = long && self.regime.is_far(value, calm) && !expects(calm);
         self.far = if far { self.far.saturating_add(1) } else { 0 };
         let manner = Manner { tell, hold, next, far };
+        let away = self.spike.out_for();
         match self.spike.observe(time_ms, value, unit, manner, out) {
             Verdict::First => {
                 shift::begin_anew(Span::Short, &mut self.shift);
                 shift::begin_anew(Span::Long, &mut self.drift);
                 self.judge(time_ms, value, manner, young, still, out);
             }
-            Verdict::Usual => self.judge(time_ms, value, manner, young, still, out),
+            Verdict::Usual => {
+                self.stay.came_back(away);
+                self.judge(time_ms, value, manner, young, still, out);
+            }
             Verdict::Out => {
-                self.noise.skip(value);
+                self.noise.pass(value);
                 let near = self.shift.is_told() && self.shift.returns(value);
                 self.returned = if near { self.returned.saturating_add(1) } else { 0 };
                 if self.returned >= RETURNED {
@@ -191,7 +203,7 @@ impl Watch {
             }
             Verdict::Shifted { from, times, began_ms } => {
                 let quantum = self.spike.quantum();
-                let jump = Jump { from, times, began_ms, stayed_ms: began_ms.saturating_sub(level_ms) };
+                let jump = Jump { from, times, began_ms, stayed_ms: self.stay.held(from, value, began_ms) };
                 shift::begin(&mut self.shift, &jump, time_ms, value, quantum, unit, out);
                 self.restart(time_ms, value, out);
                 self.regime.settled(from, value);
@@ -215,7 +227,7 @@ impl Watch {
         let unit = self.unit.as_deref();
         self.saturation.observe(time_ms, value, unit, limited, self.spike.is_out(), out);
         // A series that is told to have gone where it rests is not stuck there too.
-        let went = self.shift.is_told() && self.level_ms.is_some_and(|level_ms| self.flatline.since_ms() <= level_ms);
+        let went = self.shift.is_told() && self.level_ms.get().is_some_and(|level_ms| self.flatline.since_ms() <= level_ms);
         self.flatline.observe(time_ms, value, unit, went, out);
         let mute = limited || self.is_told();
         self.novel.observe(time_ms, value, unit, young, mute, out);
@@ -240,6 +252,7 @@ impl Watch {
         self.cadence.restart(time_ms);
         self.rate.restart();
         self.flatline.restart(time_ms);
+        self.stay.restart();
         self.noise.skip(value);
         if let Some(limits) = &mut self.limits {
             limits.observe(clock_ms, time_ms, value, self.unit.as_deref(), out);
@@ -249,7 +262,8 @@ impl Watch {
     /// The series is at another level: what lies between is no rate, drift or noise.
     #[cold]
     fn restart(&mut self, time_ms: i64, value: f64, out: &mut Vec<Finding>) {
-        self.level_ms = Some(time_ms);
+        self.level_ms = Mark::at(time_ms);
+        self.stay.restart();
         self.rate.relearn(time_ms, value, self.unit.as_deref(), out);
         let quantum = self.spike.quantum();
         shift::restart(Span::Long, &mut self.drift, time_ms, value, quantum, self.unit.as_deref(), out);
@@ -281,10 +295,11 @@ impl Watch {
         let was_told = self.shift.is_told();
         let bounded = self.spike.bounded(value);
         let mut moved = shift::observe(Span::Short, &mut self.shift, time_ms, bounded, quantum, unit, told, early, still, out);
+        self.stay.observe(time_ms, self.shift.few);
         if self.shift.is_told() != was_told && hold != Hold::No && !moved {
             // It was told at once, or is back: single readings go by the level where it is.
             self.spike.relearn(self.shift.few);
-            self.level_ms = Some(time_ms);
+            self.level_ms = Mark::at(time_ms);
         }
         // What creeps is no change of state, unless a shift that may be one led there.
         let told = match tell {
@@ -306,7 +321,7 @@ impl Watch {
             self.noise.observe(time_ms, value, quantum, unit, tell != Tell::Now, still, out);
         }
         if moved {
-            self.level_ms = Some(time_ms);
+            self.level_ms = Mark::at(time_ms);
         }
         if moved && young {
             self.regime.settled(usual, value);
@@ -385,15 +400,16 @@ impl Watch {
         let Some((last_ms, _)) = &mut self.last else { return };
         // A sensor that knew the time has been right all along.
         let shift_ms = if self.leap.set_clock(behind_ms) { behind_ms } else { 0 };
-        for mark in [Some(last_ms), self.first_ms.as_mut(), self.level_ms.as_mut()].into_iter().flatten() {
-            *mark = mark.saturating_add(shift_ms);
-        }
+        *last_ms = last_ms.saturating_add(shift_ms);
+        self.first_ms.shift(shift_ms);
+        self.level_ms.shift(shift_ms);
         if let Some(limits) = &mut self.limits {
             limits.shift(behind_ms, shift_ms);
         }
         self.cadence.shift(shift_ms);
         self.flatline.shift(shift_ms);
         self.spike.shift(shift_ms);
+        self.stay.shift(shift_ms);
         self.rate.restart();
     }
 
@@ -437,7 +453,8 @@ impl Watch {
         if self.late < LATE_READINGS_MAX {
             return false;
         }
-        (self.first_ms, self.level_ms) = (None, None);
+        (self.first_ms, self.level_ms) = Default::default();
+        self.stay.restart();
         self.cadence.restart(time_ms);
         self.rate.restart();
         self.flatline.restart(time_ms);

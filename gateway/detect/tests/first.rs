@@ -122,7 +122,7 @@ fn the_message_says_what_was_and_what_is() {
     assert!(*at < 5 && (1_700..1_900).contains(known), "{at} {known}");
     assert!(began.message.starts_with("was 21.5 °C for 10 min, now "), "{}", began.message);
     assert!(
-        began.message.contains(" °C since 22:23:21 UTC: ") && began.message.ends_with(" times the usual deviation away"),
+        began.message.contains(" °C, away since 22:23:21 UTC: ") && began.message.ends_with(" times the usual deviation"),
         "{}",
         began.message
     );

@@ -46,7 +46,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use telemetry::window;
 
 /// Raised whenever the same records would fold to something else.
-pub const FOLD_VERSION: u32 = 8;
+pub const FOLD_VERSION: u32 = 9;
 
 /// The working state of a gateway as of one record.
 #[derive(Debug, Clone, Default)]
