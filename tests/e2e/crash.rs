@@ -187,6 +187,37 @@ fn all_that_was_in_flight_is_known_after_a_kill() {
     }
 }
 
+/// MQTT 3.1.1 has no receive maximum: acknowledgements that lie unread with a client that is lost are lost with it.
+#[test]
+fn all_packet_ids_that_3_1_1_has_may_be_in_flight() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gateway = Gateway::start(dir.path(), "");
+    const COUNT: u64 = 50_000;
+    let send = |wire: &mut Wire, from: u64, dup: bool| {
+        let publish = |n: u64| Publish { qos: 1, id: n as u16 + 1, dup, ..Publish::of("sensors/a", &timed(n)) }.bytes(V3);
+        for first in (from..COUNT).step_by(2_000) {
+            wire.send(&(first..first + 2_000).flat_map(publish).collect::<Vec<u8>>());
+            for n in first..first + 2_000 {
+                wire.expect(PUBACK, &(n as u16 + 1).to_be_bytes());
+            }
+        }
+    };
+    // Whether the process ends in between, or the client's connection alone.
+    for ends in [true, false] {
+        let client = format!("sensor {ends}");
+        let (mut wire, _) = Wire::durable(gateway.at(), V3, &client);
+        send(&mut wire, 0, false);
+        if ends {
+            gateway.kill_and_restart();
+        }
+        let (mut wire, present) = Wire::durable(gateway.at(), V3, &client);
+        assert!(present);
+        send(&mut wire, 0, true);
+    }
+    gateway.has_accepted(2 * COUNT);
+    gateway.until("duplicates are counted", |g| g.ledger("duplicates") == 2 * COUNT);
+}
+
 /// As a client that is started once for each message: same identifier, same second, another message.
 #[test]
 fn who_left_in_order_sends_a_new_message_under_the_same_identifier() {

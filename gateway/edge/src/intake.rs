@@ -501,12 +501,14 @@ impl Intake {
         }
         if timed && publish.qos > 0 {
             let durable = client.session != 0;
+            // One that ends with its connection is not asked what it sent before that.
+            let sessions = if durable { state.memories.len() } else { usize::MAX };
             let memory = if durable { state.memories.entry(client.session).or_default() } else { own };
             if memory.is_redelivery(publish, readings) {
                 let record = Record::Duplicate { session: client.session, count: readings.len() as u64, packet_id };
                 return Ok(Verdict::After { ticket: state.push(append, &record), route: false });
             }
-            memory.remember(publish.packet_id, now_ms, readings);
+            memory.remember(publish.packet_id, now_ms, sessions, readings);
             if durable {
                 (flags, packet_id) = (flags | FLAG_PACKET_ID | FLAG_TIMED, publish.packet_id);
                 flags |= if received { FLAG_RECEIVED } else { 0 };

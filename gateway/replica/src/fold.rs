@@ -36,7 +36,7 @@ use crate::outbox::{Before, BootPart, Ledger, Shelf, Telling};
 use crate::record::{
     FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RECEIVED, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, Plain, Readings, Record,
 };
-use crate::session::{Digest, Sessions};
+use crate::session::{Digest, Sessions, messages_max};
 use detect::alarm::Annunciator;
 use detect::{Finding, Settings};
 use ends::Ends;
@@ -417,8 +417,9 @@ impl Fold {
                 session.memory.reading(&mut digest, packet_id, series, sent_ms, value);
             }
         })?;
+        let max = messages_max(self.sessions.by_number.len());
         if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
-            session.memory.message(&digest, packet_id, clock_ms);
+            session.memory.message(&digest, packet_id, clock_ms, max);
         }
         // A QoS 1 message carries its id for the redelivery memory only.
         if flags & FLAG_RECEIVED != 0 || flags & (FLAG_PACKET_ID | FLAG_TIMED) == FLAG_PACKET_ID {

@@ -1,9 +1,16 @@
 //! Bounds of this crate, each with its reason and what happens there.
 
-/// Messages remembered per session for telling redeliveries (contract §3), eight bytes each: more than a
-/// client can have in flight at the front door, which lets some 2,000 wait for their commit and
-/// announces a receive maximum of half as many.
-pub const REDELIVERY_MESSAGES_MAX: usize = 4_096;
+/// Messages remembered per session for telling redeliveries (contract §3), eight bytes each, where there are few sessions:
+/// MQTT 3.1.1 knows no receive maximum, so all packet identifiers may be in flight, as acknowledgements that lie unread
+/// in a client's socket are lost with it.
+pub const REDELIVERY_MESSAGES_MAX: usize = 65_535;
+
+/// The same where there are many: more than the front door lets wait for their commit, some 2,000, and four times the
+/// receive maximum that it announces in MQTT 5.
+pub const REDELIVERY_MESSAGES_SHARE_LEAST: usize = 4_096;
+
+/// Messages that all sessions share, beyond which each has [`REDELIVERY_MESSAGES_SHARE_LEAST`]: two MiB.
+pub const REDELIVERY_MESSAGES_ALL: usize = 1 << 18;
 
 /// Messages that are remembered however old they are (protocol §1: at least 1,024 readings).
 pub const REDELIVERY_MESSAGES_LEAST: usize = 1_024;
@@ -17,7 +24,7 @@ pub const REDELIVERY_MS: i64 = 120_000;
 /// of them in another message are known too; the message as a whole is anyway.
 pub const REDELIVERY_READINGS_MAX: usize = 1_024;
 
-const _: () = assert!(REDELIVERY_MESSAGES_LEAST < REDELIVERY_MESSAGES_MAX);
+const _: () = assert!(REDELIVERY_MESSAGES_LEAST < REDELIVERY_MESSAGES_SHARE_LEAST);
 
 /// Uncompressed bytes that an interval aims at (protocol §4); `to` is cut below the next entry.
 pub const INTERVAL_BYTES_AIM: usize = 256 * 1024;

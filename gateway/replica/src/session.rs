@@ -4,7 +4,7 @@ mod kept;
 mod redelivery;
 
 use crate::record::{LastWill, SessionEvent};
-pub use redelivery::{Digest, Redelivery};
+pub use redelivery::{Digest, Redelivery, messages_max};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,6 +7,7 @@ use crate::rng::Rng;
 use replica::frame::Marks;
 use replica::limits::FUTURE_MS_MAX;
 use replica::record::{self, FLAG_AHEAD, FLAG_LEAVES, FLAG_PACKET_ID, FLAG_RELATIVE, FLAG_TIMED, FLAG_UNDATED, KIND_MESSAGE, Record};
+use replica::session::messages_max;
 use std::collections::VecDeque;
 
 /// Between readings of a pack, in ms.
@@ -112,8 +113,9 @@ impl Device {
             readings.push((*series, if is_ahead || sent_ms < 0 { now_ms } else { sent_ms }, *value, waits));
         }
         let lsn;
+        let sessions = process.memories.len();
         let memory = process.memories.entry(session).or_default();
-        let known = message.timed && dup && memory.knows(sent.iter().copied());
+        let known = message.timed && dup && memory.knows(&mut 0, sent.iter().copied());
         let packet_id = (message.id % 65_535) as u16 + 1;
         if known && ctx.mutation != Mutation::RedeliveryCounted {
             lsn = process.push(&Record::Duplicate { session, count: readings.len() as u64, packet_id: 0 });
@@ -121,7 +123,7 @@ impl Device {
             let mut flags = if message.leaves { FLAG_LEAVES } else { 0 };
             if message.timed {
                 flags |= FLAG_TIMED | FLAG_PACKET_ID | if undated { 0 } else { FLAG_AHEAD };
-                memory.remember(packet_id, now_ms, sent.iter().copied());
+                memory.remember(packet_id, now_ms, messages_max(sessions), sent.iter().copied());
             }
             if undated && ctx.mutation != Mutation::UndatedTaken {
                 flags |= FLAG_UNDATED | if message.timed { 0 } else { FLAG_RELATIVE };

@@ -1,7 +1,7 @@
 //! Which messages come again (contract §3).
 
 use broker::Publish;
-use replica::session::Redelivery;
+use replica::session::{Redelivery, messages_max};
 
 /// What a session sent lately, and which of it may come again without a DUP flag.
 #[derive(Default)]
@@ -12,12 +12,14 @@ pub struct Memory {
     /// at QoS 2 publish anew what they had released already (paho 2.x, when the first attempt
     /// to come back fails). In order: after a restart every session has as many as it is remembered by.
     in_doubt: Vec<u16>,
+    /// Where the last that came again was.
+    near: usize,
 }
 
 impl Memory {
     /// Of a session that the log remembers.
     pub fn of(recent: Redelivery) -> Self {
-        Self { recent, in_doubt: Vec::new() }
+        Self { recent, ..Self::default() }
     }
 
     /// The client is back: an acknowledgement that we sent may not have reached it, unless it
@@ -43,12 +45,12 @@ impl Memory {
     pub fn is_redelivery(&mut self, publish: &Publish<'_>, readings: &[(u32, i64, f64)]) -> bool {
         let place = self.in_doubt.binary_search(&publish.packet_id);
         let in_doubt = place.is_ok_and(|at| self.in_doubt.remove(at) == publish.packet_id);
-        (publish.dup && publish.qos == 1 && self.recent.knows(readings.iter().copied()))
+        (publish.dup && publish.qos == 1 && self.recent.knows(&mut self.near, readings.iter().copied()))
             || (in_doubt && self.recent.knows_under(publish.packet_id, readings.iter().copied()))
     }
 
-    /// A message was taken at that logged time.
-    pub fn remember(&mut self, packet_id: u16, now_ms: i64, readings: &[(u32, i64, f64)]) {
-        self.recent.remember(packet_id, now_ms, readings.iter().copied());
+    /// A message was taken at that logged time, in one of so many sessions.
+    pub fn remember(&mut self, packet_id: u16, now_ms: i64, sessions: usize, readings: &[(u32, i64, f64)]) {
+        self.recent.remember(packet_id, now_ms, messages_max(sessions), readings.iter().copied());
     }
 }

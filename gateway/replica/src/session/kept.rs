@@ -94,6 +94,42 @@ impl Kept {
         self.ids.iter().flat_map(|run| (0..run.count).map(|n| run.nth(n)))
     }
 
+    /// That of one place, the oldest at 0.
+    fn nth(&self, at: usize) -> Option<u64> {
+        let at = at + self.skipped;
+        match self.blocks.get(at / BLOCK) {
+            Some(block) => Some(block[at % BLOCK]),
+            None => self.tail.get(at - self.blocks.len() * BLOCK).copied(),
+        }
+    }
+
+    /// Where a hash is: looked for from the place `near` on, and then before it. What comes again comes in the order in
+    /// which it came.
+    pub(super) fn find(&self, hash: u64, near: usize) -> Option<usize> {
+        let near = near.min(self.len());
+        let block = (near + self.skipped) / BLOCK;
+        let behind = self.blocks.range(block.min(self.blocks.len())..).flat_map(|block| block.iter());
+        let behind = behind.chain(&self.tail).skip(near + self.skipped - block * BLOCK);
+        let behind = behind.copied().position(|one| one == hash).map(|place| near + place);
+        behind.or_else(|| self.hashes().take(near).position(|one| one == hash))
+    }
+
+    /// The hashes that came under a packet id, oldest first.
+    pub(super) fn under(&self, id: u16) -> impl Iterator<Item = u64> + '_ {
+        let mut end = 0;
+        self.ids.iter().flat_map(move |run| {
+            let begin = end;
+            end += usize::from(run.count);
+            // Most clients count: then it is one at most.
+            let nth = id.wrapping_sub(run.first);
+            let within = match run.step {
+                1 => nth..run.count.min(nth.saturating_add(1)),
+                _ => 0..run.count,
+            };
+            within.filter(move |nth| run.nth(*nth) == id).filter_map(move |nth| self.nth(begin + usize::from(nth)))
+        })
+    }
+
     /// Each with its packet id.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (u64, u16)> + '_ {
         self.hashes().zip(self.ids())
@@ -173,6 +209,15 @@ mod tests {
                 }
                 prop_assert_eq!(kept.len(), plain.len());
                 prop_assert!(kept.pairs().eq(plain.iter().copied()));
+                for near in [0, 1, 63, 64, 65, 200, usize::MAX] {
+                    for (at, (hash, _)) in plain.iter().enumerate().step_by(37) {
+                        prop_assert_eq!(kept.find(*hash, near), Some(at));
+                    }
+                    prop_assert_eq!(kept.find(0, near), None);
+                }
+                for id in plain.iter().map(|(_, id)| *id).step_by(23).chain([0, 1, u16::MAX]) {
+                    prop_assert!(kept.under(id).eq(plain.iter().filter(|(_, of)| *of == id).map(|(hash, _)| *hash)), "{}", id);
+                }
             }
             prop_assert_eq!(&plain.into_iter().collect::<Kept>(), &kept);
         }

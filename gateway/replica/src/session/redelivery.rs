@@ -5,13 +5,21 @@
 //! some of them in another message are known too. Some eight bytes for each.
 //!
 //! Kept are the last [`REDELIVERY_MESSAGES_LEAST`] messages, and those of the last
-//! [`REDELIVERY_MS`] up to [`REDELIVERY_MESSAGES_MAX`], which is more than a client can have in
-//! flight. The session's own time counts, which stands still while it sends nothing.
+//! [`REDELIVERY_MS`] up to [`messages_max`], which is more than a client has in flight. The session's own time counts,
+//! which stands still while it sends nothing.
 
 use super::kept::Kept;
-use crate::limits::{REDELIVERY_MESSAGES_LEAST, REDELIVERY_MESSAGES_MAX, REDELIVERY_MS, REDELIVERY_READINGS_MAX};
+use crate::limits::{
+    REDELIVERY_MESSAGES_ALL, REDELIVERY_MESSAGES_LEAST, REDELIVERY_MESSAGES_MAX, REDELIVERY_MESSAGES_SHARE_LEAST, REDELIVERY_MS,
+    REDELIVERY_READINGS_MAX,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashSet;
+
+/// The most messages that a session is remembered by, of so many sessions.
+pub fn messages_max(sessions: usize) -> usize {
+    (REDELIVERY_MESSAGES_ALL / sessions.max(1)).clamp(REDELIVERY_MESSAGES_SHARE_LEAST, REDELIVERY_MESSAGES_MAX)
+}
 
 /// A session's messages and readings, bounded.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -106,8 +114,8 @@ impl Redelivery {
         self.recent.push(one, packet_id);
     }
 
-    /// The message whose readings were given is whole; `clock_ms`: the logged clock.
-    pub fn message(&mut self, digest: &Digest, packet_id: u16, clock_ms: i64) {
+    /// The message whose readings were given is whole; `clock_ms`: the logged clock; `max`: of [`messages_max`].
+    pub fn message(&mut self, digest: &Digest, packet_id: u16, clock_ms: i64, max: usize) {
         if digest.count == 0 {
             return;
         }
@@ -116,9 +124,7 @@ impl Redelivery {
             self.forget(least.min(usize::try_from(self.old).unwrap_or(usize::MAX)));
             (self.old, self.turn_ms) = (self.messages.len() as u64, clock_ms);
         }
-        if self.messages.len() >= REDELIVERY_MESSAGES_MAX {
-            self.forget(1);
-        }
+        self.forget((self.messages.len() + 1).saturating_sub(max));
         self.messages.push(digest.hash, packet_id);
     }
 
@@ -128,23 +134,25 @@ impl Redelivery {
     }
 
     /// Remembers a whole message.
-    pub fn remember(&mut self, packet_id: u16, clock_ms: i64, readings: impl IntoIterator<Item = (u32, i64, f64)>) {
+    pub fn remember(&mut self, packet_id: u16, clock_ms: i64, max: usize, readings: impl IntoIterator<Item = (u32, i64, f64)>) {
         let mut digest = Digest::default();
         readings.into_iter().for_each(|(series, time_ms, value)| self.reading(&mut digest, packet_id, series, time_ms, value));
-        self.message(&digest, packet_id, clock_ms);
+        self.message(&digest, packet_id, clock_ms, max);
     }
 
-    /// Whether a message is known: as a whole, or each of its readings by itself.
-    pub fn knows(&self, readings: impl IntoIterator<Item = (u32, i64, f64)> + Clone) -> bool {
+    /// Whether a message is known: as a whole, or each of its readings by itself. `near`: the place where it is looked
+    /// for first; then the one behind it.
+    pub fn knows(&self, near: &mut usize, readings: impl IntoIterator<Item = (u32, i64, f64)> + Clone) -> bool {
+        if let Some(place) = self.messages.find(Digest::of(readings.clone()).hash, *near) {
+            *near = place + 1;
+            return true;
+        }
         self.is_among(readings, || self.messages.hashes().chain(self.recent.hashes()))
     }
 
     /// The same, of what came under this packet id.
     pub fn knows_under(&self, packet_id: u16, readings: impl IntoIterator<Item = (u32, i64, f64)> + Clone) -> bool {
-        self.is_among(readings, || {
-            let pairs = self.messages.pairs().chain(self.recent.pairs());
-            pairs.filter(|(_, id)| *id == packet_id).map(|(hash, _)| hash)
-        })
+        self.is_among(readings, || self.messages.under(packet_id).chain(self.recent.under(packet_id)))
     }
 
     fn is_among<I: Iterator<Item = u64>>(
@@ -193,6 +201,8 @@ fn fingerprint(series: u32, time_ms: i64, value: f64) -> u64 {
 mod tests {
     use super::*;
 
+    const MAX: usize = REDELIVERY_MESSAGES_SHARE_LEAST;
+
     fn single(n: i64) -> [(u32, i64, f64); 1] {
         [(1, n, 1.0)]
     }
@@ -207,14 +217,15 @@ mod tests {
             let mut memory = Redelivery::default();
             let messages = if size == 1 { REDELIVERY_MESSAGES_MAX as i64 } else { 20 };
             for n in 0..messages {
-                memory.remember(n as u16 + 1, 5, many(n * size, size));
+                memory.remember(n as u16 + 1, 5, REDELIVERY_MESSAGES_MAX, many(n * size, size));
             }
+            let mut near = 0;
             for n in 0..messages {
-                assert!(memory.knows(many(n * size, size)), "{n} of {size}");
+                assert!(memory.knows(&mut near, many(n * size, size)), "{n} of {size}");
                 assert!(memory.knows_under(n as u16 + 1, many(n * size, size)), "{n} of {size}");
-                assert!(!memory.knows_under(n as u16 + 2, many(n * size, size)), "{n} of {size}");
+                assert!(!memory.knows_under((n as u16).wrapping_add(2), many(n * size, size)), "{n} of {size}");
             }
-            assert!(!memory.knows(many(messages * size, size)));
+            assert!(!memory.knows(&mut 0, many(messages * size, size)));
         }
     }
 
@@ -222,17 +233,17 @@ mod tests {
     fn what_is_old_goes_down_to_the_least_and_the_bound_holds() {
         let mut memory = Redelivery::default();
         for n in 0..10_000 {
-            memory.remember(1, 0, single(n));
+            memory.remember(1, 0, MAX, single(n));
         }
-        assert_eq!(memory.messages.len(), REDELIVERY_MESSAGES_MAX);
-        assert!(!memory.knows(single(10_000 - REDELIVERY_MESSAGES_MAX as i64 - 1)));
+        assert_eq!(memory.messages.len(), MAX);
+        assert!(!memory.knows(&mut 0, single(10_000 - MAX as i64 - 1)));
         // A day of silence is none of its own time: all is known until more of that has passed.
-        memory.remember(1, 86_400_000, single(10_000));
-        assert!(memory.knows(single(9_000)));
-        memory.remember(1, 86_400_000 + REDELIVERY_MS, single(10_001));
+        memory.remember(1, 86_400_000, MAX, single(10_000));
+        assert!(memory.knows(&mut 0, single(9_000)));
+        memory.remember(1, 86_400_000 + REDELIVERY_MS, MAX, single(10_001));
         assert_eq!(memory.messages.len(), REDELIVERY_MESSAGES_LEAST + 1);
         for n in 10_002..20_000 {
-            memory.remember(1, 86_400_000 + REDELIVERY_MS * (n - 10_000), single(n));
+            memory.remember(1, 86_400_000 + REDELIVERY_MS * (n - 10_000), MAX, single(n));
             assert!(memory.messages.len() <= REDELIVERY_MESSAGES_LEAST + 1);
         }
     }
@@ -240,14 +251,28 @@ mod tests {
     #[test]
     fn parts_of_arrays_and_other_orders_are_known_by_themselves() {
         let mut memory = Redelivery::default();
-        memory.remember(7, 0, many(0, 10));
-        memory.remember(8, 0, single(1));
-        assert!(memory.knows(many(3, 4)) && memory.knows(many(0, 10).into_iter().rev()));
-        assert!(memory.knows([(2, 9, 1.0), (1, 1, 1.0)]));
-        assert!(!memory.knows(many(5, 10)), "one of them is new");
-        assert!(!memory.knows([(2, 9, 1.5)]));
+        memory.remember(7, 0, MAX, many(0, 10));
+        memory.remember(8, 0, MAX, single(1));
+        assert!(memory.knows(&mut 0, many(3, 4)) && memory.knows(&mut 0, many(0, 10).into_iter().rev()));
+        assert!(memory.knows(&mut 0, [(2, 9, 1.0), (1, 1, 1.0)]));
+        assert!(!memory.knows(&mut 0, many(5, 10)), "one of them is new");
+        assert!(!memory.knows(&mut 0, [(2, 9, 1.5)]));
         memory.settle();
-        assert!(memory.knows(many(0, 10)) && !memory.knows_under(7, many(0, 10)) && memory.packet_ids().next().is_none());
+        assert!(memory.knows(&mut 0, many(0, 10)) && !memory.knows_under(7, many(0, 10)) && memory.packet_ids().next().is_none());
+    }
+
+    #[test]
+    fn few_sessions_are_remembered_by_all_their_packet_ids_and_many_share() {
+        assert_eq!([0, 1, 4, 8, 64, 500].map(messages_max), [65_535, 65_535, 65_535, 32_768, 4_096, 4_096]);
+        let mut memory = Redelivery::default();
+        for n in 0..30_000 {
+            memory.remember(n as u16, 0, messages_max(1), single(n));
+        }
+        assert_eq!(memory.messages.len(), 30_000);
+        memory.remember(1, 0, messages_max(16), single(30_000));
+        assert_eq!(memory.messages.len(), 16_384, "others came");
+        let mut near = 0;
+        assert!((0..30_001).all(|n| memory.knows(&mut near, single(n)) == (n > 30_000 - 16_384)));
     }
 
     #[test]
@@ -259,7 +284,7 @@ mod tests {
         let old = Old { recent: (0..10).map(|n| (fingerprint(2, n, 1.0), 3)).collect() };
         let bytes = schemas::cbor::to_vec(&old);
         let memory: Redelivery = schemas::cbor::from_slice(&bytes, bytes.len()).unwrap();
-        assert!(memory.knows(many(0, 1)) && memory.knows(many(2, 8)) && memory.knows_under(3, many(2, 8)));
+        assert!(memory.knows(&mut 0, many(0, 1)) && memory.knows(&mut 0, many(2, 8)) && memory.knows_under(3, many(2, 8)));
         let bytes = schemas::cbor::to_vec(&memory);
         assert_eq!(schemas::cbor::from_slice::<Redelivery>(&bytes, bytes.len()).unwrap(), memory);
     }
