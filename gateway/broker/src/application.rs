@@ -1,5 +1,6 @@
 //! What the embedding program answers: the traits and types between it and the broker.
 
+pub use crate::codec::connect::Version;
 use crate::codec::connect::Will;
 pub use crate::refusal::Refusal;
 use parking_lot::Mutex;
@@ -16,15 +17,6 @@ pub struct Horizon {
     pub durable: u64,
     /// It will not go on: nothing may be acknowledged any more.
     pub failed: bool,
-}
-
-/// A client's protocol version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// MQTT 3.1.1.
-    V3,
-    /// MQTT 5.
-    V5,
 }
 
 /// A connected client, or the one whose will is published.

@@ -14,6 +14,7 @@ use crate::application::{Client, Horizon, Ticket};
 use crate::codec::connect::Will;
 use crate::codec::{reason, write};
 use crate::error::Violation;
+use crate::inner::{Inner, Stop};
 use crate::limits::{
     ANSWER_WAIT, BUSY_RETRY, BUSY_WAIT, DRAIN_WAIT, LAST_BYTES_MAX, LINGER, OUTPUT_BYTES_MAX, OUTPUT_FILL_BYTES, PENDING_BYTES_MAX,
     PENDING_MAX, READ_BYTES_MAX, READ_BYTES_MIN, SETTLE_WAIT, SLOWEST_BYTES_PER_S, WRITE_STALL,
@@ -21,7 +22,6 @@ use crate::limits::{
 use crate::message::{Delivery, Message};
 use crate::registry::{Detached, Hold};
 use crate::router::Routes;
-use crate::server::{Inner, Stop};
 use crate::session::Session;
 use crate::stats::count;
 use crate::subscriber::Subscriber;

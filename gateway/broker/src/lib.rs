@@ -14,13 +14,15 @@
 //! | `listener.rs` | sockets, the bound on connections |
 //! | [`descriptors`] | open files |
 //! | `connection.rs` | the one loop per client; below it `handshake`, `inbound`, `control`, `outbound` |
-//! | `registry.rs` | all sessions: taking over, expiry |
-//! | `session.rs` | one client's QoS state, no sockets |
+//! | `registry.rs` | who has which session: taking over, expiry |
+//! | `slots.rs` | the table of all sessions |
+//! | `session.rs` | one client's QoS state and last will, no sockets |
 //! | `router.rs` | the trie of subscriptions: who gets a message |
 //! | `subscriber.rs` | one session's bounded queue |
 //! | [`complaint`] | what clients do wrong, told without a flood |
 //! | `audience.rs` | subscriptions that end with their connections |
 //! | `retained.rs`, `will.rs`, `message.rs` | retained messages, last wills, what a message is |
+//! | `inner.rs` | what the tasks of one broker share |
 //! | `server.rs` | the handle, the orderly stop |
 //! | [`limits`], [`error`], `stats.rs` | bounds with reasons, breaches of the protocol, figures |
 
@@ -31,6 +33,7 @@ pub mod complaint;
 mod connection;
 pub mod descriptors;
 pub mod error;
+mod inner;
 pub mod limits;
 mod listener;
 mod message;
@@ -40,6 +43,7 @@ mod retained;
 mod router;
 mod server;
 mod session;
+mod slots;
 mod stats;
 mod subscriber;
 pub mod topic;
@@ -47,7 +51,8 @@ mod will;
 
 pub use application::{Application, Client, Horizon, OpenSession, Opened, Publish, SessionEvent, Ticket, Verdict, Version};
 pub use codec::connect::Will;
+pub use inner::Config;
 pub use refusal::Refusal;
-pub use server::{Broker, Config, Watched};
+pub use server::{Broker, Watched};
 pub use session::StoredSession;
 pub use stats::Stats;

@@ -1,8 +1,8 @@
 //! Sockets: the bound on connections, and the sweep of what time ends.
 
 use crate::connection;
+use crate::inner::{Inner, Stop};
 use crate::limits::TURNED_AWAY_MAX;
-use crate::server::{Inner, Stop};
 use crate::stats::count;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

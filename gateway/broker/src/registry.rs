@@ -2,65 +2,18 @@
 
 use crate::application::{Client, OpenSession, SessionEvent, Ticket};
 use crate::codec::connect::{Connect, Will};
+use crate::inner::{Inner, Stop};
 use crate::limits::{SESSIONS_MAX, TAKEOVER_WAIT, WILL_GRACE};
 use crate::refusal::Refusal;
-use crate::server::{Inner, Stop};
-use crate::session::{Session, StoredSession};
+use crate::session::{LastWill, Session, StoredSession};
+use crate::slots::{Delayed, Holder, Slot};
 use crate::subscriber::Subscriber;
-use crate::will::{self, LastWill};
+use crate::will;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
-
-/// A client's place.
-struct Slot {
-    subscriber: Arc<Subscriber>,
-    holder: Holder,
-}
-
-enum Holder {
-    /// A connection has the session.
-    Connection {
-        id: u64,
-        /// Tells it to give the session up.
-        kick: Arc<Notify>,
-        /// Closed when it has.
-        gone: watch::Receiver<()>,
-    },
-    /// The client is absent.
-    Absent {
-        session: Session,
-        /// When the session ends; `None` for never.
-        deadline: Option<Instant>,
-        /// What is published if the client does not come back in time.
-        will: Option<Box<Delayed>>,
-    },
-}
-
-/// A will that waits for its client's return.
-struct Delayed {
-    last: LastWill,
-    due: Instant,
-    /// An earlier process left it: whatever session its client comes back with, it has not failed.
-    inherited: bool,
-}
-
-impl Slot {
-    /// Whether it stands for a will alone: its client's session is over.
-    fn is_over(&self) -> bool {
-        matches!(&self.holder, Holder::Absent { session, .. } if session.expiry_s == 0)
-    }
-
-    /// The client is back.
-    fn returned(&mut self) {
-        if let Holder::Absent { will, .. } = &mut self.holder {
-            drop(will.take_if(|delayed| delayed.inherited));
-        }
-    }
-}
 
 /// What a connection holds while it has a session. Giving it back is [`Inner::detach`]; a
 /// connection that ends without that leaves no session behind.
@@ -107,26 +60,8 @@ impl Drop for Hold {
     }
 }
 
-/// The sessions by client identifier.
-#[derive(Default)]
-pub(crate) struct Sessions {
-    slots: Mutex<HashMap<String, Slot>>,
-}
-
 fn deadline(expiry_s: u32) -> Option<Instant> {
     (expiry_s != u32::MAX).then(|| Instant::now() + Duration::from_secs(u64::from(expiry_s)))
-}
-
-impl Sessions {
-    /// Whether a connection has that client's session.
-    pub fn is_connected(&self, client_id: &str) -> bool {
-        self.slots.lock().get(client_id).is_some_and(|slot| matches!(slot.holder, Holder::Connection { .. }))
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.slots.lock().len()
-    }
 }
 
 impl Inner {

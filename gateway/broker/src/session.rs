@@ -1,11 +1,12 @@
 //! What outlives a connection: one client's QoS state, without sockets.
 
-use crate::application::{Ticket, Version};
+use crate::application::{Client, Ticket, Version};
 use crate::audience::Seat;
 use crate::codec::connect::Will;
 use crate::message::Delivery;
-use crate::will::Logged;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A durable session as the application kept it.
 #[derive(Debug, Clone)]
@@ -26,6 +27,34 @@ pub struct StoredSession {
     /// Its client's last will, not published yet, and the ticket that it was logged with. A session of expiry 0 is
     /// kept for nothing else.
     pub will: Option<(Will, Ticket)>,
+}
+
+/// A will whose client is gone.
+pub(crate) struct LastWill {
+    pub will: Will,
+    pub client: Client,
+    /// Subscriber number of the client's session, whose own messages `no local` holds back.
+    pub from: u64,
+    /// Where the application's log has it.
+    pub logged: Option<Logged>,
+}
+
+/// A will's place in the application's log.
+#[derive(Debug)]
+pub(crate) struct Logged {
+    pub number: u64,
+    pub ticket: Ticket,
+    /// With it the session ends.
+    pub ends: bool,
+    pub bytes: usize,
+    /// What all take together.
+    pub kept: Arc<AtomicUsize>,
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        self.kept.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// A session. While its client is connected the connection owns it, so nobody else can change it.

@@ -6,42 +6,16 @@
 
 use crate::application::{Client, Horizon, OpenSession, Publish, SessionEvent, Ticket, Verdict, Version};
 use crate::codec::connect::Will;
+use crate::inner::Inner;
 use crate::limits::{BUSY_RETRY, BUSY_WAIT, WILL_BYTES_MAX, WILLS_BYTES_MAX};
 use crate::message::Message;
 use crate::refusal::Refusal;
-use crate::server::Inner;
+use crate::session::{LastWill, Logged};
 use crate::stats::count;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// A will whose client is gone.
-pub(crate) struct LastWill {
-    pub will: Will,
-    pub client: Client,
-    /// Subscriber number of the client's session, whose own messages `no local` holds back.
-    pub from: u64,
-    /// Where the application's log has it.
-    pub logged: Option<Logged>,
-}
-
-/// A will's place in the application's log.
-#[derive(Debug)]
-pub(crate) struct Logged {
-    pub number: u64,
-    pub ticket: Ticket,
-    /// With it the session ends.
-    pub ends: bool,
-    bytes: usize,
-    kept: Arc<AtomicUsize>,
-}
-
-impl Drop for Logged {
-    fn drop(&mut self) {
-        self.kept.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 impl Inner {
     /// A will that is in the log already.

@@ -7,11 +7,11 @@
 use crate::alarms::{Alarms, told};
 use crate::clock::{Watch, wall_ms};
 use crate::crossing::Crossing;
-use crate::crossing::link::CrossEvent;
+use crate::event::{Event, LinkEvent};
 use crate::healing::Healing;
 use crate::intake::Intake;
 use crate::limits::ROUND_MAX;
-use crate::link::{Link, LinkEvent};
+use crate::link::Link;
 use crate::proof::prove;
 use crate::status::Status;
 use crate::store::Snapshots;
@@ -24,39 +24,11 @@ use replica::fold::Fold;
 use replica::outbox::LastRead;
 use replica::record::{Numbers, Record};
 use replica::uplink::{Acknowledged, Lane, Out, Uplink};
-use role::alarms::Ask;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
-
-/// What happens to the core.
-pub enum Event {
-    /// A frame is durable; while it waits it takes this room.
-    Frame(Frame, OwnedSemaphorePermit),
-    /// The link has news.
-    Link(LinkEvent),
-    /// Somebody asks about alarms.
-    Alarm(Ask),
-    /// The connection for ordinary messages has news.
-    Cross(CrossEvent),
-    /// Clients have left: what they have taken is logged.
-    Left(oneshot::Sender<()>),
-    /// Somebody asks how things stand.
-    Status(oneshot::Sender<Status>),
-    /// No more frames will come.
-    Stop,
-}
-
-impl From<Ask> for Event {
-    fn from(ask: Ask) -> Self {
-        Self::Alarm(ask)
-    }
-}
-
-/// The way to the core; a full queue holds the sender.
-pub type Events = mpsc::Sender<Event>;
 
 /// Why a gateway's boot ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +197,8 @@ impl Core {
     fn answer(&mut self) {
         let now_ms = self.now_ms();
         for (_, reply) in self.asked.extract_if(.., |(durable, _)| *durable <= self.fold.lsn) {
-            let mut status = Status::of(&self.fold, &self.intake, &self.journal, self.crossing.as_ref(), &self.clock);
+            let crossing = self.crossing.as_ref().map(|crossing| crossing.view(&self.fold));
+            let mut status = Status::of(&self.fold, &self.intake, &self.journal, crossing, &self.clock);
             status.flash = Some(self.wear.flash(&self.journal.stats()));
             status.room_s = status.room.as_ref().ok().and_then(|room| self.rate.lasts_s(*room));
             if let Some((uplink, link)) = &self.uplink {

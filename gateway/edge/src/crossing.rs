@@ -11,14 +11,15 @@ pub mod link;
 pub mod rules;
 
 use crate::config::{CloudLink, Delivery, PlainBridge};
-use crate::core::Events;
+use crate::event::{CrossEvent, Events};
 use crate::intake::Intake;
 use crate::limits::{CROSS_HELD_BYTES_MAX, CROSS_PACKET_BYTES_MAX, CROSS_SETTLE_MS, INGEST_WAITING_MAX};
 use crate::link::Bytes;
+use crate::status::CrossingView;
 use broker::Broker;
 use broker::complaint::Kind;
 use given::Given;
-use link::{CrossEvent, CrossLink};
+use link::CrossLink;
 use replica::crossing::echo::{Echoes, fingerprint};
 use replica::crossing::pace::Pace;
 use replica::fold::Fold;
@@ -65,7 +66,7 @@ pub struct Crossing {
     /// A connection that brought more than is held: nothing more of it is taken, and all comes again with the next.
     ended: Option<u64>,
     /// Messages that came, and are not for here, by this process.
-    pub refused: u64,
+    refused: u64,
     complaints: Kind,
     /// Shown at our own broker up to this record.
     shown: u64,
@@ -128,9 +129,10 @@ impl Crossing {
         }
     }
 
-    /// What its delivery promises.
-    pub fn promise(&self) -> &'static str {
-        if self.is_plain { "at-least-once" } else { "once" }
+    /// How it stands.
+    pub fn view(&self, fold: &Fold) -> CrossingView {
+        let promise = if self.is_plain { "at-least-once" } else { "once" };
+        CrossingView::of(&fold.crossing, promise, self.refused)
     }
 
     /// The connection has news, at a clock that nobody can set.

@@ -1,6 +1,6 @@
 //! Health, figures and status over HTTP (contract §5).
 
-use crate::core::{Event, Events};
+use crate::event::{Event, Events};
 use crate::status::Status;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;

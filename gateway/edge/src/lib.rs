@@ -7,6 +7,7 @@
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`intake`] | PUBLISH → record; the acknowledgement waits for its commit |
 //! | [`core`] | committed record → fold → alerts, intervals |
+//! | [`event`] | what reaches it, from sockets, log and people |
 //! | [`healing`] | what a restored cloud lost, told again |
 //! | [`store`] | the fold's pages that have left its memory |
 //! | [`crossing`] | ordinary messages that bridges carry, both ways |
@@ -26,6 +27,7 @@ pub mod config;
 pub mod core;
 pub mod crossing;
 pub mod desk;
+pub mod event;
 pub mod healing;
 pub mod http;
 pub mod ingest;

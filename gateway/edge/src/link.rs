@@ -2,8 +2,9 @@
 //! intervals and one for alerts, so that an alert never waits behind a backlog.
 
 use crate::client;
-use crate::core::{Event, Events};
+use crate::event::{Event, Events, LinkEvent};
 use crate::limits::{CONNECT_WAIT, LINK_PACKET_BYTES_MAX, LINK_REQUESTS_MAX};
+use crate::status::Lanes;
 use broker::complaint::Kind;
 use parking_lot::Mutex;
 use rand::Rng;
@@ -11,27 +12,11 @@ use replica::backoff::Backoff;
 use replica::uplink::Lane;
 use rumqttc::{AsyncClient, Event as Mqtt, EventLoop, LastWill, MqttOptions, Outgoing, Packet, QoS, SubscribeFilter, SubscribeReasonCode};
 use schemas::message::{Ack, Bye, Command, FORMAT, Receipt};
-use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{info, warn};
-
-/// What the link tells the core.
-#[derive(Debug)]
-pub enum LinkEvent {
-    /// A connection stands and listens for answers.
-    Connected(Lane),
-    /// It is gone.
-    Disconnected(Lane),
-    /// An answer to an interval.
-    Ack(Ack),
-    /// An answer on the urgent lane.
-    Receipt(Receipt),
-    /// The cloud passes on what was done there.
-    Command(Command),
-}
 
 /// Bytes on the line, both ways, of all connections to the cloud.
 #[derive(Debug, Default)]
@@ -52,15 +37,6 @@ impl Bytes {
     pub fn told(&self, bytes: usize) {
         self.all.fetch_add(bytes as u64, Ordering::Relaxed);
     }
-}
-
-/// Which of the connections stand, and listen for answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Lanes {
-    /// That for intervals.
-    pub intervals: bool,
-    /// That for alerts.
-    pub alerts: bool,
 }
 
 /// One connection, as the core holds it.

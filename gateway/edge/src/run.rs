@@ -3,10 +3,11 @@
 use crate::alarms::Alarms;
 use crate::clock::Watch;
 use crate::config::{Config, Delivery};
-use crate::core::{Core, End, Event, fold_frame};
+use crate::core::{Core, End, fold_frame};
 use crate::crossing::Crossing;
 use crate::crossing::rules::Rules;
 use crate::desk::Desk;
+use crate::event::Event;
 use crate::healing::Healing;
 use crate::http;
 use crate::ingest;

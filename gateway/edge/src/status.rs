@@ -2,12 +2,11 @@
 
 use crate::alarms;
 use crate::clock::Watch;
-use crate::crossing::Crossing;
 use crate::intake::Intake;
-use crate::link::Lanes;
 use crate::wear::Flash;
 use journal::Journal;
 use replica::alarm::Figures;
+use replica::crossing::Crossing;
 use replica::fold::Fold;
 use replica::limits::ENTRY_WIRE_BYTES_GUESS;
 use replica::outbox::BootPart;
@@ -53,6 +52,33 @@ pub struct CrossingView {
     pub unheld: u64,
     /// Of the cloud, by this process: passed over, as no bridge asks for them, they are too large, or their topics are the gateway's own.
     pub refused: u64,
+}
+
+impl CrossingView {
+    /// Reads it off the working state; `refused` by this process.
+    pub fn of(crossing: &Crossing, delivery: &'static str, refused: u64) -> Self {
+        Self {
+            delivery,
+            taken: crossing.taken,
+            delivered: crossing.delivered,
+            waiting: crossing.waiting() as u64,
+            waiting_bytes: crossing.waiting_bytes,
+            given_up: crossing.given_up,
+            expired: crossing.expired,
+            received: crossing.received,
+            unheld: crossing.unheld,
+            refused,
+        }
+    }
+}
+
+/// Which of the connections stand, and listen for answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Lanes {
+    /// That for intervals.
+    pub intervals: bool,
+    /// That for alerts.
+    pub alerts: bool,
 }
 
 /// A moment's view of the gateway.
@@ -156,7 +182,7 @@ impl Status {
     }
 
     /// Reads it off the working state, but for the uplink and what time tells.
-    pub fn of(fold: &Fold, intake: &Intake, journal: &Journal, crossing: Option<&Crossing>, clock: &Watch) -> Self {
+    pub fn of(fold: &Fold, intake: &Intake, journal: &Journal, crossing: Option<CrossingView>, clock: &Watch) -> Self {
         let sum = fold.ledger();
         let mut refused: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (reason, beyond) in intake.refused_beyond(fold.lsn) {
@@ -193,18 +219,7 @@ impl Status {
             clock_jumps: clock.jumps,
             undated: fold.undated(),
             forks: fold.boots.iter().filter_map(ForkView::of).collect(),
-            bridge: crossing.map(|c| CrossingView {
-                delivery: c.promise(),
-                taken: fold.crossing.taken,
-                delivered: fold.crossing.delivered,
-                waiting: fold.crossing.waiting() as u64,
-                waiting_bytes: fold.crossing.waiting_bytes,
-                given_up: fold.crossing.given_up,
-                expired: fold.crossing.expired,
-                received: fold.crossing.received,
-                unheld: fold.crossing.unheld,
-                refused: c.refused,
-            }),
+            bridge: crossing,
             shadow: fold.shadowed.clone(),
             clamped: fold.clamped,
             misfits: intake.misfits.load(Ordering::Relaxed),

@@ -20,6 +20,7 @@
 //! | [`reader`] | reading beside a running process |
 //! | [`history`] | an earlier state, and the log from there on, of a running log |
 //! | [`snapshot`] | the owner's state as of a record, atomically |
+//! | `keeper` | the thread that writes it |
 //! | [`parts`] | pages of that state that never change, each written once |
 //! | [`lock`] | one process at a time in a data dir |
 //! | [`owner`] | whose data it holds, for its life |
@@ -30,6 +31,7 @@ pub mod disk;
 pub mod error;
 pub mod format;
 pub mod history;
+mod keeper;
 pub mod limits;
 pub mod lock;
 pub mod opened;

@@ -6,6 +6,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::{Error, at};
 use crate::format::Frame;
 use crate::history::NOTHING;
+use crate::keeper;
 use crate::limits::{QUEUE_BYTES_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MIN, SEGMENTS_MIN};
 use crate::pace::Pace;
 use crate::parts::Parts;
@@ -210,7 +211,7 @@ impl Opened {
             "snapshots",
             Box::new(move || {
                 let _held = held;
-                snapshot::run(&*disk, &place, &slot, &parts, options.limit_bytes, &weak);
+                keeper::run(&*disk, &place, &slot, &parts, options.limit_bytes, &weak);
             }),
         )?;
         let writing = spawn(

@@ -16,7 +16,7 @@ mod fork;
 pub mod healing;
 mod machines;
 mod open;
-mod series;
+pub(crate) mod series;
 mod undated;
 
 pub use config::FoldConfig;
@@ -119,13 +119,6 @@ pub struct Fold {
     /// The logged clock before the record under way, and the running hash.
     pub(crate) before_ms: i64,
     pub(crate) before_hash: u64,
-}
-
-impl Series {
-    /// How new its last reading was to it, in powers of ten; 0 for nothing new.
-    pub fn novelty(&self) -> f64 {
-        self.watch.novelty()
-    }
 }
 
 impl Fold {

@@ -11,7 +11,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::fold::Series;
+use crate::fold::series::Series;
 use detect::{Finding, Group, GroupRule, Kind, Severity, State};
 use schemas::message::Contributor;
 use serde::{Deserialize, Serialize};

@@ -3,10 +3,18 @@
 use super::cursor::Cursor;
 use super::properties::{self, travelling};
 use super::reason;
-use crate::application::Version;
 use crate::error::Violation;
 use crate::limits::CLIENT_ID_BYTES_MAX;
 use crate::topic::valid_name;
+
+/// A client's protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1.
+    V3,
+    /// MQTT 5.
+    V5,
+}
 
 /// A CONNECT.
 #[derive(Debug)]

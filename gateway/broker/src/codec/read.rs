@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use super::properties::{self, Set};
 use super::reason;
-use crate::application::Version;
+use crate::codec::connect::Version;
 use crate::error::Violation;
 use crate::topic::valid_name;
 use std::ops::Range;

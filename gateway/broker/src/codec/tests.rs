@@ -5,7 +5,7 @@ use super::connect;
 use super::properties::travelling;
 use super::read::{Frame, Packet, PublishIn, frame, packet};
 use super::write;
-use crate::application::Version::{self, V3, V5};
+use crate::codec::connect::Version::{self, V3, V5};
 use crate::message::{Delivery, Message};
 use crate::topic::valid_name;
 use bytes::{Bytes, BytesMut};

@@ -1,7 +1,7 @@
 //! Packets to a client, appended to the connection's write buffer.
 
 use super::{properties, reason};
-use crate::application::Version;
+use crate::codec::connect::Version;
 use crate::limits::RECEIVE_MAX;
 use crate::message::Delivery;
 

@@ -2,10 +2,10 @@
 
 use super::{Answer, Connection};
 use crate::codec::{reason, write};
+use crate::inner::Inner;
 use crate::limits::{OUTPUT_FILL_BYTES, TAKE_MAX};
 use crate::message::{Delivery, Message};
 use crate::router::{self, Routes};
-use crate::server::Inner;
 use crate::stats::count;
 use std::sync::Arc;
 

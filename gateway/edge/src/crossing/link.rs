@@ -6,7 +6,7 @@
 //! broker's PUBACK is the answer; what comes is acknowledged there after our commit.
 
 use crate::client;
-use crate::core::{Event, Events};
+use crate::event::{CrossEvent, Event, Events};
 use crate::limits::{
     BACKOFF_MS, CONNECT_WAIT, CROSS_ANSWER_WAIT, CROSS_KEEP_ALIVE, FLUSH_WAIT_S, INGEST_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX,
 };
@@ -21,25 +21,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
-
-/// What the connection tells.
-#[derive(Debug)]
-pub enum CrossEvent {
-    /// It stands; whether the broker goes on with the session of the one before.
-    Connected(bool),
-    /// The batch of that number is written to the socket: its answer may be waited for.
-    Left(u64),
-    /// It is gone, and with it what was under way.
-    Disconnected,
-    /// The cloud has messages.
-    Ack(CrossAck),
-    /// Messages of the cloud.
-    Came(CrossDown),
-    /// A broker alone has acknowledged all that [`CrossLink::publish`] was given last.
-    Taken,
-    /// A message of a broker alone, and the connection that it came by.
-    Plain(u64, Publish),
-}
 
 struct State {
     connected: bool,

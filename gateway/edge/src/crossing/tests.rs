@@ -3,8 +3,8 @@
 use super::*;
 use crate::client::peer::{Peer, listener};
 use crate::config::{Direction, Priority};
-use crate::core::Event;
 use crate::desk::Desk;
+use crate::event::Event;
 use crate::limits::{CROSS_GIVEN_MAX, CROSS_GIVEN_PAUSE, CROSS_GIVEN_WINDOW};
 use journal::{Journal, Options};
 use replica::crossing::{Incoming, NEVER_MS, Outgoing};

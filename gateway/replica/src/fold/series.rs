@@ -21,3 +21,10 @@ pub struct Series {
     /// Which maintenance it may be in, by the present settings.
     pub(crate) maintained: u64,
 }
+
+impl Series {
+    /// How new its last reading was to it, in powers of ten; 0 for nothing new.
+    pub fn novelty(&self) -> f64 {
+        self.watch.novelty()
+    }
+}

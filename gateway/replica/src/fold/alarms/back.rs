@@ -1,10 +1,12 @@
 //! Alarms that come back: off the shelf, into service, out of what suppressed them. What still lasts
 //! then, and that nobody was told of or acknowledged, is told, by an alert with an id of its own.
 
-use super::design::NOT_SHOWN;
 use crate::fold::Fold;
 use detect::alarm::{Alarm, Name, Standing, Verb};
 use schemas::message::{Act, AlertBody, AlertKey};
+
+/// What the message of an alert that is not shown says before the reason.
+pub(super) const NOT_SHOWN: &str = "; not shown: ";
 
 /// Version of the fold since which it is told of what people had put aside.
 pub(super) const TOLD_SINCE: u32 = 8;

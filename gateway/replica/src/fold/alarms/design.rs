@@ -13,7 +13,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::back;
+use super::back::{self, NOT_SHOWN};
 use crate::fold::Fold;
 use detect::Kind;
 use detect::alarm::{AlertId, HELD_SUPPRESSED, Name, Request, Verb};
@@ -28,9 +28,6 @@ const TOLD_SINCE: u32 = 5;
 const STANDING_SINCE: u32 = 6;
 /// Who suppresses.
 pub(super) const BY: &str = "configuration";
-
-/// What the message of an alert that is not shown says before the reason.
-pub(super) const NOT_SHOWN: &str = "; not shown: ";
 
 /// Why an alarm is suppressed by configuration at a time, and until when at the latest.
 pub(super) fn of(fold: &Fold, series: &str, kind: &str, at_ms: i64) -> Option<(String, i64)> {
