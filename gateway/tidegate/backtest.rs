@@ -7,7 +7,9 @@
 use crate::history;
 use crate::outcome::{Failure, print};
 use crate::replay::recording::{Choice, Recording, Row};
+use crate::words;
 use anyhow::{Context as _, anyhow};
+use detect::alarm::{HELD, SHOWN};
 use replica::alert::{AlertBody, severity};
 use replica::fold::FoldConfig;
 use replica::record::{FLAG_AHEAD, Record};
@@ -88,7 +90,7 @@ pub fn run(arguments: &Arguments, log_dir: Option<PathBuf>) -> Result<(), Failur
         _ => return Err(Failure::Usage(anyhow!("name one thing to run over: --log DIR (a gateway's data dir) or --csv FILE"))),
     }
     let [old, new] = sides;
-    report(arguments.json, old.raised, new.raised, new.shadow)
+    report(arguments.json, old.raised, new.raised, &new.shadow)
 }
 
 fn load(file: &Path) -> Result<FoldConfig, Failure> {
@@ -200,29 +202,107 @@ fn without<'a>(these: &'a [AlertBody], those: &[AlertBody]) -> Vec<&'a AlertBody
     these.iter().filter(is_there).collect()
 }
 
-fn report(as_json: bool, old: Vec<AlertBody>, new: Vec<AlertBody>, shadow: Vec<AlertBody>) -> Result<(), Failure> {
-    let (gone, added) = (without(&old, &new), without(&new, &old));
-    let same = new.len() - added.len();
-    if as_json {
-        let list = |alerts: &[&AlertBody]| alerts.iter().map(|alert| alert_json(alert)).collect::<Vec<_>>();
-        return print(
-            &json!({"same": same, "gone": list(&gone), "added": list(&added), "shadow": list(&shadow.iter().collect::<Vec<_>>())})
-                .to_string(),
-        );
+/// Whether people would be told of it by itself.
+fn is_shown(alert: &AlertBody) -> bool {
+    alert.alarm.as_ref().is_none_or(|note| note.held == SHOWN)
+}
+
+/// Why it is not shown, in a word.
+fn held(alert: &AlertBody) -> Option<&'static str> {
+    let why = alert.alarm.as_ref()?.held;
+    (why != SHOWN).then(|| HELD.get(usize::from(why)).copied().unwrap_or("held back"))
+}
+
+/// What two runs differ in. What is held back is told to nobody: to begin or cease to be is a difference.
+struct Difference {
+    same: usize,
+    gone: Vec<AlertBody>,
+    added: Vec<AlertBody>,
+    /// Held back by the old configuration, and by the new one.
+    old_held: Vec<AlertBody>,
+    new_held: Vec<AlertBody>,
+}
+
+impl Difference {
+    fn of(old: Vec<AlertBody>, new: Vec<AlertBody>) -> Self {
+        let (old, old_held): (Vec<_>, Vec<_>) = old.into_iter().partition(is_shown);
+        let (new, new_held): (Vec<_>, Vec<_>) = new.into_iter().partition(is_shown);
+        let own = |alerts: Vec<&AlertBody>| alerts.into_iter().cloned().collect::<Vec<_>>();
+        let (gone, added) = (own(without(&old, &new)), own(without(&new, &old)));
+        Self { same: new.len() - added.len(), gone, added, old_held, new_held }
     }
-    for (sign, alerts) in [('-', &gone), ('+', &added), ('~', &shadow.iter().collect())] {
+}
+
+fn report(as_json: bool, old: Vec<AlertBody>, new: Vec<AlertBody>, shadow: &[AlertBody]) -> Result<(), Failure> {
+    let Difference { same, gone, added, old_held, new_held } = Difference::of(old, new);
+    if as_json {
+        let list = |alerts: &[AlertBody]| alerts.iter().map(alert_json).collect::<Vec<_>>();
+        let (gone, added, held) = (list(&gone), list(&added), list(&new_held));
+        return print(&json!({"same": same, "gone": gone, "added": added, "held": held, "shadow": list(shadow)}).to_string());
+    }
+    for (sign, alerts, others) in [('-', &*gone, &*new_held), ('+', &*added, &*old_held), ('~', shadow, &[])] {
         for alert in alerts {
-            let time = crate::words::moment(alert.time_ms);
-            print(&format!("{sign} {time}  {} {}: {}", alert.series, alert.kind, alert.message))?;
+            let time = words::moment(alert.time_ms);
+            let other = others.iter().find(|other| key(other) == key(alert)).and_then(held);
+            let other = other.map_or(String::new(), |why| format!("; {} held back: {why}", if sign == '-' { "now" } else { "was" }));
+            print(&words::harmless(&format!("{sign} {time}  {} {}: {}{other}", alert.series, alert.kind, alert.message)))?;
         }
     }
-    let tried = if shadow.is_empty() { String::new() } else { format!(", {} in shadow", shadow.len()) };
-    print(&format!("{same} alerts the same, {} gone, {} added{tried}", gone.len(), added.len()))
+    let mut rest = String::new();
+    for (count, what) in [(new_held.len(), "held back"), (shadow.len(), "in shadow")] {
+        rest += &if count == 0 { String::new() } else { format!(", {count} {what}") };
+    }
+    print(&format!("{same} alerts the same, {} gone, {} added{rest}", gone.len(), added.len()))
 }
 
 fn alert_json(alert: &AlertBody) -> Value {
-    json!({
+    let mut json = json!({
         "series": alert.series, "kind": alert.kind, "severity": severity(alert), "time": alert.time_ms,
         "value": replica::alert::number(alert.value), "message": alert.message,
-    })
+    });
+    if let Some(why) = held(alert) {
+        json["held"] = why.into();
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use replica::alert::AlertBody;
+    use schemas::message::AlarmNote;
+
+    fn alert(time_ms: i64, held: u8) -> AlertBody {
+        let note = AlarmNote { at_ms: time_ms, held, count: 1, flags: 0, group: None };
+        let text = String::new;
+        AlertBody {
+            boot: 1,
+            seq: 1,
+            ordinal: 0,
+            series: text(),
+            severity: 1,
+            kind: text(),
+            state: 0,
+            time_ms,
+            value: 1.0,
+            limit: None,
+            unit: None,
+            message: text(),
+            score: None,
+            baseline: None,
+            alarm: Some(note),
+            contributors: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_configuration_holds_back_is_a_difference() {
+        let suppressed = 4;
+        let old = vec![alert(1, SHOWN), alert(2, SHOWN), alert(3, suppressed), alert(4, suppressed)];
+        let new = vec![alert(1, SHOWN), alert(2, suppressed), alert(3, SHOWN), alert(4, suppressed)];
+        let times = |alerts: &[AlertBody]| alerts.iter().map(|alert| alert.time_ms).collect::<Vec<_>>();
+        let all = Difference::of(old, new);
+        assert_eq!((all.same, times(&all.gone), times(&all.added), times(&all.new_held)), (1, vec![2], vec![3], vec![2, 4]));
+        assert_eq!(held(&all.new_held[0]), Some("suppressed"));
+    }
 }

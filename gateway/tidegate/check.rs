@@ -1,6 +1,7 @@
 //! `tidegate check`: validates a config of either role without starting.
 
 use crate::outcome::{Failure, print};
+use crate::words;
 use settings::Table;
 use settings::nearest::nearest;
 use std::path::PathBuf;
@@ -44,7 +45,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let effective = effective.map_err(anyhow::Error::from)?;
         return print(&effective);
     }
-    print(&format!("{}: ok, a config for the {role}", arguments.config.display()))
+    let file = words::harmless(&arguments.config.display().to_string());
+    print(&format!("{file}: ok, a config for the {role}"))
 }
 
 /// Whether a config is a gateway's: by the keys that only one role has, misspelt ones included, so that

@@ -4,8 +4,10 @@
 //! | file | subject |
 //! |---|---|
 //! | `remote.rs` | the same of a running role, by its list of alarms |
+//! | `quantities.rs` | what was seen and what was expected, as one quantity |
 //! | `text.rs` | an explanation for a person |
 
+mod quantities;
 mod remote;
 mod text;
 
@@ -15,11 +17,9 @@ use crate::words::{self, moment};
 use anyhow::anyhow;
 use detect::LimitRule;
 use replica::alert::{AlertBody, topic_and_json};
-use replica::fold::FoldConfig;
 use replica::machine::is_of;
 use serde_json::{Value, json};
 use settings::nearest::nearest;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// How far back something may have been a cause.
@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn show(explanation: &Value, as_json: bool) -> Result<(), Failure> {
     match as_json {
         true => print(&explanation.to_string()),
-        false => print(text::text(explanation).trim_end()),
+        false => print(text::text(&words::harmless_json(explanation.clone())).trim_end()),
     }
 }
 
@@ -115,7 +115,7 @@ fn nothing(arguments: &Arguments, history: &History) -> Result<(), Failure> {
     }
     let last = last.map_or(String::new(), |(time, value)| format!("; its last reading is {}, of {time}", words::number(value)));
     let until = arguments.time.as_ref().map_or(String::new(), |time| format!(" up to {time}"));
-    print(&format!("{series}: no alert was raised{until}{cut}{last}"))
+    print(&words::harmless(&format!("{series}: no alert was raised{until}{cut}{last}")))
 }
 
 fn explain<'a>(history: &'a History, series: &str, until_ms: Option<i64>) -> Option<Explanation<'a>> {
@@ -136,54 +136,16 @@ fn explain<'a>(history: &'a History, series: &str, until_ms: Option<i64>) -> Opt
     let changes = history.boots.iter().enumerate().take(own_boot + 1).filter(|(_, (clock_ms, ..))| *clock_ms >= from_ms);
     let changes = changes.map(|(at, (clock_ms, boot, config))| {
         let old = at.checked_sub(1).map(|at| &history.boots[at].2);
-        (*clock_ms, *boot, old.map_or(Vec::new(), |old| differences(old, config)))
+        (*clock_ms, *boot, old.map_or(Vec::new(), |old| old.differences(config)))
     });
     let config = history.boots.get(own_boot).map_or(&history.fold.config, |(.., config)| config);
     Some(Explanation { alert, ended, rule: config.detection.rule(&alert.series), before: before.collect(), changes: changes.collect() })
 }
 
-/// What one start changed of what detection depends on.
-fn differences(old: &FoldConfig, new: &FoldConfig) -> Vec<String> {
-    let mut out = Vec::new();
-    if old.fold_version != new.fold_version {
-        out.push(format!("the program's fold version went from {} to {}", old.fold_version, new.fold_version));
-    }
-    let (before, after) = (&old.detection.limits, &new.detection.limits);
-    out.extend(after.iter().filter(|rule| !before.contains(rule)).map(|rule| format!("limit new or changed: {}", rule_text(rule))));
-    out.extend(before.iter().filter(|rule| !after.contains(rule)).map(|rule| format!("limit gone: {}", rule_text(rule))));
-    let rules = [
-        ("maintenance windows", old.detection.maintenance != new.detection.maintenance),
-        ("suppression by design", old.detection.suppressions != new.detection.suppressions),
-        ("detectors in shadow", old.detection.shadows != new.detection.shadows),
-        ("groups", old.detection.groups != new.detection.groups),
-    ];
-    out.extend(rules.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| format!("the configuration of {what}")));
-    if old.alarms != new.alarms {
-        out.push("the treatment of alarms".to_owned());
-    }
-    out
-}
-
-fn rule_text(rule: &LimitRule) -> String {
-    let bounds = [("low_low", rule.low_low), ("low", rule.low), ("high", rule.high), ("high_high", rule.high_high)];
-    let mut out = format!("series = {}", rule.series);
-    let bounds = bounds.into_iter().chain([("above_usual", rule.above_usual), ("below_usual", rule.below_usual)]);
-    for (key, bound) in bounds.filter_map(|(key, bound)| Some((key, bound?))) {
-        write!(out, ", {key} = {bound}").unwrap_or_default();
-    }
-    write!(out, ", deadband = {}", rule.deadband).unwrap_or_default();
-    let delays = [("on_delay", rule.on_delay_ms), ("off_delay", rule.off_delay_ms)];
-    delays.iter().for_each(|(key, ms)| write!(out, ", {key} = {ms} ms").unwrap_or_default());
-    out
-}
-
 /// The detector and, of a limit, its rule.
-fn detector(explanation: &Explanation<'_>) -> Option<String> {
-    let about = detect::about::detector(&explanation.alert.kind)?;
-    match explanation.rule.filter(|_| explanation.alert.limit.is_some()) {
-        Some(rule) => Some(format!("{about}: {}", rule_text(rule))),
-        None => Some(about),
-    }
+fn detector(kind: &str, rule: Option<&str>) -> Option<String> {
+    let about = detect::about::detector(kind)?;
+    Some(rule.map_or(about.clone(), |rule| format!("{about}: {rule}")))
 }
 
 fn as_json(explanation: &Explanation<'_>, gateway: Option<&str>) -> Value {
@@ -198,13 +160,18 @@ fn as_json(explanation: &Explanation<'_>, gateway: Option<&str>) -> Value {
         }
         json
     };
+    let rule = explanation.rule.filter(|_| explanation.alert.limit.is_some()).map(ToString::to_string);
+    let shown = alert(explanation.alert);
+    let (seen, expected) = quantities::of(&shown);
     let starts_more = explanation.changes.len().saturating_sub(NAMED_MAX);
     json!({
-        "alert": alert(explanation.alert),
+        "alert": shown,
+        "seen": seen,
+        "expected": expected,
         "since": moment(explanation.alert.time_ms),
         "until": explanation.ended.map(|ended| moment(ended.time_ms)),
         "until_message": explanation.ended.map(|ended| ended.message.as_str()),
-        "detector": detector(explanation),
+        "detector": detector(&explanation.alert.kind, rule.as_deref()),
         "machine": machine_of(&explanation.alert.series, &explanation.alert.kind),
         "before": explanation.before.iter().take(NAMED_MAX).map(|other| alert(other)).collect::<Vec<_>>(),
         "before_more": explanation.before.len().saturating_sub(NAMED_MAX),

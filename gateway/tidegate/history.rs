@@ -25,10 +25,10 @@ pub struct History {
 /// Opens the log of a data dir.
 ///
 /// # Errors
-/// [`Failure::Running`] when it has none.
+/// [`Failure::Usage`] when it has none, [`Failure::Running`] when it cannot be read.
 pub fn open(data_dir: &Path) -> Result<Reader, Failure> {
     if !data_dir.join("log").is_dir() {
-        return Err(Failure::Running(anyhow!("{} is no data dir: it has no log", data_dir.display())));
+        return Err(Failure::Usage(anyhow!("{} is no data dir: it has no log", data_dir.display())));
     }
     Reader::open(data_dir).map_err(|error| Failure::Running(error.into()))
 }
@@ -53,14 +53,14 @@ pub fn beginning(reader: &Reader, first: u64) -> Result<Fold, Failure> {
 /// Goes through the whole log, frame by frame, from what was before its first record.
 ///
 /// # Errors
-/// [`Failure::Running`] when it cannot be read or folded.
+/// [`Failure::Usage`] for a folder that is no gateway's, [`Failure::Running`] when it cannot be read or folded.
 pub fn each_frame(
     data_dir: &Path,
     mut begin: impl FnMut(Fold) -> Result<(), Failure>,
     mut each: impl FnMut(&Frame) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     if let Some(owner) = journal::owner::of(data_dir).map_err(anyhow::Error::from)?.filter(|owner| !owner.starts_with("gateway ")) {
-        return Err(Failure::Running(anyhow!("{} holds the data of {owner}, no gateway's", data_dir.display())));
+        return Err(Failure::Usage(anyhow!("{} holds the data of {owner}, no gateway's", data_dir.display())));
     }
     let reader = open(data_dir)?;
     let mut begun = false;
@@ -92,7 +92,7 @@ pub fn each_frame(
 /// Reads it all.
 ///
 /// # Errors
-/// [`Failure::Running`] when it cannot be read or folded.
+/// As [`each_frame`].
 pub fn read(data_dir: &Path) -> Result<History, Failure> {
     let fold = std::cell::RefCell::new(Fold::default());
     let mut history = History::default();

@@ -2,6 +2,7 @@
 
 use crate::history::open;
 use crate::outcome::{Failure, print};
+use crate::words;
 use anyhow::anyhow;
 use journal::{Frame, parts, snapshot};
 use replica::record::{FLAG_LEAVES, Record, SessionEvent};
@@ -396,7 +397,8 @@ fn text(fields: &Map<String, Value>) -> String {
     };
     let head = HEAD.iter().filter_map(|name| fields.get(*name)).map(shown);
     let rest = fields.iter().filter(|(name, value)| !HEAD.contains(&name.as_str()) && !value.is_null());
-    head.chain(rest.map(|(name, value)| format!("{name}={}", shown(value)))).collect::<Vec<_>>().join(" ")
+    let line = head.chain(rest.map(|(name, value)| format!("{name}={}", shown(value)))).collect::<Vec<_>>().join(" ");
+    words::harmless(&line)
 }
 
 /// Everything in a log, counted.
@@ -489,7 +491,7 @@ fn verify(at: &At) -> Result<(), Failure> {
         print(&result.to_string())?;
     } else {
         for line in &damage {
-            print(line)?;
+            print(&words::harmless(line))?;
         }
         print(&format!(
             "{} segments, {} frames, {} records ({first} to {last}), {} snapshots: {}",
@@ -554,6 +556,13 @@ mod tests {
         let shown = text(&describe(7, 0, &message, &context));
         assert!(shown.starts_with("7 2023-11-14T22:13:20Z message "), "{shown}");
         assert!(shown.contains("line 1/t") && shown.contains("1699999999000") && shown.contains("21.5"), "{shown}");
+    }
+
+    #[test]
+    fn names_move_no_cursor() {
+        let named = Record::Series { number: 3, name: "a\u{1b}[31m\nb\u{9b}", unit: None };
+        let shown = text(&describe(7, 0, &named, &Context::of(1)));
+        assert!(!shown.contains(char::is_control) && shown.contains("a\\u001b[31m\\nb\\u{9b}"), "{shown}");
     }
 
     #[test]

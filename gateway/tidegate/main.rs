@@ -15,7 +15,7 @@
 //! | `explain.rs` | `tidegate explain`: why an alert was raised |
 //! | `history.rs` | a gateway's log through the fold, for those who ask |
 //! | `score.rs`, `score/` | `tidegate score`: the detectors over public benchmarks, with their official metrics |
-//! | `words.rs` | numbers and times as a person reads them |
+//! | `words.rs` | numbers, times and names as a person reads them |
 //! | `role.rs` | what the roles share: runtime, signals, the time a stop may take |
 //! | `outcome.rs` | how a command ends |
 //!
@@ -158,7 +158,8 @@ fn main() -> ExitCode {
 }
 
 fn report(format: LogFormat, error: &anyhow::Error) {
-    let text = in_words(error);
+    // Of several problems each has a line.
+    let text = in_words(error).lines().map(words::harmless).collect::<Vec<_>>().join("\n");
     match format {
         LogFormat::Json => tracing::error!("{text}"),
         LogFormat::Text => eprintln!("tidegate: {text}"),

@@ -11,6 +11,7 @@ mod page;
 
 use crate::outcome::{Failure, print};
 use crate::web::{host_of, request};
+use crate::words;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
@@ -36,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let status = serde_json::from_slice::<Value>(&body).with_context(|| format!("the answer of {} is no JSON", arguments.url))?;
     match arguments.json {
         true => print(&serde_json::to_string_pretty(&status).map_err(anyhow::Error::from)?),
-        false => print(human(&status).trim_end()),
+        false => print(human(&words::harmless_json(status)).trim_end()),
     }
 }
 

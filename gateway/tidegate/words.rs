@@ -1,4 +1,6 @@
-//! Numbers and times as a person reads them.
+//! Numbers, times and names as a person reads them.
+
+use serde_json::Value;
 
 /// A number with six significant digits: what a sensor measures has no more.
 pub fn number(value: f64) -> String {
@@ -22,6 +24,30 @@ pub fn lasts(s: u64) -> String {
         (0, _, _) => format!("{hours} h {minutes} min"),
         (1..=3_650, _, _) => format!("{days} d {hours} h"),
         _ => "more than 10 years".to_owned(),
+    }
+}
+
+/// A text as a terminal may show it: what would move its cursor, begin a line of its own or turn the
+/// direction of writing is written out. Names and reasons come from whoever may publish.
+pub fn harmless(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
+        // The last of them are line ends and what turns the direction (Unicode, UAX #9).
+        if c.is_control() || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+        out
+    })
+}
+
+/// The same of all texts of a JSON value, for who shows them to a person.
+pub fn harmless_json(value: Value) -> Value {
+    match value {
+        Value::String(text) => harmless(&text).into(),
+        Value::Array(all) => all.into_iter().map(harmless_json).collect(),
+        Value::Object(all) => all.into_iter().map(|(key, value)| (harmless(&key), harmless_json(value))).collect(),
+        other => other,
     }
 }
 
@@ -60,6 +86,8 @@ mod tests {
         assert_eq!([0, 61, 90_061, 1 << 40].map(super::lasts), ["0 s", "1 min 1 s", "1 d 1 h", "more than 10 years"]);
         assert_eq!([29, 3 << 20, 1 << 31].map(super::size), ["29 B", "3.0 MiB", "2.0 GiB"]);
         assert_eq!([0, 999, 1_000, 12_345_678].map(super::count), ["0", "999", "1,000", "12,345,678"]);
+        let evil = serde_json::json!({"a\nb": ["x\u{1b}[31m", 7, "\u{202e}é\u{7f}\u{9b}"]});
+        assert_eq!(super::harmless_json(evil), serde_json::json!({"a\\nb": ["x\\u{1b}[31m", 7, "\\u{202e}é\\u{7f}\\u{9b}"]}));
         assert_eq!(super::moment(1_700_000_000_000), "2023-11-14T22:13:20Z");
     }
 }

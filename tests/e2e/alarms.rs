@@ -334,6 +334,18 @@ fn wrong_requests_are_told_why() {
     let done = tidegate(&["alarms", "shelve", &path, "--by", "ann", "--for", "1h", "--reason", "why not", "--url", &url]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(alarm(&plant.edge, &path)["shelved_reason"], "why not");
+    // What cannot be is a wrong command line, whoever finds it so; what is not there is no such thing.
+    for bad in [
+        &["--state", "nonsense"][..],
+        &["--priority", "high"],
+        &["shelve", &path, "--by", "ann", "--for", "5"],
+        &["shelve", &path, "--by", "ann", "--for", "31d"],
+        &["ack", "high", "--by", "ann"],
+        &["ack", &path, "--by", " "],
+    ] {
+        let wrong = tidegate(&[&["alarms", "--url", &url], bad].concat());
+        assert_eq!(wrong.status.code(), Some(2), "{bad:?}: {}", String::from_utf8_lossy(&wrong.stderr));
+    }
     let wrong = tidegate(&["alarms", "ack", "plant-a/no/such", "--by", "ann", "--url", &url]);
     assert_eq!(wrong.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("there is no alarm"));

@@ -9,7 +9,7 @@ use replica::limits::COMMAND_WAIT_MS;
 use replica::record::Record;
 use role::alarms::{Ask, Refused, Waiting, named, path};
 use role::limits::KPI_MS;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The core's part.
@@ -104,7 +104,7 @@ impl Alarms {
                 let list = figures(bridge).map(|(gateway, figures)| alarm::kpi_json(gateway, &figures));
                 drop(reply.send(list.collect()));
             }
-            Ask::Series(name, reply) => drop(reply.send(bridge.has_series(&name))),
+            Ask::Series(name, reply) => drop(reply.send(bridge.has_series(&name).then(|| json!({ "series": name })))),
             Ask::Do(path, body, reply) => self.waiting.ask(&path, reply, || log(&path, &body, bridge, door)),
         }
     }

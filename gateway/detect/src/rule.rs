@@ -3,6 +3,7 @@
 use crate::error::RuleError;
 use crate::pattern::Pattern;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// One `[[limit]]`; values in the series' unit, delays in ms (contract §2). The default one has
 /// no limits, and no series.
@@ -30,6 +31,18 @@ pub struct LimitRule {
     /// The same below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below_usual: Option<f64>,
+}
+
+impl fmt::Display for LimitRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "series = {}", self.series)?;
+        let bounds = [("low_low", self.low_low), ("low", self.low), ("high", self.high), ("high_high", self.high_high)];
+        let dynamic = [("above_usual", self.above_usual), ("below_usual", self.below_usual)];
+        for (key, bound) in bounds.into_iter().chain(dynamic).filter_map(|(key, bound)| Some((key, bound?))) {
+            write!(f, ", {key} = {bound}")?;
+        }
+        write!(f, ", deadband = {}, on_delay = {} ms, off_delay = {} ms", self.deadband, self.on_delay_ms, self.off_delay_ms)
+    }
 }
 
 impl LimitRule {

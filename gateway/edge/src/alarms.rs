@@ -6,8 +6,8 @@ use crate::desk::Desk;
 use crate::intake::Intake;
 use broker::Broker;
 use replica::alarm::{self, Board, Body, Figures, Target};
-use replica::fold::Fold;
 use replica::fold::alarms::Judged;
+use replica::fold::{Fold, Start};
 use replica::join::alarms::{TOO_LATE, UNKNOWN};
 use replica::limits::INTERVAL_ACTS_MAX;
 use replica::machine::is_of;
@@ -15,7 +15,7 @@ use replica::record::Record;
 use role::alarms::{Ask, Refused, Waiting, named};
 use role::limits::KPI_MS;
 use schemas::message::{Act, Answer, Command, CommandUp, FORMAT};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tracing::warn;
@@ -50,6 +50,17 @@ fn one(gateway: &str, fold: &Fold, path: &str) -> Option<Value> {
     let (_, name) = named(path).filter(|(named, _)| *named == gateway)?;
     let board = &fold.alarms.board;
     board.get(&name.0, &name.1).map(|found| alarm::json(gateway, board, &name, found, now_ms(fold)))
+}
+
+/// What a series, or a machine, is watched by, and the starts of the gateway that may have changed that.
+fn series(fold: &Fold, name: &str) -> Option<Value> {
+    fold.series.iter().any(|series| is_of(&series.name, name)).then(|| {
+        let start = |start: &Start| json!({ "time": start.clock_ms, "boot": format!("{:016x}", start.boot), "changed": start.changed });
+        json!({
+            "series": name, "limit": fold.config.detection.rule(name).map(ToString::to_string),
+            "starts": fold.starts.iter().map(start).collect::<Vec<_>>(),
+        })
+    })
 }
 
 fn log(desk: &Desk, path: &str, body: &Body, intake: &Intake) -> Result<u64, Refused> {
@@ -125,7 +136,7 @@ impl Alarms {
             }
             Ask::One(path, reply) => drop(reply.send(one(&self.gateway, fold, &path))),
             Ask::Kpi(reply) => drop(reply.send(vec![alarm::kpi_json(&self.gateway, &figures(fold))])),
-            Ask::Series(name, reply) => drop(reply.send(fold.series.iter().any(|series| is_of(&series.name, &name)))),
+            Ask::Series(name, reply) => drop(reply.send(series(fold, &name))),
             Ask::Do(path, body, reply) => self.waiting.ask(&path, reply, || log(&self.desk, &path, &body, intake)),
         }
     }

@@ -19,8 +19,8 @@ mod open;
 pub(crate) mod series;
 mod undated;
 
-pub use config::FoldConfig;
 pub(crate) use config::is_zero;
+pub use config::{FoldConfig, Start};
 pub(crate) use dues::Due;
 pub(crate) use open::Open;
 pub use series::Series;
@@ -30,7 +30,7 @@ pub(crate) use undated::Undated;
 use crate::crossing::{Crossing, Incoming, NEVER_MS, Outgoing};
 use crate::error::Error;
 use crate::hash;
-use crate::limits::FUTURE_MS_MAX;
+use crate::limits::{CHANGES_MAX, FUTURE_MS_MAX, STARTS_MAX};
 use crate::machine::Machines;
 use crate::outbox::{Before, BootPart, Ledger, Shelf, Telling};
 use crate::record::{
@@ -89,6 +89,9 @@ pub struct Fold {
     /// Readings dated by their arrival instead of the time that they said, which lay ahead, or seemed to before the
     /// clock was set.
     pub clamped: u64,
+    /// The last starts that were folded here, oldest first, [`STARTS_MAX`] at most. Not part of the state: those before
+    /// the snapshot that it goes on from are not known.
+    pub starts: Vec<Start>,
     /// How many of them began, by kind.
     pub shadowed: BTreeMap<String, u64>,
     /// The gateway's alarms.
@@ -136,6 +139,7 @@ impl Fold {
         if let Record::Boot { boot, parent, config } = record {
             let config = FoldConfig::decode(config).map_err(|source| Error::Record { kind, source })?;
             let ended = if config.detection.groups == self.config.detection.groups { Vec::new() } else { self.machines.disband() };
+            self.starts(boot, &config);
             self.config = config;
             self.shelf.set_page_alerts(self.config.page_alerts);
             self.begin_boot(boot, parent, lsn - 1);
@@ -263,6 +267,19 @@ impl Fold {
     /// Readings over the life of the log: those that may leave, and those that stay.
     pub fn totals(&self) -> (u64, u64) {
         self.boots.iter().fold((0, 0), |(r, l), p| (r + p.readings, l + p.local))
+    }
+
+    fn starts(&mut self, boot: u64, config: &FoldConfig) {
+        let mut changed = if self.boots.is_empty() { Vec::new() } else { self.config.differences(config) };
+        let more = changed.len().saturating_sub(CHANGES_MAX);
+        if more > 0 {
+            changed.truncate(CHANGES_MAX);
+            changed.push(format!("and {more} more"));
+        }
+        if self.starts.len() >= STARTS_MAX {
+            self.starts.remove(0);
+        }
+        self.starts.push(Start { clock_ms: self.clock_ms, boot, changed });
     }
 
     /// Begins a boot: what the one before left open is final (protocol §3).

@@ -293,6 +293,12 @@ pub const CROSS_ECHOES_MAX: usize = 10_000;
 /// the cloud tells a quiet one from one that is gone, within 15 s (contract §4).
 pub const HEARTBEAT_MS: i64 = 5_000;
 
+/// Starts of the gateway that it can tell about, for who asks why an alert was raised; more are in the log.
+pub const STARTS_MAX: usize = 20;
+
+/// Changes of one start that it names; more are counted.
+pub const CHANGES_MAX: usize = 32;
+
 /// Numbers of intervals sent that are remembered, to tell from another's that the cloud took last.
 /// Those of hours: an ack that is heard speaks of one sent lately.
 pub const SENT_REMEMBERED_MAX: usize = 4_096;

@@ -40,8 +40,8 @@ pub enum Ask {
     One(String, oneshot::Sender<Option<Value>>),
     /// The figures of each gateway.
     Kpi(oneshot::Sender<Vec<Value>>),
-    /// Whether there is a series of this name, or one of a machine of this name.
-    Series(String, oneshot::Sender<bool>),
+    /// What is known of a series of this name, or of a machine of this name, if there is one.
+    Series(String, oneshot::Sender<Option<Value>>),
     /// Something is to be done, as `{gateway}/{series}/{kind}/{verb}`; answered with the alarm once that is durable.
     Do(String, Body, Reply),
 }

@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use replica::alarm::{self, Filter};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
@@ -62,11 +62,11 @@ async fn kpi<E: Event>(State(desk): Shared<E>) -> Result<Json<Vec<Value>>, Respo
     desk.ask(Ask::Kpi).await.map(Json)
 }
 
-/// Whether there is such a series, or such a machine: for who asks about one that had no alarm.
+/// Whether there is such a series, or such a machine, and what a gateway is configured to watch it by: for who asks why.
 async fn series<E: Event>(State(desk): Shared<E>, Path(name): Path<String>) -> Result<Json<Value>, Response> {
     match desk.ask(|reply| Ask::Series(name.clone(), reply)).await? {
-        true => Ok(Json(json!({ "series": name }))),
-        false => Err(refusal(StatusCode::NOT_FOUND, format!("there is no series {name}"))),
+        Some(known) => Ok(Json(known)),
+        None => Err(refusal(StatusCode::NOT_FOUND, format!("there is no series {name}"))),
     }
 }
 

@@ -142,17 +142,21 @@ fn kpi_text(kpi: &Value) -> String {
     let mut out = String::new();
     let whole = |key: &str| kpi[key].as_u64().unwrap_or(0);
     let base_s = kpi["base_s"].as_u64().unwrap_or(86_400);
+    // Less than what rates are per says nothing of them.
+    let is_young = base_s < 600;
     let span = if base_s >= 86_400 { "in the last day".to_owned() } else { format!("in {}, since its first alarm", words::lasts(base_s)) };
     let _ = writeln!(out, "\n{}, {span}", kpi["gateway"].as_str().unwrap_or("-"));
-    // An average over less than what it is per would be no average.
-    let average = match (kpi["average_per_10min"].as_f64(), base_s >= 600) {
-        (Some(average), true) => format!("; on average {average:.1} in 10 min"),
-        _ => String::new(),
-    };
-    let _ = writeln!(out, "  raised {}{average}; most in one 10-min slot of the clock {}", whole("raised_day"), whole("peak_per_10min"));
-    let share = kpi["flood_share"].as_f64().unwrap_or(0.0) * 100.0;
     let now = if kpi["in_flood"] == true { ", one now" } else { "" };
-    let _ = writeln!(out, "  floods {}, {share:.1} % of the time ({}){now}", whole("floods_day"), words::lasts(whole("flood_s")));
+    let (raised, floods, flood) = (whole("raised_day"), whole("floods_day"), words::lasts(whole("flood_s")));
+    if is_young {
+        let _ = writeln!(out, "  raised {raised}; rates are told once there are 10 min");
+        let _ = writeln!(out, "  floods {floods} ({flood}){now}");
+    } else {
+        let average = kpi["average_per_10min"].as_f64().map_or(String::new(), |average| format!("; on average {average:.1} in 10 min"));
+        let _ = writeln!(out, "  raised {raised}{average}; most in one 10-min slot of the clock {}", whole("peak_per_10min"));
+        let share = kpi["flood_share"].as_f64().unwrap_or(0.0) * 100.0;
+        let _ = writeln!(out, "  floods {floods}, {share:.1} % of the time ({flood}){now}");
+    }
     for (what, key) in [("most often", "top"), ("chattering", "chattering"), ("stale (active for more than a day)", "stale")] {
         let list = kpi[key].as_array().map_or(&[][..], Vec::as_slice);
         if !list.is_empty() {
@@ -207,10 +211,13 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("plant-b"));
-        let young = json!([{"gateway":"plant-a","average_per_10min":212.0,"raised_day":212,"base_s":20}]);
+        let young = json!([{"gateway":"plant-a","average_per_10min":212.0,"raised_day":212,"base_s":20,
+            "peak_per_10min":212,"floods_day":1,"flood_s":19,"flood_share":0.03,"in_flood":true}]);
         let text = page(&json!([]), &young, &status, Some("plant-a"));
         assert!(
-            text.contains("in 20 s, since its first alarm\n  raised 212; most") && !text.contains("average") && !text.contains("NO ROOM"),
+            text.contains(
+                "in 20 s, since its first alarm\n  raised 212; rates are told once there are 10 min\n  floods 1 (19 s), one now\n"
+            ) && ["average", "slot", "%", "NO ROOM"].iter().all(|part| !text.contains(part)),
             "{text}"
         );
     }

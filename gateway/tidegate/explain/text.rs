@@ -8,6 +8,7 @@ pub(super) fn text(explanation: &Value) -> String {
     let alert = &explanation["alert"];
     let word = |key: &str| alert[key].as_str().unwrap_or_default().to_owned();
     let unit = alert["unit"].as_str().map_or(String::new(), |unit| format!(" {unit}"));
+    let said = |key: &str| explanation[key].as_str().map(str::to_owned);
     let number = |value: &Value| value.as_f64().map(words::number);
     // Of an alert, or of an alarm in a role's list.
     let severity = alert["severity"].as_str().or_else(|| alert["priority"].as_str()).unwrap_or("-");
@@ -20,9 +21,15 @@ pub(super) fn text(explanation: &Value) -> String {
         (Some(until), None) => line("until", until.to_owned()),
         (None, _) => line("until", "now: it is not over".to_owned()),
     }
-    line("seen", number(&alert["value"]).map_or_else(|| "-".to_owned(), |value| value + &unit));
-    if let Some(usual) = number(&alert["baseline"]) {
-        line("expected", usual + if alert["kind"] == "silence" { " s between readings" } else { &unit });
+    let value = number(&alert["value"]).map_or_else(|| "-".to_owned(), |value| value + &unit);
+    let seen = said("seen").unwrap_or_else(|| value.clone());
+    let is_of_value = seen == value;
+    line("seen", seen);
+    if let Some(expected) = said("expected") {
+        line("expected", expected);
+    }
+    if !is_of_value {
+        line("value", value);
     }
     if let Some(limit) = number(&alert["limit"]) {
         line("limit", limit + &unit);
@@ -73,10 +80,15 @@ fn before(explanation: &Value) -> String {
         let time = other["raised"].as_i64().or_else(|| other["time"].as_i64()).map(words::moment).unwrap_or_default();
         writeln!(out, "  {time}  {} {}: {}", text("series"), text("kind"), text("message")).unwrap_or_default();
     }
+    // A role knows the newest alert of each alarm: that it names none proves nothing.
+    let knows = explanation["knows"].as_str();
     match explanation["before_more"].as_u64() {
-        _ if others.is_empty() => out.push_str("  no other alert\n"),
+        _ if others.is_empty() && knows.is_none() => out.push_str("  no other alert\n"),
         Some(more) if more > 0 => writeln!(out, "  and {more} before these").unwrap_or_default(),
         _ => {}
+    }
+    if let Some(knows) = knows {
+        writeln!(out, "  {knows}; explain --data-dir reads all").unwrap_or_default();
     }
     out
 }

@@ -36,11 +36,45 @@ pub struct FoldConfig {
     pub page_alerts: u64,
 }
 
+/// A start of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Start {
+    /// The logged clock, ms since the Unix epoch.
+    pub clock_ms: i64,
+    /// Its boot.
+    pub boot: u64,
+    /// What it changed of what detection depends on ([`FoldConfig::differences`]).
+    pub changed: Vec<String>,
+}
+
 pub(crate) fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
 impl FoldConfig {
+    /// What a start with other settings changes of what detection depends on, in sentences for a person.
+    pub fn differences(&self, new: &Self) -> Vec<String> {
+        let mut out = Vec::new();
+        if self.fold_version != new.fold_version {
+            out.push(format!("the program's fold version went from {} to {}", self.fold_version, new.fold_version));
+        }
+        let (before, after) = (&self.detection.limits, &new.detection.limits);
+        out.extend(after.iter().filter(|rule| !before.contains(rule)).map(|rule| format!("limit new or changed: {rule}")));
+        out.extend(before.iter().filter(|rule| !after.contains(rule)).map(|rule| format!("limit gone: {rule}")));
+        let (old, now) = (&self.detection, &new.detection);
+        let rules = [
+            ("maintenance windows", old.maintenance != now.maintenance),
+            ("suppression by design", old.suppressions != now.suppressions),
+            ("detectors in shadow", old.shadows != now.shadows),
+            ("groups", old.groups != now.groups),
+        ];
+        out.extend(rules.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| format!("the configuration of {what}")));
+        if self.alarms != new.alarms {
+            out.push("the treatment of alarms".to_owned());
+        }
+        out
+    }
+
     /// The settings that a boot record carries.
     ///
     /// # Errors
