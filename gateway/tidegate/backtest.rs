@@ -144,7 +144,7 @@ fn feed(side: &mut Side, clock_ms: i64, record: &Record<'_>) -> Result<(), Failu
             let record = Record::Message { flags: flags & FLAG_AHEAD, session: 0, packet_id: 0, readings: *readings };
             side.gateway()?.record(clock_ms, &record).map_err(anyhow::Error::from)?;
         }
-        Record::Series { .. } | Record::Unit { .. } | Record::ClockSet { .. } | Record::Away | Record::Tick => {
+        Record::Series { .. } | Record::Unit { .. } | Record::ClockSet { .. } | Record::Away { .. } | Record::Tick => {
             side.gateway()?.record(clock_ms, record).map_err(anyhow::Error::from)?;
         }
         _ => {}

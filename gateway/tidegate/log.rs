@@ -160,7 +160,8 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
     put("kind", json!(kind_of(record)));
     let hex = |boot: u64| json!(format!("{boot:016x}"));
     match record {
-        Record::Tick | Record::Away | Record::Round => {}
+        Record::Tick | Record::Round | Record::Away { leapt_ms: 0 } => {}
+        Record::Away { leapt_ms } => put("leapt_ms", json!(leapt_ms)),
         Record::ClockSet { behind_ms } => put("behind_ms", json!(behind_ms)),
         Record::Boot { boot, parent, .. } => {
             put("boot", hex(*boot));
@@ -344,7 +345,7 @@ fn kind_of(record: &Record<'_>) -> &'static str {
     match record {
         Record::Boot { .. } => "boot",
         Record::Tick => "tick",
-        Record::Away => "away",
+        Record::Away { .. } => "away",
         Record::ClockSet { .. } => "clock-set",
         Record::Series { .. } => "series",
         Record::Unit { .. } => "unit",

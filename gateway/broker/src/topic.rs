@@ -51,6 +51,30 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     levels.next().is_none()
 }
 
+/// Whether a filter matches every topic that another does.
+fn covers(filter: &str, other: &str) -> bool {
+    if other.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = other.split('/');
+    for part in filter.split('/') {
+        if part == "#" {
+            return true;
+        }
+        match levels.next() {
+            Some(level) if part == level || (part == "+" && level != "#") => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}
+
+/// Those of some filters that match what all of them do. Where subscriptions overlap a broker may send a message once
+/// for each (MQTT 3.1.1, 3.3.5; MQTT 5, 3.3.4): to be subscribed to in place of all, these overlap in part at most.
+pub fn cover<'a>(filters: impl Iterator<Item = &'a str> + Clone) -> impl Iterator<Item = &'a str> {
+    filters.clone().filter(move |filter| !filters.clone().any(|other| other != *filter && covers(other, filter)))
+}
+
 /// What every topic that a filter matches begins with.
 pub fn literal_prefix(filter: &str) -> &str {
     match filter.find(['+', '#']) {
@@ -98,6 +122,22 @@ mod tests {
         fn a_match_begins_with_the_literal_prefix(filter in "[ab+#/]{1,6}", topic in "[ab/]{1,6}") {
             if valid_filter(&filter) && matches(&filter, &topic) {
                 prop_assert!(topic.starts_with(literal_prefix(&filter)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_cover_matches_the_same_with_fewer_filters() {
+        let of = |filters: &[&'static str]| cover(filters.iter().copied()).collect::<Vec<_>>();
+        assert_eq!(of(&["ev/#", "ev/urgent/#", "ev/urgent/x/#", "ev"]), ["ev/#"]);
+        assert_eq!(of(&["a/+/c", "a/b/c", "a/b/+", "a/+"]), ["a/+/c", "a/b/+", "a/+"], "those overlap in part");
+        assert_eq!(of(&["#", "$SYS/x", "+/#", "+"]), ["#", "$SYS/x"]);
+        assert_eq!(of(&["+/x", "+/#"]), ["+/#"]);
+        let topics = ["a", "a/b", "a/b/c", "$SYS/x", "b", "a//c", "/"];
+        for filter in ["#", "+/#", "a/#", "a/+", "a/+/c", "+", "a/b", "$SYS/#", "+/+/c"] {
+            for other in ["#", "+/#", "a/#", "a/+", "a/+/c", "+", "a/b", "$SYS/#", "+/+/c"] {
+                let all = topics.iter().all(|topic| !matches(other, topic) || matches(filter, topic));
+                assert!(all || !covers(filter, other), "{filter} does not cover {other}");
             }
         }
     }

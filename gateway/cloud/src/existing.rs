@@ -151,7 +151,9 @@ pub(crate) fn arrived(publish: Publish, outbox: &Outbox, door: &Door) -> Option<
         outbox.acknowledge(generation, &publish);
         return Some(event);
     }
-    let event = if let Some((path, body)) = asked(&publish.topic, &publish.payload) {
+    // What a broker retained was heard when it came, and would act again with each subscription.
+    let news = Some(&publish).filter(|publish| !publish.retain);
+    let event = if let Some((path, body)) = news.and_then(|publish| asked(&publish.topic, &publish.payload)) {
         door.coming(publish.payload.len());
         Event::Asked { generation, publish, path, body }
     } else if outbox.came(&publish) {

@@ -1,5 +1,6 @@
 //! How the bridge stands: what `/api/v1/status` shows, and figures for `/metrics`.
 
+use replica::alarm::LabelledFigure;
 use serde_json::Value;
 
 /// How the bridge stands.
@@ -8,6 +9,8 @@ pub struct Status {
     pub json: Value,
     /// Figures for `/metrics`: name, kind, help, value.
     pub figures: Vec<(&'static str, &'static str, &'static str, f64)>,
+    /// Those of alarms by gateway and by alarm.
+    pub alarms: Vec<LabelledFigure>,
 }
 
 impl Status {
@@ -32,6 +35,9 @@ impl Status {
         for (key, name, kind, help) in figures {
             let values = gateways().filter_map(|(name, one)| Some((name, value(key, &one[key])?)));
             out.put_by(name, kind, help, "gateway", values);
+        }
+        for (name, kind, help, label, values) in &self.alarms {
+            out.put_by(name, kind, help, label, values.iter().map(|(of, value)| (of, value)));
         }
     }
 }

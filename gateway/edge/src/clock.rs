@@ -19,6 +19,10 @@ pub struct LoggedClock {
     /// What it said when it was read last.
     read_ms: Option<i64>,
     was_away: bool,
+    /// How much of that it leapt.
+    leapt_ms: i64,
+    /// The monotonic clock when it was read last.
+    passed_ms: i64,
 }
 
 /// The core reads the clock once a second at least: one that went on by so much between two reads, in ms,
@@ -29,7 +33,17 @@ impl LoggedClock {
     /// A clock that goes on from the last one logged.
     pub fn resume(logged_ms: i64) -> Self {
         let (clock, began) = (Clock::resume(logged_ms, 0), Instant::now());
-        Self { clock, now_ms: logged_ms, logged_ms, began, is_unset: !is_set(wall_ms()), read_ms: None, was_away: false }
+        Self {
+            clock,
+            now_ms: logged_ms,
+            logged_ms,
+            began,
+            is_unset: !is_set(wall_ms()),
+            read_ms: None,
+            was_away: false,
+            leapt_ms: 0,
+            passed_ms: 0,
+        }
     }
 
     /// Reads the clock: the arrival time of what is appended until it is read again.
@@ -39,7 +53,11 @@ impl LoggedClock {
         let wall_ms = if self.is_unset { i64::MIN } else { wall_ms() };
         self.now_ms = self.clock.read(wall_ms, monotonic_ms);
         let before_ms = self.read_ms.replace(self.now_ms);
-        self.was_away |= before_ms.is_some_and(|before_ms| self.now_ms.saturating_sub(before_ms) >= AWAY_MS);
+        let passed_ms = monotonic_ms - std::mem::replace(&mut self.passed_ms, monotonic_ms);
+        if let Some(on_ms) = before_ms.map(|before_ms| self.now_ms.saturating_sub(before_ms)).filter(|on_ms| *on_ms >= AWAY_MS) {
+            self.was_away = true;
+            self.leapt_ms = self.leapt_ms.saturating_add(on_ms.saturating_sub(passed_ms).max(0));
+        }
         self.now_ms
     }
 
@@ -48,9 +66,11 @@ impl LoggedClock {
         self.was_away
     }
 
-    /// Whether nobody read it for a while since this was last asked: the log is to say so before anything else.
-    pub fn take_away(&mut self) -> bool {
-        std::mem::take(&mut self.was_away)
+    /// Whether nobody read it for a while since this was last asked, and how much of that it leapt, in ms: the log is to
+    /// say so before anything else.
+    pub fn take_away(&mut self) -> Option<u64> {
+        let leapt_ms = std::mem::take(&mut self.leapt_ms).unsigned_abs();
+        std::mem::take(&mut self.was_away).then_some(leapt_ms)
     }
 
     /// Whether the wall clock was not set when the process began, and is not followed yet.
@@ -64,7 +84,7 @@ impl LoggedClock {
         self.is_unset = false;
         self.read();
         // The record about it says as much.
-        self.was_away = false;
+        (self.was_away, self.leapt_ms) = (false, 0);
         behind_ms
     }
 
@@ -178,11 +198,19 @@ mod tests {
     fn a_clock_that_nobody_read_for_long_says_so_once() {
         let mut clock = LoggedClock::resume(0);
         clock.read();
-        assert!(!clock.take_away(), "a start is none");
+        assert_eq!(clock.take_away(), None, "a start is none");
         // As if the process had stood still for as long.
-        clock.read_ms = clock.read_ms.map(|read_ms| read_ms - AWAY_MS);
-        clock.read();
-        assert_eq!([clock.take_away(), clock.take_away()], [true, false]);
+        let stand = |clock: &mut LoggedClock, passed_ms: i64| {
+            clock.read_ms = clock.read_ms.map(|read_ms| read_ms - 10 * AWAY_MS);
+            clock.passed_ms -= passed_ms;
+            clock.read();
+            [clock.take_away(), clock.take_away()]
+        };
+        let [away, again] = stand(&mut clock, 10 * AWAY_MS);
+        assert!(away.is_some_and(|leapt_ms| leapt_ms < 100) && again.is_none(), "{away:?}");
+        // It leapt ahead by most of that.
+        let [away, again] = stand(&mut clock, AWAY_MS);
+        assert!(away.is_some_and(|leapt_ms| leapt_ms.abs_diff(9 * AWAY_MS as u64) < 100) && again.is_none(), "{away:?}");
     }
 
     #[test]

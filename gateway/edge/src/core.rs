@@ -283,7 +283,10 @@ impl Core {
                     uplink.paid(now_ms, link.send(Lane::Alerts, "command", up.encode()));
                 }
             }
-            LinkEvent::Disconnected(lane) => uplink.disconnected(lane),
+            LinkEvent::Disconnected(lane) => {
+                uplink.disconnected(lane);
+                self.crossing.iter().for_each(Crossing::line_lost);
+            }
             LinkEvent::Command(command) => {
                 if let Some(up) = self.alarms.command(&command, &self.fold, &self.intake) {
                     uplink.paid(now_ms, link.send(Lane::Alerts, "command", up.encode()));

@@ -18,6 +18,7 @@ use crate::link::Bytes;
 use crate::status::CrossingView;
 use broker::Broker;
 use broker::complaint::Kind;
+use broker::topic::cover;
 use given::Given;
 use link::CrossLink;
 use replica::crossing::echo::{Echoes, fingerprint};
@@ -98,7 +99,8 @@ impl Crossing {
         let is_plain = bridges.first()?.delivery == Delivery::Broker;
         let (events, at) = (events.clone(), (cloud.host.as_str(), cloud.port));
         let link = if is_plain {
-            let filters = rules.wanted().into_iter().map(|w| w.filter).collect();
+            let wanted = rules.wanted();
+            let filters = cover(wanted.iter().map(|wanted| wanted.filter.as_str())).map(str::to_owned).collect();
             CrossLink::to_broker(gateway, at, filters, events, bytes)
         } else {
             CrossLink::to_bridge(gateway, boot, at, events, bytes)
@@ -168,6 +170,14 @@ impl Crossing {
             }
             CrossEvent::Came(down) => self.came(&down.messages, fold, intake),
             CrossEvent::Plain(generation, publish) => self.plain(generation, publish, intake),
+        }
+    }
+
+    /// The uplink's connection is lost. What is under way to a bridge beside it is likely to be on a line that is dead,
+    /// and goes again by a new one.
+    pub fn line_lost(&self) {
+        if !self.is_plain && self.connected && self.flight.is_some() {
+            self.link.give_up();
         }
     }
 

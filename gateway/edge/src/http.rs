@@ -153,5 +153,8 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
     for (name, kind, help, value) in replica::alarm::metrics(std::iter::once(&s.alarms)) {
         figures.put(name, kind, help, value);
     }
+    for (name, kind, help, label, values) in replica::alarm::metrics_by(std::iter::once((state.gateway.as_str(), &s.alarms))) {
+        figures.put_by(name, kind, help, label, values);
+    }
     Ok(figures)
 }

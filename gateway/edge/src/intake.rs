@@ -79,8 +79,8 @@ impl State {
     /// before that: what waited meanwhile is not missing.
     fn read(&mut self, append: &mut Append<'_>) -> i64 {
         let now_ms = self.clock.read();
-        if self.clock.take_away() {
-            self.push(append, &Record::Away);
+        if let Some(leapt_ms) = self.clock.take_away() {
+            self.push(append, &Record::Away { leapt_ms });
         }
         now_ms
     }

@@ -83,9 +83,13 @@ pub const LINK_PACKET_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Reconnecting to a plant's broker waits at least and at most this long, in ms, with full jitter.
 pub const BACKOFF_MS: (u64, u64) = (1_000, 30_000);
 
-/// Keep-alive of the connection for ordinary messages: one of them, which goes whole, must pass the
+/// Keep-alive of the connection for ordinary messages to a broker alone: one of them, which goes whole, must pass the
 /// line within about twice as long, or the connection is taken for dead. Nobody's presence hangs on it.
 pub const CROSS_KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// The same to a bridge: a message may take as long as one write ([`FLUSH_WAIT_S`]). That a line is dead the uplink
+/// finds out in seconds, for both.
+pub const CROSS_KEEP_ALIVE_BRIDGE: Duration = Duration::from_secs(FLUSH_WAIT_S / 2);
 
 /// Bytes of messages of a broker alone that wait for a log that takes none now; beyond, the connection is given
 /// up, and they come again with the next.

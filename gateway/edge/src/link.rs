@@ -92,6 +92,7 @@ impl Link {
                 hurry: hurry.subscribe(),
                 given_up,
                 up: up.clone(),
+                missed: false,
                 undecoded: Kind::default(),
             };
             tokio::spawn(drive.run());
@@ -214,6 +215,8 @@ struct Drive {
     hurry: watch::Receiver<()>,
     given_up: watch::Receiver<()>,
     up: Arc<Mutex<bool>>,
+    /// That the cloud is not reached was said.
+    missed: bool,
     undecoded: Kind,
 }
 
@@ -272,6 +275,7 @@ impl Drive {
                 }
                 info!(lane = ?self.lane, "uplink connected");
                 *self.up.lock() = true;
+                self.missed = false;
                 tell(&self.events, LinkEvent::Connected(self.lane)).await?;
             }
             Mqtt::Incoming(Packet::Publish(publish)) => {
@@ -305,6 +309,9 @@ impl Drive {
             client::forget(&mut self.mqtt);
             std::mem::replace(&mut *up, false)
         };
+        if !stood && !std::mem::replace(&mut self.missed, true) {
+            warn!(lane = ?self.lane, why, "the cloud is not reached; it is tried again until it is");
+        }
         if stood {
             warn!(lane = ?self.lane, why, "uplink lost");
             // What hurried while it stood needs no haste now; what hurries during an attempt that fails does.

@@ -165,6 +165,24 @@ pub fn metrics<'a>(figures: impl Iterator<Item = &'a Figures>) -> Vec<(&'static 
     names.into_iter().zip(sums).map(|((name, kind, help), value)| (name, kind, help, value)).collect()
 }
 
+/// Figures of gateways for `/metrics` that are no sums: name, kind, help, label, and a value for each.
+pub fn metrics_by<'a>(figures: impl Iterator<Item = (&'a str, &'a Figures)>) -> Vec<LabelledFigure> {
+    let (mut peak, mut flood, mut top) = (Vec::new(), Vec::new(), Vec::new());
+    for (gateway, of) in figures {
+        peak.push((gateway.to_owned(), of.peak as f64));
+        flood.push((gateway.to_owned(), of.flood_ms as f64 / 1_000.0));
+        top.extend(of.top.iter().map(|((series, kind), count)| (format!("{gateway}/{series}/{kind}"), *count as f64)));
+    }
+    vec![
+        ("alarms_peak_per_10min", "gauge", "Most alarms raised in one slot of ten minutes, in the last day.", "gateway", peak),
+        ("alarm_flood_seconds", "gauge", "Time in flood in the last day.", "gateway", flood),
+        ("alarms_most_frequent", "gauge", "How often the ten most frequent alarms were raised in the last day.", "alarm", top),
+    ]
+}
+
+/// A figure by a label: name, kind, help, label, values.
+pub type LabelledFigure = (&'static str, &'static str, &'static str, &'static str, Vec<(String, f64)>);
+
 /// Which alarms a list is of.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

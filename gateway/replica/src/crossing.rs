@@ -143,6 +143,17 @@ impl Crossing {
         }
     }
 
+    /// The clock by which they expire leapt ahead, and nothing waited so long.
+    pub fn leapt(&mut self, by_ms: i64) {
+        for (at_ms, lane, lsn) in std::mem::take(&mut self.expiries) {
+            let until_ms = at_ms.saturating_add(by_ms).min(NEVER_MS - 1);
+            if let Some(waiting) = self.lanes.get_mut(usize::from(lane)).and_then(|lane| lane.get_mut(&lsn)) {
+                waiting.expires_ms = until_ms;
+                self.expiries.insert((until_ms, lane, lsn));
+            }
+        }
+    }
+
     /// When the next one is too old.
     pub fn next_expiry_ms(&self) -> Option<i64> {
         self.expiries.first().map(|(at, ..)| *at)
@@ -263,6 +274,21 @@ mod tests {
         c.expire(600);
         assert_eq!((c.expired, c.waiting(), c.next_expiry_ms(), c.waiting_bytes), (3, 1, Some(700), long));
         assert_eq!(c.taken, c.delivered + c.given_up + c.expired + c.waiting() as u64);
+    }
+
+    #[test]
+    fn a_leap_of_the_clock_makes_nothing_older() {
+        let mut c = Crossing::default();
+        c.take(1, 0, message(1, 1, 10, 5_000), 1 << 20);
+        c.take(2, 1, message(1, 2, 10, NEVER_MS), 1 << 20);
+        c.leapt(1_000_000);
+        c.expire(1_004_999);
+        assert_eq!((c.waiting(), c.next_expiry_ms(), c.expired), (2, Some(1_005_000), 0));
+        c.leapt(i64::MAX);
+        c.expire(NEVER_MS - 2);
+        assert_eq!(c.waiting(), 2);
+        c.acknowledged(1, 0, 1);
+        assert_eq!((c.waiting(), c.next_expiry_ms()), (1, None));
     }
 
     #[test]

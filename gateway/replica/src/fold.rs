@@ -48,6 +48,9 @@ use telemetry::window;
 /// Raised whenever the same records would fold to something else.
 pub const FOLD_VERSION: u32 = 9;
 
+/// Version of the fold since which ordinary messages outlive a leap of the clock.
+const LEAPS_SINCE: u32 = 9;
+
 /// The working state of a gateway as of one record.
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
@@ -160,9 +163,11 @@ impl Fold {
             part.hash = hash::next(part.hash, kind, payload);
         }
         if let Record::ClockSet { behind_ms } = record {
+            self.leapt(behind_ms);
             self.series.iter_mut().for_each(|series| series.watch.set_clock(clock_ms, behind_ms));
         }
-        if matches!(record, Record::Away) {
+        if let Record::Away { leapt_ms } = record {
+            self.leapt(i64::try_from(leapt_ms).unwrap_or(i64::MAX));
             self.series.iter_mut().for_each(|series| series.watch.missed(clock_ms));
         }
         if self.dues.peek().is_some_and(|Reverse(due)| due.at_ms <= clock_ms) {
@@ -255,7 +260,7 @@ impl Fold {
                     self.date(behind_ms, self.lsn - part.base);
                 }
             }
-            Record::Receipt { .. } | Record::Tick | Record::Away | Record::Boot { .. } => {}
+            Record::Receipt { .. } | Record::Tick | Record::Away { .. } | Record::Boot { .. } => {}
             Record::AskedAt { .. } | Record::CommandUp { .. } => {}
             Record::Interval { .. } | Record::AlertUp { .. } | Record::Hello { .. } | Record::Round | Record::Cursor { .. } => {}
             Record::CrossUp { .. } | Record::CrossIn { .. } | Record::CrossDone { .. } => {}
@@ -353,6 +358,14 @@ impl Fold {
     /// The ledger at this record.
     pub fn ledger(&self) -> Ledger {
         Ledger::of(self.boots.iter())
+    }
+
+    /// The clock leapt ahead by so much: what waits is no older for it.
+    fn leapt(&mut self, by_ms: i64) {
+        // Older programs let it expire.
+        if self.config.fold_version >= LEAPS_SINCE {
+            self.crossing.leapt(by_ms);
+        }
     }
 
     fn cross(&mut self, lane: u8, ttl_ms: u64, message: Plain<'_>) {

@@ -86,7 +86,10 @@ pub enum Record<'a> {
     Tick,
     /// The gateway took nothing for a while, which ends here: its process stood still, or its clock
     /// leapt ahead.
-    Away,
+    Away {
+        /// How much of it its clock leapt, in ms: nothing waited so long.
+        leapt_ms: u64,
+    },
     /// The wall clock, which was not set when the process began, now is.
     ClockSet {
         /// By how much the logged clock was behind it, in ms.
@@ -394,7 +397,7 @@ impl Record<'_> {
         match self {
             Record::Boot { .. } => 1,
             Record::Tick => 2,
-            Record::Away => 27,
+            Record::Away { .. } => 27,
             Record::Series { .. } => 3,
             Record::Unit { .. } => 4,
             Record::Message { .. } => KIND_MESSAGE,

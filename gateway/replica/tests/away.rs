@@ -1,8 +1,8 @@
 //! A gateway that was away, or whose clock was not set, among a series' first readings: its own
 //! absence is no gap of the sensor.
 
-use replica::fold::FoldConfig;
-use replica::record::Record;
+use replica::fold::{FOLD_VERSION, FoldConfig};
+use replica::record::{Plain, Record};
 use replica::rehearse::Rehearsal;
 
 /// Twenty-five readings, half a second apart, up to 12.5 s.
@@ -52,7 +52,7 @@ fn a_gateway_that_stood_still_takes_no_sensor_for_silent_that_goes_on() {
     let mut gateway = young();
     (1..=60).for_each(|at| gateway.message(12_500 + at * 500, [(0, 12_500 + at * 500, 1.0 + (at % 3) as f64)]).unwrap());
     let thawed_ms = gateway.fold.clock_ms + 11_000;
-    gateway.record(thawed_ms, &Record::Away).unwrap();
+    gateway.record(thawed_ms, &Record::Away { leapt_ms: 0 }).unwrap();
     assert!(gateway.fold.fresh.iter().all(|(_, alert)| alert.kind != "silence"), "its own absence is none");
     assert_eq!(silent_after(gateway, thawed_ms), 10_000);
 }
@@ -64,8 +64,32 @@ fn a_sensor_is_waited_for_once_more_and_no_longer() {
     (1..=60).for_each(|at| gateway.message(12_500 + at * 500, [(0, 12_500 + at * 500, 1.0 + (at % 3) as f64)]).unwrap());
     let last_ms = gateway.fold.clock_ms;
     for at in 1..=6 {
-        gateway.record(last_ms + at * 3_000, &Record::Away).unwrap();
+        gateway.record(last_ms + at * 3_000, &Record::Away { leapt_ms: 0 }).unwrap();
     }
     let silence = gateway.fold.fresh.iter().find(|(_, alert)| alert.kind == "silence");
     assert_eq!(silence.map(|(_, alert)| alert.time_ms - last_ms), Some(15_000));
+}
+
+/// What waits for the link waited no longer, by a clock that leapt or that nobody had set.
+#[test]
+fn no_message_expires_by_a_leap_of_the_clock() {
+    let (hour_ms, years_ms) = (3_600_000, 50 * 365 * 86_400_000);
+    let mut gateway = Rehearsal::new(0, FoldConfig { fold_version: FOLD_VERSION, crossing_bytes: 1 << 20, ..config() }).unwrap();
+    let message = Plain { topic: "t", payload: b"p", qos: 1, retain: false };
+    gateway.record(1_000, &Record::Crossed { lane: 1, ttl_ms: hour_ms, message, session: 0, packet_id: 0 }).unwrap();
+    let leapt_ms = 10 * hour_ms;
+    let mut now_ms = 1_000 + leapt_ms as i64;
+    gateway.record(now_ms, &Record::Away { leapt_ms }).unwrap();
+    now_ms += years_ms;
+    gateway.record(now_ms, &Record::ClockSet { behind_ms: years_ms }).unwrap();
+    assert_eq!(gateway.fold.crossing.waiting(), 1);
+    // Its own hour is not longer for it.
+    gateway.pass(now_ms + hour_ms as i64 - 1).unwrap();
+    assert_eq!(gateway.fold.crossing.waiting(), 1);
+    gateway.record(now_ms + hour_ms as i64, &Record::Tick).unwrap();
+    assert_eq!((gateway.fold.crossing.waiting(), gateway.fold.crossing.expired), (0, 1));
+    // Who stood still for as long has let it become old.
+    gateway.record(now_ms + 2 * hour_ms as i64, &Record::Crossed { lane: 1, ttl_ms: hour_ms, message, session: 0, packet_id: 0 }).unwrap();
+    gateway.record(now_ms + 4 * hour_ms as i64, &Record::Away { leapt_ms: 0 }).unwrap();
+    assert_eq!(gateway.fold.crossing.expired, 2);
 }

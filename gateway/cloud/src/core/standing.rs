@@ -105,8 +105,9 @@ impl Core {
             ("broker_connected", "gauge", "1 while the broker is there.", f64::from(u8::from(self.out.is_connected()))),
         ];
         let mut figures = figures;
-        let alarms: Vec<_> = alarms::figures(&self.bridge).map(|(_, figures)| figures).collect();
-        figures.extend(replica::alarm::metrics(alarms.iter()));
-        Status { json, figures }
+        let alarms: Vec<_> = alarms::figures(&self.bridge).collect();
+        figures.extend(replica::alarm::metrics(alarms.iter().map(|(_, figures)| figures)));
+        let alarms = replica::alarm::metrics_by(alarms.iter().map(|(gateway, figures)| (gateway.as_str(), figures)));
+        Status { json, figures, alarms }
     }
 }

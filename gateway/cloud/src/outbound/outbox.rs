@@ -2,6 +2,7 @@
 //! taken is known: the cursor follows that. And what comes from there, until it is acknowledged.
 
 use crate::limits::{CROSS_PAYLOAD_BYTES_MAX, OUTBOX_ANSWER_WAIT, OUTBOX_INFLIGHT_MAX, OUTBOX_URGENT_MAX};
+use broker::topic::cover;
 use parking_lot::Mutex;
 use replica::crossing::echo::{Echoes, fingerprint};
 use rumqttc::{AsyncClient, EventLoop, QoS};
@@ -209,7 +210,7 @@ impl Outbox {
         }
         state.connected = true;
         state.generation += 1;
-        state.wanted.iter().for_each(|filter| self.subscribe(filter));
+        cover(state.wanted.iter().map(String::as_str)).for_each(|filter| self.subscribe(filter));
         self.pump(&mut state);
     }
 
@@ -240,8 +241,11 @@ impl Outbox {
     pub(super) fn want(&self, filters: BTreeSet<String>) {
         let mut state = self.state.lock();
         if state.connected {
-            filters.difference(&state.wanted).for_each(|filter| self.subscribe(filter));
-            for gone in state.wanted.difference(&filters) {
+            let cover =
+                |filters: &'_ BTreeSet<String>| cover(filters.iter().map(String::as_str)).map(str::to_owned).collect::<BTreeSet<_>>();
+            let (old, new) = (cover(&state.wanted), cover(&filters));
+            new.difference(&old).for_each(|filter| self.subscribe(filter));
+            for gone in old.difference(&new) {
                 // What still comes is wanted by nobody, and passed over.
                 drop(self.client.try_unsubscribe(gone.as_str()));
             }

@@ -61,7 +61,7 @@ impl Figures {
         let (raised, peak) = recent.fold((0, 0), |(sum, peak), (_, n)| (sum + u64::from(*n), u64::from(*n).max(peak)));
         let began = kpi.began_ms.map_or(clock_ms, |began| began.max(from));
         let span_ms = clock_ms.saturating_sub(began).max(TEN_MINUTES_MS);
-        let open = kpi.flood_ms.map(|since| (since, clock_ms.max(since)));
+        let open = kpi.flood_ms.map(|since| (since, kpi.flood_end(since, clock_ms)));
         let floods = kpi.floods.iter().copied().chain(open).filter(|(_, to)| *to > from);
         let (floods, flood_ms) = floods.fold((0, 0), |(count, ms), (since, to)| (count + 1, ms + (to - since.max(from))));
         let mut figures = Self {

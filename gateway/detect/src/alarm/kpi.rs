@@ -59,6 +59,9 @@ pub struct Kpi {
     pub(super) held: BTreeMap<u8, u64>,
     /// Alarms raised that people were told of, over the life of the list.
     pub total: u64,
+    /// When the last of them was raised, by the gateway's clock.
+    #[serde(default)]
+    last_ms: Option<i64>,
 }
 
 impl Kpi {
@@ -72,15 +75,23 @@ impl Kpi {
             self.flood(at_ms, alert.state == 0);
         } else if alert.state == 0 && is_annunciated(told.note.held) && !(alert.series == SERIES && alert.kind == KINDS[1]) {
             self.total += 1;
+            self.last_ms = self.last_ms.max(Some(at_ms));
             count(&mut self.raised, at_ms.div_euclid(TEN_MINUTES_MS), DAY_MS / TEN_MINUTES_MS);
         }
+    }
+
+    /// When a flood was over at the latest: without one more alarm it is ten minutes later, also where nobody was there to
+    /// say so, as a gateway was off.
+    pub(super) fn flood_end(&self, since_ms: i64, told_ms: i64) -> i64 {
+        let last_ms = self.last_ms.map_or(told_ms, |last| last.saturating_add(TEN_MINUTES_MS));
+        told_ms.min(last_ms).max(since_ms)
     }
 
     fn flood(&mut self, at_ms: i64, begins: bool) {
         if begins {
             self.flood_ms = Some(at_ms);
         } else if let Some(since) = self.flood_ms.take() {
-            self.floods.push_back((since, at_ms));
+            self.floods.push_back((since, self.flood_end(since, at_ms)));
             if self.floods.len() > FLOODS_MAX {
                 self.floods.pop_front();
             }

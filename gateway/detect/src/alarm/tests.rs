@@ -283,6 +283,25 @@ fn storm(annunciator: &mut Annunciator, settings: &Settings, from: u64, count: u
     (shown, told)
 }
 
+/// A plant that trips, and its gateway with it: nobody worked on alarms while it was off.
+#[test]
+fn a_flood_lasts_no_longer_than_its_alarms_reach_whoever_says_when_it_ended() {
+    let settings = Settings::default();
+    let mut one = Annunciator::default();
+    assert_eq!(storm(&mut one, &settings, 0, 12, 1).1.len(), 1);
+    let told = |seq, state| AlertBody { kind: "flood".into(), ..alert(seq, state, 1, SERIES) };
+    one.alert(Some(&settings), START_MS + 12, true, &mut told(20, 0));
+    let off_ms = START_MS + 36_000_000;
+    // Nobody was there to say that it was over: as long as alarms reach.
+    let figures = Figures::of(&one.board, off_ms);
+    assert!(figures.in_flood && (600_000..620_000).contains(&figures.flood_ms), "{}", figures.flood_ms);
+    one.advance(Some(&settings), off_ms);
+    assert_eq!(one.take_summaries().len(), 1);
+    one.alert(Some(&settings), off_ms, true, &mut told(21, 1));
+    let figures = Figures::of(&one.board, off_ms);
+    assert!(!figures.in_flood && figures.floods == 1 && (600_000..620_000).contains(&figures.flood_ms), "{}", figures.flood_ms);
+}
+
 #[test]
 fn a_flood_is_told_once_and_critical_alerts_are_always_shown() {
     let settings = Settings::default();

@@ -8,7 +8,8 @@
 use crate::client;
 use crate::event::{CrossEvent, Event, Events};
 use crate::limits::{
-    BACKOFF_MS, CONNECT_WAIT, CROSS_ANSWER_WAIT, CROSS_KEEP_ALIVE, FLUSH_WAIT_S, INGEST_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX,
+    BACKOFF_MS, CONNECT_WAIT, CROSS_ANSWER_WAIT, CROSS_KEEP_ALIVE, CROSS_KEEP_ALIVE_BRIDGE, FLUSH_WAIT_S, INGEST_PACKET_BYTES_MAX,
+    LINK_PACKET_BYTES_MAX,
 };
 use crate::link::{Bytes, greeting_bytes, publish_bytes, subscribe_bytes};
 use broker::complaint::Kind;
@@ -54,6 +55,7 @@ struct Use {
     is_needed: bool,
     /// How long an acknowledgement may take.
     answer_wait: Duration,
+    keep_alive: Duration,
 }
 
 impl CrossLink {
@@ -63,7 +65,7 @@ impl CrossLink {
         let mut options = MqttOptions::new(format!("tidegate-{gateway}-{boot:016x}-cross"), host, port);
         options.set_clean_session(true).set_max_packet_size(LINK_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
         let filters = vec![down("cross"), down("cross-ack")];
-        let used = Use { filters, is_needed: true, answer_wait: CROSS_ANSWER_WAIT };
+        let used = Use { filters, is_needed: true, answer_wait: CROSS_ANSWER_WAIT, keep_alive: CROSS_KEEP_ALIVE_BRIDGE };
         Self::start(gateway, options, used, events, bytes)
     }
 
@@ -85,11 +87,11 @@ impl CrossLink {
         // What is too large for us comes all the same, and is passed over: it must not end every connection.
         options.set_max_packet_size(INGEST_PACKET_BYTES_MAX, LINK_PACKET_BYTES_MAX);
         let filters = filters.into_iter().map(|f| SubscribeFilter::new(f, QoS::AtLeastOnce)).collect();
-        Self::start(gateway, options, Use { filters, is_needed: false, answer_wait }, events, bytes)
+        Self::start(gateway, options, Use { filters, is_needed: false, answer_wait, keep_alive: CROSS_KEEP_ALIVE }, events, bytes)
     }
 
     fn start(gateway: &str, mut options: MqttOptions, used: Use, events: Events, bytes: Arc<Bytes>) -> Self {
-        options.set_keep_alive(CROSS_KEEP_ALIVE).set_inflight(100);
+        options.set_keep_alive(used.keep_alive).set_inflight(100);
         // A batch, its subscriptions and acknowledgements of what came meanwhile.
         let (client, mut mqtt) = AsyncClient::new(options, 4 * CROSSED_MAX);
         client::prepare(&mut mqtt);

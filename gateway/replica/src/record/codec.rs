@@ -11,7 +11,8 @@ impl<'a> Record<'a> {
     pub fn encode(&self, advance_ms: u64, out: &mut Vec<u8>) {
         wire::put_varint(out, advance_ms);
         match self {
-            Record::Tick | Record::Away | Record::Round => {}
+            Record::Tick | Record::Round | Record::Away { leapt_ms: 0 } => {}
+            Record::Away { leapt_ms } => wire::put_varint(out, *leapt_ms),
             Record::ClockSet { behind_ms } => wire::put_zigzag(out, *behind_ms),
             Record::Boot { boot, parent, config } => {
                 wire::put_u64(out, *boot);
@@ -169,7 +170,7 @@ impl<'a> Record<'a> {
                 config: r.bytes(BLOB_BYTES_MAX)?,
             },
             2 => Record::Tick,
-            27 => Record::Away,
+            27 => Record::Away { leapt_ms: if r.is_empty() { 0 } else { r.varint()? } },
             30 => Record::ClockSet { behind_ms: r.zigzag()? },
             3 => Record::Series { number: narrow(r.varint()?)?, name: r.str(TEXT_BYTES_MAX)?, unit: get_option_str(r)? },
             4 => Record::Unit { number: narrow(r.varint()?)?, unit: r.str(TEXT_BYTES_MAX)? },

@@ -48,7 +48,8 @@ fn every_kind_reads_back() {
     let records = [
         Record::Boot { boot: 7, parent: Some((6, 99)), config: b"c" },
         Record::Tick,
-        Record::Away,
+        Record::Away { leapt_ms: 0 },
+        Record::Away { leapt_ms: 7_200_000 },
         Record::ClockSet { behind_ms: -7 },
         Record::Series { number: 1, name: "a/b", unit: Some("°C") },
         Record::Unit { number: 1, unit: "bar" },

@@ -26,6 +26,9 @@ use std::collections::BTreeSet;
 const TOLD_SINCE: u32 = 5;
 /// The same, since which alarms that stand are suppressed as well.
 const STANDING_SINCE: u32 = 6;
+/// Version of the fold since which a reason does not name what stays on site.
+const LOCAL_SINCE: u32 = 9;
+
 /// Who suppresses.
 pub(super) const BY: &str = "configuration";
 
@@ -44,7 +47,13 @@ pub(super) fn of(fold: &Fold, series: &str, kind: &str, at_ms: i64) -> Option<(S
     }
     let active = |series: &str, kind: &str| fold.alarms.board.get(series, kind).is_some_and(|alarm| alarm.is_active());
     let rule = detection.suppressions.iter().find(|rule| rule.is_about(series, kind) && active(&rule.by, rule.by_kind.as_str()));
-    rule.map(|rule| (format!("{} {} is active", rule.by, rule.by_kind.as_str()), i64::MAX))
+    let leaves = |series: &str, kind: &str| fold.alarms.board.get(series, kind).is_some_and(|alarm| alarm.leaves);
+    rule.map(|rule| {
+        let by = (rule.by.as_str(), rule.by_kind.as_str());
+        // What stays on site is not told elsewhere as a reason either.
+        let is_local = !leaves(by.0, by.1) && fold.config.fold_version >= LOCAL_SINCE;
+        (if is_local { "another alarm is active".to_owned() } else { format!("{} {} is active", by.0, by.1) }, i64::MAX)
+    })
 }
 
 /// Whether an alert is of an alarm that suppresses others.
