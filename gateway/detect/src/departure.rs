@@ -108,9 +108,9 @@ impl Departure {
 
     /// What was one value so far changes for the first time: there is no distance to judge that by.
     #[cold]
-    pub(crate) fn begin_anew(&mut self, pace: &Pace) {
+    pub(crate) fn begin_anew(&mut self) {
         // Of an event that was told the end is still to be told.
-        if self.is_warming(pace) && !self.is_out() {
+        if !self.is_out() {
             *self = Self::default();
         }
     }

@@ -23,8 +23,10 @@ const TIMES: f64 = 5.0;
 const KEEP: f32 = 0.9995;
 /// Equal values that are a rest.
 const REST_MIN: u32 = 20;
-/// A rest where it rested before is news when it is so many times longer.
-const REST_TIMES: u32 = 3;
+/// And of a state: five minutes at 1 Hz. That it goes back there is no news.
+const KNOWN_MIN: u32 = 300;
+/// A rest where it rested before is news when it is so many times longer: a weekend is seven nights.
+const REST_TIMES: u32 = 8;
 
 /// This detector in a sentence.
 pub(crate) fn about() -> String {
@@ -74,11 +76,17 @@ impl Flatline {
         self.run >= RUN_MIN && self.last == Some(value)
     }
 
-    /// Whether it was 0 and 1 so far, and nothing else: a state, not a measurement.
+    /// Whether it is 0 and 1 so far, with a value, and nothing else: a state, not a measurement.
     #[inline]
-    pub(crate) fn is_switch(&self) -> bool {
+    pub(crate) fn is_switch(&self, value: f64) -> bool {
         let mut known = self.values.iter().take(usize::from(self.known));
-        (1..=2).contains(&self.known) && known.all(|value| [0.0, 1.0].contains(value))
+        (1..=2).contains(&self.known) && known.all(|value| [0.0, 1.0].contains(value)) && [0.0, 1.0].contains(&value)
+    }
+
+    /// Whether a value is one at which it rested, for long.
+    #[inline]
+    pub(crate) fn has_rested(&self, value: f64) -> bool {
+        self.rests.iter().any(|rest| rest.run >= KNOWN_MIN && rest.value == value)
     }
 
     /// Event time since which the values are equal.
@@ -176,8 +184,10 @@ impl Flatline {
         match self.rests.iter_mut().find(|rest| rest.run > 0 && rest.value == value) {
             Some(rest) => rest.run = rest.run.max(run),
             None => {
-                // The older of two gives way.
-                self.rests[1] = self.rests[0];
+                // The shorter of two gives way: what a value passes on its way to rest hides no night.
+                if self.rests[0].run > self.rests[1].run {
+                    self.rests.swap(0, 1);
+                }
                 self.rests[0] = Rest { value, run };
             }
         }
@@ -257,6 +267,22 @@ mod tests {
     fn what_stands_each_night_at_another_value_is_told_twice() {
         let told: Vec<i64> = nights(14, 0..0).iter().map(|at| at / DAY_S).collect();
         assert_eq!(told, [0, 1]);
+    }
+
+    #[test]
+    fn who_rests_at_zero_each_night_may_do_so_at_the_weekend_and_is_stuck_elsewhere() {
+        let (mut flatline, mut out, mut value, mut mixed) = (Flatline::default(), Vec::new(), 0.0, 1_u32);
+        for at in 0..15 * DAY_S {
+            let works = (5 * 3_600..21 * 3_600).contains(&(at % DAY_S)) && at / DAY_S % 7 < 5;
+            mixed = mixed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // What runs out passes each hundredth for long.
+            value = if works { 30.0 + f64::from(mixed >> 24) / 100.0 } else { value * 0.99 };
+            let told = if at == 14 * DAY_S + 40_000 { 33.0 } else { (value * 100.0_f64).round() / 100.0 };
+            flatline.observe(at * 1_000, told, None, false, &mut out);
+        }
+        assert!(out.is_empty(), "{out:?}");
+        (0..2_000).for_each(|at| flatline.observe((15 * DAY_S + at) * 1_000, 31.0, None, false, &mut out));
+        assert_eq!(out.len(), 1);
     }
 
     #[test]

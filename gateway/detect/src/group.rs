@@ -15,7 +15,7 @@
 //! Records go on growing, a little with every row and more with every event that ended, and are
 //! forgotten in days: the longer a machine runs, the rarer what is told. One event alone teaches
 //! little, however large: a sensor's -999 says nothing of the machine's faults. One that comes
-//! again, alike, teaches what it is. A single wild row is not even an event: what is a thousand deviations
+//! again, alike, teaches what it is. A single wild row is hardly an event: what is forty deviations
 //! out counts as ten before the next value confirms it. No record is below what noise alone reaches
 //! in as many rows, so that a start that was not calm, whose scales fall for hours, makes no
 //! alert. An event begins after a few rows beyond 1.25
@@ -42,6 +42,8 @@ use serde::{Deserialize, Serialize};
 
 /// Weight of a new value in the smoothed one: some ten rows count.
 const SMOOTH: f64 = 0.1;
+/// Rows of a channel before a single one may be wild.
+const FEW: u32 = 3;
 /// Rows of a channel before its deviations are believed.
 const FIT: u32 = 100;
 /// Rows of a channel before it speaks: from [`FIT`] on the records grow.
@@ -51,7 +53,7 @@ const CHANGES_MIN: u16 = 20;
 /// Where updates are clipped, in standard deviations.
 const CLIP: f64 = 4.0;
 /// Deviations from which on a value counts as so many only, until the next one is as far out on its side.
-const WILD: f64 = 1_000.0;
+const WILD: f64 = 40.0;
 const WILD_COUNTS: f64 = 10.0;
 /// Part of the correlation that is not believed: with few rows, chance makes channels look bound.
 const SHRINK: f64 = 0.2;
@@ -151,6 +153,9 @@ struct Channel {
     /// Largest deviation of its last event.
     #[serde(default)]
     last: f64,
+    /// The value before was wild alone, and counted less.
+    #[serde(default)]
+    wild: bool,
 }
 
 impl Channel {
@@ -412,7 +417,7 @@ impl Channel {
         if self.seen == 0 {
             (self.smooth, self.mean, self.before) = (value, value, value);
         }
-        let counts = if self.fits() { self.confirmed(value, sigma) } else { value };
+        let counts = if self.seen >= FEW { self.confirmed(value, sigma) } else { value };
         self.seen = self.seen.saturating_add(1);
         if value != self.before && self.changes < CHANGES_MIN {
             self.changes += 1;
@@ -421,12 +426,24 @@ impl Channel {
         self.smooth += SMOOTH.max(1.0 / f64::from(self.seen)) * (counts - self.smooth);
     }
 
-    /// A value as far as it counts: one that is wild alone may be none of the machine's.
-    fn confirmed(&self, value: f64, sigma: f64) -> f64 {
+    /// A value as far as it counts: one that is wild alone may be none of the machine's. The next one that
+    /// is as far out on its side says that it was, and makes up for it.
+    fn confirmed(&mut self, value: f64, sigma: f64) -> f64 {
         let (far, before) = (value - self.mean, self.before - self.mean);
         let is_wild = |far: f64| far.abs() > WILD * sigma;
-        let alone = is_wild(far) && !(is_wild(before) && before.signum() == far.signum());
-        if alone { self.mean + (WILD_COUNTS * sigma).copysign(far) } else { value }
+        let counts = |far: f64| self.mean + (WILD_COUNTS * sigma).copysign(far);
+        if !is_wild(far) {
+            self.wild = false;
+            return value;
+        }
+        if !(is_wild(before) && before.signum() == far.signum()) {
+            self.wild = true;
+            return counts(far);
+        }
+        let missing = if self.wild { self.before - counts(before) } else { 0.0 };
+        self.wild = false;
+        self.smooth += SMOOTH * missing;
+        value
     }
 
     /// Whether it is far from its mean, yet at or on the way to a level that it is known for;

@@ -146,6 +146,14 @@ impl Noise {
         }
     }
 
+    /// The series begins with this value.
+    #[cold]
+    pub(crate) fn begin_anew(&mut self, value: f64) {
+        if !self.chart.is_out() {
+            *self = Self { seen: 1, last: value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX), ..Self::default() };
+        }
+    }
+
     /// The series is elsewhere: the step that led there is none of its noise.
     pub(crate) fn skip(&mut self, value: f64) {
         self.last = value.clamp(-DEPARTURE_VALUE_MAX, DEPARTURE_VALUE_MAX);

@@ -79,10 +79,11 @@ impl Regime {
         self.moves > 0 && self.is_within(PART, value, deviation)
     }
 
-    /// Whether a value away from the present level may be at the next one of a series that has
-    /// changed its level before: the range goes on.
-    pub(crate) fn may_be_next(&self, value: f64, deviation: f64) -> bool {
-        self.moves > 0 && self.is_within(YOUNG_PART, value, deviation)
+    /// Whether a value away from the present `level` may be at the next one of a series that has
+    /// changed its level before: the range, with where it is now, goes on.
+    pub(crate) fn may_be_next(&self, value: f64, level: f64, deviation: f64) -> bool {
+        let (low, high) = (self.low.min(level), self.high.max(level));
+        self.moves > 0 && is_within(low, high, YOUNG_PART, value, deviation)
     }
 
     /// Whether a value is far from all that a series which changes its level is known for.
@@ -98,8 +99,7 @@ impl Regime {
 
     #[inline]
     fn is_within(&self, part: f64, value: f64, deviation: f64) -> bool {
-        let margin = (part * (self.high - self.low)).max(DEVIATIONS * deviation);
-        value >= self.low - margin && value <= self.high + margin
+        is_within(self.low, self.high, part, value, deviation)
     }
 
     /// An ordinary value.
@@ -116,6 +116,12 @@ impl Regime {
             (self.seen, self.moves) = (1, self.moves.saturating_sub(1));
         }
     }
+}
+
+#[inline]
+fn is_within(low: f64, high: f64, part: f64, value: f64, deviation: f64) -> bool {
+    let margin = (part * (high - low)).max(DEVIATIONS * deviation);
+    value >= low - margin && value <= high + margin
 }
 
 #[cfg(test)]

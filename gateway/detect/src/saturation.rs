@@ -36,16 +36,33 @@ pub(crate) struct Saturation {
     /// The series went to another level, or came from one, within the block.
     #[serde(default)]
     moved: bool,
+    /// Within the block it rose, and fell.
+    #[serde(default)]
+    rose: bool,
+    #[serde(default)]
+    fell: bool,
 }
 
 impl Saturation {
-    /// Counts one value; judges with the last of a block, unless the series `moves` within it: of a
+    /// Counts one value, which follows another; judges with the last of a block, unless the series `moves` within it: of a
     /// machine that stops, one level's readings are the smallest, and none is cut off.
     #[inline]
     #[allow(clippy::too_many_arguments)]
-    pub(crate) fn observe(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, moves: bool, findings: &mut Vec<Finding>) {
+    pub(crate) fn observe(
+        &mut self,
+        time_ms: i64,
+        value: f64,
+        before: f64,
+        unit: Option<&str>,
+        mute: bool,
+        moves: bool,
+        findings: &mut Vec<Finding>,
+    ) {
         if self.readings == 0 {
             (self.high, self.low, self.highs, self.lows, self.moved) = (value, value, 0, 0, false);
+            (self.rose, self.fell) = (false, false);
+        } else {
+            (self.rose, self.fell) = (self.rose | (value > before), self.fell | (value < before));
         }
         self.moved |= moves;
         if value > self.high {
@@ -64,8 +81,9 @@ impl Saturation {
     }
 
     fn judge(&mut self, time_ms: i64, value: f64, unit: Option<&str>, mute: bool, findings: &mut Vec<Finding>) {
-        // All equal: stuck, not cut off; a share of nothing would teach that all is usual.
-        if self.highs == BLOCK || self.moved {
+        // All equal: stuck, not cut off; a share of nothing would teach that all is usual. And what only
+        // rises, or falls, has not come to that end before: a counter that rests, a tank that runs out.
+        if !(self.rose && self.fell) || self.moved {
             return;
         }
         self.upper = self.highs >= self.lows;
@@ -122,15 +140,40 @@ mod tests {
         }
     }
 
+    fn tell(saturation: &mut Saturation, values: impl Iterator<Item = f64>) -> Vec<Finding> {
+        let (mut out, mut before) = (Vec::new(), 0.0);
+        for (at, value) in (0..).zip(values) {
+            saturation.observe(at * 1_000, value, before, None, false, false, &mut out);
+            before = value;
+        }
+        out
+    }
+
+    #[test]
+    fn a_counter_that_rests_and_a_value_that_runs_out_are_not_cut_off() {
+        // A reading each 5 s; at rest for eight hours of each night.
+        let works = |at: i64| at % 17_280 > 5_760;
+        let (mut count, mut flow) = (0.0, 30.0);
+        let counter = (0..4 * 17_280).map(|at| {
+            count += if works(at) && at % 3 > 0 { 1.0 } else { 0.0 };
+            count
+        });
+        assert_eq!(tell(&mut Saturation::default(), counter), []);
+        let flow = (0..4 * 17_280).map(|at| {
+            flow = if works(at) { 30.0 + (at * 7_919 % 100) as f64 / 100.0 } else { flow * 0.96 };
+            (flow * 100.0).round() / 100.0
+        });
+        assert_eq!(tell(&mut Saturation::default(), flow), []);
+    }
+
     #[test]
     fn a_coarse_sensor_is_not_cut_off_by_chance_and_one_that_is_cut_off_is_told() {
         let (mut alerts, mut found) = (0, 0);
         for series in 0..20 {
-            let (mut saturation, mut value, mut out) = (Saturation::default(), coarse(series), Vec::new());
-            (0..2 * 86_400).for_each(|at| saturation.observe(at * 1_000, value(), None, false, false, &mut out));
+            let (mut saturation, mut value) = (Saturation::default(), coarse(series));
+            let out = tell(&mut saturation, (0..2 * 86_400).map(|_| value()));
             alerts += out.iter().filter(|finding| finding.state == State::Active).count();
-            out.clear();
-            (0..900).for_each(|at| saturation.observe(at * 1_000, value().min(0.0), None, false, false, &mut out));
+            let out = tell(&mut saturation, (0..900).map(|_| value().min(0.0)));
             found += usize::from(out.iter().any(|finding| finding.state == State::Active));
         }
         assert!(alerts == 0 && found == 20, "{alerts} alerts in 40 days, {found} found");

@@ -110,8 +110,8 @@ pub(crate) fn observe(
 
 /// What was one value so far changes for the first time.
 #[cold]
-pub(crate) fn begin_anew(span: Span, of: &mut Departure) {
-    of.begin_anew(span.pace());
+pub(crate) fn begin_anew(of: &mut Departure) {
+    of.begin_anew();
 }
 
 /// What a shift is judged by before half an hour has shown what is usual: single readings'

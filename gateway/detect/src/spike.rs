@@ -31,8 +31,11 @@ const CHANGES_MIN: u32 = 20;
 const STILL_MIN: u32 = 5;
 /// Of so many readings one has changed the value at least, of a series that has a scale.
 const STILL_PART: u32 = WARM_UP / CHANGES_MIN;
-/// Readings of a series without a scale after which another level is told: half an hour at 1 Hz.
-const STILL_KNOWN: u32 = 1_800;
+/// Readings of a series that was just met; so many in a row that change and are so far below its scale show
+/// that this is of an outlier among the first, which nobody has judged.
+const MET: u32 = 1_800;
+const SMALL_MIN: u8 = 30;
+const SMALL_PART: f64 = 0.05;
 /// Readings that the level takes as they come, with the scale's own.
 const FREE: u32 = 15;
 /// Robust standard deviations from the level that raise, at least.
@@ -103,7 +106,8 @@ pub(crate) fn about() -> String {
 pub(crate) enum Verdict {
     /// Nothing unusual.
     Usual,
-    /// The same: the first change of a series that was one value so far.
+    /// The same: the first change of a series that was one value so far, or where one begins whose first
+    /// readings were none to learn from.
     First,
     /// Part of a spike, or what may become a new level.
     Out,
@@ -137,6 +141,8 @@ pub(crate) struct Manner {
     /// The value is beyond all that the series is known for, and the ways between its levels, which are
     /// of its record, do not count.
     pub(crate) far: bool,
+    /// The value is one more of so many equal ones that it says nothing of how far values stray.
+    pub(crate) still: bool,
 }
 
 /// State of one series.
@@ -203,6 +209,9 @@ pub(crate) struct Spike {
     /// The usual deviation at the last level that had one.
     #[serde(default)]
     prior: f64,
+    /// Readings in a row far below the scale.
+    #[serde(default)]
+    small: u8,
 }
 
 impl Spike {
@@ -228,6 +237,12 @@ impl Spike {
     #[inline]
     pub(crate) fn is_held(&self) -> bool {
         self.held
+    }
+
+    /// Where the series is.
+    #[inline]
+    pub(crate) fn level(&self) -> f64 {
+        self.level
     }
 
     /// How far the last value is from the level.
@@ -314,6 +329,12 @@ impl Spike {
         self.seen
     }
 
+    /// Whether nothing is usual yet.
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_young() && self.prior == 0.0
+    }
+
     /// Whether what is usual is being learnt.
     #[inline]
     pub(crate) fn is_young(&self) -> bool {
@@ -396,14 +417,31 @@ impl Spike {
             self.both = (self.both * RECORD_KEEP as f32).max(both.min(BOTH_MAX) as f32);
         }
         self.lived = self.lived.saturating_add(1);
-        self.learn(distance, step, scale);
+        if !manner.still {
+            self.learn(distance, step, scale);
+        }
+        if self.lived < MET && self.prior == 0.0 && step > 0.0 && self.is_misled(at, size.max(step), scale) {
+            return Verdict::First;
+        }
         Verdict::Usual
+    }
+
+    /// Whether an outlier among the first readings made the scale: what came before is forgotten.
+    fn is_misled(&mut self, at: f64, size: f64, scale: f64) -> bool {
+        self.small = if size < SMALL_PART * scale { self.small + 1 } else { 0 };
+        if self.small < SMALL_MIN {
+            return false;
+        }
+        (self.seen, self.level, self.small) = (1, at, 0);
+        (self.deviation, self.step, self.behind, self.pending, self.independent) = Default::default();
+        (self.record, self.below, self.both) = Default::default();
+        true
     }
 
     /// The first change of a series without a scale. What is known of it until then is one value.
     #[cold]
     fn begin(&mut self, at: f64, step: f64) {
-        (self.seen, self.level) = (if self.seen < STILL_KNOWN { 1 } else { WARM_UP }, at);
+        (self.seen, self.level) = (1, at);
         (self.deviation, self.step, self.behind, self.pending, self.independent) = Default::default();
         self.step.learn(step, 0.0);
     }
@@ -427,12 +465,12 @@ impl Spike {
             self.mark = self.last;
         }
         self.rough = (self.rough * ROUGH_KEEP).max((self.last - self.before).abs());
-        self.beyond |= tell == Tell::Now;
         if size > self.peak {
             (self.peak, self.farthest) = (size, value);
         }
         let clear = if self.held { CLEAR.min(BACK_PART * self.peak / scale) } else { CLEAR };
         let back = size < clear * scale;
+        self.beyond |= tell == Tell::Now && !back;
         let rests = !back && self.rests(size);
         let (from, times) = (self.level, size / scale);
         let slow = self.out >= STAY_ONE_SLOW && time_ms.saturating_sub(self.began_ms) >= SLOW_MS;

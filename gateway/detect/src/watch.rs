@@ -78,6 +78,9 @@ pub struct Watch {
     far: u8,
     #[serde(default)]
     stay: Stay,
+    /// Mean of the last readings where it was farthest away, in the shift under way.
+    #[serde(default)]
+    farthest: f32,
 }
 
 /// So long nobody can know whether a series has one state or several, in ms: what a day did not
@@ -85,6 +88,8 @@ pub struct Watch {
 const LEARN_MS: i64 = 86_400_000;
 /// Deviations within which a reading is calm.
 const CALM: f64 = 4.0;
+/// And beyond which a mean of the last ones is at another level.
+const GONE: f64 = 6.0;
 /// Readings in a row near the level before that end a shift.
 const RETURNED: u8 = 5;
 /// Readings in a row that tell of a departure from all that a series is known for, and readings that it
@@ -126,7 +131,7 @@ impl Watch {
         if self.late > 0 && self.last.is_some_and(|(last, _)| time_ms < last) {
             self.leap.rewound(clock_ms, time_ms, value, out);
         }
-        self.last = Some((time_ms, value));
+        let before = self.last.replace((time_ms, value)).map_or(value, |(_, before)| before);
         self.late = 0;
         self.leap.observe(clock_ms, time_ms, value, out);
         self.cadence.observe(time_ms, value, out);
@@ -152,7 +157,8 @@ impl Watch {
         // while readings are told to jump about.
         let deviation = self.spike.deviation();
         let expects = |deviation| self.season.as_ref().is_some_and(|season| season.expects(time_ms, value, deviation));
-        let known = expects(deviation) || self.regime.is_known(value, deviation);
+        let rested = self.flatline.has_rested(value);
+        let known = expects(deviation) || self.regime.is_known(value, deviation) || rested || self.flatline.is_switch(value);
         let tell = if limited {
             Tell::Never
         } else if known || self.noise.is_told() {
@@ -170,18 +176,20 @@ impl Watch {
         };
         self.held_ms = clock_ms;
         let still = self.flatline.is_still(value);
-        let next = hold == Hold::Long && self.spike.is_held() && self.regime.may_be_next(value, self.calm);
+        let next = hold == Hold::Long && self.spike.is_held() && self.regime.may_be_next(value, self.spike.level(), self.calm);
         let known_ms = time_ms.saturating_sub(first_ms);
         let long = known_ms >= FAR_KNOWN_MS && self.spike.lived() >= FAR_KNOWN;
         let calm = self.spike.calmest(self.calm);
         let far = long && self.regime.is_far(value, calm) && !expects(calm);
         self.far = if far { self.far.saturating_add(1) } else { 0 };
-        let manner = Manner { tell, hold, next, far };
+        let manner = Manner { tell, hold, next, far, still };
         let away = self.spike.out_for();
         match self.spike.observe(time_ms, value, unit, manner, out) {
             Verdict::First => {
-                shift::begin_anew(Span::Short, &mut self.shift);
-                shift::begin_anew(Span::Long, &mut self.drift);
+                shift::begin_anew(&mut self.shift);
+                shift::begin_anew(&mut self.drift);
+                self.noise.begin_anew(value);
+                self.rate.relearn(time_ms, value, unit, out);
                 self.judge(time_ms, value, manner, young, still, out);
             }
             Verdict::Usual => {
@@ -194,7 +202,10 @@ impl Watch {
                 self.returned = if near { self.returned.saturating_add(1) } else { 0 };
                 if self.returned >= RETURNED {
                     self.returned = 0;
-                    self.regime.moved();
+                    match young {
+                        true => self.regime.settled(self.shift.mean, f64::from(self.farthest)),
+                        false => self.regime.moved(),
+                    }
                     let quantum = self.spike.quantum();
                     shift::end(&mut self.shift, time_ms, value, quantum, unit, out);
                     self.restart(time_ms, value, out);
@@ -205,6 +216,7 @@ impl Watch {
                 let quantum = self.spike.quantum();
                 let jump = Jump { from, times, began_ms, stayed_ms: self.stay.held(from, value, began_ms) };
                 shift::begin(&mut self.shift, &jump, time_ms, value, quantum, unit, out);
+                self.farthest = value as f32;
                 self.restart(time_ms, value, out);
                 self.regime.settled(from, value);
             }
@@ -214,7 +226,7 @@ impl Watch {
                 shift::restart(Span::Short, &mut self.shift, time_ms, value, quantum, unit, out);
                 self.restart(time_ms, value, out);
                 match verdict {
-                    Verdict::Settled => self.regime.settled(usual, value),
+                    _ if verdict == Verdict::Settled || rested => self.regime.settled(usual, value),
                     _ => self.regime.moved(),
                 }
             }
@@ -225,11 +237,11 @@ impl Watch {
             shift::depart(&mut self.shift, range, time_ms, value, quantum, self.unit.as_deref(), mute, out);
         }
         let unit = self.unit.as_deref();
-        self.saturation.observe(time_ms, value, unit, limited, self.spike.is_out(), out);
+        self.saturation.observe(time_ms, value, before, unit, limited, self.spike.is_out(), out);
         // A series that is told to have gone where it rests is not stuck there too.
         let went = self.shift.is_told() && self.level_ms.get().is_some_and(|level_ms| self.flatline.since_ms() <= level_ms);
         self.flatline.observe(time_ms, value, unit, went, out);
-        let mute = limited || self.is_told();
+        let mute = limited || self.is_told() || self.spike.is_new() || rested;
         self.novel.observe(time_ms, value, unit, young, mute, out);
     }
 
@@ -288,7 +300,8 @@ impl Watch {
         // One event, one alert: who sees it first tells it, and a new level is none by itself.
         let starts = self.spike.is_young();
         let tell = if starts || self.rate.is_active() { Tell::Never } else { tell };
-        let waits = hold == Hold::Long && (self.shift.out_for() < STAY_YOUNG || self.regime.may_be_next(self.shift.few, self.calm));
+        let waits = hold == Hold::Long
+            && (self.shift.out_for() < STAY_YOUNG || self.regime.may_be_next(self.shift.few, self.spike.level(), self.calm));
         let told = if waits && tell == Tell::Now { Tell::Later } else { tell };
         let usual = self.drift.mean;
         let early = if waits { None } else { shift::young(&self.shift, &self.spike, self.calm) };
@@ -296,6 +309,15 @@ impl Watch {
         let bounded = self.spike.bounded(value);
         let mut moved = shift::observe(Span::Short, &mut self.shift, time_ms, bounded, quantum, unit, told, early, still, out);
         self.stay.observe(time_ms, self.shift.few);
+        let (few, mean, farthest) = (self.shift.few, self.shift.mean, f64::from(self.farthest));
+        if self.shift.out_for() == 1 || self.shift.is_out() && (few - mean).abs() > (farthest - mean).abs() {
+            self.farthest = few as f32;
+        }
+        // On its first day, where it was, or is, is known from then on.
+        let farthest = f64::from(self.farthest);
+        if young && !moved && self.shift.is_told() != was_told && (farthest - mean).abs() > GONE * self.calm {
+            self.regime.settled(mean, farthest);
+        }
         if self.shift.is_told() != was_told && hold != Hold::No && !moved {
             // It was told at once, or is back: single readings go by the level where it is.
             self.spike.relearn(self.shift.few);
@@ -314,7 +336,7 @@ impl Watch {
             moved = shift::observe(Span::Long, &mut self.drift, time_ms, bounded, quantum, unit, told, None, still, out);
         }
         let tell = if self.shift.is_out() { Tell::Never } else { tell };
-        if self.flatline.is_switch() && !self.noise.is_out() {
+        if self.flatline.is_switch(value) && !self.noise.is_out() {
             // A door jumps by all that there is, or not at all.
             self.noise.skip(value);
         } else {

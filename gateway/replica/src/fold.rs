@@ -46,7 +46,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use telemetry::window;
 
 /// Raised whenever the same records would fold to something else.
-pub const FOLD_VERSION: u32 = 9;
+pub const FOLD_VERSION: u32 = 10;
 
 /// Version of the fold since which ordinary messages outlive a leap of the clock.
 const LEAPS_SINCE: u32 = 9;

@@ -70,7 +70,7 @@ fn spikes_once(story: &mut Story) -> Vec<Finding> {
 
 #[test]
 fn a_beginning_at_one_value_neither_blinds_nor_alarms() {
-    for seconds in [7, 20, 40, 90, 600, 1_700] {
+    for seconds in [7, 20, 40, 90, 600, 1_700, 2_500, 20_000] {
         for value in [0.0, 20.0] {
             let mut story = Story::new(21);
             let mut found = story.tell(std::iter::repeat_n(value, seconds));
@@ -79,22 +79,82 @@ fn a_beginning_at_one_value_neither_blinds_nor_alarms() {
             assert_eq!(spikes(&mut story, &[100.0, -200.0, 333.0]), [true; 3], "after {seconds} s at {value}");
         }
     }
-    // After half an hour it is told: that is where the series was.
-    let mut story = Story::new(22);
-    let mut found = story.tell(off(2_500));
-    found.extend(story.normal(3_000));
-    assert_eq!(kinds(&found), [(Kind::Shift, ACTIVE), (Kind::Shift, CLEARED)], "{found:?}");
-    assert_eq!(spikes(&mut story, &[100.0, -200.0, 333.0]), [true; 3]);
+}
+
+#[test]
+fn a_machine_that_goes_back_to_where_it_rested_is_no_news_and_a_fault_is() {
+    for (seed, rest) in [(31, 2_000), (32, 21_600)] {
+        let mut story = Story::new(seed);
+        let mut found = story.tell(off(rest));
+        for cycle in 0..40 {
+            found.extend(story.normal(200 + cycle * 37 % 400));
+            found.extend(story.tell(off(20 + cycle * 53 % 160)));
+        }
+        assert_eq!(kinds(&found), [], "seed {seed}: {found:?}");
+        story.normal(1_000);
+        let spike: Vec<Finding> = story.tell([60.0]).into_iter().chain(story.normal(60)).collect();
+        assert_eq!(kinds(&spike), [(Kind::Spike, ACTIVE), (Kind::Spike, CLEARED)], "seed {seed}: {spike:?}");
+    }
+}
+
+#[test]
+fn a_rest_teaches_no_scale() {
+    // Runs of a few readings are how this machine is; after a rest they are no news.
+    let mut story = Story::new(33);
+    let mut found = Vec::new();
+    for _ in 0..4 {
+        for cycle in 0..120 {
+            found.extend(story.tell((0..3 + cycle * 7 % 8).map(|at| 15.0 + f64::from(at % 3) / 10.0)));
+            found.extend(story.tell(off(1 + cycle as usize * 5 % 3)));
+        }
+        found.extend(story.tell(off(600)));
+    }
+    found.retain(|finding| matches!(finding.kind, Kind::Spike | Kind::Shift | Kind::Drift | Kind::Rate));
+    assert_eq!(kinds(&found), [], "{found:?}");
+}
+
+#[test]
+fn a_door_that_opens_for_the_first_time_is_no_news() {
+    let mut story = Story::new(34);
+    let mut found = Vec::new();
+    for at in 0..60 {
+        found.extend(story.tell(std::iter::repeat_n(f64::from(at % 2), 30 + at as usize * 97 % 1_500)));
+    }
+    assert_eq!(kinds(&found), [], "{found:?}");
+}
+
+#[test]
+fn cycles_of_an_oven_are_told_once() {
+    for seed in 1..5 {
+        let (mut story, mut found) = (Story::new(seed), Vec::new());
+        let phase = 300 * seed as usize;
+        for at in 0..540 * 20 {
+            let part = ((at + phase) % 540) as f64 / 540.0;
+            let level = match part {
+                part if part < 0.2 => 25.0 + 155.0 * part / 0.2,
+                part if part < 0.75 => 180.0,
+                part => 180.0 - 155.0 * (part - 0.75) / 0.25,
+            };
+            let value = tenths(level + 0.8 * story.noise.next());
+            found.extend(story.tell([value]).into_iter().filter(|finding| finding.state == ACTIVE));
+        }
+        assert!(found.len() <= 1, "seed {seed}: {found:?}");
+    }
 }
 
 #[test]
 fn one_early_outlier_does_not_blind() {
-    for at in [16, 40, 59] {
-        let mut story = Story::new(23);
-        story.normal(at);
-        story.tell([-9999.0]);
-        assert_eq!(kinds(&story.normal(3_000)), []);
-        assert_eq!(spikes(&mut story, &[-100.0, -200.0, 333.0]), [true; 3], "after one at {at}");
+    for at in [0, 1, 5, 14, 16, 40, 59] {
+        for wild in [-9999.0, 1e6, 1e308, -1e308] {
+            let mut story = Story::new(23);
+            story.normal(at);
+            story.tell([wild]);
+            assert_eq!(kinds(&story.normal(3_000)), []);
+            assert_eq!(spikes(&mut story, &[-100.0, -200.0, 333.0]), [true; 3], "after {wild} at {at}");
+            story.normal(2_000);
+            let shift: Vec<f64> = (0..100).map(|_| tenths(22.5 + 0.3 * story.noise.next())).collect();
+            assert_eq!(kinds(&story.tell(shift)), [(Kind::Shift, ACTIVE)], "after {wild} at {at}");
+        }
     }
 }
 
