@@ -133,11 +133,65 @@ fn all() -> Vec<(&'static str, Plan)> {
         CloudRestore,
         Damage { device, salt: 6_212_353_291_439_994_434 },
     ];
+    let partly_undated = [
+        Connect { device },
+        SetClock { device, ms: 50 },
+        Think { device },
+        Pass(200),
+        PowerCut { device, kept: true },
+        Start { device },
+        Sense { device, salt: 8_018_745_903_991_611_824 },
+        Pass(35_000),
+    ];
+    let quarters_given_up = [
+        Pass(12_000),
+        Pass(6_000),
+        Pass(3_000),
+        Sense { device: 3, salt: 12_056_826_116_128_154_631 },
+        Sense { device: 3, salt: 13_459_104_316_522_133_994 },
+        Sense { device: 3, salt: 138_091_304_669_769_203 },
+        Sense { device: 2, salt: 13_767_561_535_726_047_076 },
+        Pass(1_000),
+        Sense { device: 3, salt: 13_765_866_690_370_285_082 },
+        Sense { device: 3, salt: 77_732_002_171_329_465 },
+        Pass(6_000),
+        Sense { device: 3, salt: 16_790_694_513_654_448_638 },
+        Sync { device: 3 },
+        Think { device: 3 },
+        Shed { device: 3, salt: 2_294_042_243_125_426_444 },
+    ];
+    let over_and_told_again = [
+        Connect { device },
+        Sync { device },
+        Think { device },
+        Crash { device, kept: true },
+        Start { device },
+        Connect { device },
+        Sync { device },
+        Think { device },
+        Net { device, count: 6, salt: 2_113_402_665_321_268_474 },
+        CloudSync,
+        CloudThink,
+        Net { device, count: 6, salt: 2_113_402_665_321_268_474 },
+        CloudLoseDisk,
+        Sense { device, salt: 16_464_554_730_623_151_289 },
+    ];
+    let overtaking = Weather { lost: 50, repeated: 0, overtaken: 20, slow: 0 };
+    let over = Plan { grace_ms: 2_000, interval_bytes: 100, ..plan(41_114, true, overtaking, &over_and_told_again) };
+    let over = Plan { sizes_ms: vec![10_000, 60_000], crossing_bytes: 1 << 20, crossing_ttl_ms: 20_000, ..over };
+    let sizes_ms = vec![60_000, 10_000, 15_000];
+    let stormy = Weather { lost: 50, repeated: 30, overtaken: 20, slow: 0 };
+    let undated = Plan { sizes_ms: sizes_ms.clone(), every_ms: 5_000, unset: true, ..plan(104_238, true, stormy, &partly_undated) };
+    let deaf = Weather { lost: 50, repeated: 10, overtaken: 0, slow: 0 };
+    let given_up = Plan { sizes_ms, ..damaged(145_372, 4, 2_000, 100, deaf, &quarters_given_up) };
     let repeating = Weather { lost: 5, repeated: 30, overtaken: 60, slow: 0 };
     let healed = Plan { sizes_ms: vec![10_000], grace_ms: 2_000, ..plan(565_252, false, repeating, &restored_behind_damage) };
     let bad = Weather { lost: 20, repeated: 0, overtaken: 0, slow: 0 };
     let slow = Weather { lost: 20, repeated: 10, overtaken: 60, slow: 70 };
     vec![
+        ("a reading that waited for its date took the place of another of its message that was sealed", undated),
+        ("a boot that was over was not told so once more to a cloud that had lost its disk", over),
+        ("a minute that had all its parts of ten seconds was not complete, as one of fifteen was given up", given_up),
         (
             "readings of a boot whose first record is damaged were in no window, and not given up",
             damaged(169, 6, 2_000, 100, bad, &no_sizes),

@@ -6,10 +6,12 @@
 //! - the logged clock never goes back;
 //! - time acts on a record's arrival before the record itself does: what is due at the new
 //!   clock is sealed or raised first, in the order of its due time;
-//! - an entry is changed only by readings of its own boot, and never once sealed.
+//! - an entry is changed only by readings of its own boot, and never once sealed; it is not sealed
+//!   while another reading of the record that opened it may open it again, under the same name.
 
 pub mod alarms;
 mod config;
+mod crowd;
 mod dues;
 mod ends;
 mod fork;
@@ -22,7 +24,7 @@ mod undated;
 pub(crate) use config::is_zero;
 pub use config::{FoldConfig, Start};
 pub(crate) use dues::Due;
-pub(crate) use open::Open;
+pub(crate) use open::{Crowd, Open};
 pub use series::Series;
 use undated::Dating;
 pub(crate) use undated::Undated;
@@ -117,6 +119,8 @@ pub struct Fold {
     pub(crate) ends: Ends,
     /// Readings that wait until the clock is set.
     pub(crate) undated: Vec<Undated>,
+    /// Series that have too many open windows, until the record under way is folded.
+    pub(crate) crowded: BTreeMap<u32, Crowd>,
     pub(crate) findings: Vec<Finding>,
     pub(crate) ordinal: u32,
     /// When the next maintenance begins by the logged clock. Not part of the state: follows from
@@ -439,7 +443,9 @@ impl Fold {
             if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
                 session.memory.reading(&mut digest, packet_id, series, sent_ms, value);
             }
-        })?;
+        });
+        self.thin_out();
+        let count = count?;
         let max = messages_max(self.sessions.by_number.len());
         if remember && let Some(session) = self.sessions.by_number.get_mut(&session) {
             session.memory.message(&digest, packet_id, clock_ms, max);
@@ -474,7 +480,7 @@ impl Fold {
         match (leaves, dating) {
             (false, _) => {}
             (true, Dating::Known) => self.place((seq, seq), before, number, time_ms, value),
-            (true, dating) if self.waits(dating, time_ms) => self.wait(seq, before, dating, number, time_ms, value),
+            (true, dating) if self.waits(dating, number, time_ms) => self.wait(seq, before, dating, number, time_ms, value),
             (true, _) => {
                 let time_ms = self.unset_time(time_ms);
                 self.place((seq, seq), before, number, time_ms, value);

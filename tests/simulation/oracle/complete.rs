@@ -8,8 +8,7 @@
 //! is known to be under way only when it speaks again; and one of which nothing but an urgent alert came, only
 //! with its hello or first interval.
 //!
-//! Not judged: a gateway whose log was damaged, and that windows become complete once the cloud has lost its disk
-//! (seed 41114 has one that does not).
+//! Not judged: a gateway whose log was damaged.
 
 use super::{Boot, Oracle, Window, ensure, number, series_number};
 use crate::device::Device;
@@ -83,7 +82,6 @@ impl Oracle {
             |name: &Boot| bridge.gateways.get(&format!("g{}", name.0)).is_some_and(|g| g.boots.values().any(|p| !p.gaps.is_empty()));
         if self.cloned
             || self.disks_lost
-            || self.crossed.cloud_lost
             || !self.live.is_empty()
             || self.parts.keys().any(|name| self.damage.times(name.0) > 0 || is_gone(name))
         {

@@ -1,6 +1,6 @@
 //! What falls due as the logged clock goes on, in the order of its due time.
 
-use super::{Fold, FoldConfig, open};
+use super::{Fold, FoldConfig, open, undated};
 use crate::outbox::EntryName;
 use std::cmp::Reverse;
 
@@ -50,6 +50,10 @@ impl Fold {
                 if !self.findings.is_empty() {
                     self.raise(due.series);
                 }
+                continue;
+            }
+            // What may still belong to it comes when the clock is set, or the boot ends: it is due again then.
+            if self.config.fold_version >= open::WHOLE_SINCE && undated::is_owed(&self.undated, due.series, due.born) {
                 continue;
             }
             let found = series

@@ -7,13 +7,16 @@
 //! much, or by its own time if the clock, now known, lets that pass.
 //!
 //! Invariants: a reading that waits holds back what intervals may claim (protocol §4) as an open
-//! window born with its record does, and is put into a window that was born no later; nothing waits
-//! for ever: where the boot ends unset, or more than [`UNDATED_READINGS_MAX`] wait, the logged clock's date stands.
+//! window born with its record does, and is put into a window that was born no later; windows that its
+//! record opened for others stay open for it, since it would open one of the same name; nothing waits
+//! for ever: where the boot ends unset, more than [`UNDATED_READINGS_MAX`] wait, or too many windows of the series
+//! are open, the logged clock's date stands.
 
 use super::{Fold, open};
-use crate::limits::{FUTURE_MS_MAX, UNDATED_READINGS_MAX, UNSET_FUTURE_MS_MAX};
+use crate::limits::{FUTURE_MS_MAX, OPEN_WINDOWS_MAX, UNDATED_READINGS_MAX, UNSET_FUTURE_MS_MAX};
 use crate::outbox::Before;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The first fold version in which readings wait for their date.
 const SINCE: u32 = 3;
@@ -46,12 +49,21 @@ pub(crate) enum Dating {
     WaitsRelative,
 }
 
+/// Whether a reading of a series that came with the record `born` is among those that wait, in the order of their records.
+pub(super) fn is_owed(waiting: &[Undated], series: u32, born: u64) -> bool {
+    let of_record = &waiting[waiting.partition_point(|u| u.seq < born)..];
+    of_record.iter().take_while(|u| u.seq == born).any(|u| u.series == series)
+}
+
 impl Fold {
     /// Whether a reading waits: for want of a time, or because the clock cannot say whether its
     /// time is in the future.
-    pub(super) fn waits(&self, dating: Dating, time_ms: i64) -> bool {
+    pub(super) fn waits(&self, dating: Dating, number: u32, time_ms: i64) -> bool {
         let doubtful = dating == Dating::WaitsRelative || time_ms == self.clock_ms || time_ms > self.clock_ms.saturating_add(FUTURE_MS_MAX);
-        doubtful && self.config.fold_version >= SINCE && self.undated.len() < UNDATED_READINGS_MAX
+        // Those that would stay open for it are bounded.
+        let open = self.series.get(number as usize).map_or(0, |series| series.open.len());
+        let has_room = self.config.fold_version < open::WHOLE_SINCE || open < OPEN_WINDOWS_MAX * self.kept_ms.len().max(1);
+        doubtful && has_room && self.config.fold_version >= SINCE && self.undated.len() < UNDATED_READINGS_MAX
     }
 
     pub(super) fn wait(&mut self, seq: u64, before: Before, dating: Dating, series: u32, time_ms: i64, value: f64) {
@@ -76,7 +88,21 @@ impl Fold {
 
     /// The logged clock was `behind_ms` behind: all that waits is put into its window, by the record `version`.
     pub(super) fn date(&mut self, behind_ms: i64, version: u64) {
-        for u in std::mem::take(&mut self.undated) {
+        let undated = std::mem::take(&mut self.undated);
+        let is_whole = self.config.fold_version >= open::WHOLE_SINCE;
+        let mut rest = undated.as_slice();
+        while let Some(first) = rest.first() {
+            let (of_record, later) = rest.split_at(rest.partition_point(|u| u.seq == first.seq));
+            self.date_those(of_record, behind_ms, version);
+            self.thin_out_but(later);
+            let series: BTreeSet<u32> = of_record.iter().filter(|_| is_whole).map(|u| u.series).collect();
+            series.into_iter().for_each(|series| self.due_again(series, first.seq));
+            rest = later;
+        }
+    }
+
+    fn date_those(&mut self, those: &[Undated], behind_ms: i64, version: u64) {
+        for u in those {
             let arrival_ms = u.arrival_ms.saturating_add(behind_ms);
             // Where nobody knows the clock, any time of this century is better than none.
             let latest_ms = if behind_ms == 0 { UNSET_FUTURE_MS_MAX } else { arrival_ms.saturating_add(FUTURE_MS_MAX) };
@@ -104,6 +130,12 @@ impl Fold {
         }
     }
 
+    /// Series of which readings wait. Where the boot ends, they are put into windows as of its last record, which
+    /// may have changed these windows before: such a version is not to be shown.
+    pub(crate) fn undated_series(&self) -> BTreeSet<u32> {
+        self.undated.iter().map(|u| u.series).collect()
+    }
+
     /// Readings that wait until the clock is set.
     pub fn undated(&self) -> usize {
         self.undated.len()
@@ -114,6 +146,8 @@ impl Fold {
 mod tests {
     use super::*;
     use crate::fold::FoldConfig;
+    use crate::outbox::page::name_of;
+    use crate::outbox::{BootPart, EntryName};
     use crate::record::{FLAG_LEAVES, FLAG_UNDATED, Readings, Record, put_reading};
     use crate::rehearse::Rehearsal;
     use proptest::prelude::*;
@@ -184,6 +218,82 @@ mod tests {
             let part = r.fold.current().unwrap();
             prop_assert_eq!(r.fold.complete_to(part).0, part.end);
         }
+    }
+
+    /// One message; readings without a time are not relative to anything.
+    fn send_all(r: &mut Rehearsal, clock_ms: i64, readings: &[(u32, Option<i64>)]) {
+        let (mut bytes, clock_ms) = (Vec::new(), clock_ms.max(r.fold.clock_ms));
+        for (series, own) in readings {
+            put_reading(&mut bytes, *series, own.map_or(clock_ms, |own| clock_ms + own), clock_ms, 1.5);
+        }
+        let flags = FLAG_LEAVES | FLAG_UNDATED;
+        r.record(clock_ms, &Record::Message { flags, session: 0, packet_id: 0, readings: Readings { bytes: &bytes } }).unwrap();
+    }
+
+    /// Of what stands in the fold: each name and version, with its count.
+    fn named(fold: &Fold) -> Vec<(u64, EntryName, u64, u64)> {
+        let waits = fold.undated_series();
+        let boot = fold.current().map_or(0, |p| p.boot);
+        let open = fold.series.iter().flat_map(|s| &s.open).filter(|o| !waits.contains(&o.name.series));
+        let open = open.map(|o| (boot, o.name, o.version, o.aggregate.count()));
+        let entries = |p: &BootPart| p.entries.oldest(&fold.shelf, 0, 0, usize::MAX).entries;
+        let sealed = fold.boots.iter().flat_map(|p| entries(p).into_iter().map(|e| (p.boot, name_of(&e), e.version, e.aggregate.count())));
+        open.chain(sealed).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn of_a_message_some_readings_may_wait_and_all_count(
+            steps in proptest::collection::vec((0i64..2_500, proptest::collection::vec((0u32..2, proptest::option::of(-3_000i64..2_000)), 1..5)), 1..40),
+            cut in 0usize..40,
+            ends in 0usize..40,
+            behind_ms in prop_oneof![0i64..5_000, 1_000_000i64..20_000 * DAY_MS],
+        ) {
+            let mut r = gateway();
+            let (mut clock_ms, mut total) = (10_000, 0);
+            let mut shown: BTreeMap<(u64, EntryName, u64), u64> = BTreeMap::new();
+            for (n, (passed, readings)) in steps.iter().enumerate() {
+                clock_ms += passed;
+                send_all(&mut r, clock_ms, readings);
+                total += readings.len() as u64;
+                for (boot, name, version, count) in named(&r.fold) {
+                    let known = *shown.entry((boot, name, version)).or_insert(count);
+                    prop_assert_eq!(known, count, "{:?} of boot {} at {} is another", name, boot, version);
+                }
+                // A state does not hold the pages that the end of a boot makes.
+                if n == cut.min(ends) {
+                    r = Rehearsal::resume(Fold::restore(&r.fold.save()).unwrap());
+                }
+                if n == ends {
+                    r.boot(clock_ms, 2, FoldConfig { sizes_ms: vec![SIZE_MS], grace_ms: 500, ..FoldConfig::default() }).unwrap();
+                }
+            }
+            r.record(clock_ms + behind_ms, &Record::ClockSet { behind_ms }).unwrap();
+            for _ in 0..2 {
+                r.record(clock_ms + behind_ms + FUTURE_MS_MAX + 10 * SIZE_MS, &Record::Tick).unwrap();
+            }
+            prop_assert!(r.fold.births.is_empty() && r.fold.series.iter().all(|s| s.open.is_empty()), "all is sealed");
+            let all = named(&r.fold);
+            prop_assert_eq!(all.iter().map(|(.., count)| count).sum::<u64>(), total);
+            for (boot, name, version, count) in all {
+                prop_assert_eq!(*shown.entry((boot, name, version)).or_insert(count), count);
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_stays_open_for_what_its_record_has_waiting() {
+        let mut r = gateway();
+        // The second waits, and belongs to the window of the first.
+        send_all(&mut r, 10_400, &[(0, Some(-200)), (0, None)]);
+        send(&mut r, 20_000, FLAG_UNDATED, 1, None);
+        assert_eq!((r.fold.series[0].open.len(), r.fold.undated()), (1, 2));
+        r.record(20_100, &Record::ClockSet { behind_ms: 100 }).unwrap();
+        assert_eq!(windows(&r.fold), BTreeMap::from([((0, 10_000), 2), ((1, 20_000), 1)]));
+        assert_eq!(r.fold.series[0].open.len(), 1);
+        r.record(20_200, &Record::Tick).unwrap();
+        assert!(r.fold.series[0].open.is_empty(), "it was due long ago");
+        assert_eq!(windows(&r.fold)[&(0, 10_000)], 2);
     }
 
     #[test]

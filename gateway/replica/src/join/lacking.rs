@@ -32,12 +32,13 @@ impl Lacking {
         }
     }
 
-    /// Whether a window, or one that it is added up from, lacks readings of a gateway.
-    pub fn has(&self, gateway: u32, (series, size_ms, start_ms): WindowKey) -> bool {
+    /// Whether a window, or one that it is added up from, lacks readings of a gateway. Of the sizes that divide it,
+    /// those count of which `is_base` says that it is added up from them.
+    pub fn has(&self, gateway: u32, (series, size_ms, start_ms): WindowKey, is_base: impl Fn(i64) -> bool) -> bool {
         let end_ms = start_ms.saturating_add(size_ms);
-        let sizes = self.0.range((gateway, series, 0)..=(gateway, series, size_ms));
-        let mut spans = sizes.filter(|((.., base_ms), _)| tumbling::divides(*base_ms, size_ms)).map(|(_, spans)| spans);
-        spans.any(|spans| spans.get(spans.partition_point(|span| span.1 <= start_ms)).is_some_and(|span| span.0 < end_ms))
+        let lacks = |spans: &[(i64, i64)]| spans.get(spans.partition_point(|span| span.1 <= start_ms)).is_some_and(|span| span.0 < end_ms);
+        let mut sizes = self.0.range((gateway, series, 0)..=(gateway, series, size_ms));
+        sizes.any(|((.., base_ms), spans)| tumbling::divides(*base_ms, size_ms) && lacks(spans) && is_base(*base_ms))
     }
 
     /// Whether it knows of windows that ended before.
@@ -82,7 +83,9 @@ mod tests {
                     let meets = |(g, (s, base, start)): &(u32, WindowKey)| {
                         (*g, *s) == (gateway, series) && size % base == 0 && start + base > key.2 && *start < key.2 + size
                     };
-                    prop_assert_eq!(lacking.has(gateway, key), all.iter().any(meets), "{:?}", key);
+                    prop_assert_eq!(lacking.has(gateway, key, |_| true), all.iter().any(meets), "{:?}", key);
+                    let of_ten = all.iter().any(|window| window.1.1 == 10 && meets(window));
+                    prop_assert_eq!(lacking.has(gateway, key, |base_ms| base_ms == 10), of_ten, "{:?}", key);
                 }
             }
         }

@@ -122,14 +122,24 @@ impl Bridge {
     /// Whether all that a gateway accepted of a window is here.
     fn is_past(&self, gateway: u32, key: WindowKey) -> bool {
         let end = key.2.saturating_add(key.1);
-        self.complete_ms.get(gateway as usize).is_some_and(|until| *until >= end) && !self.lacking.has(gateway, key)
+        self.complete_ms.get(gateway as usize).is_some_and(|until| *until >= end) && !self.lacks(gateway, key)
     }
 
     /// A window waits for gateways; for what one of them gave up it would wait in vain.
     fn wait(&mut self, blockers: &[u32], key: WindowKey) {
-        for gateway in blockers.iter().filter(|gateway| !self.lacking.has(**gateway, key)) {
-            self.rounds.wait(*gateway, key);
+        for gateway in blockers {
+            if !self.lacks(*gateway, key) {
+                self.rounds.wait(*gateway, key);
+            }
         }
+    }
+
+    /// Whether a gateway gave up what a window is added up from: of several sizes that divide it, it may have all of
+    /// the one that counts.
+    fn lacks(&self, gateway: u32, key: WindowKey) -> bool {
+        let known = || self.names.get(gateway as usize).and_then(|name| self.gateways.get(name));
+        let is_base = |base: i64| known().is_some_and(|g| g.boots.values().any(|p| tumbling::base_for(&p.kept, key.1) == Some(base)));
+        self.lacking.has(gateway, key, is_base)
     }
 
     /// Whether a round now would publish something.

@@ -294,6 +294,34 @@ fn a_window_of_which_readings_were_given_up_is_never_complete() {
     assert_eq!(complete(w.round(2_000)), [(60, 40, true)]);
 }
 
+/// A minute is added up from ten seconds, whatever becomes of its quarters.
+#[test]
+fn a_window_of_which_another_size_was_given_up_is_complete() {
+    let mut w = World::new(None);
+    let mut shed = delta(1, 0, 20, 200, &[(0, 1, 1, 1.0)]);
+    shed.sizes = vec![10_000, 15_000, 60_000];
+    let mark = |size_ms, start_s: i64| ShedMark {
+        series: 4,
+        size_ms,
+        start_ms: START_MS + start_s * 1_000,
+        born: 1,
+        shed_seq: 20,
+        version: 9,
+        count: 1,
+    };
+    shed.marks = vec![mark(15_000, -5)];
+    w.send("a", &shed);
+    assert_eq!(brief(&w.round(0)), [(10, 0, 1, 1, true, true), (60, -20, 1, 1, true, true)]);
+    // One of which a part is gone is not.
+    shed.entries = block::encode(&[]);
+    (shed.from, shed.to, shed.marks) = (20, 30, vec![ShedMark { version: 25, ..mark(10_000, 50) }]);
+    w.send("a", &shed);
+    let mut next = delta(1, 30, 40, 200, &[(40, 31, 31, 1.0)]);
+    next.sizes.clone_from(&shed.sizes);
+    w.send("a", &next);
+    assert_eq!(brief(&w.round(0)), [(10, 40, 1, 1, true, true), (60, 40, 1, 1, false, true)]);
+}
+
 /// Record 4 is damaged: what it began is begun by record 7 when the log is folded again.
 #[test]
 fn what_was_told_before_damage_counts_once_and_keeps_its_sizes() {

@@ -177,7 +177,7 @@ impl Uplink {
             || (to == part.end
                 && told < to
                 && (before.clock_ms - self.frontier_ms >= IDLE_FRONTIER_MS || fold.ends.passed(self.frontier_ms, before.clock_ms)))
-            || (self.settings.preview && fold.series.iter().flat_map(|s| &s.open).any(|o| self.previewed.get(&o.name) != Some(&o.version)))
+            || (self.settings.preview && self.shows(fold))
     }
 
     /// Whether marks born at or before `to` are neither counted nor under way.
@@ -297,11 +297,21 @@ impl Uplink {
         })
     }
 
+    /// Whether there are open windows that may be shown and were not, as they are.
+    fn shows(&self, fold: &Fold) -> bool {
+        let waits = fold.undated_series();
+        let open = fold.series.iter().flat_map(|s| &s.open).filter(|open| !waits.contains(&open.name.series));
+        open.into_iter().any(|open| self.previewed.get(&open.name) != Some(&open.version))
+    }
+
     /// Open windows that were not shown as they are, so many at most, and the series at which the
     /// next ones begin; 0 once all series had their turn.
     fn preview(&self, fold: &Fold, most: usize) -> (Vec<Entry>, usize) {
-        let mut out = Vec::new();
+        let (mut out, waits) = (Vec::new(), fold.undated_series());
         for (number, series) in fold.series.iter().enumerate().skip(self.preview_at) {
+            if waits.contains(&(number as u32)) {
+                continue;
+            }
             if out.len() + series.open.len() > most && (most == 0 || !out.is_empty()) {
                 return (out, number);
             }
@@ -344,6 +354,10 @@ impl Uplink {
             self.chain.send(number);
         }
         let (complete_from, readings_from) = living.gap_to(part.boot);
+        // A past that is told again may end where a boot does, and not have come to the next: that it is over is said
+        // with its last records, or never.
+        let is_over = |p: &BootPart| p.boot == part.boot && p.ended && p.end == to;
+        let ended = is_over(part) || living.boots.iter().any(is_over);
         let defs = definitions.iter().filter_map(|n| {
             let series = fold.series.get(*n as usize)?;
             Some(Definition { number: *n, name: series.name.clone(), unit: series.unit.clone() })
@@ -356,7 +370,7 @@ impl Uplink {
             cloud_boot: self.cloud_boot,
             number,
             frontier_ms: before.clock_ms,
-            ended: part.ended && to == part.end,
+            ended,
             readings_to: before.readings,
             accepted: part.readings,
             local: part.local,
