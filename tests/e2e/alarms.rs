@@ -2,6 +2,7 @@
 //! killed, comes to the same at both.
 
 use crate::gateway::tidegate;
+use crate::healing::copy;
 use crate::link::{Link, State};
 use crate::plant::{Role, configs, consume, free_port};
 use crate::wire::Wire;
@@ -191,6 +192,57 @@ fn what_is_done_at_both_ends_during_an_outage_comes_to_the_same() {
         let list = listed(role, "");
         assert!(list.iter().map(|alarm| &alarm["series"]).eq(["line1/press4/temperature"]), "{list:#?}");
     }
+}
+
+/// What was done since the copy was made, or on the disk that is lost, is known at the cloud alone.
+#[test]
+fn a_gateway_on_an_old_disk_is_told_what_was_done_and_on_an_empty_one_both_begin_anew() {
+    let mut plant = Plant::start();
+    let (data, kept) = (plant.dir.path().join("edge"), plant.dir.path().join("copy"));
+    let series = |n: u32| format!("line1/press{n}/temperature");
+    let path = |n: u32| format!("plant-a/line1/press{n}/temperature/high-high");
+    for n in 1..=4 {
+        plant.heat(&series(n), 97.0);
+        until_state(&plant.cloud, &path(n), "unacknowledged");
+    }
+    assert_eq!(plant.edge.stop(), Some(0));
+    copy(&data, &kept);
+    plant.edge = Role::start("edge", &plant.edge_config, &data);
+    let by = || json!({ "by": "ann" });
+    assert_eq!(post(plant.cloud.http, &path(1), "ack", by()).0, 200);
+    assert_eq!(post(plant.cloud.http, &path(2), "shelve", json!({ "by": "ann", "for": "2h" })).0, 200);
+    assert_eq!(post(plant.edge.http, &path(3), "out-of-service", by()).0, 200);
+    assert_eq!(post(plant.edge.http, &path(4), "ack", by()).0, 200);
+    let states = ["acknowledged", "shelved", "out-of-service", "acknowledged"];
+    let until_all = |plant: &Plant| {
+        for (n, state) in (1..).zip(states) {
+            let same = plant.until_same(&path(n));
+            assert!(same["state"] == state && same["pending"].is_null(), "{same:#}");
+        }
+    };
+    for (n, state) in (1..).zip(states) {
+        until_state(&plant.edge, &path(n), state);
+        until_state(&plant.cloud, &path(n), state);
+    }
+    until_all(&plant);
+
+    plant.edge.kill();
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(&kept, &data);
+    plant.edge = Role::start("edge", &plant.edge_config, &data);
+    (1..).zip(states).for_each(|(n, state)| until_state(&plant.edge, &path(n), state));
+    until_all(&plant);
+
+    plant.edge.kill();
+    std::fs::remove_dir_all(&data).unwrap();
+    plant.edge = Role::start("edge", &plant.edge_config, &data);
+    until("what the gateway knows nothing of is gone", || {
+        let left = listed(&plant.cloud, "state=all");
+        if left.is_empty() { Ok(()) } else { Err(json!(left)) }
+    });
+    plant.heat(&series(2), 97.0);
+    until_state(&plant.cloud, &path(2), "unacknowledged");
+    plant.until_same(&path(2));
 }
 
 #[test]

@@ -67,7 +67,8 @@ impl Plant {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+/// A folder with all in it.
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -224,7 +224,8 @@ impl Bridge {
     /// Whether a hello says nothing new: then it is a sign of life, and not logged.
     pub fn knows(&self, gateway: &str, hello: &Hello) -> bool {
         let parent = hello.parent.and_then(|(boot, end)| Some((self.part(gateway, boot)?, end)));
-        self.part(gateway, hello.boot).is_some_and(|p| p.sizes == hello.sizes && p.grace_ms == hello.grace_ms && p.group == hello.group)
+        self.part(gateway, hello.boot)
+            .is_some_and(|p| p.introduced > 0 && p.sizes == hello.sizes && p.grace_ms == hello.grace_ms && p.group == hello.group)
             && self.crossings.get(gateway).map_or(&[][..], |c| &c.wanted) == hello.wanted
             && parent.is_none_or(|(p, end)| p.ended || p.end == Some(end))
     }
@@ -360,11 +361,18 @@ impl Bridge {
             return Ok(());
         }
         let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) else { return Ok(()) };
+        let is_set_back = known.is_set_back(hello.boot, hello.parent);
         known.boot = hello.boot;
         known.change(hello.boot, |p| {
             p.set_windows(&hello.sizes, hello.grace_ms);
             p.group.clone_from(&hello.group);
+            if p.introduced == 0 {
+                p.introduced = self.lsn;
+            }
         });
+        if is_set_back {
+            self.alarms.again(self.clock_ms, gateway);
+        }
         if let Some((parent, end)) = hello.parent {
             known.change(parent, |p| p.end = Some(end));
             if let Some(part) = known.boots.get_mut(&parent) {

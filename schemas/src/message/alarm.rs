@@ -62,7 +62,8 @@ pub struct Act {
     pub seen: AlertKey,
 }
 
-/// The cloud passes on what was done there, until the gateway has it on stable storage.
+/// The cloud passes on what was done there, until the gateway has it on stable storage; to a gateway whose
+/// disk was lost or restored, all that counts, whoever did it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Command {
     /// [`super::FORMAT`] of the writer.

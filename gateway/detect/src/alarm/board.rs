@@ -234,6 +234,19 @@ impl Board {
         pends == Some(true)
     }
 
+    /// At the cloud: the gateway may have forgotten what was done, and is to take all that counts once more,
+    /// before what it has not heard of.
+    pub fn pend_again(&mut self, clock_ms: i64) {
+        let done = self.alarms.iter().filter(|(_, alarm)| alarm.acts.iter().next().is_some());
+        for name in done.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            self.act(clock_ms, name, |alarm| {
+                let waits = |act: &&Act| alarm.pending.iter().any(|pending| pending.id == act.id);
+                let again: Vec<Act> = alarm.acts.iter().filter(|act| !waits(act)).cloned().collect();
+                alarm.pending.splice(0..0, again);
+            });
+        }
+    }
+
     /// At the cloud: the gateway does not take an act; what it changed is taken back.
     pub fn withdraw(&mut self, clock_ms: i64, name: &Name, id: u64) {
         if self.alarms.contains_key(name) {
@@ -305,9 +318,10 @@ impl Board {
         })
     }
 
-    /// Acts that wait for the gateway, oldest first.
-    pub fn pending(&self) -> impl Iterator<Item = &Act> {
-        self.alarms.values().flat_map(|alarm| &alarm.pending)
+    /// Acts that wait for the gateway, of each alarm the oldest first; and the time of the gateway's clock after which
+    /// each is refused there, ms since the Unix epoch.
+    pub fn pending(&self) -> impl Iterator<Item = (&Act, i64)> {
+        self.alarms.values().flat_map(|alarm| alarm.pending.iter().map(|act| (act, last_ms(alarm, act))))
     }
 }
 
@@ -326,6 +340,12 @@ fn seen(alarm: &Alarm, verb: Verb) -> AlertKey {
 pub fn not_after_ms(act: &Act) -> i64 {
     let latest = act.time_ms.saturating_add(NOT_AFTER_MS);
     if act.verb == Verb::Shelve as u8 { act.until_ms.min(latest) } else { latest }
+}
+
+/// The same for one that waits. What is to be taken once more counts already, however old it is.
+fn last_ms(alarm: &Alarm, act: &Act) -> i64 {
+    let counts = alarm.acts.iter().any(|known| known.id == act.id);
+    if counts { alarm.touched_ms.saturating_add(NOT_AFTER_MS) } else { not_after_ms(act) }
 }
 
 fn is_forgettable(alarm: &Alarm, clock_ms: i64) -> bool {

@@ -11,7 +11,7 @@ use crate::limits::ACTS_HELD_MAX;
 use crate::outbox::LastRead;
 use detect::Kind;
 use detect::alarm::SERIES;
-use detect::alarm::{Request, Summary};
+use detect::alarm::{Request, Summary, Verb};
 use schemas::message::{Act, AlertBody, Command};
 
 /// What becomes of a command of the cloud.
@@ -39,7 +39,8 @@ impl Fold {
             () if board.get(&act.series, &act.kind).is_none() => Judged::Unknown,
             () if board.knows(act) => Judged::Known,
             () if clock_ms > command.not_after_ms => Judged::TooLate,
-            () if self.is_full_of_acts() => Judged::Full,
+            // Half of the room is for those who do something here.
+            () if self.acts_held() >= ACTS_HELD_MAX / 2 => Judged::Full,
             () => Judged::Taken,
         }
     }
@@ -101,8 +102,11 @@ impl Fold {
     /// The cloud passed on what was done there. One that is not read is of a newer program, and
     /// was answered as not taken.
     pub(super) fn commanded(&mut self, bytes: &[u8]) {
-        if let Ok(command) = Command::decode(bytes) {
-            self.done(command.act);
+        let Ok(Command { act, .. }) = Command::decode(bytes) else { return };
+        let design = matches!(Verb::of(act.verb), Some(Verb::Suppress | Verb::Release)).then(|| (act.series.clone(), act.kind.clone()));
+        self.done(act);
+        if let Some(name) = design {
+            self.judge_design(name);
         }
     }
 
@@ -125,7 +129,11 @@ impl Fold {
 
     /// Whether so much was done that the cloud does not have that no more is taken for now.
     pub fn is_full_of_acts(&self) -> bool {
-        self.boots.iter().map(|part| part.acts.len()).sum::<usize>() >= ACTS_HELD_MAX
+        self.acts_held() >= ACTS_HELD_MAX
+    }
+
+    fn acts_held(&self) -> usize {
+        self.boots.iter().map(|part| part.acts.len()).sum()
     }
 
     /// Behind each record: what the clock ends, and what is to be said about all of them.

@@ -4,6 +4,9 @@
 //! What is done here counts here at once, as pending, and is passed on until the gateway has it:
 //! it comes back among the gateway's acts, and is joined. What the gateway refuses as too late is
 //! taken back. So both ends come to the same, whoever did what while the link was down.
+//!
+//! A gateway whose disk was lost or restored has forgotten what was done meanwhile: all that counts here is
+//! passed on to it once more. What it has comes back and changes nothing; an alarm that it has not is forgotten here.
 
 use detect::alarm::board::{SWEEP_MS, not_after_ms};
 use detect::alarm::{Board, Name, Request, SHOWN};
@@ -99,13 +102,21 @@ impl Alarms {
         let is_taken = board.pend(clock_ms, act.clone());
         self.waiting.insert(gateway.to_owned());
         self.collect(gateway);
-        is_taken.then(|| command(act))
+        is_taken.then(|| command(not_after_ms(&act), act))
+    }
+
+    /// The gateway may have forgotten what was done: it is told once more.
+    pub fn again(&mut self, clock_ms: i64, gateway: &str) {
+        let Some(board) = self.boards.get_mut(gateway).map(Arc::make_mut) else { return };
+        board.pend_again(clock_ms);
+        self.waiting.insert(gateway.to_owned());
+        self.collect(gateway);
     }
 
     /// The gateway did not take a command.
     pub fn answered(&mut self, clock_ms: i64, gateway: &str, answer: &Answer) {
         let Some(board) = self.boards.get_mut(gateway).map(Arc::make_mut) else { return };
-        let found = board.pending().find(|act| act.id == answer.id).map(|act| (act.series.clone(), act.kind.clone()));
+        let found = board.pending().find(|(act, _)| act.id == answer.id).map(|(act, _)| (act.series.clone(), act.kind.clone()));
         let Some(name) = found else { return };
         match answer.outcome {
             TOO_LATE => board.withdraw(clock_ms, &name, answer.id),
@@ -123,7 +134,7 @@ impl Alarms {
     /// What a gateway is still to be told.
     pub fn commands(&mut self, gateway: &str) -> Vec<Command> {
         let pending = self.boards.get(gateway).into_iter().flat_map(|board| board.pending());
-        let commands: Vec<Command> = pending.take(COMMANDS_MAX).cloned().map(command).collect();
+        let commands: Vec<Command> = pending.take(COMMANDS_MAX).map(|(act, not_after_ms)| command(not_after_ms, act.clone())).collect();
         if commands.is_empty() {
             self.waiting.remove(gateway);
         }
@@ -149,8 +160,8 @@ impl Alarms {
             let board = Arc::make_mut(board);
             board.advance(clock_ms);
             if sweeps {
-                let void = board.pending().filter(|act| not_after_ms(act).saturating_add(UNANSWERED_MS) < clock_ms);
-                let void: Vec<(Name, u64)> = void.map(|act| ((act.series.clone(), act.kind.clone()), act.id)).collect();
+                let void = board.pending().filter(|(_, last_ms)| last_ms.saturating_add(UNANSWERED_MS) < clock_ms);
+                let void: Vec<(Name, u64)> = void.map(|(act, _)| ((act.series.clone(), act.kind.clone()), act.id)).collect();
                 void.iter().for_each(|(name, id)| board.withdraw(clock_ms, name, *id));
                 let known: Vec<Name> = board.iter().map(|(name, _)| name.clone()).collect();
                 board.sweep(clock_ms);
@@ -169,6 +180,6 @@ impl Alarms {
     }
 }
 
-fn command(act: Act) -> Command {
-    Command { format: FORMAT, not_after_ms: not_after_ms(&act), act }
+fn command(not_after_ms: i64, act: Act) -> Command {
+    Command { format: FORMAT, not_after_ms, act }
 }

@@ -75,6 +75,13 @@ pub struct Part {
     /// born, with the version, and how many readings of it are counted in `shed`.
     #[serde(default)]
     pub gave_way: BTreeMap<(u32, i64, i64, u64), (u64, u64)>,
+    /// The cloud's record with its first hello, 0 where none was noted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub introduced: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What a state says that was saved before births were noted.
@@ -242,6 +249,18 @@ impl Gateway {
         let of = |boot: &u64| self.boots.get(boot).and_then(|p| p.group.as_deref());
         let group = of(self.living.first().unwrap_or(&self.boot))?;
         self.living.iter().all(|boot| of(boot) == Some(group)).then_some(group)
+    }
+
+    /// Whether a boot that introduces itself, behind `parent`, may have a log that does not go on from what was told
+    /// here: its disk was lost, or restored from a copy; or a boot between them never spoke.
+    pub fn is_set_back(&self, boot: u64, parent: Option<(u64, u64)>) -> bool {
+        let introduced = self.boots.iter().filter(|(_, part)| part.introduced > 0).max_by_key(|(_, part)| part.introduced);
+        // The first programs noted none.
+        let last = introduced.map_or(self.boot, |(last, _)| *last);
+        let is_known = last == boot || self.boots.get(&boot).is_some_and(|part| part.introduced > 0);
+        let Some(part) = self.boots.get(&last).filter(|_| !is_known) else { return false };
+        let told = part.alerts.last().map_or(0, |(seq, _)| *seq).max(part.applied);
+        parent.is_none_or(|(parent, end)| parent != last || end < told)
     }
 
     /// Boots that are not known to be over.

@@ -5,7 +5,7 @@ use super::*;
 use crate::limits::BLOCK_ENTRIES_MAX;
 use crate::record::{Record, SessionEvent};
 use proptest::prelude::*;
-use schemas::message::{Definition, Delta, FORMAT, ShedMark, Tally};
+use schemas::message::{Act, AlertKey, Answer, Definition, Delta, FORMAT, ShedMark, Tally};
 use std::sync::{Arc, Mutex};
 use telemetry::aggregate::Aggregate;
 use telemetry::block;
@@ -138,6 +138,22 @@ fn alert(seq: u64, series: &str, value: f64) -> AlertBody {
     }
 }
 
+fn hello(boot: u64, parent: Option<(u64, u64)>) -> Hello {
+    Hello {
+        format: FORMAT,
+        gateway: "a".into(),
+        boot,
+        parent,
+        sizes: vec![10_000, 60_000],
+        grace_ms: 2_000,
+        every_ms: 5_000,
+        clock_ms: START_MS,
+        version: "1".into(),
+        group: None,
+        wanted: Vec::new(),
+    }
+}
+
 fn brief(merged: &[Merged]) -> Vec<(i64, i64, u64, u64, bool, bool)> {
     merged
         .iter()
@@ -175,19 +191,7 @@ fn a_boot_that_ended_does_not_hold_its_successor_back() {
     w.send("a", &delta(1, 0, 5, 5, &[(0, 1, 3, 1.0)]));
     w.send("a", &delta(2, 0, 4, 60, &[(10, 1, 3, 1.0)]));
     assert_eq!(brief(&w.round(0)).iter().filter(|m| m.4).count(), 0, "the old boot may still have something");
-    let hello = Hello {
-        format: FORMAT,
-        gateway: "a".into(),
-        boot: 2,
-        parent: Some((1, 5)),
-        sizes: vec![10_000, 60_000],
-        grace_ms: 2_000,
-        every_ms: 5_000,
-        clock_ms: START_MS,
-        version: "1".into(),
-        group: None,
-        wanted: Vec::new(),
-    };
+    let hello = hello(2, Some((1, 5)));
     assert!(!w.bridge.knows("a", &hello));
     w.log(0, &Record::Hello { gateway: "a", bytes: &hello.encode() });
     assert!(w.bridge.knows("a", &hello), "the same again is only a sign of life");
@@ -413,6 +417,64 @@ fn alarms_that_changed_and_were_not_taken_are_told_again() {
     assert_eq!(told, [("a", "y")], "once, as it stands");
     // What somebody did to one goes out without an alert, and the cursor passes it.
     assert!(Effects { alarms: first.alarms, ..Effects::default() }.publishes());
+}
+
+/// What counts of all that was done is passed on once more where a log does not go on from what was told, and never else.
+#[test]
+fn a_gateway_that_lost_its_disk_or_was_restored_is_told_once_more_what_was_done() {
+    let mut w = World::new(None);
+    let act = |id, verb, series: &str, until_ms| Act {
+        id,
+        verb,
+        series: series.into(),
+        kind: "high".into(),
+        time_ms: START_MS,
+        by: "jo".into(),
+        reason: String::new(),
+        until_ms,
+        seen: AlertKey { at_ms: START_MS, boot: 1, seq: 3, ordinal: 0 },
+    };
+    let acts = vec![act(1, 0, "x", 0), act(2, 1, "x", START_MS + 1_000), act(3, 3, "y", 0)];
+    let say = |w: &mut World, acts: Vec<Act>, answers: Vec<Answer>| {
+        let up = CommandUp { format: FORMAT, boot: 1, acts, answers };
+        w.log(0, &Record::CommandUp { gateway: "a", bytes: &up.encode() });
+    };
+    let begins = |w: &mut World, boot, parent| {
+        let hello = hello(boot, parent);
+        if !w.bridge.knows("a", &hello) {
+            w.log(0, &Record::Hello { gateway: "a", bytes: &hello.encode() });
+        }
+        let restored = Bridge::restore(&w.bridge.save(), Box::new(Disk::default())).unwrap();
+        assert!(restored.knows("a", &hello) && restored.alarms.iter().eq(w.bridge.alarms.iter()));
+        w.bridge.alarms.commands("a").into_iter().map(|command| (command.act.id, command.not_after_ms)).collect::<Vec<_>>()
+    };
+    begins(&mut w, 1, None);
+    for (seq, series) in [(3, "x"), (4, "y"), (5, "z")] {
+        w.log(0, &Record::AlertUp { gateway: "a", bytes: &AlertUp { format: FORMAT, alert: alert(seq, series, 1.0) }.encode() });
+    }
+    say(&mut w, acts.clone(), Vec::new());
+    w.send("a", &delta(1, 0, 9, 20, &[]));
+    let none = Vec::new();
+    assert_eq!([begins(&mut w, 2, Some((1, 9))), begins(&mut w, 2, Some((1, 9))), begins(&mut w, 1, None)], [(); 3].map(|()| none.clone()));
+    // A week later, on the disk of before the second boot: what counted is not too late, and counts meanwhile.
+    w.log(7 * DAY_MS as u64 + 60_000, &Record::Tick);
+    let late_ms = w.bridge.clock_ms + 7 * DAY_MS;
+    assert_eq!(begins(&mut w, 3, Some((1, 9))), [(1, late_ms), (2, late_ms), (3, late_ms)]);
+    let x = w.bridge.alarms.board("a").unwrap().get("x", "high").unwrap();
+    assert!(x.is_acknowledged() && !x.is_put_aside_here(w.bridge.clock_ms), "its shelf is over");
+    assert!(w.bridge.alarms.board("a").unwrap().get("y", "high").unwrap().is_put_aside_here(w.bridge.clock_ms));
+    say(&mut w, acts.clone(), Vec::new());
+    assert_eq!([begins(&mut w, 3, Some((1, 9))), begins(&mut w, 2, Some((1, 9)))], [(); 2].map(|()| none.clone()), "once");
+    // A copy of the last boot's disk that lacks its end.
+    w.send("a", &delta(3, 0, 9, 20, &[]));
+    assert_eq!(begins(&mut w, 4, Some((3, 8))).len(), 3);
+    say(&mut w, acts.clone(), Vec::new());
+    // An empty disk: what it does not know goes, and what nobody did anything about stays to be seen.
+    assert_eq!(begins(&mut w, 5, None).len(), 3);
+    let unknown = acts.iter().map(|act| Answer { id: act.id, outcome: alarms::UNKNOWN }).collect();
+    say(&mut w, Vec::new(), unknown);
+    let left = w.bridge.alarms.board("a").unwrap().iter().map(|(name, _)| name.0.clone()).collect::<Vec<_>>();
+    assert_eq!((left, w.bridge.alarms.commands("a").len()), (vec!["z".to_owned()], 0));
 }
 
 #[test]

@@ -217,6 +217,19 @@ impl Fold {
         self.suppress_standing();
     }
 
+    /// An alarm was suppressed or released in a time that this log does not know, as the cloud tells: what the
+    /// configuration says now holds, from this record on.
+    pub(super) fn judge_design(&mut self, name: Name) {
+        self.alarms.designed.remove(&name);
+        if self.alarms.board.get(&name.0, &name.1).is_some_and(|alarm| alarm.acts().is_suppressed()) {
+            let holds = |until_ms: &i64| self.may_hold((&name.0, &name.1), *until_ms);
+            let until_ms = of(self, &name.0, &name.1, self.clock_ms).map(|(_, until_ms)| until_ms).filter(holds).unwrap_or(self.clock_ms);
+            self.alarms.designed.insert(name, until_ms);
+        } else {
+            self.suppress_standing();
+        }
+    }
+
     /// When the next maintenance that suppresses an alarm ends.
     fn release_due_ms(&self) -> Option<i64> {
         self.alarms.designed.values().copied().filter(|until| *until < i64::MAX).min()

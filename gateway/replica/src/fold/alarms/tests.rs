@@ -9,7 +9,7 @@ use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Record, put_message_head, put_rea
 use detect::alarm::{Request, SHOWN, Settings as AlarmSettings, Verb};
 use detect::{Kind, LimitRule, Pattern, Settings, Suppression};
 use proptest::prelude::*;
-use schemas::message::{Act, AlertUp, Answer, Command, CommandUp, FORMAT};
+use schemas::message::{Act, AlertUp, Answer, Command, CommandUp, FORMAT, Hello};
 use schemas::wire;
 
 const START_MS: u64 = 1_700_000_000_000;
@@ -82,10 +82,59 @@ impl World {
         };
         world.begin();
         world.there(&Record::Boot { boot: 99, parent: None, config: b"" });
-        for number in [0, 1] {
-            world.here(&Record::Series { number, name: name(number == 1), unit: None });
-        }
+        world.define();
         world
+    }
+
+    /// The gateway's series get their numbers, and the cloud hears of its boot.
+    fn define(&mut self) {
+        for number in [0, 1] {
+            self.here(&Record::Series { number, name: name(number == 1), unit: None });
+        }
+        self.hello();
+    }
+
+    fn hello(&mut self) {
+        let hello = Hello {
+            format: FORMAT,
+            gateway: "g".to_owned(),
+            boot: self.boot,
+            parent: self.fold.current().and_then(|part| part.parent),
+            sizes: vec![10_000],
+            grace_ms: 0,
+            every_ms: 1_000,
+            clock_ms: self.clock_ms,
+            version: "1".to_owned(),
+            group: None,
+            wanted: Vec::new(),
+        };
+        self.there(&Record::Hello { gateway: "g", bytes: &hello.encode() });
+    }
+
+    /// The gateway begins on a disk as it once was, or on an empty one.
+    fn set_back(&mut self, kept: Option<&[u8]>) {
+        self.fold = kept.map_or_else(Fold::default, |kept| Fold::restore(kept).unwrap());
+        self.late[0] = (self.clock_ms - self.fold.clock_ms) as u64;
+        self.begin();
+        if kept.is_some() { self.hello() } else { self.define() }
+    }
+
+    /// The link holds: everything arrives, twice, and both clocks go on.
+    fn settle(&mut self) {
+        for _ in 0..3 {
+            self.alerts();
+            self.down(true);
+            self.up(true);
+            self.step(&Step::Wait(1));
+            self.here(&Record::Tick);
+            self.there(&Record::Tick);
+        }
+    }
+
+    /// An alarm at the gateway and at the cloud.
+    fn both(&self, second: bool) -> [Option<&detect::alarm::Alarm>; 2] {
+        let there = self.bridge.alarms.board("g").and_then(|board| board.get(name(second), "high-high"));
+        [self.fold.alarms.board.get(name(second), "high-high"), there]
     }
 
     fn begin(&mut self) {
@@ -195,6 +244,7 @@ impl World {
             Step::CrashHere => {
                 self.fold = Fold::restore(&self.fold.save()).unwrap();
                 self.begin();
+                self.hello();
             }
             Step::CrashThere => {
                 let mut bridge = Bridge::default();
@@ -215,21 +265,37 @@ proptest! {
     fn both_ends_come_to_the_same_whatever_the_link_and_whoever_crashes(steps in steps()) {
         let mut world = World::new();
         steps.iter().for_each(|step| world.step(step));
-        // The link holds: everything arrives, twice, and both clocks go on.
-        for _ in 0..3 {
-            world.alerts();
-            world.down(true);
-            world.up(true);
-            world.step(&Step::Wait(1));
-            world.here(&Record::Tick);
-            world.there(&Record::Tick);
-        }
+        world.settle();
         for second in [false, true] {
-            let here = world.fold.alarms.board.get(name(second), "high-high");
-            let there = world.bridge.alarms.board("g").and_then(|board| board.get(name(second), "high-high"));
+            let [here, there] = world.both(second);
             let clock_ms = world.clock_ms;
             let shown = |alarm: Option<&detect::alarm::Alarm>| alarm.map(|a| (a.standing(clock_ms), a.acts.clone(), a.raised.clone(), a.cleared.clone(), a.pending.len()));
             prop_assert_eq!(shown(here), shown(there), "{}", name(second));
+        }
+    }
+
+    /// What it had forgotten is told to it once more; an alarm that it knows nothing of goes at the cloud.
+    #[test]
+    fn what_was_done_comes_to_the_same_at_a_gateway_whose_disk_is_old_or_gone(
+        before in steps(),
+        forgotten in steps(),
+        then in steps(),
+        is_gone in any::<bool>(),
+    ) {
+        let mut world = World::new();
+        world.steps(&before);
+        let kept = world.fold.save();
+        world.step(&Step::CrashHere);
+        world.steps(&forgotten);
+        world.settle();
+        world.set_back((!is_gone).then_some(&kept));
+        world.steps(&then);
+        world.settle();
+        for second in [false, true] {
+            let done = world.both(second).map(|alarm| alarm.map(|alarm| (alarm.acts.clone(), alarm.pending.len())).unwrap_or_default());
+            prop_assert_eq!(&done[0], &done[1], "{}", name(second));
+            let held = world.fold.alarms.designed.contains_key(&(name(second).to_owned(), "high-high".to_owned()));
+            prop_assert_eq!(done[0].0.is_suppressed(), held, "{} is suppressed for as long as its design holds", name(second));
         }
     }
 
