@@ -40,6 +40,31 @@ pub fn status_topic(gateway: &str) -> String {
 /// Gaps of a gateway that its status tells one by one; all are counted in `shed`.
 const GAPS_TOLD_MAX: usize = 64;
 
+/// Series whose windows lack readings that a status names.
+const LACKING_TOLD_MAX: usize = 64;
+
+/// Adds the windows of which a gateway gave readings up: in how many spans of time they lie, and of the series (and sizes)
+/// where that was for the newest windows, the newest span each.
+pub fn lacking<'a>(status: &mut Value, of: impl Iterator<Item = (&'a str, i64, &'a [(i64, i64)])>) {
+    let mut count = 0;
+    let newest = of.filter_map(|(series, size_ms, spans)| {
+        count += spans.len();
+        Some((*spans.last()?, series, size_ms))
+    });
+    let mut told: Vec<_> = newest.collect();
+    if count == 0 {
+        return;
+    }
+    let by_age = |a: &((i64, i64), &str, i64), b: &((i64, i64), &str, i64)| b.cmp(a);
+    if told.len() > LACKING_TOLD_MAX {
+        told.select_nth_unstable_by(LACKING_TOLD_MAX, by_age);
+        told.truncate(LACKING_TOLD_MAX);
+    }
+    told.sort_unstable_by(by_age);
+    let json = |((from, to), series, size_ms): ((i64, i64), &str, i64)| json!({"series": series, "window": size_name(size_ms), "from": from, "to": to});
+    status["lacking"] = json!({ "spans": count, "newest": told.into_iter().map(json).collect::<Vec<_>>() });
+}
+
 /// The ledger of a gateway, as far as the cloud knows, in single values; `refused` in messages.
 pub fn ledger(g: &Gateway) -> Value {
     let mut ledger = readings(g);
@@ -141,6 +166,20 @@ mod tests {
         for key in ["sum", "mean", "min", "max", "stddev", "first", "last", "p50", "p95", "p99"] {
             assert!(v[key].is_number(), "{key}: {}", v[key]);
         }
+    }
+
+    #[test]
+    fn windows_that_lack_readings_are_named_the_newest_first() {
+        let mut v = json!({});
+        lacking(&mut v, std::iter::empty());
+        assert_eq!(v, json!({}));
+        let spans: Vec<(i64, i64)> = (0..100).map(|n| (n * 20_000, n * 20_000 + 10_000)).collect();
+        let all = (1..=100).map(|n| ("a/b", 10_000, &spans[..n])).chain([("c", 60_000, &[(5_000_000, 5_120_000)][..])]);
+        lacking(&mut v, all);
+        let told = &v["lacking"];
+        assert_eq!((&told["spans"], told["newest"].as_array().map(Vec::len)), (&json!(5_051), Some(LACKING_TOLD_MAX)));
+        assert_eq!(told["newest"][0], json!({"series": "c", "window": "1m", "from": 5_000_000, "to": 5_120_000}));
+        assert_eq!(told["newest"][1], json!({"series": "a/b", "window": "10s", "from": 1_980_000, "to": 1_990_000}));
     }
 
     #[test]

@@ -407,6 +407,12 @@ impl Bridge {
         (self.rounds.due(), self.rounds.waiting(), self.windows.cached(), self.windows.changed())
     }
 
+    /// Windows of which a gateway gave readings up: series, window size, and spans from a start to an end, in ms.
+    pub fn lacking(&self, gateway: &Gateway) -> impl Iterator<Item = (&str, i64, &[(i64, i64)])> {
+        let of = self.lacking.of(gateway.number);
+        of.filter_map(|(series, size_ms, spans)| Some((&*self.series.list().get(series as usize)?.name, size_ms, spans)))
+    }
+
     /// Series known.
     pub fn series(&self) -> usize {
         self.series.list().len()

@@ -77,6 +77,10 @@ fn gateways(page: &mut Page<'_>) {
             let readings = gaps.iter().filter_map(|gap| gap["readings"].as_u64()).sum();
             notes.push(format!("{name}: {} readings are lost for good, in {} gaps; --json names them", words::count(readings), gaps.len()));
         }
+        if let Some(spans) = one["lacking"]["spans"].as_u64() {
+            let what = "windows lack readings that were given up";
+            notes.push(format!("{name}: {what}, in {} spans of time; --json names the newest", words::count(spans)));
+        }
         if one["bridge"].is_object() {
             let part = |key: &str| count(&one["bridge"][key]).unwrap_or_default();
             let rest = format!("{} waiting, {} given up, {} expired", part("waiting"), part("given_up"), part("expired"));

@@ -17,6 +17,7 @@ impl Core {
         let (online, seen_ms) = self.presence.of(name);
         let mut status = publish::status(name, gateway, self.bridge.crossings.get(name).map(Arc::as_ref), online, seen_ms);
         publish::clock(&mut status, self.clocks.get(name).copied());
+        publish::lacking(&mut status, self.bridge.lacking(gateway));
         if let Some(both) = self.speakers.conflict(name, Instant::now()) {
             let boots = gateway.boots.keys().filter(|boot| both.contains(&(**boot as u16)));
             status["conflict"] = boots.map(|boot| format!("{boot:016x}")).collect();

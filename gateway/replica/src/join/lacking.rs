@@ -41,6 +41,12 @@ impl Lacking {
         sizes.any(|((.., base_ms), spans)| tumbling::divides(*base_ms, size_ms) && lacks(spans) && is_base(*base_ms))
     }
 
+    /// What is known of a gateway: series, size, and spans from a start to an end.
+    pub fn of(&self, gateway: u32) -> impl Iterator<Item = (u32, i64, &[(i64, i64)])> {
+        let its = self.0.range((gateway, 0, 0)..=(gateway, u32::MAX, i64::MAX));
+        its.map(|(&(_, series, size_ms), spans)| (series, size_ms, spans.as_slice()))
+    }
+
     /// Whether it knows of windows that ended before.
     pub fn reaches(&self, before_ms: i64) -> bool {
         self.0.values().any(|spans| spans.first().is_none_or(|span| span.1 < before_ms))
