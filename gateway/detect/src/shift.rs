@@ -98,8 +98,9 @@ pub(crate) fn observe(
     let verdict = of.observe(span.pace(), value, quantum, tell, young, still);
     if !matches!(verdict, Verdict::Usual | Verdict::Goes | Verdict::Stays) {
         let mut told = finding(span, of, verdict, time_ms, value, usual, quantum, unit);
-        if verdict == Verdict::Ends && (of.few - usual).abs() > NEAR_PART * worst * of.sigma(quantum) {
-            // Its record of distances let it end, or what is usual came after it.
+        if verdict == Verdict::Ends && (of.few - usual).abs() > NEAR_PART * worst * of.sigma(0.0) {
+            // Its record of distances let it end. The sensor's step, which counts in those, may have changed since: without
+            // it the way that it was away is at least so long.
             let [now, level] = [of.few, usual].map(|value| roughly(value, of.sigma(quantum), unit));
             told.message = format!("{now} is no longer unusually far from {level}");
         }
