@@ -578,3 +578,34 @@ fn what_an_ended_boot_left_goes_with_the_sizes_that_it_ran_with() {
     let delta = found.unwrap();
     assert_eq!((delta.boot, delta.sizes, delta.grace_ms), (7, vec![SIZE_MS], 0));
 }
+
+#[test]
+fn a_cloud_that_lost_its_disk_is_told_again_that_a_boot_is_over() {
+    let mut pair = Pair::new(Settings { boot: 8, ..Settings::default() }, clean(10), 5);
+    let config = FoldConfig { fold_version: FOLD_VERSION, sizes_ms: vec![SIZE_MS], offers: true, ..FoldConfig::default() };
+    let config = schemas::cbor::to_vec(&config);
+    let end = pair.fold.current().unwrap().end;
+    pair.log(0, &Record::Boot { boot: 8, parent: Some((7, end)), config: &config });
+    pair.define(1);
+    pair.windows(1, 1);
+    pair.connect();
+    pair.run(20_000);
+    assert!(pair.bridge.gateways["a"].boots[&7].ended);
+    (pair.bridge, pair.cloud_lsn) = (Bridge::default(), 0);
+    pair.cloud_log(&Record::Boot { boot: 10, parent: None, config: &[] });
+    pair.windows(1, 1);
+    // Record by record, so that the past stands at the end of its first boot for a while.
+    for _ in 0..60 {
+        pair.run(1_000);
+        if pair.fold.heals_from().is_some() {
+            pair.fold.heal(Some(Fold::default()));
+        }
+        if let Some(next) = pair.fold.heals_with() {
+            let (kind, payload) = pair.logged[next as usize - 1].clone();
+            pair.fold.heal_frame(next, [0; 4], std::iter::once((next, kind, payload.as_slice()))).unwrap();
+        }
+    }
+    let known = &pair.bridge.gateways["a"];
+    assert!(known.boots[&7].ended && known.boots[&7].applied == end);
+    assert_eq!(known.complete_ms, known.boots[&8].frontier_ms, "it holds no window back");
+}
