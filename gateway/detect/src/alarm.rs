@@ -36,7 +36,7 @@ pub mod kpi;
 mod tests;
 
 pub use act::{Acts, Verb};
-pub use annunciator::{Annunciator, Latch, Settings, Summary};
+pub use annunciator::{Annunciator, Latch, Settings, Summary, Way};
 pub use board::{Board, Request};
 pub use figures::Figures;
 pub use flood::SERIES;
@@ -56,6 +56,8 @@ pub const LATCHES: u32 = 1;
 pub const CHATTERS: u32 = 2;
 /// [`AlarmNote::flags`]: it ended within [`FLEETING_MS`], before anyone could act.
 pub const FLEETING: u32 = 4;
+/// [`AlarmNote::flags`]: the alert tells again what stands already, and is no new raise.
+pub const AGAIN: u32 = 8;
 
 /// Three raises within so long make an alarm chatter, in ms (ISA-18.2: three in a minute).
 pub const CHATTER_MS: i64 = 60_000;
@@ -178,6 +180,11 @@ impl Told {
     /// Boot, seq and ordinal of the alert.
     pub fn id(&self) -> AlertId {
         (self.key.boot, self.key.seq, self.key.ordinal)
+    }
+
+    /// Whether it raised its alarm, and did not tell again what stood already.
+    pub(crate) fn is_new(&self) -> bool {
+        self.note.flags & AGAIN == 0
     }
 
     fn of(alert: &AlertBody) -> Self {
@@ -307,6 +314,11 @@ impl Alarm {
     pub fn is_untold(&self, seen: Option<AlertKey>) -> bool {
         let raised = self.raised.as_ref().filter(|_| self.is_active());
         raised.is_some_and(|raised| !is_annunciated(raised.note.held) || seen.is_some_and(|seen| raised.key > seen))
+    }
+
+    /// At the gateway: the logged clock of its last raise, which its newest alert may only tell again.
+    pub(crate) fn last_raise(&self) -> Option<i64> {
+        (self.recent.0 > 0).then_some(self.recent.0)
     }
 
     fn raised_at(&mut self, at_ms: i64) {

@@ -29,9 +29,10 @@ pub struct AlarmNote {
     /// Why it is not shown at `alerts/#`: 0 it is, 1 a flood, 2 shelved, 3 out of service,
     /// 4 suppressed by design. A number that is not known counts as not shown.
     pub held: u8,
-    /// How often its alarm was raised, this time included.
+    /// How often its alarm was raised, this time included unless it only tells that again.
     pub count: u64,
-    /// 1 it latches, 2 its alarm chatters, 4 it was fleeting. Others are to come.
+    /// 1 it latches, 2 its alarm chatters, 4 it was fleeting, 8 it tells again what stands already, and counts as no
+    /// raise. Others are to come.
     pub flags: u32,
     /// Boot, seq and ordinal of the alert that came first in its group; none when it came first.
     pub group: Option<(u64, u64, u32)>,

@@ -7,7 +7,7 @@ use super::Name;
 use super::board::{Board, SWEEP_MS};
 use super::flood::{Flood, KINDS, Level, SERIES, TEN_MINUTES_MS};
 use super::group::Groups;
-use super::{Alarm, CHATTER_MS, CHATTERS, FLEETING, FLEETING_MS, HELD_FLOOD, HELD_SUPPRESSED, LATCHES, SHOWN, Standing};
+use super::{AGAIN, Alarm, CHATTER_MS, CHATTERS, FLEETING, FLEETING_MS, HELD_FLOOD, HELD_SUPPRESSED, LATCHES, SHOWN, Standing};
 use crate::finding::duration;
 use schemas::message::{AlarmNote, AlertBody};
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,15 @@ impl Default for Settings {
     fn default() -> Self {
         Self { latch: Latch::None, flood: 10 }
     }
+}
+
+/// How an alert comes that a detector did not just make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Way {
+    /// It is not shown, by configuration.
+    pub designed: bool,
+    /// It tells again what stands already.
+    pub again: bool,
 }
 
 /// An alert of the gateway about its alarms.
@@ -79,20 +88,25 @@ impl Annunciator {
     /// whether it may be told to the cloud. Without settings, as in the boots of programs that
     /// knew none, nothing is held back.
     pub fn alert(&mut self, settings: Option<&Settings>, clock_ms: i64, leaves: bool, alert: &mut AlertBody) {
-        self.alert_by(settings, clock_ms, leaves, false, alert);
+        self.alert_by(settings, clock_ms, leaves, Way::default(), alert);
     }
 
-    /// The same; with `designed` it is not shown, by configuration.
-    pub fn alert_by(&mut self, settings: Option<&Settings>, clock_ms: i64, leaves: bool, designed: bool, alert: &mut AlertBody) {
+    /// The same, of an alert that comes in a way of its own.
+    pub fn alert_by(&mut self, settings: Option<&Settings>, clock_ms: i64, leaves: bool, way: Way, alert: &mut AlertBody) {
         let known = self.board.get(&alert.series, &alert.kind);
         let standing = known.map_or(Standing::Normal, |alarm| alarm.standing(clock_ms));
         let last = known.and_then(|alarm| alarm.raised.as_ref()).map(|told| told.note.clone());
         let is_summary = alert.series == SERIES && KINDS.contains(&alert.kind.as_str());
         let mut note = AlarmNote { at_ms: clock_ms, held: SHOWN, count: last.as_ref().map_or(0, |n| n.count), flags: 0, group: None };
+        let raised_ms = known.and_then(Alarm::last_raise);
         if alert.state == 0 {
-            note.count += 1;
-            note.held = standing.holds().or(designed.then_some(HELD_SUPPRESSED)).unwrap_or(SHOWN);
+            note.held = standing.holds().or(way.designed.then_some(HELD_SUPPRESSED)).unwrap_or(SHOWN);
             note.flags = flags(settings, clock_ms, alert.severity, known);
+            if let Some(last) = last.as_ref().filter(|_| way.again) {
+                note.flags = note.flags & !CHATTERS | last.flags & CHATTERS | AGAIN;
+            } else {
+                note.count += 1;
+            }
             if let Some(settings) = settings.filter(|_| note.held == SHOWN && !is_summary) {
                 self.flood.raised(clock_ms, settings.flood);
                 self.turn(settings, clock_ms);
@@ -108,7 +122,8 @@ impl Annunciator {
             // Who was not told of the beginning need not hear of the end.
             note.held = last.held;
             note.group = last.group;
-            note.flags = last.flags | if clock_ms.saturating_sub(last.at_ms) <= FLEETING_MS { FLEETING } else { 0 };
+            let lasted_ms = clock_ms.saturating_sub(raised_ms.unwrap_or(last.at_ms));
+            note.flags = last.flags & !AGAIN | if lasted_ms <= FLEETING_MS { FLEETING } else { 0 };
         }
         if note.held == HELD_FLOOD {
             self.flood.held(alert.severity);

@@ -166,11 +166,13 @@ impl Board {
             alarm.leaves |= leaves;
             alarm.held += u64::from(told.note.held != SHOWN);
             let place = if alert.state == 0 {
-                alarm.hours.count(told.key.at_ms);
-                if !is_annunciated(told.note.held) {
-                    alarm.aside.count(told.key.at_ms);
+                if told.is_new() {
+                    alarm.hours.count(told.key.at_ms);
+                    if !is_annunciated(told.note.held) {
+                        alarm.aside.count(told.key.at_ms);
+                    }
+                    alarm.raised_at(told.key.at_ms);
                 }
-                alarm.raised_at(told.key.at_ms);
                 if told.note.group.is_none() {
                     alarm.leads(&told);
                 }

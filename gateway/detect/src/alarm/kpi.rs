@@ -74,9 +74,11 @@ impl Kpi {
         if alert.series == SERIES && alert.kind == KINDS[0] {
             self.flood(at_ms, alert.state == 0);
         } else if alert.state == 0 && is_annunciated(told.note.held) && !(alert.series == SERIES && alert.kind == KINDS[1]) {
-            self.total += 1;
             self.last_ms = self.last_ms.max(Some(at_ms));
-            count(&mut self.raised, at_ms.div_euclid(TEN_MINUTES_MS), DAY_MS / TEN_MINUTES_MS);
+            if told.is_new() {
+                self.total += 1;
+                count(&mut self.raised, at_ms.div_euclid(TEN_MINUTES_MS), DAY_MS / TEN_MINUTES_MS);
+            }
         }
     }
 

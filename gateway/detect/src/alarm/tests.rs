@@ -363,7 +363,7 @@ fn figures_count_what_people_were_told_of() {
     for again in 0..4 {
         let at_ms = START_MS + 3_000 + again as i64 * 10;
         one.alert(Some(&settings), at_ms, true, &mut alert(80 + again, 0, 0, "s/0"));
-        one.alert_by(Some(&settings), at_ms, true, true, &mut alert(90 + again, 0, 0, "s/1"));
+        one.alert_by(Some(&settings), at_ms, true, Way { designed: true, again: false }, &mut alert(90 + again, 0, 0, "s/1"));
     }
     assert_eq!(told(&one), (3, 3, 3, 3), "on the shelf, and suppressed by design");
     let figures = Figures::of(&one.board, START_MS + 10_000);

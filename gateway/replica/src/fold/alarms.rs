@@ -11,7 +11,7 @@ use crate::limits::ACTS_HELD_MAX;
 use crate::outbox::LastRead;
 use detect::Kind;
 use detect::alarm::SERIES;
-use detect::alarm::{Request, Summary, Verb};
+use detect::alarm::{Request, Summary, Verb, Way};
 use schemas::message::{Act, AlertBody, Command};
 
 /// What becomes of a command of the cloud.
@@ -56,7 +56,12 @@ impl Fold {
     }
 
     /// An alert was made: its alarm takes it in, then it goes its ways.
-    pub(super) fn tell(&mut self, mut alert: AlertBody, leaves: bool) {
+    pub(super) fn tell(&mut self, alert: AlertBody, leaves: bool) {
+        self.tell_as(alert, leaves, false);
+    }
+
+    /// The same; `again` says that it tells what stands already.
+    fn tell_as(&mut self, mut alert: AlertBody, leaves: bool, again: bool) {
         let kind = Kind::named(&alert.kind);
         // The end of an alarm that was there before its detector was tried is told to those who know it.
         let ends = alert.state != 0 && self.alarms.board.get(&alert.series, &alert.kind).is_some_and(|alarm| alarm.is_active());
@@ -69,7 +74,8 @@ impl Fold {
         if let Some((reason, _)) = &design {
             alert.message += &design::not_shown(reason);
         }
-        self.alarms.alert_by(self.config.alarms.as_ref(), self.clock_ms, leaves, design.is_some(), &mut alert);
+        let way = Way { designed: design.is_some(), again };
+        self.alarms.alert_by(self.config.alarms.as_ref(), self.clock_ms, leaves, way, &mut alert);
         let suppresses = begins && design.is_none() && design::suppresses(self, &alert);
         if let Some((reason, until_ms)) = design {
             let name = (alert.series.clone(), alert.kind.clone());

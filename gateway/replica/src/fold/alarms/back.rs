@@ -11,6 +11,9 @@ pub(super) const NOT_SHOWN: &str = "; not shown: ";
 /// Version of the fold since which it is told of what people had put aside.
 pub(super) const TOLD_SINCE: u32 = 8;
 
+/// The same, since which what is told again is no new raise.
+const AGAIN_SINCE: u32 = 10;
+
 /// What the message says before what is over.
 const LASTS: &str = "; it lasts, and is told now that this is over: ";
 const SHELVED: &str = "shelved";
@@ -84,6 +87,6 @@ impl Fold {
             contributors: Vec::new(),
         };
         self.ordinal += 1;
-        self.tell(alert, leaves);
+        self.tell_as(alert, leaves, self.config.fold_version >= AGAIN_SINCE);
     }
 }

@@ -416,3 +416,35 @@ fn both_ends_name_the_same_group_when_what_was_not_shown_comes_late() {
     let shown = |board: &detect::alarm::Board| crate::alarm::json("g", board, &key, board.get(&key.0, &key.1).unwrap(), world.clock_ms);
     assert_eq!(shown(&world.fold.alarms.board), shown(there));
 }
+
+/// Raised in the open, and on the shelf; told once more when that is over, and soon over itself.
+#[test]
+fn what_is_told_again_is_no_new_raise_at_either_end() {
+    let high_low = [Step::Reading(false, true), Step::Reading(false, false)];
+    let mut world = World::new();
+    world.steps(&high_low);
+    world.steps(&[Step::Here(Verb::Shelve, false), Step::Wait(1_000), Step::Reading(false, true), Step::Wait(10_000)]);
+    world.steps(&[Step::Here(Verb::Unshelve, false), Step::Wait(1_000)]);
+    world.settle();
+    let figures = |board: &detect::alarm::Board| {
+        let figures = detect::alarm::Figures::of(board, world.clock_ms);
+        (figures.raised, figures.total, figures.peak, figures.top, figures.chattering.len())
+    };
+    let key = (name(false).to_owned(), "high-high".to_owned());
+    let boards = [&world.fold.alarms.board, world.bridge.alarms.board("g").unwrap()];
+    let [here, there] = boards.map(|board| crate::alarm::json("g", board, &key, board.get(&key.0, &key.1).unwrap(), world.clock_ms));
+    assert_eq!(here, there);
+    assert_eq!((&here["count"], &here["count_day"], &here["chattering"]), (&2.into(), &2.into(), &false.into()), "{here:#}");
+    assert_eq!(boards.map(figures), [(); 2].map(|()| (1, 1, 1, vec![(key.clone(), 1)], 0)));
+    assert_eq!(world.told(), [0, 1, 0], "people were told all the same");
+    world.steps(&[Step::Reading(false, false), Step::Alerts]);
+    for alarm in world.both(false).into_iter().flatten() {
+        assert_eq!(alarm.fleeting, 1, "the first was; the second was there before it was told again");
+    }
+    // The third raise within a minute chatters.
+    world.steps(&[Step::Reading(false, true), Step::Alerts]);
+    for alarm in world.both(false).into_iter().flatten() {
+        let note = &alarm.raised.as_ref().unwrap().note;
+        assert_eq!((note.count, note.flags), (3, detect::alarm::CHATTERS));
+    }
+}
