@@ -122,6 +122,8 @@ pub struct Process {
     pub refuses: bool,
     /// Critical alerts made in this round that have not gone yet: boot, seq, ordinal.
     critical: BTreeSet<(u64, u64, u32)>,
+    /// Alerts that the cloud said to have.
+    receipted: BTreeSet<(u64, u64, u32)>,
     /// Acknowledgements that it did not take, by boot.
     unlogged: BTreeMap<u64, Record<'static>>,
 }
@@ -242,6 +244,7 @@ impl Device {
             ticked_ms: 0,
             refuses: false,
             critical: BTreeSet::new(),
+            receipted: BTreeSet::new(),
             unlogged: BTreeMap::new(),
             crossing: crossing::Crossing::new(fold.lsn),
             fold,

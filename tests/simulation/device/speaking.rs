@@ -251,8 +251,10 @@ impl Device {
             ctx.oracle.raised(&self.name, self.disk.name(alert.boot, alert.seq), alert, leaves)?;
             if leaves {
                 process.uplink.urgent(ctx.now_ms, alert);
-                if alert.severity == 0 {
-                    process.critical.insert((alert.boot, alert.seq, alert.ordinal));
+                let id = (alert.boot, alert.seq, alert.ordinal);
+                // What a copy of this machine has told the cloud already need not be told again.
+                if alert.severity == 0 && !process.receipted.contains(&id) {
+                    process.critical.insert(id);
                 }
             }
         }
@@ -313,6 +315,7 @@ impl Device {
         let Some(process) = self.process.as_mut().filter(|_| stands) else { return Ok(()) };
         if what == "receipt" {
             let receipt = Receipt::decode(bytes).map_err(|e| format!("a receipt does not decode: {e}"))?;
+            process.receipted.insert((receipt.boot, receipt.seq, receipt.ordinal));
             process.uplink.receipted(ctx.now_ms, &receipt);
             return Ok(());
         }
