@@ -50,6 +50,8 @@ pub struct Model {
     forgotten: BTreeMap<u8, u64>,
     /// Gateways that lost messages of the cloud with damage: some they may show again, or never.
     torn: BTreeSet<u8>,
+    /// When a gateway's clock came to be set, by boot and seq, and how far it had been behind.
+    sets: Vec<(u8, u64, u64, i64)>,
     /// The cloud lost its disk, or got an older one.
     pub cloud_lost: bool,
 }
@@ -71,6 +73,17 @@ impl Model {
     pub fn durable(&mut self, gateway: u8, facts: &[Fact], received: &[(u64, u64)]) {
         self.received.extend(received.iter().map(|(boot, seq)| (gateway, *boot, *seq)));
         self.durable.extend(facts.iter().map(|fact| ((fact.boot, fact.seq), (gateway, fact.clone()))));
+    }
+
+    /// A gateway's clock was set with this record: what waited is no older for it.
+    pub fn clock_set(&mut self, gateway: u8, boot: u64, seq: u64, behind_ms: i64) {
+        self.sets.push((gateway, boot, seq, behind_ms));
+    }
+
+    /// When a message of a gateway is too old. Boots have no order here: those of others count as later ones.
+    fn expires_ms(&self, gateway: u8, fact: &Fact) -> Option<i64> {
+        let later = |set: &&(u8, u64, u64, i64)| set.0 == gateway && (set.1 != fact.boot || set.2 > fact.seq);
+        Some(fact.expires_ms? + self.sets.iter().filter(later).map(|set| set.3).sum::<i64>())
     }
 
     /// A frame with these is gone, damaged.
@@ -96,7 +109,9 @@ impl Model {
             ensure(fact.lane == up.lane && fact.topic == m.topic && fact.id == id_of(&m.payload), || {
                 format!("g{gateway} sends {m:?} in lane {}, its log says {fact:?}", up.lane)
             })?;
-            ensure(fact.expires_ms.is_none_or(|at| clock_ms < at), || format!("g{gateway} sends {fact:?} at {clock_ms}: too old"))?;
+            ensure(self.expires_ms(gateway, fact).is_none_or(|at| clock_ms < at), || {
+                format!("g{gateway} sends {fact:?} at {clock_ms}: too old")
+            })?;
         }
         Ok(())
     }

@@ -132,6 +132,9 @@ impl Oracle {
         let gateway = number(gateway);
         self.crossed.durable(gateway, &frame.crossed, &frame.received);
         let Marks { boot, base, .. } = Marks::of(frame.marks);
+        if let Some((seq, behind_ms)) = frame.set {
+            self.crossed.clock_set(gateway, boot, seq, behind_ms);
+        }
         let boot = alias.filter(|alias| alias.boot == boot).map_or(boot, |alias| alias.name);
         let part = self.parts.entry((gateway, boot)).or_default();
         if part.end == 0 {
