@@ -83,7 +83,7 @@ impl Model {
     /// When a message of a gateway is too old. Boots have no order here: those of others count as later ones.
     fn expires_ms(&self, gateway: u8, fact: &Fact) -> Option<i64> {
         let later = |set: &&(u8, u64, u64, i64)| set.0 == gateway && (set.1 != fact.boot || set.2 > fact.seq);
-        Some(fact.expires_ms? + self.sets.iter().filter(later).map(|set| set.3).sum::<i64>())
+        Some(fact.expires_ms? + self.sets.iter().filter(later).map(|set| set.3.max(0)).sum::<i64>())
     }
 
     /// A frame with these is gone, damaged.

@@ -366,8 +366,8 @@ impl Fold {
 
     /// The clock leapt ahead by so much: what waits is no older for it.
     fn leapt(&mut self, by_ms: i64) {
-        // Older programs let it expire.
-        if self.config.fold_version >= LEAPS_SINCE {
+        // Older programs let it expire; one that was ahead of the time goes on, and leaps nowhere.
+        if by_ms > 0 && self.config.fold_version >= LEAPS_SINCE {
             self.crossing.leapt(by_ms);
         }
     }

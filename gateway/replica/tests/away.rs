@@ -82,6 +82,8 @@ fn no_message_expires_by_a_leap_of_the_clock() {
     gateway.record(now_ms, &Record::Away { leapt_ms }).unwrap();
     now_ms += years_ms;
     gateway.record(now_ms, &Record::ClockSet { behind_ms: years_ms }).unwrap();
+    // One that turns out to be ahead does not go back.
+    gateway.record(now_ms, &Record::ClockSet { behind_ms: -years_ms }).unwrap();
     assert_eq!(gateway.fold.crossing.waiting(), 1);
     // Its own hour is not longer for it.
     gateway.pass(now_ms + hour_ms as i64 - 1).unwrap();
