@@ -57,10 +57,12 @@ impl Oracle {
     fn lacks(&self, bridge: &Bridge, (series, size_ms, start_ms): Window, gateway: u8, count: u64) -> Option<String> {
         let known = bridge.gateways.get(&format!("g{gateway}")).filter(|_| self.damage.times(gateway) == 0)?;
         let until_ms = start_ms + size_ms + self.grace_ms;
-        let mut within = 0;
+        // What was given up so long ago that its names went, too, is told as a number: of these windows or of others.
+        let (mut within, mut nameless) = (0, 0);
         for (boot, told) in
             known.boots.iter().filter(|(_, told)| !told.sizes.is_empty() && !(told.ended && (self.cloned || self.disks_lost)))
         {
+            nameless += told.lost;
             let Some(part) = self.parts.get(&(gateway, *boot)).filter(|_| self.live.is_empty()) else { continue };
             let is_gone = |seq: u64| told.gaps.iter().any(|(from, to, _)| seq > *from && seq <= *to);
             for fact in part.facts.iter().filter(|fact| fact.leaves && fact.arrival_ms < until_ms) {
@@ -72,7 +74,7 @@ impl Oracle {
                 within += u64::from(is_here && is_sure);
             }
         }
-        (within > count).then(|| format!("{count} readings of g{gateway} are in it, which accepted {within}"))
+        (within > count + nameless).then(|| format!("{count} readings of g{gateway} are in it, which accepted {within}"))
     }
 
     /// A window that nothing keeps from being complete, and that is not: all who had its series are
