@@ -33,26 +33,8 @@ pub fn is_shared(filter: &str) -> bool {
     filter.starts_with("$share/")
 }
 
-/// Whether a filter matches a topic; a leading wildcard does not match `$` topics.
-pub fn matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
-        return false;
-    }
-    let mut levels = topic.split('/');
-    for part in filter.split('/') {
-        if part == "#" {
-            return true;
-        }
-        match levels.next() {
-            Some(level) if part == "+" || part == level => {}
-            _ => return false,
-        }
-    }
-    levels.next().is_none()
-}
-
-/// Whether a filter matches every topic that another does.
-fn covers(filter: &str, other: &str) -> bool {
+/// Whether a filter's levels match those of a topic or of another filter; `plus` says what a `+` matches.
+fn fits(filter: &str, other: &str, plus: impl Fn(&str) -> bool) -> bool {
     if other.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
     }
@@ -62,11 +44,21 @@ fn covers(filter: &str, other: &str) -> bool {
             return true;
         }
         match levels.next() {
-            Some(level) if part == level || (part == "+" && level != "#") => {}
+            Some(level) if part == level || (part == "+" && plus(level)) => {}
             _ => return false,
         }
     }
     levels.next().is_none()
+}
+
+/// Whether a filter matches a topic; a leading wildcard does not match `$` topics.
+pub fn matches(filter: &str, topic: &str) -> bool {
+    fits(filter, topic, |_| true)
+}
+
+/// Whether a filter matches every topic that another does.
+fn covers(filter: &str, other: &str) -> bool {
+    fits(filter, other, |level| level != "#")
 }
 
 /// Those of some filters that match what all of them do. Where subscriptions overlap a broker may send a message once

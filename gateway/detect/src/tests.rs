@@ -1,29 +1,19 @@
 //! Stories of a series, told to all its detectors together.
 
 mod far;
+/// The noise that the integration tests use, too.
+#[path = "../tests/noise/mod.rs"]
+mod noise;
 mod rest;
 
 use crate::limits::STATE_BYTES_MAX;
 use crate::{Finding, Kind, LimitRule, Pattern, Settings, State, Watch};
+use noise::Noise;
 use proptest::prelude::*;
 use std::f64::consts::TAU;
 
 const ACTIVE: State = State::Active;
 const CLEARED: State = State::Cleared;
-
-/// Numbers near enough to normal, σ = 1, the same on every run.
-struct Noise(u64);
-
-impl Noise {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn next(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
 
 /// A value for each second.
 type Series = Box<dyn FnMut(f64) -> f64>;
@@ -58,7 +48,7 @@ impl Story {
 
     /// `count` readings around 20 with σ 0.3, of a sensor with one decimal.
     fn normal(&mut self, count: usize) -> Vec<Finding> {
-        let values: Vec<f64> = (0..count).map(|_| tenths(20.0 + 0.3 * self.noise.next())).collect();
+        let values: Vec<f64> = (0..count).map(|_| tenths(20.0 + 0.3 * self.noise.normal())).collect();
         self.tell(values)
     }
 
@@ -102,7 +92,7 @@ fn normal_days_of_many_kinds_are_silent() {
         steady.push((
             "walk",
             Box::new(move |_| {
-                level += noise.next();
+                level += noise.normal();
                 level
             }),
         ));
@@ -136,7 +126,7 @@ fn a_spike_is_told_when_it_ends_or_nothing_follows() {
 fn a_spike_of_a_series_known_to_change_its_level_is_told_at_once() {
     let mut story = Story::new(1);
     story.normal(86_400);
-    let at = |story: &mut Story, level: f64| (0..2_000).map(|_| tenths(level + 0.3 * story.noise.next())).collect::<Vec<_>>();
+    let at = |story: &mut Story, level: f64| (0..2_000).map(|_| tenths(level + 0.3 * story.noise.normal())).collect::<Vec<_>>();
     let other = at(&mut story, 24.0);
     assert_eq!(kinds(&story.tell(other)), [(Kind::Shift, ACTIVE), (Kind::Shift, CLEARED)]);
     assert_eq!(kinds(&story.tell([60.0])), [(Kind::Spike, ACTIVE)]);
@@ -149,15 +139,15 @@ fn a_lasting_step_is_told_once_as_a_shift_and_is_then_the_new_level() {
         let mut story = Story::new(2);
         story.normal(before);
         let began_ms = story.now_ms + 1_000;
-        let values: Vec<f64> = (0..2_000).map(|_| tenths(60.0 + 0.3 * story.noise.next())).collect();
+        let values: Vec<f64> = (0..2_000).map(|_| tenths(60.0 + 0.3 * story.noise.normal())).collect();
         let found = story.tell(values);
         assert_eq!(kinds(&found), [(Kind::Shift, ACTIVE), (Kind::Shift, CLEARED)]);
         assert_eq!(found[0].time_ms, began_ms);
         assert!(found[0].message.starts_with("was 20 °C for ") && found[0].message.contains(" °C, away since "), "{}", found[0].message);
         assert!(found[1].message.ends_with(" is the new level"), "{}", found[1].message);
         assert_eq!(kinds(&story.tell([20.0, 60.0])), [], "a level seen before is no news");
-        let mut back: Vec<f64> = (0..600).map(|_| tenths(20.0 + 0.3 * story.noise.next())).collect();
-        back.extend((0..600).map(|_| tenths(60.0 + 0.3 * story.noise.next())));
+        let mut back: Vec<f64> = (0..600).map(|_| tenths(20.0 + 0.3 * story.noise.normal())).collect();
+        back.extend((0..600).map(|_| tenths(60.0 + 0.3 * story.noise.normal())));
         assert_eq!(kinds(&story.tell(back)), [], "a machine with two states");
     }
 }
@@ -167,7 +157,7 @@ fn a_shift_that_is_over_ends_with_the_level_before() {
     for stays in [8, 30, 300] {
         let mut story = Story::new(2);
         story.normal(600);
-        let values: Vec<f64> = (0..stays).map(|_| tenths(60.0 + 0.3 * story.noise.next())).collect();
+        let values: Vec<f64> = (0..stays).map(|_| tenths(60.0 + 0.3 * story.noise.normal())).collect();
         assert_eq!(kinds(&story.tell(values)), [(Kind::Shift, ACTIVE)]);
         let found = story.normal(600);
         assert_eq!(kinds(&found), [(Kind::Shift, CLEARED)], "after {stays}");
@@ -182,7 +172,7 @@ fn what_a_series_does_regularly_is_soon_told_no_more() {
     let mut told = 0;
     for round in 0..100 {
         let level = if round % 2 == 0 { 60.0 } else { 20.0 };
-        let values: Vec<f64> = (0..500).map(|_| level + 0.3 * story.noise.next()).collect();
+        let values: Vec<f64> = (0..500).map(|_| level + 0.3 * story.noise.normal()).collect();
         told += story.tell(values).iter().filter(|f| f.state == ACTIVE).count();
     }
     assert!((1..=5).contains(&told), "{told}");
@@ -192,11 +182,11 @@ fn what_a_series_does_regularly_is_soon_told_no_more() {
 fn a_climb_is_told_as_a_rate() {
     let mut story = Story::new(4);
     story.normal(86_400);
-    let climb: Vec<f64> = (0..27).map(|i| tenths(20.0 + 0.05 * f64::from(i * i) + 0.1 * story.noise.next())).collect();
+    let climb: Vec<f64> = (0..27).map(|i| tenths(20.0 + 0.05 * f64::from(i * i) + 0.1 * story.noise.normal())).collect();
     let found = story.tell(climb);
     let rate = found.iter().find(|f| f.kind == Kind::Rate).expect("a rate");
     assert!(rate.message.starts_with("rises by ") && rate.message.contains(" °C/s; "), "{}", rate.message);
-    let top: Vec<f64> = (0..300).map(|_| tenths(54.0 + 0.3 * story.noise.next())).collect();
+    let top: Vec<f64> = (0..300).map(|_| tenths(54.0 + 0.3 * story.noise.normal())).collect();
     assert!(kinds(&story.tell(top)).contains(&(Kind::Rate, CLEARED)));
     let mut young = Story::new(4);
     young.normal(300);
@@ -211,7 +201,7 @@ fn a_burst_of_readings_is_no_rate() {
     let mut out = Vec::new();
     for _ in 0..500 {
         story.now_ms += 1;
-        let value = tenths(20.0 + 0.3 * story.noise.next());
+        let value = tenths(20.0 + 0.3 * story.noise.normal());
         story.watch.observe(story.now_ms, story.now_ms, value, &mut out);
     }
     assert_eq!(kinds(&out), []);
@@ -350,14 +340,14 @@ fn missed_readings_and_a_clock_that_leaps_are_told() {
     let mut found = Vec::new();
     for _ in 0..100 {
         story.now_ms += 2_000;
-        story.watch.observe(story.now_ms, story.now_ms, 20.0 + tenths(0.3 * story.noise.next()), &mut found);
+        story.watch.observe(story.now_ms, story.now_ms, 20.0 + tenths(0.3 * story.noise.normal()), &mut found);
     }
     assert_eq!(kinds(&found), [(Kind::Cadence, ACTIVE)]);
     let mut story = Story::new(17);
     story.normal(700);
     let (mut found, early) = (Vec::new(), story.now_ms - 7_200_000);
     for at in 0..100 {
-        let value = 20.0 + tenths(0.3 * story.noise.next());
+        let value = 20.0 + tenths(0.3 * story.noise.normal());
         story.watch.observe(story.now_ms + at * 1_000, early + at * 1_000, value, &mut found);
     }
     assert_eq!(kinds(&found), [(Kind::Clock, ACTIVE), (Kind::Clock, CLEARED)]);

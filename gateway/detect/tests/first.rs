@@ -2,21 +2,10 @@
 //! series, and then an obvious fault. It is told once, soon, and by its own name; and a series
 //! that turns out to change its level by habit costs one alert.
 
+mod noise;
+
 use detect::{Finding, Kind, Settings, State, Watch};
-
-/// Deterministic noise, roughly normal, with a variance of 1.
-struct Noise(u64);
-
-impl Noise {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
+use noise::Noise;
 
 const SIGMA: f64 = 0.3;
 const SEEDS: u64 = 10;

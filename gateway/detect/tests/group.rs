@@ -2,23 +2,12 @@
 //! longer go together are told once, with who contributes; ordinary noise, bad values and
 //! missing channels are not.
 
+mod noise;
+
 use detect::group::{Cause, Change};
 use detect::limits::{GROUP_CHANNELS_MAX, GROUP_STATE_BYTES_MAX};
 use detect::{Group, State};
-
-/// Deterministic noise, roughly normal, with a variance of 1.
-struct Noise(u64);
-
-impl Noise {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
+use noise::Noise;
 
 /// A pump: speed moves by itself, current and flow follow it, temperature has noise of its own.
 fn pump(noise: &mut Noise, speed: &mut f64) -> [f64; 4] {

@@ -1,25 +1,14 @@
 //! What alerts say is true: generated series with faults, and each number of each message held against
 //! what the series did.
 
+mod noise;
+
 use detect::{Finding, Kind, Settings, State};
+use noise::Noise;
 
 const EVERY_MS: i64 = 10_000;
 const DAY: usize = 8_640;
 const START_MS: i64 = 1_763_337_600_000;
-
-/// Deterministic noise, roughly normal, with a variance of 1.
-struct Noise(u64);
-
-impl Noise {
-    fn uniform(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn normal(&mut self) -> f64 {
-        (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
-    }
-}
 
 /// Three days of one kind of series, a reading each ten seconds; the deviation of its noise.
 fn series(kind: &str, noise: &mut Noise) -> (Vec<f64>, f64) {

@@ -22,7 +22,7 @@ fn oven(seed: u64, days: i64, fault: impl Fn(i64) -> f64) -> Vec<(i64, Finding)>
         if watch.due().is_some_and(|due| due <= now_ms) {
             watch.tick(now_ms, &mut found);
         }
-        watch.observe(now_ms, now_ms, tenths(value + 0.15 * noise.next() + fault(at)), &mut found);
+        watch.observe(now_ms, now_ms, tenths(value + 0.15 * noise.normal() + fault(at)), &mut found);
         out.extend(found.into_iter().map(|finding| (at, finding)));
     }
     out

@@ -135,7 +135,7 @@ fn cycles_of_an_oven_are_told_once() {
                 part if part < 0.75 => 180.0,
                 part => 180.0 - 155.0 * (part - 0.75) / 0.25,
             };
-            let value = tenths(level + 0.8 * story.noise.next());
+            let value = tenths(level + 0.8 * story.noise.normal());
             found.extend(story.tell([value]).into_iter().filter(|finding| finding.state == ACTIVE));
         }
         assert!(found.len() <= 1, "seed {seed}: {found:?}");
@@ -152,7 +152,7 @@ fn one_early_outlier_does_not_blind() {
             assert_eq!(kinds(&story.normal(3_000)), []);
             assert_eq!(spikes(&mut story, &[-100.0, -200.0, 333.0]), [true; 3], "after {wild} at {at}");
             story.normal(2_000);
-            let shift: Vec<f64> = (0..100).map(|_| tenths(22.5 + 0.3 * story.noise.next())).collect();
+            let shift: Vec<f64> = (0..100).map(|_| tenths(22.5 + 0.3 * story.noise.normal())).collect();
             assert_eq!(kinds(&story.tell(shift)), [(Kind::Shift, ACTIVE)], "after {wild} at {at}");
         }
     }
@@ -169,7 +169,7 @@ fn a_machine_that_often_rests_is_seen_to_be_stuck_elsewhere_and_to_drift() {
     stuck.normal(1_200);
     assert_eq!(kinds(&stuck.tell([20.1; 200])), [(Kind::Flatline, ACTIVE)]);
     story.normal(1_200);
-    let drift: Vec<f64> = (0..1_800).map(|at| tenths(20.0 + f64::from(at) / 60.0 + 0.3 * story.noise.next())).collect();
+    let drift: Vec<f64> = (0..1_800).map(|at| tenths(20.0 + f64::from(at) / 60.0 + 0.3 * story.noise.normal())).collect();
     let found = story.tell(drift);
     assert!(!found.is_empty() && found.iter().all(|f| matches!(f.kind, Kind::Drift | Kind::Shift)), "{found:?}");
 }
@@ -181,7 +181,7 @@ fn a_lasting_change_becomes_usual_to_a_dynamic_limit_within_a_day_and_mutes_for_
     let (mut noise, mut told) = (Noise(25), Vec::new());
     let mut minute = |at: i64, value: f64| {
         let mut out = Vec::new();
-        let (now_ms, value) = (1_700_000_000_000 + at * 60_000, tenths(value + 0.3 * noise.next()));
+        let (now_ms, value) = (1_700_000_000_000 + at * 60_000, tenths(value + 0.3 * noise.normal()));
         watch.observe(now_ms, now_ms, value, &mut out);
         told.extend(out.into_iter().map(|finding| (at, finding.kind, finding.state)));
     };
@@ -225,7 +225,7 @@ fn a_machine_that_starts_every_morning_is_soon_no_news() {
         for _ in 0..24 * 60 {
             story.now_ms += 60_000;
             let level = if started(story.now_ms / 3_600_000 % 24) { 60.0 } else { 20.0 };
-            let value = tenths(level + 0.3 * story.noise.next());
+            let value = tenths(level + 0.3 * story.noise.normal());
             story.watch.observe(story.now_ms, story.now_ms, value, &mut told);
         }
         assert_eq!(kinds(&told), [(Kind::Shift, ACTIVE), (Kind::Shift, CLEARED)], "the first start only; day {day}: {told:?}");
@@ -272,7 +272,7 @@ fn one_wild_reading_does_not_hide_spikes_far_smaller() {
 fn a_climb_is_over_when_the_level_moves() {
     let mut story = Story::new(4);
     story.normal(7_200);
-    let climb: Vec<f64> = (0..30).map(|at| tenths(20.0 + 0.9 * f64::from(at) + 0.1 * story.noise.next())).collect();
+    let climb: Vec<f64> = (0..30).map(|at| tenths(20.0 + 0.9 * f64::from(at) + 0.1 * story.noise.normal())).collect();
     assert!(kinds(&story.tell(climb)).contains(&(Kind::Rate, ACTIVE)));
     let found = story.tell([5.0; 60]);
     let over = found.iter().find(|finding| finding.kind == Kind::Rate).expect("an end");
@@ -293,7 +293,7 @@ fn a_clock_that_is_set_makes_no_series_older() {
             }
             let level = [20.0, 30.0, 60.0, 45.0][(at / 5_000) as usize];
             let time_ms = if timed { right_ms } else { clock_ms };
-            watch.observe(clock_ms, time_ms, tenths(level + 0.1 * noise.next()), &mut out);
+            watch.observe(clock_ms, time_ms, tenths(level + 0.1 * noise.normal()), &mut out);
         }
         out.into_iter().map(|finding| (finding.kind, finding.state, finding.message)).collect::<Vec<_>>()
     };
