@@ -188,7 +188,12 @@ impl Core {
 
     /// Looks at what was written, and for how many readings.
     fn weigh(&mut self) {
-        let (stats, elapsed) = (self.journal.stats(), self.began.elapsed());
+        let elapsed = self.began.elapsed();
+        // Once a second, not for each event.
+        if !self.rate.is_due(elapsed) {
+            return;
+        }
+        let stats = self.journal.stats();
         self.rate.look(stats.bytes_written, elapsed);
         self.wear.look(stats.disk_bytes, self.fold.ledger().accepted, elapsed);
     }

@@ -30,10 +30,15 @@ impl Rate {
         Self { span, looks: VecDeque::new() }
     }
 
+    /// Whether a look would be kept, `elapsed` after the process began.
+    pub fn is_due(&self, elapsed: Duration) -> bool {
+        let step = |at: Duration| (self.span / STEPS).min((at / 8).max(STEP_LEAST));
+        self.looks.back().is_none_or(|(at, _)| elapsed >= *at + step(*at))
+    }
+
     /// It is `figure`, `elapsed` after the process began.
     pub fn look(&mut self, figure: u64, elapsed: Duration) {
-        let step = |at: Duration| (self.span / STEPS).min((at / 8).max(STEP_LEAST));
-        if self.looks.back().is_some_and(|(at, _)| elapsed < *at + step(*at)) {
+        if !self.is_due(elapsed) {
             return;
         }
         self.looks.push_back((elapsed, figure));
