@@ -192,7 +192,7 @@ pub struct Delta {
     /// The gateway's, with the living boot; none while nothing is to be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tally: Option<Tally>,
-    /// The gateway's own clock when it was sent, ms since the Unix epoch, said with its living boot;
+    /// The gateway's logged clock when it was sent, ms since the Unix epoch, said with its living boot;
     /// 0 when not said.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub sent_ms: i64,

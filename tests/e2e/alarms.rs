@@ -1,6 +1,7 @@
 //! Alarms through real processes: what people do at either end, with the link down and roles
 //! killed, comes to the same at both.
 
+use crate::clock;
 use crate::gateway::tidegate;
 use crate::healing::copy;
 use crate::link::{Link, State};
@@ -11,7 +12,7 @@ use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const SERIES: &str = "line1/press3/temperature";
@@ -88,13 +89,17 @@ struct Plant {
 
 impl Plant {
     fn start() -> Self {
+        Self::start_with(|config, data| Role::start("edge", config, data))
+    }
+
+    fn start_with(gateway: impl Fn(&Path, &Path) -> Role) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (mqtt, cloud_mqtt) = (free_port(), free_port());
         let link = Link::to(cloud_mqtt);
         let (edge_config, _) = configs(dir.path(), mqtt, link.port);
         let (_, cloud_config) = configs(&mkdir(&dir, "c"), mqtt, cloud_mqtt);
         let cloud = Role::start("cloud", &cloud_config, &dir.path().join("c/cloud"));
-        let edge = Role::start("edge", &edge_config, &dir.path().join("edge"));
+        let edge = gateway(&edge_config, &dir.path().join("edge"));
         Self { dir, edge_config, cloud_config, edge, cloud, link }
     }
 
@@ -271,6 +276,29 @@ fn the_shelf_ends_by_its_time_and_what_comes_too_late_is_taken_back() {
         if seen["pending"].is_null() { Ok(()) } else { Err(seen) }
     });
     assert_eq!(plant.until_same(&path)["state"], "unacknowledged");
+}
+
+#[test]
+fn a_shelf_lasts_as_long_as_was_asked_for_where_the_gateways_clock_is_wrong() {
+    let Some(library) = clock::faketime() else { return };
+    for offset in ["-10m", "+20m"] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), offset).unwrap();
+        let plant = Plant::start_with(|config, data| clock::start(&library, file.path(), config, data));
+        let path = format!("plant-a/{SERIES}/high-high");
+        plant.heat(SERIES, 97.0);
+        let ends = [&plant.edge, &plant.cloud];
+        ends.iter().for_each(|end| until_state(end, &path, "unacknowledged"));
+        for asked in ends {
+            let (code, done) = post(asked.http, &path, "shelve", json!({ "by": "ann", "for": "15s" }));
+            assert_eq!((code, &done["state"]), (200, &json!("shelved")), "{offset}");
+            // By the wrong clock it would be over at once, or last longer than this waits.
+            for state in ["shelved", "unacknowledged"] {
+                ends.iter().for_each(|end| until_state(end, &path, state));
+            }
+            plant.until_same(&path);
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn now_ms() -> i64 {
 }
 
 /// libfaketime, which gives one process another wall clock.
-fn faketime() -> Option<PathBuf> {
+pub fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.filter_map(|e| Some(e.ok()?.path().join("faketime")));
     let found = folders.chain([PathBuf::from("/usr/lib/faketime")]).map(|f| f.join("libfaketimeMT.so.1")).find(|f| f.is_file());
     if found.is_none() {
@@ -25,7 +25,8 @@ fn faketime() -> Option<PathBuf> {
     found
 }
 
-fn start(library: &Path, clock: &Path, config: &Path, data: &Path) -> Role {
+/// A gateway whose wall clock is what the file `clock` says.
+pub fn start(library: &Path, clock: &Path, config: &Path, data: &Path) -> Role {
     let mut program = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     let settings = [("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("FAKETIME_NO_CACHE", "1")];
     program.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", clock).envs(settings);

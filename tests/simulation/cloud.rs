@@ -222,7 +222,8 @@ impl Cloud {
         };
         let boot = ctx.draw(1);
         let parent = (process.bridge.boot != 0).then_some((process.bridge.boot, self.end()));
-        process.log(ctx, &Record::Boot { boot, parent, config: &BridgeConfig { retain_ms: None, is_paced: true }.encode() });
+        process
+            .log(ctx, &Record::Boot { boot, parent, config: &BridgeConfig { retain_ms: None, is_paced: true, is_skewed: true }.encode() });
         let is_forgotten = ctx.mutation == Mutation::UnpublishedForgotten;
         for (lsn, effects) in unpublished.into_iter().filter(|_| !is_forgotten) {
             process.effects(ctx, lsn, effects, true, &mut Vec::new())?;

@@ -23,18 +23,23 @@ pub struct Alarms {
     told_ms: BTreeMap<String, i64>,
 }
 
-/// The clock by which alarms are looked at: the logged one is behind while nothing happens.
-fn now_ms(bridge: &Bridge) -> i64 {
-    bridge.clock_ms.max(wall_ms())
+/// The clock by which a gateway's alarms are looked at, its own: the logged one is behind while nothing happens.
+fn now_ms(bridge: &Bridge, gateway: &str) -> i64 {
+    bridge.alarms.clock_ms(gateway, bridge.clock_ms.max(wall_ms()))
+}
+
+/// The same as of the last record.
+fn logged_ms(bridge: &Bridge, gateway: &str) -> i64 {
+    bridge.alarms.clock_ms(gateway, bridge.clock_ms)
 }
 
 /// All alarms as they stand, those in peace as nothing, for the broker to retain.
 pub fn all(bridge: &Bridge, known: &Known, mut each: impl FnMut(String, String)) {
-    let clock_ms = now_ms(bridge);
     let mut paths = known.write();
     for (gateway, board) in bridge.alarms.iter() {
+        let (clock_ms, logged_ms) = (now_ms(bridge, gateway), logged_ms(bridge, gateway));
         for (name, alarm) in board.iter() {
-            paths.insert(path(gateway, name), Standing::of(alarm, bridge.clock_ms));
+            paths.insert(path(gateway, name), Standing::of(alarm, logged_ms));
             each(alarm::topic(gateway, name), alarm::retained(gateway, board, name, clock_ms));
         }
     }
@@ -43,13 +48,12 @@ pub fn all(bridge: &Bridge, known: &Known, mut each: impl FnMut(String, String))
 fn one(bridge: &Bridge, path: &str) -> Option<Value> {
     let (gateway, name) = named(path)?;
     let board = bridge.alarms.board(gateway)?;
-    board.get(&name.0, &name.1).map(|found| alarm::json(gateway, board, &name, found, now_ms(bridge)))
+    board.get(&name.0, &name.1).map(|found| alarm::json(gateway, board, &name, found, now_ms(bridge, gateway)))
 }
 
 /// The figures of a gateway.
 pub fn figures(bridge: &Bridge) -> impl Iterator<Item = (&String, Figures)> {
-    let clock_ms = now_ms(bridge);
-    bridge.alarms.iter().map(move |(gateway, board)| (gateway, Figures::of(board, clock_ms)))
+    bridge.alarms.iter().map(|(gateway, board)| (gateway, Figures::of(board, now_ms(bridge, gateway))))
 }
 
 /// The alarm that something is asked for, if its gateway may still be told more.
@@ -77,10 +81,11 @@ impl Alarms {
     pub fn changed(&mut self, lsn: u64, changed: &[(String, Name)], bridge: &Bridge, known: &Known, out: &Outbound) {
         for (gateway, name) in changed {
             let Some(board) = bridge.alarms.board(gateway) else { continue };
-            out.publish(lsn, alarm::topic(gateway, name), alarm::retained(gateway, board, name, bridge.clock_ms), true);
+            let clock_ms = logged_ms(bridge, gateway);
+            out.publish(lsn, alarm::topic(gateway, name), alarm::retained(gateway, board, name, clock_ms), true);
             let path = path(gateway, name);
             match board.get(&name.0, &name.1) {
-                Some(alarm) => known.write().insert(path, Standing::of(alarm, bridge.clock_ms)),
+                Some(alarm) => known.write().insert(path, Standing::of(alarm, clock_ms)),
                 None => known.write().remove(&path),
             };
         }
@@ -95,8 +100,8 @@ impl Alarms {
     pub fn ask(&mut self, ask: Ask, bridge: &Bridge, door: &Door) {
         match ask {
             Ask::List(filter, reply) => {
-                let (clock_ms, mut list) = (now_ms(bridge), Vec::new());
-                bridge.alarms.iter().for_each(|(gateway, board)| filter.list(gateway, board, clock_ms, &mut list));
+                let mut list = Vec::new();
+                bridge.alarms.iter().for_each(|(gateway, board)| filter.list(gateway, board, now_ms(bridge, gateway), &mut list));
                 drop(reply.send(list));
             }
             Ask::One(path, reply) => drop(reply.send(one(bridge, &path))),
@@ -109,8 +114,8 @@ impl Alarms {
         }
     }
 
-    /// Passes on what gateways that are online have not taken yet.
-    pub fn pass_on(&mut self, bridge: &mut Bridge, out: &Outbound, is_online: impl Fn(&str) -> bool) {
+    /// Passes on what gateways that are online have not taken yet, at a time of the logged clock.
+    pub fn pass_on(&mut self, clock_ms: i64, bridge: &mut Bridge, out: &Outbound, is_online: impl Fn(&str) -> bool) {
         let now = wall_ms();
         for gateway in bridge.alarms.waiting().into_iter().filter(|gateway| is_online(gateway)) {
             let told_ms = self.told_ms.entry(gateway.clone()).or_default();
@@ -118,7 +123,7 @@ impl Alarms {
                 continue;
             }
             *told_ms = now;
-            for command in bridge.alarms.commands(&gateway) {
+            for command in bridge.alarms.commands(clock_ms, &gateway) {
                 out.answer(format!("bridge/v1/{gateway}/down/command"), command.encode());
             }
         }

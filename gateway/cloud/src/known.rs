@@ -18,7 +18,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// At the logged clock.
+    /// At the gateway's logged clock.
     pub fn of(alarm: &Alarm, clock_ms: i64) -> Self {
         Self { is_aside: alarm.is_put_aside_here(clock_ms), is_full: alarm.pending.len() >= PENDING_MAX }
     }

@@ -86,7 +86,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         }
     });
     let parent = (bridge.boot != 0).then_some((bridge.boot, end));
-    let settled = BridgeConfig { retain_ms: config.merged.retain_ms, is_paced: true }.encode();
+    let settled = BridgeConfig { retain_ms: config.merged.retain_ms, is_paced: true, is_skewed: true }.encode();
     door.begin(&Record::Boot { boot, parent, config: &settled })?;
     store.resume(save(&journal));
 

@@ -6,7 +6,7 @@ use crate::desk::Desk;
 use crate::intake::Intake;
 use broker::Broker;
 use replica::alarm::{self, Board, Body, Figures, Target};
-use replica::fold::alarms::Judged;
+use replica::fold::alarms::{Judged, by_clock};
 use replica::fold::{Fold, Start};
 use replica::join::alarms::{TOO_LATE, UNKNOWN};
 use replica::limits::INTERVAL_ACTS_MAX;
@@ -157,12 +157,14 @@ impl Alarms {
     /// The cloud passes on what was done there: taken into the log, or the answer why not. What is
     /// known already is told again.
     pub fn command(&self, command: &Command, fold: &Fold, intake: &Intake) -> Option<CommandUp> {
-        let Command { act, .. } = command;
+        let clock_ms = intake.now_ms();
+        let command = by_clock(command, clock_ms);
+        let act = &command.act;
         let boot = fold.current().map_or(0, |part| part.boot);
         let up = |acts, answers| Some(CommandUp { format: FORMAT, boot, acts, answers });
         let refuse = |outcome| up(Vec::new(), vec![Answer { id: act.id, outcome }]);
-        match fold.judge(now_ms(fold), command) {
-            Judged::Known => up(vec![act.clone()], Vec::new()),
+        match fold.judge(clock_ms, &command) {
+            Judged::Known => up(vec![fold.alarms.board.counting(act).unwrap_or(act).clone()], Vec::new()),
             Judged::TooLate => refuse(TOO_LATE),
             Judged::Unknown => refuse(UNKNOWN),
             Judged::Full => None,

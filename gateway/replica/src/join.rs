@@ -85,6 +85,9 @@ pub struct BridgeConfig {
     /// records published keeps its revisions.
     #[serde(default)]
     pub is_paced: bool,
+    /// Alarms go by their gateways' clocks. With the first programs they went by the cloud's.
+    #[serde(default)]
+    pub is_skewed: bool,
 }
 
 impl BridgeConfig {

@@ -193,6 +193,13 @@ pub const UNHEARD_RETRY_MS: i64 = 1_000;
 /// shares with others become complete.
 pub const IDLE_FRONTIER_MS: i64 = 30_000;
 
+/// Clocks of gateway and cloud that are so near each other, in ms, are the same: what a message takes on its way is
+/// not told from a difference.
+pub const SKEW_MS: i64 = 2_000;
+
+/// For so long, in ms, a message that shows a gateway's clock further behind than another did was long on its way.
+pub const SKEW_STANDS_MS: i64 = 60_000;
+
 /// Gateways of one bridge; a message of one more is ignored with a warning. Strangers can invent names.
 pub const GATEWAYS_MAX: usize = 100_000;
 

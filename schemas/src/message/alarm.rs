@@ -1,7 +1,7 @@
 //! What gateway and cloud say to each other about alarms: what people did, and what the
 //! gateway's alarm list makes of an alert.
 
-use super::{Check, ensure, level, series, text};
+use super::{Check, ensure, is_nothing, level, series, text};
 use crate::cbor;
 use crate::error::DecodeError;
 use crate::limits::{ACTS_MAX, KIND_BYTES_MAX, REASON_BYTES_MAX, WHO_BYTES_MAX};
@@ -50,8 +50,8 @@ pub struct Act {
     pub series: String,
     /// The alarm's kind.
     pub kind: String,
-    /// When, ms since the Unix epoch, by the logged clock of where it was done; later than any
-    /// act on this alarm that was known there.
+    /// When, ms since the Unix epoch, by the gateway's logged clock, or what the cloud takes that to be; later
+    /// than any act on this alarm that was known where it was done.
     pub time_ms: i64,
     /// Who, at most [`WHO_BYTES_MAX`] bytes.
     pub by: String,
@@ -73,6 +73,10 @@ pub struct Command {
     pub not_after_ms: i64,
     /// What was done; its id names the command.
     pub act: Act,
+    /// What the cloud took the gateway's logged clock to be when it was sent, ms since the Unix epoch: where it is another,
+    /// `not_after_ms` and the act's `until_ms` are moved by the difference. 0: they stand as they are.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub sent_ms: i64,
 }
 
 /// Why a gateway did not take a command.

@@ -64,7 +64,7 @@ fn every_rule_has_the_fields_of_the_code() {
     agrees("note", &sample::note());
     agrees("alert-key", &sample::alert_key());
     agrees("act", &sample::act());
-    agrees("command", &sample::command());
+    agrees("command", &sample::command_timed());
     agrees("command-up", &sample::command_up());
     agrees("answer", &sample::answer());
     agrees("wanted", &sample::wanted());

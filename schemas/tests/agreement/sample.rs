@@ -95,7 +95,11 @@ pub fn act() -> Act {
 }
 
 pub fn command() -> Command {
-    Command { format: FORMAT, not_after_ms: 1_700_604_860_000, act: act() }
+    Command { format: FORMAT, not_after_ms: 1_700_604_860_000, act: act(), sent_ms: 0 }
+}
+
+pub fn command_timed() -> Command {
+    Command { sent_ms: 1_700_000_060_123, ..command() }
 }
 
 pub fn answer() -> Answer {

@@ -71,6 +71,7 @@ fn every_message_is_written_as_it_was() {
     same!("alert-of-machine", AlertUp { alert: sample::alert_of_machine(), ..sample::alert_up() }, AlertUp);
     same!("delta-acts", sample::delta_acts(), Delta);
     same!("command", sample::command(), Command);
+    same!("command-timed", sample::command_timed(), Command);
     same!("command-up", sample::command_up(), CommandUp);
 }
 

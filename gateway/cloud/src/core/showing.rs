@@ -135,7 +135,7 @@ impl Core {
             }
             self.show_statuses();
             let presence = &self.presence;
-            self.alarms.pass_on(&mut self.bridge, &self.out, |gateway| presence.of(gateway).0);
+            self.alarms.pass_on(self.door.now_ms(), &mut self.bridge, &self.out, |gateway| presence.of(gateway).0);
             self.alarms.show_kpi(&self.bridge, &self.out);
         }
     }

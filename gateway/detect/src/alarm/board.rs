@@ -305,6 +305,17 @@ impl Board {
         }
     }
 
+    /// At the cloud: the gateway's clock is another than was thought. What is on the shelf by this one is waited for again.
+    pub fn set_clock(&mut self, clock_ms: i64) {
+        for (name, alarm) in &self.alarms {
+            if let Some(until) = alarm.acts().shelved_until().filter(|until| *until > clock_ms)
+                && self.shelved.insert((until, name.clone()))
+            {
+                self.changed.insert(name.clone());
+            }
+        }
+    }
+
     /// When [`Board::advance`] has something to show.
     pub fn due_ms(&self) -> Option<i64> {
         self.shelved.first().map(|(until, _)| *until)
@@ -318,6 +329,11 @@ impl Board {
             let waits = alarm.pending.iter().any(|pending| pending.id == act.id);
             !waits && (alarm.acts.iter().any(|known| known.id == act.id) || !acts.join(act))
         })
+    }
+
+    /// An act as it counts here.
+    pub fn counting(&self, act: &Act) -> Option<&Act> {
+        self.get(&act.series, &act.kind)?.acts.iter().find(|known| known.id == act.id)
     }
 
     /// Acts that wait for the gateway, of each alarm the oldest first; and the time of the gateway's clock after which

@@ -7,7 +7,7 @@ mod design;
 mod tests;
 
 use super::Fold;
-use crate::limits::ACTS_HELD_MAX;
+use crate::limits::{ACTS_HELD_MAX, SKEW_MS};
 use crate::outbox::LastRead;
 use detect::Kind;
 use detect::alarm::SERIES;
@@ -27,6 +27,21 @@ pub enum Judged {
     Unknown,
     /// So much waits for the cloud that it is to come again.
     Full,
+}
+
+/// A command as the gateway's logged clock has it. Where the cloud took that to be another one, what it says of times to
+/// come is as far off: a shelf lasts as long as somebody asked for. When it was done stays, as it says what came before what.
+pub fn by_clock(command: &Command, clock_ms: i64) -> Command {
+    let mut command = command.clone();
+    let off_ms = clock_ms.saturating_sub(command.sent_ms);
+    if command.sent_ms != 0 && off_ms.unsigned_abs() > SKEW_MS.unsigned_abs() {
+        command.sent_ms = clock_ms;
+        command.not_after_ms = command.not_after_ms.saturating_add(off_ms);
+        if command.act.until_ms != 0 {
+            command.act.until_ms = command.act.until_ms.saturating_add(off_ms).max(1);
+        }
+    }
+    command
 }
 
 impl Fold {

@@ -169,6 +169,9 @@ impl Bridge {
             return Ok(());
         }
         effects.gateway = Some(gateway.to_owned());
+        if self.config.is_skewed && delta.sent_ms != 0 {
+            self.alarms.heard(self.clock_ms, gateway, delta.sent_ms);
+        }
         self.set_back.told(&delta, self.boot, self.clock_ms, entries.iter().map(|e| e.start_ms).max());
         self.define(gateway, &delta);
         let Some(known) = self.gateways.get_mut(gateway).map(Arc::make_mut) else { return Ok(()) };

@@ -65,7 +65,10 @@ const START_MS: i64 = 1_700_000_000_000;
 impl World {
     fn new(retain_ms: Option<i64>) -> Self {
         let mut world = Self::default();
-        world.log(START_MS as u64, &Record::Boot { boot: 77, parent: None, config: &BridgeConfig { retain_ms, is_paced: true }.encode() });
+        world.log(
+            START_MS as u64,
+            &Record::Boot { boot: 77, parent: None, config: &BridgeConfig { retain_ms, is_paced: true, is_skewed: true }.encode() },
+        );
         world
     }
 
@@ -446,7 +449,12 @@ fn a_gateway_that_lost_its_disk_or_was_restored_is_told_once_more_what_was_done(
         }
         let restored = Bridge::restore(&w.bridge.save(), Box::new(Disk::default())).unwrap();
         assert!(restored.knows("a", &hello) && restored.alarms.iter().eq(w.bridge.alarms.iter()));
-        w.bridge.alarms.commands("a").into_iter().map(|command| (command.act.id, command.not_after_ms)).collect::<Vec<_>>()
+        w.bridge
+            .alarms
+            .commands(w.bridge.clock_ms, "a")
+            .into_iter()
+            .map(|command| (command.act.id, command.not_after_ms))
+            .collect::<Vec<_>>()
     };
     begins(&mut w, 1, None);
     for (seq, series) in [(3, "x"), (4, "y"), (5, "z")] {
@@ -474,7 +482,7 @@ fn a_gateway_that_lost_its_disk_or_was_restored_is_told_once_more_what_was_done(
     let unknown = acts.iter().map(|act| Answer { id: act.id, outcome: alarms::UNKNOWN }).collect();
     say(&mut w, Vec::new(), unknown);
     let left = w.bridge.alarms.board("a").unwrap().iter().map(|(name, _)| name.0.clone()).collect::<Vec<_>>();
-    assert_eq!((left, w.bridge.alarms.commands("a").len()), (vec!["z".to_owned()], 0));
+    assert_eq!((left, w.bridge.alarms.commands(w.bridge.clock_ms, "a").len()), (vec!["z".to_owned()], 0));
 }
 
 #[test]

@@ -384,7 +384,7 @@ impl Uplink {
             grace_ms: part.grace_ms,
             acts,
             group: part.group.clone(),
-            // Who sends it looks at the wall clock.
+            // Who sends it looks at the clock.
             sent_ms: 0,
             clock: 0,
             // One that ended may speak for another disk's counts by now.

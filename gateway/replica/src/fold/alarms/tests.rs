@@ -1,15 +1,16 @@
 //! Gateway and cloud with a bad link between them and crashes at any record: what people do
 //! comes to the same at both, and a fold that was resumed is the one that never stopped.
 
-use super::Judged;
+use super::{Judged, by_clock};
 use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
-use crate::join::Bridge;
 use crate::join::alarms::{TOO_LATE, UNKNOWN};
+use crate::join::{Bridge, BridgeConfig};
+use crate::limits::{SKEW_MS, SKEW_STANDS_MS};
 use crate::record::{FLAG_LEAVES, KIND_MESSAGE, Record, put_message_head, put_reading};
-use detect::alarm::{Request, SHOWN, Settings as AlarmSettings, Verb};
+use detect::alarm::{Request, SHOWN, Settings as AlarmSettings, Standing, Verb};
 use detect::{Kind, LimitRule, Pattern, Settings, Suppression};
 use proptest::prelude::*;
-use schemas::message::{Act, AlertUp, Answer, Command, CommandUp, FORMAT, Hello};
+use schemas::message::{Act, AlertUp, Answer, CommandUp, Delta, FORMAT, Hello};
 use schemas::wire;
 
 const START_MS: u64 = 1_700_000_000_000;
@@ -60,7 +61,9 @@ struct World {
     cloud_log: Vec<(u8, Vec<u8>)>,
     /// What waits to be told to the next record of each end, in ms.
     late: [u64; 2],
+    /// The gateway's; the cloud's is as far behind it as `skew_ms` says.
     clock_ms: i64,
+    skew_ms: i64,
     boot: u64,
     id: u64,
     /// Alerts that the cloud showed.
@@ -69,19 +72,26 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::skewed(0, true)
+    }
+
+    /// With a gateway's clock that is so far ahead of the cloud's, in ms, by a program of today or of before.
+    fn skewed(skew_ms: i64, is_skewed: bool) -> Self {
         let mut world = Self {
             fold: Fold::default(),
             bridge: Bridge::default(),
             log: Vec::new(),
             cloud_log: Vec::new(),
-            late: [START_MS; 2],
-            clock_ms: START_MS as i64,
+            late: [START_MS.saturating_add_signed(skew_ms), START_MS],
+            clock_ms: START_MS as i64 + skew_ms,
+            skew_ms,
             boot: 0,
             id: 0,
             shown: Vec::new(),
         };
         world.begin();
-        world.there(&Record::Boot { boot: 99, parent: None, config: b"" });
+        let config = BridgeConfig { is_skewed, ..BridgeConfig::default() };
+        world.there(&Record::Boot { boot: 99, parent: None, config: &config.encode() });
         world.define();
         world
     }
@@ -109,6 +119,24 @@ impl World {
             wanted: Vec::new(),
         };
         self.there(&Record::Hello { gateway: "g", bytes: &hello.encode() });
+    }
+
+    /// An interval of the gateway's reaches the cloud so long after it was sent, in ms.
+    fn interval(&mut self, took_ms: i64) {
+        self.sent(self.clock_ms - took_ms);
+    }
+
+    /// One reaches it that says when it was sent.
+    fn sent(&mut self, sent_ms: i64) {
+        let delta = Delta { format: FORMAT, boot: self.boot, sizes: vec![10_000], sent_ms, ..Delta::default() };
+        self.there(&Record::Interval { gateway: "g", bytes: &delta.encode() });
+    }
+
+    /// Where the alarm of m/a stands at the gateway and at the cloud, by the clock of each.
+    fn stands(&self) -> [Option<Standing>; 2] {
+        let clocks = [self.clock_ms, self.bridge.alarms.clock_ms("g", self.clock_ms - self.skew_ms)];
+        let [here, there] = self.both(false);
+        [here.map(|alarm| alarm.standing(clocks[0])), there.map(|alarm| alarm.standing(clocks[1]))]
     }
 
     /// The gateway begins on a disk as it once was, or on an empty one.
@@ -209,12 +237,16 @@ impl World {
     }
 
     fn down(&mut self, all: bool) {
-        let commands = self.bridge.alarms.commands("g");
+        let commands = self.bridge.alarms.commands(self.clock_ms - self.skew_ms, "g");
         for command in commands.into_iter().take(if all { usize::MAX } else { 1 }) {
-            let Command { act, .. } = &command;
+            let command = by_clock(&command, self.clock_ms);
+            let act = &command.act;
             let refused = |outcome| vec![Answer { id: act.id, outcome }];
             match self.fold.judge(self.clock_ms, &command) {
-                Judged::Known => self.say(vec![act.clone()], Vec::new()),
+                Judged::Known => {
+                    let act = self.fold.alarms.board.counting(act).unwrap_or(act).clone();
+                    self.say(vec![act], Vec::new());
+                }
                 Judged::TooLate => self.say(Vec::new(), refused(TOO_LATE)),
                 Judged::Unknown => self.say(Vec::new(), refused(UNKNOWN)),
                 Judged::Full => {}
@@ -262,9 +294,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn both_ends_come_to_the_same_whatever_the_link_and_whoever_crashes(steps in steps()) {
-        let mut world = World::new();
-        steps.iter().for_each(|step| world.step(step));
+    fn both_ends_come_to_the_same_whatever_the_link_and_whoever_crashes(
+        steps in steps(),
+        skew_ms in prop::sample::select(vec![0, 0, 1_000, -600_000, 1_200_000, 86_400_000]),
+        heard in any::<prop::sample::Index>(),
+    ) {
+        let mut world = World::skewed(skew_ms, true);
+        // The cloud hears of the clock at some time, or never.
+        let heard = heard.index(steps.len() + 1);
+        for (at, step) in steps.iter().enumerate() {
+            if at == heard {
+                world.interval(0);
+            }
+            world.step(step);
+        }
         world.settle();
         for second in [false, true] {
             let [here, there] = world.both(second);
@@ -447,4 +490,107 @@ fn what_is_told_again_is_no_new_raise_at_either_end() {
         let note = &alarm.raised.as_ref().unwrap().note;
         assert_eq!((note.count, note.flags), (3, detect::alarm::CHATTERS));
     }
+}
+
+/// Where the clock alone ends it, both ends say so at once, whoever put it on the shelf; and that within what a message
+/// may take on its way.
+#[test]
+fn a_shelf_lasts_as_long_as_was_asked_for_however_far_the_clocks_are_apart() {
+    let shelf = [Step::There(Verb::Shelve, false), Step::Here(Verb::Shelve, false)];
+    for (skew_ms, heard) in [(-600_000, true), (1_200_000, true), (-600_000, false), (1_200_000, false), (0, true), (1_500, true)] {
+        for shelve in &shelf {
+            let mut world = World::skewed(skew_ms, true);
+            if heard {
+                world.interval(5);
+            }
+            world.steps(&[Step::Reading(false, true), Step::Alerts, shelve.clone(), Step::Down(true), Step::Up(true)]);
+            if !heard {
+                world.interval(5);
+            }
+            let within = if skew_ms == 1_500 { 1_510 } else { 10 };
+            world.step(&Step::Wait(30_000 - within));
+            assert_eq!(world.stands(), [Some(Standing::Shelved); 2], "{skew_ms} {heard} {shelve:?}");
+            world.step(&Step::Wait(2 * within));
+            assert_eq!(world.stands(), [Some(Standing::Unacknowledged); 2], "{skew_ms} {heard} {shelve:?}");
+            // The cloud shows it without anything else happening.
+            world.there(&Record::Tick);
+            assert!(world.bridge.alarms.due_ms().is_none(), "{skew_ms} {heard} {shelve:?}");
+            assert_eq!(world.both(false)[0].unwrap().acts, world.both(false)[1].unwrap().acts);
+        }
+    }
+    // As the logs of before say it.
+    let mut world = World::skewed(-600_000, false);
+    world.interval(5);
+    world.steps(&[Step::Reading(false, true), Step::Alerts, shelf[0].clone()]);
+    let until_ms = world.both(false)[1].unwrap().acts().shelved_until();
+    assert_eq!(until_ms, Some(world.clock_ms + 600_000 + 30_000));
+}
+
+/// Of two who did not know of each other the later counts, also where its clock is behind.
+#[test]
+fn the_later_act_counts_however_far_the_clocks_are_apart() {
+    for skew_ms in [-600_000, 0, 1_200_000] {
+        for is_here_first in [true, false] {
+            let mut world = World::skewed(skew_ms, true);
+            world.interval(5);
+            world.steps(&[Step::Reading(false, true), Step::Alerts]);
+            let acts = [Step::Here(Verb::OutOfService, false), Step::Wait(3_000), Step::There(Verb::Return, false)];
+            if is_here_first {
+                world.steps(&acts);
+            } else {
+                acts.iter().rev().for_each(|step| world.step(step));
+            }
+            world.settle();
+            let stands = if is_here_first { Standing::Unacknowledged } else { Standing::OutOfService };
+            assert_eq!(world.stands(), [Some(stands); 2], "{skew_ms} {is_here_first}");
+        }
+    }
+}
+
+/// A clock that seems to be behind may be a message that was long on its way; one that is set is believed.
+#[test]
+fn the_skew_is_that_of_the_messages_that_were_soonest_there() {
+    let mut world = World::new();
+    // The skew behind an interval that comes so long after the one before, and took so long, in ms.
+    let hear = |world: &mut World, wait_ms: i64, took_ms: i64| {
+        world.step(&Step::Wait(wait_ms as u64));
+        world.interval(took_ms);
+        world.bridge.alarms.clock_ms("g", world.bridge.clock_ms) - world.bridge.clock_ms
+    };
+    assert_eq!(hear(&mut world, 0, -10_000), 10_000, "ahead");
+    assert_eq!(hear(&mut world, 1_000, 5_000), 10_000, "late");
+    assert_eq!(hear(&mut world, 1_000, -10_000 - SKEW_MS), 10_000, "near enough");
+    assert_eq!(hear(&mut world, SKEW_STANDS_MS - 1, 5_000), 10_000, "late");
+    world.steps(&[Step::Reading(false, true), Step::Alerts, Step::There(Verb::Shelve, false), Step::Wait(5_000)]);
+    world.there(&Record::Tick);
+    assert_eq!(hear(&mut world, 1_000, -600_000), 600_000, "set ahead");
+    assert_eq!((world.stands()[1], world.bridge.alarms.due_ms()), (Some(Standing::Unacknowledged), None));
+    // It was no such clock: what is on the shelf after all is waited for again.
+    assert_eq!(hear(&mut world, SKEW_STANDS_MS, 50_000), -50_000);
+    let until_ms = world.both(false)[1].unwrap().acts().shelved_until().unwrap();
+    assert_eq!(world.bridge.alarms.due_ms(), Some(until_ms + 50_000));
+    assert_eq!((hear(&mut world, 1_000, 0), world.bridge.alarms.due_ms()), (0, None));
+    // What a stranger says of time costs nothing but its own alarms' times.
+    for sent_ms in [i64::MAX, i64::MIN] {
+        world.step(&Step::Wait(SKEW_STANDS_MS as u64));
+        world.sent(sent_ms);
+        world.steps(&[Step::There(Verb::Shelve, false), Step::Down(true)]);
+        world.there(&Record::Tick);
+    }
+    let restored = Bridge::restore(&world.bridge.save(), Box::new(crate::join::store::Memory::default())).unwrap();
+    assert_eq!(restored.alarms.clock_ms("g", 7), world.bridge.alarms.clock_ms("g", 7));
+}
+
+/// The gateway takes a command by its own clock, tells what it took, and takes it once.
+#[test]
+fn what_comes_again_is_told_as_it_was_taken() {
+    let mut world = World::skewed(-600_000, true);
+    world.steps(&[Step::Reading(false, true), Step::Alerts, Step::There(Verb::Shelve, false), Step::Wait(3_000), Step::Down(true)]);
+    // What was told of it is lost, and the cloud has heard of the clock meanwhile.
+    world.interval(0);
+    world.steps(&[Step::Wait(4_000), Step::Down(true)]);
+    let [here, there] = world.both(false).map(Option::unwrap);
+    assert_eq!((&here.acts, there.pending.len()), (&there.acts, 0));
+    assert_eq!(here.acts.shelved_until(), Some(world.clock_ms - 7_000 + 30_000));
+    assert_eq!(here.acts.shelf.as_ref().map(|act| act.time_ms), Some(world.clock_ms - 7_000 + 600_000), "the cloud knew no better");
 }
