@@ -261,7 +261,18 @@ fn describe(number: u64, advance_ms: u64, record: &Record<'_>, context: &Context
             }
         }
         Record::Commanded { bytes } => put("bytes", json!(bytes.len())),
-        Record::Shown { lsn } | Record::Cursor { lsn } => put("to", json!(lsn)),
+        Record::Cursor { lsn } => put("to", json!(lsn)),
+        Record::Shown { lsn, unheld, behind } => {
+            put("to", json!(lsn));
+            if *unheld > 0 {
+                put("unheld", json!(unheld));
+            }
+            if let Ok(sessions) = behind.sessions(*lsn)
+                && !sessions.is_empty()
+            {
+                put("behind", json!(sessions));
+            }
+        }
         Record::CrossShown { lsn, unheld } => {
             put("to", json!(lsn));
             if *unheld > 0 {

@@ -1,5 +1,6 @@
 //! The built binary as processes, on free loopback ports: what was sent is compared with what came out.
 
+mod absent;
 mod alarms;
 mod apart;
 mod audience;

@@ -72,7 +72,7 @@ impl Inner {
             let client_id = stored.client_id.clone();
             let (version, will) = (stored.version, stored.will.clone());
             let session = Session::from(stored);
-            let subscriber = self.new_subscriber();
+            let subscriber = self.new_subscriber(session.number);
             for (filter, (options, identifier)) in &session.subscriptions {
                 self.router.subscribe(&subscriber, filter, *options, *identifier);
             }
@@ -104,8 +104,8 @@ impl Inner {
         }
     }
 
-    fn new_subscriber(&self) -> Arc<Subscriber> {
-        Subscriber::new(self.next_subscriber.fetch_add(1, Ordering::Relaxed), self.config.queue_max, self.counters.clone())
+    fn new_subscriber(&self, session: u64) -> Arc<Subscriber> {
+        Subscriber::new(self.next_subscriber.fetch_add(1, Ordering::Relaxed), session, self.config.queue_max, self.counters.clone())
     }
 
     /// Logs a session's event, if the session is durable.
@@ -167,7 +167,8 @@ impl Inner {
                 let opened = self.application.open_session(&open)?;
                 (session.number, ticket) = (opened.number, opened.ticket);
             }
-            (session, ticket, self.new_subscriber())
+            let subscriber = self.new_subscriber(session.number);
+            (session, ticket, subscriber)
         };
         if let Some(will) = &connect.will {
             session.will = self.log_will(will, session.number, client_id, connect.version);

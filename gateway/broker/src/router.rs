@@ -11,8 +11,8 @@ use crate::message::{Delivery, Message};
 use crate::subscriber::Subscriber;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Bits of a subscription's options byte (MQTT 5, 3.8.3.1).
 pub(crate) mod options {
@@ -136,6 +136,21 @@ impl Router {
     /// Gives a message to its subscribers, uncached.
     pub fn route(&self, message: &Arc<Message>, from: u64) {
         send(message, &self.resolve(&message.topic, from));
+    }
+
+    /// Gives a message to those subscribers whose session is `wanted`. Each durable session that gets it at QoS 1 has one
+    /// of its own, so that it is known which of them have it before them.
+    pub fn route_apart(&self, message: Message, wanted: impl Fn(u64) -> bool) -> Vec<(u64, Weak<Message>)> {
+        let (message, mut apart) = (Arc::new(message), Vec::new());
+        for target in self.resolve(&message.topic, 0).iter().filter(|target| wanted(target.subscriber.session)) {
+            let mut own = message.clone();
+            if target.subscriber.session != 0 && target.qos.min(message.qos) > 0 {
+                own = Arc::new(Message::clone(&message));
+                apart.push((target.subscriber.session, Arc::downgrade(&own)));
+            }
+            send(&own, std::slice::from_ref(target));
+        }
+        apart
     }
 }
 
@@ -288,7 +303,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn subscriber(id: u64) -> Arc<Subscriber> {
-        Subscriber::new(id, 10, Arc::new(Counters::default()))
+        Subscriber::new(id, 0, 10, Arc::new(Counters::default()))
     }
 
     fn reached(router: &Router, topic: &str) -> Vec<u64> {

@@ -85,10 +85,16 @@ impl Broker {
     /// The same for a message that is not retained and goes before all that waits for its
     /// subscribers. A topic is to be published to in this way always or never: within it, order stays.
     pub fn publish_urgent(&self, topic: &str, payload: Bytes, qos: u8) -> Watched {
-        let (topic, properties) = (topic.into(), Bytes::new());
-        let message = Arc::new(Message { topic, payload, properties, qos, retain: false, expires: None, urgent: true });
+        let message = Arc::new(urgent(topic, payload, qos));
         self.inner.router.route(&message, 0);
         Watched(Arc::downgrade(&message))
+    }
+
+    /// The same for those sessions alone whose number is `wanted`, 0 for all that end with their connections. Says of each
+    /// durable one that gets it at QoS 1 when that is done with it.
+    pub fn publish_apart(&self, topic: &str, payload: Bytes, qos: u8, wanted: impl Fn(u64) -> bool) -> Vec<(u64, Watched)> {
+        let given = self.inner.router.route_apart(urgent(topic, payload, qos), wanted);
+        given.into_iter().map(|(session, message)| (session, Watched(message))).collect()
     }
 
     /// Sets a retained message without routing it.
@@ -153,6 +159,10 @@ impl Broker {
         }
         true
     }
+}
+
+fn urgent(topic: &str, payload: Bytes, qos: u8) -> Message {
+    Message { topic: topic.into(), payload, properties: Bytes::new(), qos, retain: false, expires: None, urgent: true }
 }
 
 fn message(topic: &str, payload: Bytes, qos: u8, retain: bool) -> Arc<Message> {

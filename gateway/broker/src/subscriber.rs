@@ -19,6 +19,8 @@ use tokio::sync::Notify;
 pub(crate) struct Subscriber {
     /// Unique in this process.
     pub id: u64,
+    /// Number of its durable session, 0 when it ends with its connection.
+    pub session: u64,
     /// Live messages that may wait for it.
     queue_max: usize,
     queue: Mutex<Queue>,
@@ -52,10 +54,10 @@ enum Waiting {
 
 impl Subscriber {
     /// One whose client is not there, for now.
-    pub fn new(id: u64, queue_max: usize, counters: Arc<Counters>) -> Arc<Self> {
+    pub fn new(id: u64, session: u64, queue_max: usize, counters: Arc<Counters>) -> Arc<Self> {
         let (urgent, waiting) = (VecDeque::new(), VecDeque::new());
         let queue = Queue { urgent, waiting, live: 0, bytes: 0, left: Some(Instant::now()), lags: None };
-        Arc::new(Self { id, queue_max, queue: Mutex::new(queue), wake: Notify::new(), counters })
+        Arc::new(Self { id, session, queue_max, queue: Mutex::new(queue), wake: Notify::new(), counters })
     }
 
     /// The client came or went.
@@ -215,7 +217,7 @@ mod tests {
     #[test]
     fn who_is_away_with_a_lot_is_waited_for_and_gets_time_to_catch_up() {
         let counters = Arc::new(Counters::default());
-        let one = Subscriber::new(1, 20_000, counters.clone());
+        let one = Subscriber::new(1, 0, 20_000, counters.clone());
         let (topic, payload, properties) = ("t".into(), Bytes::new(), Bytes::new());
         let message = Arc::new(Message { topic, payload, properties, qos: 1, retain: false, expires: None, urgent: false });
         let offer =

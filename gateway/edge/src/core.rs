@@ -5,6 +5,7 @@
 //! the cloud, save a snapshot.
 
 use crate::alarms::{Alarms, told};
+use crate::alerts::{Alerts, is_held};
 use crate::clock::{Watch, wall_ms};
 use crate::crossing::Crossing;
 use crate::event::{Event, LinkEvent};
@@ -43,6 +44,8 @@ pub enum End {
 pub struct Core {
     /// Requests about alarms, and what is shown of them.
     pub alarms: Alarms,
+    /// Alerts, as they are shown.
+    pub alerts: Alerts,
     /// The folded log.
     pub fold: Fold,
     /// The log, for ticks, acks and snapshots.
@@ -122,6 +125,9 @@ impl Core {
             }
             self.look();
             self.tick();
+            if self.alerts.is_due() {
+                self.alerts.tell(&self.fold, &self.intake);
+            }
             if let Some(crossing) = &mut self.crossing {
                 crossing.retry(&self.intake);
                 crossing.show(&self.fold, &self.intake, &self.broker);
@@ -171,6 +177,7 @@ impl Core {
             }
             Event::Left(done) => {
                 self.cross();
+                self.alerts.tell(&self.fold, &self.intake);
                 // Who waits for it may have gone on.
                 done.send(()).ok();
             }
@@ -220,17 +227,16 @@ impl Core {
     /// Alerts made by the frame: at the gateway's own broker, and up.
     fn show(&mut self) {
         self.show_shadow();
-        if self.fold.fresh.is_empty() {
+        let fresh = self.alerts.fresh(&self.fold);
+        if fresh.is_empty() {
             return;
         }
-        let fresh = std::mem::take(&mut self.fold.fresh);
-        let (shown, mut last_read) = (self.fold.shown, LastRead::default());
-        for (lsn, alert) in &fresh {
-            // What is held back goes up with its interval, and stands in the list of alarms.
-            if *lsn <= shown || alert.alarm.as_ref().is_some_and(|note| note.held != detect::alarm::SHOWN) {
+        let (now_ms, mut last_read) = (self.now_ms(), LastRead::default());
+        for (lsn, alert) in fresh {
+            self.alerts.show(*lsn, alert, &self.broker);
+            if is_held(alert) {
                 continue;
             }
-            let now_ms = self.now_ms();
             if let Some((uplink, link)) = &mut self.uplink
                 && self.fold.owes(alert, &mut last_read)
             {
@@ -239,26 +245,16 @@ impl Core {
                     link.hurry();
                 }
             }
-            let (topic, json) = topic_and_json(&self.gateway, alert);
-            // Nobody is watched: what was shown is not shown again.
-            drop(self.broker.publish_urgent(&topic, json.into(), 1));
-        }
-        if let Some((lsn, _)) = fresh.last()
-            && let Err(refused) = self.intake.log(&Record::Shown { lsn: *lsn })
-        {
-            warn!(%refused, "alerts shown may be shown again after a crash");
         }
         self.speak();
     }
 
     /// What detectors in shadow would have told: here alone, at a topic of its own.
     fn show_shadow(&mut self) {
-        for (lsn, alert) in std::mem::take(&mut self.fold.fresh_shadow) {
-            if lsn > self.fold.shown {
-                let (topic, json) = topic_and_json(&self.gateway, &alert);
-                let topic = topic.replacen("alerts/", "shadow/", 1);
-                self.broker.publish(&topic, json.into(), 0, false);
-            }
+        for (_, alert) in std::mem::take(&mut self.fold.fresh_shadow) {
+            let (topic, json) = topic_and_json(&self.gateway, &alert);
+            let topic = topic.replacen("alerts/", "shadow/", 1);
+            self.broker.publish(&topic, json.into(), 0, false);
         }
     }
 

@@ -146,6 +146,8 @@ async fn metrics(Shared(state): Shared<State>) -> Result<impl IntoResponse, Stat
         put("log_room_seconds", "gauge", "How long the log has room for at the present rate.", room);
     }
     put("alerts_lost_total", "counter", "Alerts that waited for the cloud and were lost with damaged parts of the disk.", s.alerts_lost);
+    put("alerts_kept", "gauge", "Alerts kept for a crash until each durable session here has them.", s.alerts_kept as u64);
+    put("alerts_unheld_total", "counter", "Alerts, by session, that one may have missed if the gateway ended since.", s.alerts_unheld);
     put("shadow_alerts_total", "counter", "Alerts of detectors in shadow, which raise nothing.", s.shadow.values().sum());
     put("uplink_connected", "gauge", "1 while the link to the cloud stands.", u64::from(s.connected == Some(true)));
     let alerts = s.lanes.is_some_and(|lanes| lanes.alerts);

@@ -3,6 +3,7 @@
 //! | file | subject |
 //! |---|---|
 //! | [`desk`] | what the front door knows of the alarms |
+//! | [`alerts`] | alerts at the gateway's own broker, and for whom they are kept |
 //! | [`alarms`] | what people ask for, what is retained, commands of the cloud |
 //! | [`config`] | the configuration that cannot be wrong |
 //! | [`intake`] | PUBLISH → record; the acknowledgement waits for its commit |
@@ -21,6 +22,7 @@
 //! | [`wear`] | what the log costs the flash |
 //! | [`limits`] | bounds with reasons |
 pub mod alarms;
+pub mod alerts;
 pub mod client;
 pub mod clock;
 pub mod config;

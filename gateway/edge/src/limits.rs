@@ -117,6 +117,17 @@ pub const CROSS_GIVEN_MAX: usize = 10_000;
 /// And their bytes, which are in each snapshot, too.
 pub const CROSS_GIVEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Alerts that are kept for a crash until each durable session has them, as many as wait for one in memory, some MiB in
+/// each snapshot; beyond, the oldest are kept for nobody, and counted for each session that may still lack them.
+pub const ALERTS_KEPT_MAX: usize = broker::limits::URGENT_QUEUE_MAX;
+
+/// How often the log is told which durable sessions have which alerts, at most: what they took since comes again after a
+/// crash. Each time is a commit, in which others may come along.
+pub const ALERTS_TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// So many sessions that lack some make it a second longer: each is named each time.
+pub const ALERTS_TOLD_SESSIONS: usize = 1_000;
+
 /// How often it is looked at what subscribers have, in ms: while the next wait for that, and else.
 pub const CROSS_SETTLE_MS: (i64, i64) = (10, 250);
 

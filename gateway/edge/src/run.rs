@@ -1,6 +1,7 @@
 //! Start, stop, and what connects the rooms.
 
 use crate::alarms::Alarms;
+use crate::alerts::Alerts;
 use crate::clock::Watch;
 use crate::config::{Config, Delivery};
 use crate::core::{Core, End, fold_frame};
@@ -195,6 +196,9 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
         (machine, Link::start(&config.gateway, boot, &cloud.host, cloud.port, &events))
     });
     let alarms = Alarms::new(&config.gateway, desk, &mut fold, &broker);
+    let alerts = Alerts::new(&config.gateway, &fold, &broker);
+    // Nobody was there to see them.
+    fold.fresh_shadow.clear();
     let crossing = config
         .cloud
         .as_ref()
@@ -202,6 +206,7 @@ async fn boot(config: Config, started: Instant, shutdown: impl Future<Output = (
         .and_then(|(cloud, (_, link))| Crossing::start(&config.gateway, boot, cloud, &config.bridges, rules, &events, link.counter()));
     let core = Core {
         alarms,
+        alerts,
         fold,
         journal: journal.clone(),
         intake: intake.clone(),

@@ -111,6 +111,10 @@ pub struct Status {
     pub held_bytes: u64,
     /// Alerts that no interval has covered yet.
     pub alerts_held: usize,
+    /// Alerts kept for a crash until each durable session here has them.
+    pub alerts_kept: usize,
+    /// How often one is kept no longer, although a session may still lack it.
+    pub alerts_unheld: u64,
     /// Alerts that waited for the cloud and were lost with damaged parts of the disk.
     pub alerts_lost: u64,
     /// The wall clock in a word: `ok`, `unset`, `ahead` (the logged clock of it), `jumped` (lately) or
@@ -212,6 +216,8 @@ impl Status {
             marks_held: fold.boots.iter().map(|p| p.marks.len()).sum(),
             held_bytes: fold.held_bytes(ENTRY_WIRE_BYTES_GUESS as u64),
             alerts_held: fold.boots.iter().map(|p| p.alerts.len()).sum(),
+            alerts_kept: fold.fresh.len(),
+            alerts_unheld: fold.alerts_unheld,
             alerts_lost: fold.lost_alerts,
             clock: clock.word(),
             ahead_ms: clock.ahead_ms,

@@ -83,11 +83,16 @@ pub struct Fold {
     pub lost_alerts: u64,
     /// Bytes of payloads kept in quarantine.
     pub quarantined: u64,
-    /// Alerts up to this record were shown locally.
+    /// Alerts up to this record were shown locally; those sessions that are behind lack some.
     pub shown: u64,
+    /// Durable sessions that lack alerts, each with the record up to which it has all.
+    pub behind: BTreeMap<u64, u64>,
+    /// How often one is kept no longer for a session that may still lack it.
+    pub alerts_unheld: u64,
     /// The plant was told that the cloud does not hear its alerts.
     pub unheard: bool,
-    /// Alerts made since the caller last took them, with the record that made them.
+    /// Alerts that the caller has not taken, with the record that made them, until the log says that they were shown to
+    /// everyone.
     pub fresh: Vec<(u64, AlertBody)>,
     /// Alerts of detectors in shadow since the caller last took them. Not part of the state.
     pub fresh_shadow: Vec<(u64, AlertBody)>,
@@ -204,7 +209,12 @@ impl Fold {
                     self.sessions.received(session, packet_id);
                 }
             }
-            Record::Session { number, event } => self.sessions.apply(lsn, clock_ms, number, event),
+            Record::Session { number, event } => {
+                self.sessions.apply(lsn, clock_ms, number, event);
+                if self.behind.contains_key(&number) {
+                    self.forget_shown();
+                }
+            }
             Record::Acked { boot, applied, cloud_boot, shed, readings, hash } => {
                 if let Some(part) = self.boots.iter_mut().find(|p| p.boot == boot) {
                     part.cloud_boot = cloud_boot;
@@ -255,7 +265,12 @@ impl Fold {
                 let lost = self.boots.iter_mut().map(|part| part.lose(page, &mut self.shelf)).sum();
                 self.alerts_lost(lost);
             }
-            Record::Shown { lsn } => self.shown = self.shown.max(lsn),
+            Record::Shown { lsn, unheld, behind } => {
+                self.behind = behind.sessions(lsn).map_err(|source| Error::Record { kind, source })?;
+                self.shown = self.shown.max(lsn);
+                self.alerts_unheld = self.alerts_unheld.saturating_add(unheld);
+                self.forget_shown();
+            }
             Record::Asked { request } => self.asked(&request),
             Record::Commanded { bytes } => self.commanded(bytes),
             Record::Unheard { count, oldest } => self.unheard(count, oldest),
@@ -271,6 +286,13 @@ impl Fold {
         }
         self.settle_alarms();
         Ok(())
+    }
+
+    /// Lets go of alerts that no session lacks any more.
+    fn forget_shown(&mut self) {
+        self.behind.retain(|number, _| self.sessions.by_number.contains_key(number));
+        let all_have = self.behind.values().copied().min().map_or(self.shown, |has| has.min(self.shown));
+        self.fresh.drain(..self.fresh.partition_point(|(lsn, _)| *lsn <= all_have));
     }
 
     /// Readings over the life of the log: those that may leave, and those that stay.

@@ -69,6 +69,7 @@ pub use readings::{
 use schemas::DecodeError;
 use schemas::wire::{self, Reader};
 pub use session::{LastWill, SessionEvent};
+use std::collections::BTreeMap;
 
 /// One record, borrowed from the log's bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,10 +196,15 @@ pub enum Record<'a> {
         /// The alert's ordinal.
         ordinal: u32,
     },
-    /// Alerts up to this log record were shown at the gateway's own broker.
+    /// Alerts up to this log record were shown at the gateway's own broker, and need not be again but to sessions
+    /// that are behind.
     Shown {
         /// The record.
         lsn: u64,
+        /// How often, since the last such record, one is kept no longer for a session that may still lack it.
+        unheld: u64,
+        /// Durable sessions that lack some of them, see [`Behind`].
+        behind: Behind<'a>,
     },
     /// Somebody asked here for something about an alarm.
     Asked {
@@ -436,8 +442,33 @@ impl Record<'_> {
     }
 }
 
+/// Durable sessions, each with the record up to which it has all alerts: of these the distance to that of
+/// [`Record::Shown`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Behind<'a> {
+    /// Number and distance, one after the other.
+    pub numbers: Numbers<'a>,
+}
+
+impl Behind<'_> {
+    /// As bytes.
+    pub fn encode(lsn: u64, sessions: &BTreeMap<u64, u64>) -> Vec<u8> {
+        let numbers: Vec<u64> = sessions.iter().flat_map(|(session, has)| [*session, lsn.saturating_sub(*has)]).collect();
+        Numbers::encode(&numbers)
+    }
+
+    /// By number, up to which record each has them.
+    ///
+    /// # Errors
+    /// The decoder's.
+    pub fn sessions(&self, lsn: u64) -> Result<BTreeMap<u64, u64>, DecodeError> {
+        let numbers = self.numbers.list()?;
+        Ok(numbers.chunks_exact(2).map(|pair| (pair[0], lsn.saturating_sub(pair[1]))).collect())
+    }
+}
+
 /// Numbers, each as a varint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Numbers<'a> {
     /// One after the other.
     pub bytes: &'a [u8],

@@ -64,6 +64,10 @@ struct View<'a> {
     lost_alerts: u64,
     #[serde(skip_serializing_if = "is_zero")]
     clamped: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    behind: &'a BTreeMap<u64, u64>,
+    #[serde(skip_serializing_if = "is_zero")]
+    alerts_unheld: u64,
 }
 
 #[derive(Deserialize)]
@@ -106,6 +110,10 @@ struct Saved {
     lost_alerts: u64,
     #[serde(default)]
     clamped: u64,
+    #[serde(default)]
+    behind: BTreeMap<u64, u64>,
+    #[serde(default)]
+    alerts_unheld: u64,
 }
 
 #[derive(Serialize)]
@@ -292,6 +300,8 @@ impl Fold {
             page_marks: self.shelf.page_marks as u64,
             undated: &self.undated,
             clamped: self.clamped,
+            behind: &self.behind,
+            alerts_unheld: self.alerts_unheld,
             shadowed: &self.shadowed,
             lost_alerts: self.lost_alerts,
         };
@@ -395,6 +405,8 @@ fn restore(bytes: &[u8]) -> Result<Fold, DecodeError> {
         unheard: saved.unheard,
         undated: saved.undated,
         clamped: saved.clamped,
+        behind: saved.behind,
+        alerts_unheld: saved.alerts_unheld,
         shadowed: saved.shadowed,
         lost_alerts: saved.lost_alerts,
         ..Fold::default()

@@ -149,6 +149,7 @@ fn flash(of: &Value) -> Option<String> {
 
 fn alarms(page: &mut Page<'_>) {
     let (series, alarms, shadow) = (page.get("series"), page.get("alarms"), page.get("shadow"));
+    let (kept, unheld) = (page.get("alerts_kept"), page.get("alerts_unheld"));
     let names = |key: &str| {
         let list = alarms[key].as_array()?.iter().map(|one| {
             let times = one["count"].as_u64().map_or(String::new(), |times| format!(" ({times} times)"));
@@ -176,6 +177,8 @@ fn alarms(page: &mut Page<'_>) {
             ("chattering", names("chattering")),
             ("stale", names("stale").map(|names| names + " (active for more than a day)")),
             ("not shown", reasons(&alarms["held"]).map(|all| format!("alerts: {all}"))),
+            ("kept", some(kept).map(|n| n + " alerts that subscribers with a session have not taken yet")),
+            ("unheld", some(unheld).map(|n| n + " alerts, by session, no longer kept for a crash, for subscribers that stayed away")),
             ("no room", some(&alarms["refused"]).map(|n| n + " alarms so far: their alerts were shown, they are not listed")),
             ("in shadow", reasons(shadow).map(|all| format!("would have told: {all}"))),
         ],

@@ -9,7 +9,7 @@ use replica::fold::Fold;
 use replica::frame::Marks;
 use replica::limits::IDLE_FRONTIER_MS;
 use replica::outbox::{Fate, LastRead};
-use replica::record::{Numbers, Record};
+use replica::record::{Behind, Numbers, Record};
 use replica::uplink::{Acknowledged, Lane, Out, Proof};
 use schemas::message::{Ack, Delta, Receipt};
 
@@ -259,7 +259,7 @@ impl Device {
             }
         }
         if let Some((lsn, _)) = fresh.last() {
-            process.log(&Record::Shown { lsn: *lsn });
+            process.log(&Record::Shown { lsn: *lsn, unheld: 0, behind: Behind::default() });
         }
         Ok(())
     }

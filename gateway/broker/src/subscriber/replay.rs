@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn many_subscriptions_to_much_that_is_retained_take_no_room_and_leave_it_to_others() {
         let counters = Arc::new(Counters::default());
-        let (greedy, retained) = (Subscriber::new(1, 10_000, counters.clone()), store(20_000));
+        let (greedy, retained) = (Subscriber::new(1, 0, 10_000, counters.clone()), store(20_000));
         for n in 0..1_000 {
             greedy.replay(Replay::new(["r/#", "#", "+/+"][n % 3], 0, None, retained.changes()));
         }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn each_comes_once_and_what_is_newer_comes_behind() {
         let retained = store(5);
-        let one = Subscriber::new(1, 10_000, Arc::default());
+        let one = Subscriber::new(1, 0, 10_000, Arc::default());
         one.set_online(true);
         one.replay(Replay::new("r/#", 1, None, retained.changes()));
         let mut out = Vec::new();
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_matches_little_is_looked_for_step_by_step() {
-        let (retained, one) = (store(3 * STEP_TOPICS), Subscriber::new(1, 10_000, Arc::default()));
+        let (retained, one) = (store(3 * STEP_TOPICS), Subscriber::new(1, 0, 10_000, Arc::default()));
         assert!(retained.set(&message("r/x/y", 1, 0, false), false));
         one.replay(Replay::new("r/+/y", 0, None, retained.changes()));
         let mut out = Vec::new();
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn no_subscriber_takes_all_the_room_and_none_takes_it_from_what_is_urgent() {
         let counters = Arc::new(Counters::default());
-        let subscribers: Vec<_> = (0..20).map(|id| Subscriber::new(id, 10_000, counters.clone())).collect();
+        let subscribers: Vec<_> = (0..20).map(|id| Subscriber::new(id, 0, 10_000, counters.clone())).collect();
         let large = message("live/a", 1 << 20, 1, false);
         for _ in 0..200 {
             subscribers[0].offer(live(large.clone()));

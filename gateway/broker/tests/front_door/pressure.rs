@@ -213,6 +213,44 @@ fn a_client_that_takes_no_bytes_is_not_read() {
 }
 
 #[test]
+fn it_is_known_of_each_durable_session_what_it_has_before_it() {
+    let door = Door::open();
+    let clients = [("prompt", 1), ("away", 1), ("listens", 0)].map(|(id, qos)| {
+        let (mut wire, _) = Wire::durable(door.at, V5, id);
+        wire.subscribe(&[("alerts/#", qos)]);
+        wire
+    });
+    let [mut prompt, away, mut listens] = clients;
+    away.leave();
+    let mut clean = Wire::clean(door.at, V5, "clean");
+    clean.subscribe(&[("alerts/#", 1)]);
+    let given = door.broker.publish_apart("alerts/a", "0".into(), 1, |_| true);
+    let numbers: Vec<u64> = given.iter().map(|(session, _)| *session).collect();
+    assert!(numbers.len() == 2 && !numbers.contains(&0), "{numbers:?}: what has no session, or QoS 0, is not waited for");
+    for wire in [&mut prompt, &mut listens, &mut clean] {
+        let message = wire.message();
+        assert_eq!(message.payload, "0");
+        wire.acknowledge(message.id);
+    }
+    door.until("one of them has it", |_| given[0].1.is_done());
+    assert!(!given[1].1.is_done(), "the other was away");
+    // It is told to that one alone.
+    let again = door.broker.publish_apart("alerts/a", "1".into(), 1, |session| session == numbers[1]);
+    assert_eq!(again.iter().map(|(session, _)| *session).collect::<Vec<_>>(), numbers[1..]);
+    let (mut away, present) = Wire::durable(door.at, V5, "away");
+    assert!(present);
+    for payload in ["0", "1"] {
+        let message = away.message();
+        assert_eq!(message.payload, payload);
+        away.acknowledge(message.id);
+    }
+    door.until("it has both", |_| given.iter().chain(&again).all(|(_, watched)| watched.is_done()));
+    for wire in [&mut prompt, &mut listens, &mut clean] {
+        wire.expect_quiet();
+    }
+}
+
+#[test]
 fn what_is_urgent_waits_for_no_backlog_and_keeps_its_own_order() {
     for version in BOTH {
         let door = Door::open();

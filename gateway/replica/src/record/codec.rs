@@ -1,6 +1,6 @@
 //! Records ↔ bytes.
 
-use super::{FLAG_PACKET_ID, KIND_MESSAGE, Numbers, Plain, Readings, Record, Refusal, SessionEvent, asked, put_message_head};
+use super::{Behind, FLAG_PACKET_ID, KIND_MESSAGE, Numbers, Plain, Readings, Record, Refusal, SessionEvent, asked, put_message_head};
 use crate::error::Error;
 use crate::limits::{BLOB_BYTES_MAX, TEXT_BYTES_MAX};
 use schemas::DecodeError;
@@ -121,7 +121,14 @@ impl<'a> Record<'a> {
                 wire::put_u64(out, *boot);
                 wire::put_varint(out, *seq);
             }
-            Record::Shown { lsn } | Record::Cursor { lsn } => wire::put_varint(out, *lsn),
+            Record::Cursor { lsn } => wire::put_varint(out, *lsn),
+            Record::Shown { lsn, unheld, behind } => {
+                wire::put_varint(out, *lsn);
+                if *unheld > 0 || !behind.numbers.bytes.is_empty() {
+                    wire::put_varint(out, *unheld);
+                    out.extend_from_slice(behind.numbers.bytes);
+                }
+            }
             Record::CrossShown { lsn, unheld } => {
                 wire::put_varint(out, *lsn);
                 if *unheld > 0 {
@@ -206,7 +213,12 @@ impl<'a> Record<'a> {
             },
             26 => Record::Forked { boot: r.u64()?, at: r.varint()?, readings: r.varint()? },
             11 => Record::Receipt { boot: r.u64()?, seq: r.varint()?, ordinal: narrow(r.varint()?)? },
-            12 => Record::Shown { lsn: r.varint()? },
+            12 => Record::Shown {
+                lsn: r.varint()?,
+                // The first programs kept none for anybody.
+                unheld: if r.is_empty() { 0 } else { r.varint()? },
+                behind: Behind { numbers: Numbers { bytes: r.rest() } },
+            },
             13 => Record::Shed { boot: r.u64()?, version: r.varint()? },
             14 => Record::Told { boot: r.u64()?, cloud_boot: r.u64()?, pages: Numbers { bytes: r.rest() } },
             15 => Record::Lost { page: r.varint()? },

@@ -4,7 +4,7 @@
 use crate::crossing::Crossing;
 use crate::fold::{FOLD_VERSION, Fold, FoldConfig};
 use crate::outbox::Pages;
-use crate::record::{FLAG_LEAVES, FLAG_TIMED, Readings, Record, SessionEvent, put_reading};
+use crate::record::{Behind, FLAG_LEAVES, FLAG_TIMED, Numbers, Readings, Record, SessionEvent, put_reading};
 use detect::LimitRule;
 use detect::alarm::{Request, Verb};
 use detect::pattern::Pattern;
@@ -123,7 +123,11 @@ fn log(chance: &mut Chance, messages: u64) -> Vec<(u8, Vec<u8>)> {
                 clock_ms += 45_000;
                 put(45_000, &Record::Tick);
             }
-            4 => drop(put(0, &Record::Shown { lsn: last })),
+            4 => {
+                let behind = [(1, last - chance.below(20).min(last))].into_iter().take(chance.below(2) as usize).collect();
+                let numbers = Numbers { bytes: &Behind::encode(last, &behind) };
+                put(0, &Record::Shown { lsn: last, unheld: chance.below(2), behind: Behind { numbers } });
+            }
             _ => {}
         }
     }
@@ -150,16 +154,16 @@ proptest! {
     fn killed_behind_any_record_it_goes_on_bit_for_bit(seed: u64) {
         let log = log(&mut Chance(seed), 160);
         let mut fold = new_fold();
-        let (mut states, mut kept) = (Vec::new(), Kept::default());
+        let (mut states, mut kept, mut kinds) = (Vec::new(), Kept::default(), BTreeSet::new());
         for (lsn, (kind, payload)) in (1u64..).zip(&log) {
             fold.apply(lsn, *kind, payload).unwrap();
             kept.0.extend(fold.shelf.in_memory().map(|(id, bytes)| (id, bytes.clone())));
             states.push(fold.save());
+            kinds.extend(fold.fresh.last().map(|(_, alert)| alert.kind.clone()));
         }
         let wanted = whole(&fold);
         prop_assert!(fold.boots.iter().any(|part| part.alerts.pages().len() > 1), "too few alerts wait for pages of them");
-        let kinds: BTreeSet<&str> = fold.fresh.iter().map(|(_, alert)| alert.kind.as_str()).collect();
-        let is_limit = |kind: &&&str| ["high-high", "high"].contains(*kind);
+        let is_limit = |kind: &&String| ["high-high", "high"].contains(&kind.as_str());
         prop_assert!(kinds.iter().any(|k| is_limit(&k)) && kinds.iter().filter(|k| !is_limit(k)).count() > 1, "too little happens: {kinds:?}");
         let keeper = Arc::new(kept);
         for (cut, state) in (1u64..).zip(&states) {
