@@ -230,7 +230,9 @@ fn it_is_known_of_each_durable_session_what_it_has_before_it() {
     for wire in [&mut prompt, &mut listens, &mut clean] {
         let message = wire.message();
         assert_eq!(message.payload, "0");
-        wire.acknowledge(message.id);
+        if message.qos > 0 {
+            wire.acknowledge(message.id);
+        }
     }
     door.until("one of them has it", |_| given[0].1.is_done());
     assert!(!given[1].1.is_done(), "the other was away");
