@@ -1,6 +1,6 @@
 //! What the gateway cannot take gets a truthful answer, and is counted.
 
-use crate::gateway::{Gateway, status_at, timed};
+use crate::gateway::{Gateway, logged, status_at, timed};
 use crate::plant::{Role, configs, free_port};
 use crate::wire::{Connect, PUBACK, Publish, Seen, Will, Wire};
 use broker::Version::{V3, V5};
@@ -302,7 +302,12 @@ fn wills_outlive_the_gateway() {
         watcher.expect_quiet();
     }
     gateway.has_accepted(4);
-    // What was published does not come again.
+    // What was published does not come again, nor what was withdrawn once the log knows it.
+    gateway.until("the last will is withdrawn", |g| {
+        let records = logged(&g.data);
+        let last = records.iter().rfind(|record| record["event"] == "will");
+        last.is_some_and(|last| records.iter().any(|record| record["event"] == "will-over" && record["of"] == last["record"]))
+    });
     gateway.kill_and_restart();
     let mut watcher = Wire::with(gateway.at(), &staying("watcher")).0;
     std::thread::sleep(Duration::from_secs(7));
