@@ -48,7 +48,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use telemetry::window;
 
 /// Raised whenever the same records would fold to something else.
-pub const FOLD_VERSION: u32 = 10;
+pub const FOLD_VERSION: u32 = 11;
 
 /// Version of the fold since which ordinary messages outlive a leap of the clock.
 const LEAPS_SINCE: u32 = 9;
@@ -501,11 +501,11 @@ impl Fold {
         self.orphaned += u64::from(leaves && self.kept_ms.is_empty());
         match (leaves, dating) {
             (false, _) => {}
-            (true, Dating::Known) => self.place((seq, seq), before, number, time_ms, value),
+            (true, Dating::Known) => self.place((seq, seq), None, before, number, time_ms, value),
             (true, dating) if self.waits(dating, number, time_ms) => self.wait(seq, before, dating, number, time_ms, value),
             (true, _) => {
                 let time_ms = self.unset_time(time_ms);
-                self.place((seq, seq), before, number, time_ms, value);
+                self.place((seq, seq), None, before, number, time_ms, value);
             }
         }
         let Some(series) = self.series.get_mut(number as usize) else { return };

@@ -1,5 +1,6 @@
 //! Windows that still grow: when each is sealed, and how many there may be.
 
+use super::undated::{Undated, is_owed};
 use super::{Due, Fold};
 use crate::limits::OPEN_WINDOWS_MAX;
 use crate::outbox::{Before, EntryName, Sealed};
@@ -65,9 +66,17 @@ impl Fold {
     }
 
     /// Puts a reading of the record `seq` into its windows, by the record `version`: the same,
-    /// unless it waited for its date.
+    /// unless it waited for its date, as `waited` did: then only into those that were born with one of them.
     #[inline]
-    pub(super) fn place(&mut self, (seq, version): (u64, u64), before: Before, number: u32, time_ms: i64, value: f64) {
+    pub(super) fn place(
+        &mut self,
+        (seq, version): (u64, u64),
+        waited: Option<&[Undated]>,
+        before: Before,
+        number: u32,
+        time_ms: i64,
+        value: f64,
+    ) {
         let clock_ms = self.clock_ms;
         let is_whole = self.config.fold_version >= WHOLE_SINCE;
         let Some(series) = self.series.get_mut(number as usize) else { return };
@@ -75,7 +84,10 @@ impl Fold {
         for &size_ms in &self.kept_ms {
             let start_ms = window::start_of(time_ms, size_ms);
             // One that was born later may be claimed by less than `seq` (protocol §4).
-            let fits = |o: &Open| o.name.start_ms == start_ms && o.name.size_ms == size_ms && o.name.born <= seq;
+            let fits = |o: &Open| {
+                let is_early = o.name.start_ms == start_ms && o.name.size_ms == size_ms && o.name.born <= seq;
+                is_early && waited.is_none_or(|waited| is_owed(waited, number, o.name.born))
+            };
             let at = match &crowd {
                 None => series.open.iter().position(fits),
                 Some(crowd) => crowd.find(&series.open, (size_ms, start_ms), fits),

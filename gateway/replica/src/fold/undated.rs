@@ -7,8 +7,9 @@
 //! much, or by its own time if the clock, now known, lets that pass.
 //!
 //! Invariants: a reading that waits holds back what intervals may claim (protocol §4) as an open
-//! window born with its record does, and is put into a window that was born no later; windows that its
-//! record opened for others stay open for it, since it would open one of the same name; nothing waits
+//! window born with its record does, and is put into a window that was born no later, with a record of which a
+//! reading waits: only these stay open in every log that goes on from there, a copy's too, until the date is known.
+//! Windows that its record opened for others stay open for it, since it would open one of the same name; nothing waits
 //! for ever: where the boot ends unset, more than [`UNDATED_READINGS_MAX`] wait, or too many windows of the series
 //! are open, the logged clock's date stands.
 
@@ -20,6 +21,9 @@ use std::collections::BTreeSet;
 
 /// The first fold version in which readings wait for their date.
 const SINCE: u32 = 3;
+
+/// The first in which they join no window of readings that did not wait: a copy of the log may have sealed it.
+const APART_SINCE: u32 = 11;
 
 /// A reading that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -90,10 +94,11 @@ impl Fold {
     pub(super) fn date(&mut self, behind_ms: i64, version: u64) {
         let undated = std::mem::take(&mut self.undated);
         let is_whole = self.config.fold_version >= open::WHOLE_SINCE;
+        let waited = (self.config.fold_version >= APART_SINCE).then_some(undated.as_slice());
         let mut rest = undated.as_slice();
         while let Some(first) = rest.first() {
             let (of_record, later) = rest.split_at(rest.partition_point(|u| u.seq == first.seq));
-            self.date_those(of_record, behind_ms, version);
+            self.date_those(of_record, waited, behind_ms, version);
             self.thin_out_but(later);
             let series: BTreeSet<u32> = of_record.iter().filter(|_| is_whole).map(|u| u.series).collect();
             series.into_iter().for_each(|series| self.due_again(series, first.seq));
@@ -101,7 +106,7 @@ impl Fold {
         }
     }
 
-    fn date_those(&mut self, those: &[Undated], behind_ms: i64, version: u64) {
+    fn date_those(&mut self, those: &[Undated], waited: Option<&[Undated]>, behind_ms: i64, version: u64) {
         for u in those {
             let arrival_ms = u.arrival_ms.saturating_add(behind_ms);
             // Where nobody knows the clock, any time of this century is better than none.
@@ -113,7 +118,7 @@ impl Fold {
             };
             // What would lie before 1970 is a relative time on a clock that was never set.
             let time_ms = self.clamp(time_ms, latest_ms, arrival_ms);
-            self.place((u.seq, version), u.before, u.series, time_ms, u.value);
+            self.place((u.seq, version), waited, u.before, u.series, time_ms, u.value);
             open::born_less(&mut self.births, u.seq);
         }
     }
@@ -278,6 +283,36 @@ mod tests {
             for (boot, name, version, count) in all {
                 prop_assert_eq!(*shown.entry((boot, name, version)).or_insert(count), count);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_copy_that_ends_earlier_tells_nothing_twice(
+            steps in proptest::collection::vec((0i64..2_500, proptest::collection::vec((0u32..2, proptest::option::of(-3_000i64..2_000)), 1..5)), 2..30),
+            cut in 0usize..29,
+        ) {
+            let end = |r: &mut Rehearsal, clock_ms| r.boot(clock_ms, 2, FoldConfig { sizes_ms: vec![SIZE_MS], ..FoldConfig::default() });
+            let (mut r, mut copy) = (gateway(), None);
+            let (mut clock_ms, mut total) = (10_000, 0);
+            for (n, (passed, readings)) in steps.iter().enumerate() {
+                clock_ms += passed;
+                send_all(&mut r, clock_ms, readings);
+                total += readings.len() as u64;
+                if n == cut {
+                    let mut cut = Rehearsal::resume(Fold::restore(&r.fold.save()).unwrap());
+                    end(&mut cut, clock_ms).unwrap();
+                    copy = Some(cut);
+                }
+            }
+            end(&mut r, clock_ms).unwrap();
+            // As the cloud joins them.
+            let mut joined: BTreeMap<(u64, EntryName), (u64, u64)> = BTreeMap::new();
+            for (boot, name, version, count) in copy.iter().chain([&r]).flat_map(|r| named(&r.fold)) {
+                let told = joined.entry((boot, name)).or_default();
+                *told = (*told).max((version, count));
+            }
+            prop_assert_eq!(joined.values().map(|(_, count)| count).sum::<u64>(), total);
         }
     }
 
