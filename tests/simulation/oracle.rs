@@ -340,7 +340,9 @@ impl Oracle {
                     let certain = is_there && is_sure && !self.damage.may_shed(*gateway, fact, size);
                     for time_ms in other_ms.into_iter().chain([fact.time_ms]) {
                         let key = (fact.series as u8, size, window::start_of(time_ms, size));
-                        wanted.entry(key).or_default().add(*gateway, (self.group, certain), time_ms, fact.value);
+                        let window = wanted.entry(key).or_default();
+                        window.waited |= fact.undated.is_some();
+                        window.add(*gateway, (self.group, certain), time_ms, fact.value);
                     }
                 }
             }
@@ -369,9 +371,8 @@ impl Oracle {
             if wanted.is_certain() && given_up == 0 {
                 let logged = wanted.counts();
                 ensure(logged == counts, || format!("window {key:?} has {counts:?} by gateway, the logs {logged:?}"))?;
-                let sum = wanted.sum(self.group);
-                ensure(sum.as_ref() == Some(&found.aggregate), || {
-                    format!("window {key:?} is {:?}, the logs say {sum:?}", found.aggregate)
+                ensure(wanted.is(&found.aggregate, self.group), || {
+                    format!("window {key:?} is {:?}, the logs say {:?}", found.aggregate, wanted.sum(self.group))
                 })?;
                 if self.group {
                     wanted.agrees(found.agree, &self.members(*key)).map_err(|what| format!("window {key:?}: {what}"))?;

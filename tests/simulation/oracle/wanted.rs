@@ -30,6 +30,8 @@ impl Share {
 #[derive(Default)]
 pub struct Wanted {
     pub gateways: BTreeMap<u8, Share>,
+    /// Readings of it waited for their date: of several at one time any may be the first, and the last.
+    pub waited: bool,
 }
 
 impl Wanted {
@@ -74,6 +76,28 @@ impl Wanted {
     /// Readings by gateway.
     pub fn counts(&self) -> BTreeMap<u8, u64> {
         self.gateways.iter().filter(|(_, share)| share.logged() > 0).map(|(gateway, share)| (*gateway, share.logged())).collect()
+    }
+
+    /// Whether `told` is the window.
+    pub fn is(&self, told: &Aggregate, group: bool) -> bool {
+        self.sum(group).as_ref() == Some(told) || self.waited && self.sum_between(told.first(), told.last(), group).as_ref() == Some(told)
+    }
+
+    /// The window, if these are among its readings: the others added between them.
+    fn sum_between(&self, first: (i64, f64), last: (i64, f64), group: bool) -> Option<Aggregate> {
+        let most = self.gateways.values().map(Share::logged).max()?;
+        let shares = self.gateways.values().filter(|share| !group || share.logged() == most).take(if group { 1 } else { usize::MAX });
+        let mut heard: Vec<(i64, u64)> = shares.flat_map(|share| share.heard.iter().copied()).collect();
+        let mut take = |(time_ms, value): (i64, f64)| {
+            let at = heard.iter().position(|h| *h == (time_ms, value.to_bits()))?;
+            Some(heard.swap_remove(at))
+        };
+        take(first)?;
+        let end = take(last);
+        let new = if group { Aggregate::digested } else { Aggregate::new };
+        let mut sum = new(first.0, first.1);
+        heard.into_iter().chain(end).for_each(|(time_ms, bits)| sum.add(time_ms, f64::from_bits(bits)));
+        Some(sum)
     }
 
     /// The window itself: all of it, or the fullest member's, the first by name of several.

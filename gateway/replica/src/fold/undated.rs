@@ -12,6 +12,9 @@
 //! Windows that its record opened for others stay open for it, since it would open one of the same name; nothing waits
 //! for ever: where the boot ends unset, more than [`UNDATED_READINGS_MAX`] wait, or too many windows of the series
 //! are open, the logged clock's date stands.
+//!
+//! Of readings of one millisecond in a window where some waited, any may be its first and its last:
+//! which record came first is not kept with a window.
 
 use super::{Fold, open};
 use crate::limits::{FUTURE_MS_MAX, OPEN_WINDOWS_MAX, UNDATED_READINGS_MAX, UNSET_FUTURE_MS_MAX};
