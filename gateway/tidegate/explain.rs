@@ -143,8 +143,8 @@ fn explain<'a>(history: &'a History, series: &str, until_ms: Option<i64>) -> Opt
 }
 
 /// The detector and, of a limit, its rule.
-fn detector(kind: &str, rule: Option<&str>) -> Option<String> {
-    let about = detect::about::detector(kind)?;
+fn detector(kind: &str, baseline: Option<f64>, rule: Option<&str>) -> Option<String> {
+    let about = detect::about::detector(kind, baseline)?;
     Some(rule.map_or(about.clone(), |rule| format!("{about}: {rule}")))
 }
 
@@ -171,7 +171,7 @@ fn as_json(explanation: &Explanation<'_>, gateway: Option<&str>) -> Value {
         "since": moment(explanation.alert.time_ms),
         "until": explanation.ended.map(|ended| moment(ended.time_ms)),
         "until_message": explanation.ended.map(|ended| ended.message.as_str()),
-        "detector": detector(&explanation.alert.kind, rule.as_deref()),
+        "detector": detector(&explanation.alert.kind, explanation.alert.baseline, rule.as_deref()),
         "machine": machine_of(&explanation.alert.series, &explanation.alert.kind),
         "before": explanation.before.iter().take(NAMED_MAX).map(|other| alert(other)).collect::<Vec<_>>(),
         "before_more": explanation.before.len().saturating_sub(NAMED_MAX),

@@ -344,6 +344,13 @@ fn mosquitto_alone_gets_everything_at_least_once() {
 }
 
 #[test]
+fn nats_alone_gets_everything_at_least_once() {
+    if let Some(nats) = foreign::nats() {
+        alone(nats.port);
+    }
+}
+
+#[test]
 fn a_broker_that_stands_alone_gets_everything_at_least_once() {
     alone(foreign::rumqttd());
 }

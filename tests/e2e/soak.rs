@@ -1,12 +1,12 @@
 //! Everything at once, for as long as there is time: sensors that publish without a pause at two
-//! gateways, while links are cut and deaf and processes are killed, frozen and stopped. At the end
+//! gateways, while links are cut, deaf and slow and processes are killed, frozen and stopped. At the end
 //! every window is right, every critical alert came, the ledger never was off.
 //!
 //! `TIDEGATE_SOAK=30m` says how long; `TIDEGATE_SEED` repeats the faults and the readings.
 
 use crate::bridge::until;
 use crate::gateway::status_at;
-use crate::link::{Link, State};
+use crate::link::{Link, Slow, State};
 use crate::plant::{Consumer, Role, consume, free_port, publish_all_as};
 use crate::truth::{Held, Truth};
 use rand::rngs::StdRng;
@@ -25,6 +25,7 @@ const CLIENTS: [(&str, usize); 4] = [("press", 0), ("oven", 0), ("saw", 1), ("mi
 /// A gateway with little to do keeps below this, in KiB; a leak does not.
 const RESIDENT_KIB: u64 = 128 * 1024;
 const DESCRIPTORS: usize = 128;
+const SLOW: Slow = Slow { rate: 4_096, delay: Duration::from_millis(150), queue: Duration::from_secs(1) };
 
 struct Site {
     config: PathBuf,
@@ -86,27 +87,27 @@ impl Plant {
         let lasting = Duration::from_millis(rng.random_range(50..4_000));
         let at = rng.random_range(0..self.sites.len());
         let wait = || std::thread::sleep(lasting);
-        let what = match rng.random_range(0..9) {
-            kind @ (0 | 1) => {
-                let (state, name) = if kind == 0 { (State::Cut, "cut") } else { (State::Deaf, "deaf") };
+        let what = match rng.random_range(0..10) {
+            kind @ 0..3 => {
+                let (state, name) = [(State::Cut, "cut"), (State::Deaf, "deaf"), (State::Slow(SLOW), "slow")][kind];
                 self.sites[at].link.set(state);
                 wait();
                 self.sites[at].link.set(State::Up);
                 format!("link {at} {name}")
             }
-            2 => {
+            3 => {
                 self.sites[at].role.kill();
                 wait();
                 self.start_gateway(at);
                 format!("gateway {at} killed")
             }
-            3 => {
+            4 => {
                 self.bridge.kill();
                 wait();
                 self.start_bridge();
                 "bridge killed".to_owned()
             }
-            4 => {
+            5 => {
                 self.sites.iter_mut().for_each(|site| site.role.kill());
                 self.bridge.kill();
                 wait();
@@ -114,19 +115,19 @@ impl Plant {
                 self.start_bridge();
                 "all killed".to_owned()
             }
-            5 => {
+            6 => {
                 signal(&self.sites[at].role, libc::SIGSTOP);
                 wait();
                 signal(&self.sites[at].role, libc::SIGCONT);
                 format!("gateway {at} frozen")
             }
-            6 => {
+            7 => {
                 signal(&self.bridge, libc::SIGSTOP);
                 wait();
                 signal(&self.bridge, libc::SIGCONT);
                 "bridge frozen".to_owned()
             }
-            7 => {
+            8 => {
                 assert_eq!(self.sites[at].role.stop(), Some(0));
                 wait();
                 self.start_gateway(at);

@@ -3,9 +3,13 @@
 
 use crate::{cadence, flatline, group, leap, noise, novel, rate, saturation, shift, silence, spike};
 
-/// The detector behind an alert's kind; none for a kind that is no detector's.
-pub fn detector(kind: &str) -> Option<String> {
+/// The detector behind an alert's kind, and its baseline, if it has one; none for a kind that is no detector's.
+pub fn detector(kind: &str, baseline: Option<f64>) -> Option<String> {
     Some(match kind {
+        "high" | "low" if baseline.is_some() => {
+            "a dynamic limit of the configuration ([[limit]]): so far from what is usual at this hour of the day, with its deadband and delays"
+                .to_owned()
+        }
         "high-high" | "high" | "low" | "low-low" => {
             "a fixed limit of the configuration ([[limit]]), with its deadband and delays".to_owned()
         }
@@ -32,9 +36,10 @@ mod tests {
     #[test]
     fn every_kind_is_explained() {
         for kind in Kind::ALL {
-            let text = super::detector(kind.as_str()).unwrap();
+            let text = super::detector(kind.as_str(), None).unwrap();
             assert!(text.len() > 40 && !text.ends_with('.'), "{text}");
         }
-        assert_eq!(super::detector("flood"), None);
+        assert_eq!(super::detector("flood", None), None);
+        assert_ne!(super::detector("high", Some(20.0)), super::detector("high", None), "a dynamic one is called so");
     }
 }

@@ -1,4 +1,5 @@
-//! Fixed limits with deadband and delays (ISA-18.2, IEC 62682: on-delay, off-delay, deadband).
+//! Fixed limits with deadband and delays (ISA-18.2, IEC 62682: on-delay, off-delay, deadband), and dynamic
+//! ones, which follow what is usual: their alerts say as `baseline` what that was.
 //!
 //! A value beyond a limit for the on-delay raises; one back inside by the deadband for the
 //! off-delay clears. Delays run by event time from reading to reading, so late data decide as
@@ -349,6 +350,10 @@ impl Limits {
 
     fn finding(&self, index: usize, kind: Kind, state: State, time_ms: i64, unit: Option<&str>) -> Finding {
         let limit = self.slots[index].limit;
+        let usual = limit.filter(|_| self.follows(index)).zip(self.dynamic).and_then(|(limit, dynamic)| match index {
+            HIGH => Some(limit - dynamic.above?),
+            _ => Some(limit + dynamic.below?),
+        });
         let message = match limit {
             None => format!("the limit was removed; the last value was {}", amount(self.value, unit)),
             Some(limit) => {
@@ -371,13 +376,18 @@ impl Limits {
                     }
                     _ => String::new(),
                 };
-                format!("{value} {side} {bound}{delay}")
+                let beside = usual.filter(|_| state == State::Active).map_or(String::new(), |usual| {
+                    let by = self.dynamic.and_then(|dynamic| if upper { dynamic.above } else { dynamic.below }).unwrap_or_default();
+                    let side = if upper { "above" } else { "below" };
+                    format!(", which is {} {side} what is usual, {}", amount(by, unit), amount(usual, unit))
+                });
+                format!("{value} {side} {bound}{delay}{beside}")
             }
         };
         let severity = match kind {
             Kind::HighHigh | Kind::LowLow => Severity::Critical,
             _ => Severity::Warning,
         };
-        Finding { kind, severity, state, time_ms, value: self.value, limit, score: None, baseline: None, message, contributors: Vec::new() }
+        Finding { kind, severity, state, time_ms, value: self.value, limit, score: None, baseline: usual, message, contributors: Vec::new() }
     }
 }

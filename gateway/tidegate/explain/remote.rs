@@ -84,7 +84,7 @@ fn explain(list: &[Value], alarm: &Value, configured: &Value) -> Option<Value> {
     };
     Some(json!({
         "alert": alarm, "seen": seen, "expected": expected, "knows": knows, "since": words::moment(at_ms), "until": alarm["cleared"].as_i64().map(words::moment),
-        "until_message": alarm["cleared_message"], "detector": detector(kind, rule.as_deref()), "machine": machine, "starts": starts,
+        "until_message": alarm["cleared_message"], "detector": detector(kind, alarm["baseline"].as_f64(), rule.as_deref()), "machine": machine, "starts": starts,
         "before": before.iter().take(NAMED_MAX).collect::<Vec<_>>(), "before_more": before.len().saturating_sub(NAMED_MAX),
     }))
 }

@@ -55,6 +55,7 @@ fn accepts(schema: &Value, value: &Value) -> bool {
         "enum" => rule.as_array().expect("a list").contains(value),
         "required" => rule.as_array().expect("a list").iter().all(|name| members.contains_key(name.as_str().expect("a name"))),
         "properties" => members.iter().all(|(name, member)| rule.get(name).is_none_or(|schema| accepts(schema, member))),
+        "items" => value.as_array().is_none_or(|items| items.iter().all(|item| accepts(rule, item))),
         "additionalProperties" => members.values().all(|member| accepts(rule, member)),
         "propertyNames" => members.keys().all(|name| accepts(rule, &json!(name))),
         "minProperties" => members.len() as u64 >= rule.as_u64().expect("a count"),

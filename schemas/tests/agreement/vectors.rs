@@ -86,11 +86,16 @@ fn a_field_that_is_missing_reads_as_its_default() {
 #[test]
 fn fields_of_the_future_are_skipped() {
     assert_eq!(Ack::decode(&read("ack-with-more")), Ok(sample::ack()));
+    assert_eq!(Hello::decode(&read("hello-with-more")), Ok(sample::hello_wanting()));
+    assert_eq!(Delta::decode(&read("delta-with-more")), Ok(sample::delta_acts()));
+    assert_eq!(AlertUp::decode(&read("alert-with-more")), Ok(AlertUp { alert: sample::alert_noted(), ..sample::alert_up() }));
 }
 
 #[test]
 fn a_format_of_the_future_is_refused() {
     assert_eq!(Bye::decode(&read("bye-format-2")), Err(DecodeError::Format(2)));
+    assert_eq!(Hello::decode(&read("hello-format-2")), Err(DecodeError::Format(2)));
+    assert_eq!(Delta::decode(&read("delta-format-2")), Err(DecodeError::Format(2)));
 }
 
 /// Lengths left open and integers longer than needed are as good as what we write.
