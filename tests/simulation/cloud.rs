@@ -303,6 +303,9 @@ impl Cloud {
                 if ctx.mutation == Mutation::HashNotCompared || ctx.is_old(process.bridge.boot) {
                     (delta.hash_from, delta.hash_to, delta.after) = (0, 0, 0);
                 }
+                if delta.cloud_boot != 0 && [Mutation::HeldBefore, Mutation::UnderWayBefore].contains(&ctx.mutation) {
+                    delta.cloud_boot = process.bridge.boot;
+                }
                 ctx.oracle.interval(gateway, &delta)?;
                 let known = process.bridge.gateways.get(gateway).and_then(|g| g.boots.get(&delta.boot));
                 let applied = known.map_or(0, |p| p.applied);

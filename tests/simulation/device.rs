@@ -26,7 +26,7 @@ use replica::hash;
 use replica::record::{Record, SessionEvent};
 use replica::session::Redelivery;
 use replica::uplink::{Lane, Settings, Uplink};
-use sensing::{Message, Sensor};
+use sensing::{LOST_OF, Sensor};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -124,6 +124,8 @@ pub struct Process {
     critical: BTreeSet<(u64, u64, u32)>,
     /// Alerts that the cloud said to have.
     receipted: BTreeSet<(u64, u64, u32)>,
+    /// The cloud's boot that it heard of first; only a mutation asks.
+    first_cloud: Option<u64>,
     /// Acknowledgements that it did not take, by boot.
     unlogged: BTreeMap<u64, Record<'static>>,
 }
@@ -245,6 +247,7 @@ impl Device {
             refuses: false,
             critical: BTreeSet::new(),
             receipted: BTreeSet::new(),
+            first_cloud: None,
             unlogged: BTreeMap::new(),
             crossing: crossing::Crossing::new(fold.lsn),
             fold,
@@ -272,10 +275,7 @@ impl Device {
         self.show(ctx)?;
         // The sensors are back, and send again what was not acknowledged.
         for sensor in 0..self.sensors.len() {
-            let again: Vec<Message> = self.sensors[sensor].unacknowledged.drain(..).collect();
-            for message in again {
-                self.publish(ctx, sensor, message, true);
-            }
+            self.come_anew(ctx, sensor);
         }
         Ok(())
     }
@@ -374,10 +374,12 @@ impl Device {
             debug_assert!(lsn <= self.disk.end);
             process.awaiting.pop_front();
             let waiting = &mut self.sensors[sensor].unacknowledged;
-            if let Some(at) = waiting.iter().position(|m| m.id == id)
-                && let Some(message) = waiting.remove(at)
-            {
-                ctx.oracle.acknowledged(id, message.told_apart);
+            let Some(at) = waiting.iter().position(|m| m.id == id) else { continue };
+            ctx.oracle.acknowledged(id, waiting[at].told_apart);
+            // Some first acknowledgements are lost on the way: the sensor does not know.
+            waiting[at].acknowledged += 1;
+            if id % LOST_OF != 0 || waiting[at].acknowledged > 1 {
+                waiting.remove(at);
             }
         }
         Ok(())

@@ -38,6 +38,10 @@ pub enum Mutation {
     CursorAhead,
     /// An ack is taken for the living boot's, whichever boot it names.
     AckOfAnotherBoot,
+    /// A gateway believes that the cloud of now holds what one before it did, while its process lives.
+    HeldBefore,
+    /// The cloud takes an interval that leaves out what one before it held.
+    UnderWayBefore,
     /// Entries ahead count as applied.
     AheadApplied,
     /// `applied` passes entries that were given up, without their marks.
@@ -88,7 +92,7 @@ pub enum Mutation {
 }
 
 impl Mutation {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::SensorAckBeforeCommit,
         Self::CloudAckBeforeCommit,
         Self::SendsUncommitted,
@@ -105,6 +109,8 @@ impl Mutation {
         Self::RedeliveryCounted,
         Self::CursorAhead,
         Self::AckOfAnotherBoot,
+        Self::HeldBefore,
+        Self::UnderWayBefore,
         Self::AheadApplied,
         Self::MarksPassed,
         Self::PagesMissing,

@@ -12,6 +12,10 @@ use std::collections::VecDeque;
 
 /// Between readings of a pack, in ms.
 const PACK_MS: i64 = 1_500;
+/// One in so many messages is acknowledged and its sensor does not hear it.
+pub(super) const LOST_OF: u64 = 20;
+/// Of a message's salt: whether its sensor comes anew before it, in percent.
+const ANEW: (u64, u64) = (0x000d_0bad, 10);
 
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -21,6 +25,8 @@ pub struct Message {
     pub(super) told_apart: bool,
     pub(super) leaves: bool,
     pub(super) readings: Vec<(u32, i64, f64)>,
+    /// So often.
+    pub(super) acknowledged: u8,
 }
 
 /// A client with a persistent session: it sends again what was not acknowledged.
@@ -58,15 +64,29 @@ impl Device {
             (series as u32, at, (rng.range(-200, 1_000) * 1_000 + told_apart_by as i64 % 1_000) as f64 / 1e4)
         });
         let readings = readings.collect();
-        let message = Message { id, timed, told_apart: timed, leaves: SERIES[series] != LOCAL, readings };
+        let message = Message { id, timed, told_apart: timed, leaves: SERIES[series] != LOCAL, readings, acknowledged: 0 };
+        if Rng::new(salt ^ ANEW.0).percent(ANEW.1) {
+            self.come_anew(ctx, sensor);
+        }
         self.publish(ctx, sensor, message, false);
+    }
+
+    /// A sensor's connection ended and it comes again, to a gateway that runs or not: it sends again what it knows nothing of.
+    pub(super) fn come_anew(&mut self, ctx: &mut Ctx, sensor: usize) {
+        if let Some(process) = &mut self.process {
+            process.awaiting.retain(|(_, of, _)| *of != sensor);
+        }
+        let again: Vec<Message> = self.sensors[sensor].unacknowledged.drain(..).collect();
+        for message in again {
+            self.publish(ctx, sensor, message, true);
+        }
     }
 
     /// A sensor publishes these readings: series, event time since [`EPOCH_MS`], value.
     pub fn tell(&mut self, ctx: &mut Ctx, readings: &[(u32, i64, f64)]) {
         ctx.messages += 1;
         let readings = readings.iter().map(|(series, at_ms, value)| (*series, EPOCH_MS + at_ms, *value)).collect();
-        let message = Message { id: ctx.messages, timed: true, told_apart: true, leaves: true, readings };
+        let message = Message { id: ctx.messages, timed: true, told_apart: true, leaves: true, readings, acknowledged: 0 };
         self.publish(ctx, 0, message, false);
     }
 

@@ -314,7 +314,10 @@ impl Device {
         }
         let Some(process) = self.process.as_mut().filter(|_| stands) else { return Ok(()) };
         if what == "receipt" {
-            let receipt = Receipt::decode(bytes).map_err(|e| format!("a receipt does not decode: {e}"))?;
+            let mut receipt = Receipt::decode(bytes).map_err(|e| format!("a receipt does not decode: {e}"))?;
+            if ctx.mutation == Mutation::HeldBefore {
+                receipt.cloud_boot = *process.first_cloud.get_or_insert(receipt.cloud_boot);
+            }
             process.receipted.insert((receipt.boot, receipt.seq, receipt.ordinal));
             process.uplink.receipted(ctx.now_ms, &receipt);
             return Ok(());
@@ -324,6 +327,7 @@ impl Device {
             Mutation::AppliedTooFar => ack.applied += 1,
             Mutation::AckOfAnotherBoot => ack.boot = process.boot,
             Mutation::HashNotCompared => ack.hash = 0,
+            Mutation::HeldBefore => ack.cloud_boot = *process.first_cloud.get_or_insert(ack.cloud_boot),
             _ => {}
         }
         if ctx.is_old(process.boot) {
