@@ -36,7 +36,7 @@ use crate::budget::Budget;
 use crate::fold::Fold;
 use crate::lane::Share;
 use crate::limits::{ENTRY_WIRE_BYTES_GUESS, HEARTBEAT_MS, REFUSALS_MAX, RETELL_MS, RETRY_AFTER_MS_MAX};
-use crate::outbox::EntryName;
+use crate::outbox::{BootPart, EntryName};
 use crate::record::Record;
 use crate::timer::Timer;
 pub use drain::Drain;
@@ -144,8 +144,9 @@ pub struct Uplink {
     /// The series at which open windows are shown next.
     preview_at: usize,
     pieces: Pieces,
-    /// An entry on the line, in sixteenths of a byte.
+    /// An entry on the line, in sixteenths of a byte, and whether any was weighed.
     entry_bytes: usize,
+    is_weighed: bool,
     meter: Meter,
     unreadable: Vec<u64>,
     /// Acks that the log must be asked about, by boot, and whether it was.
@@ -201,6 +202,7 @@ impl Uplink {
             preview_at: 0,
             pieces: Pieces::default(),
             entry_bytes: ENTRY_WIRE_BYTES_GUESS * 16,
+            is_weighed: false,
             meter: Meter::default(),
             unreadable: Vec::new(),
             doubts: BTreeMap::new(),
@@ -280,6 +282,7 @@ impl Uplink {
         let entries = flight.names.len() + flight.ahead.len();
         if entries >= 16 && flight.mark_pages.is_empty() {
             self.entry_bytes = (self.entry_bytes * 3 + bytes * 16 / entries) / 4;
+            self.is_weighed = true;
         }
     }
 
@@ -553,12 +556,23 @@ impl Uplink {
 
     /// How the backlog drains.
     pub fn drain(&self, now_ms: i64, fold: &Fold) -> Drain {
-        let windows = fold.boots.iter().map(|p| p.entries.waiting(p.floor(), self.cloud_boot)).sum::<u64>();
+        let readings = fold.ledger().held;
+        let waiting = |p: &BootPart| p.entries.waiting(p.floor(), self.cloud_boot);
+        let windows = match fold.heals() {
+            None => fold.boots.iter().map(waiting).sum::<u64>(),
+            Some(again) => again.max(self.meter.windows_of(readings)),
+        };
+        // Before any went, some are weighed.
+        let fullest = || fold.boots.iter().max_by_key(|p| waiting(p)).map_or((0, 0), |p| p.entries.weighed());
+        let (sixteenths, of) = match self.is_weighed {
+            true => (self.entry_bytes as u64, 1),
+            false => (fullest().0.saturating_mul(16), fullest().1.max(1)),
+        };
         let rates = self.meter.rates(now_ms);
         Drain {
-            readings: fold.ledger().held,
+            readings,
             windows,
-            bytes: windows.saturating_mul(self.entry_bytes as u64) / 16,
+            bytes: u64::try_from(u128::from(windows) * u128::from(sixteenths) / u128::from(of) / 16).unwrap_or(u64::MAX),
             in_flight: self.flights.len() as u64,
             alerts: self.urgent.len() as u64,
             readings_per_s: rates.map(|[readings, ..]| readings),

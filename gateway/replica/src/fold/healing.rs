@@ -116,6 +116,15 @@ impl Fold {
         self.healing.is_some()
     }
 
+    /// Windows of the second fold that still have to go; none while there is none, nor needs to be.
+    pub(crate) fn heals(&self) -> Option<u64> {
+        let waiting = |p: &BootPart| p.entries.unheld(p.floor());
+        match &self.healing {
+            Some(healing) => Some(healing.fold.boots.iter().map(waiting).sum()),
+            None => self.heals_from().map(|_| 0),
+        }
+    }
+
     /// Up to where the second fold is, of this one's records.
     pub fn healed_to(&self) -> Option<u64> {
         self.healing.as_ref().map(|healing| healing.fold.lsn)

@@ -84,6 +84,15 @@ impl Entries {
         self.pages.iter().map(|p| u64::from(p.bytes)).sum()
     }
 
+    /// So many bytes a few of those in no page yet come to on a line, and how many they are; of those in pages, if all are.
+    pub fn weighed(&self) -> (u64, u64) {
+        let few: Vec<Entry> = self.tail.iter().take(WEIGHED).map(|(name, sealed)| page::entry(*name, sealed.clone())).collect();
+        if few.is_empty() {
+            return (self.bytes(), self.pages.iter().map(|page| u64::from(page.entries)).sum());
+        }
+        (schemas::pack::compress(&telemetry::block::encode(&few)).len() as u64, few.len() as u64)
+    }
+
     /// How many are in no page yet.
     pub fn young_len(&self) -> usize {
         self.tail.len()
@@ -257,6 +266,9 @@ impl Entries {
         out
     }
 }
+
+/// So many are weighed.
+const WEIGHED: usize = 256;
 
 /// The entries of the lowest names, so many at most.
 struct Lowest {

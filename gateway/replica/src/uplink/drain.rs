@@ -12,7 +12,8 @@ const STEP_MS: i64 = 250;
 pub struct Drain {
     /// Readings that the cloud has not acknowledged.
     pub readings: u64,
-    /// Sealed windows that the cloud is not known to hold.
+    /// Sealed windows that the cloud is not known to hold. Of those that it lost and that are still to be folded
+    /// again, their readings tell how many they are, as far as can be told.
     pub windows: u64,
     /// Bytes that these will take on the line, as far as can be told.
     pub bytes: u64,
@@ -59,6 +60,12 @@ impl Meter {
         self.done.bytes += more.bytes;
     }
 
+    /// Windows that so many readings come to, by all that were acknowledged.
+    pub(super) fn windows_of(&self, readings: u64) -> u64 {
+        let share = u128::from(readings) * u128::from(self.done.windows) / u128::from(self.done.readings.max(1));
+        u64::try_from(share).unwrap_or(u64::MAX)
+    }
+
     /// The present rates a second: readings, windows, bytes.
     pub(super) fn rates(&self, now_ms: i64) -> Option<[u64; 3]> {
         let (from, was) = self.looks.iter().find(|(at, _)| at + PRESENT_MS >= now_ms)?;
@@ -93,6 +100,7 @@ mod tests {
         let rates = meter.rates(40_000).unwrap();
         assert!((90..=110).contains(&rates[0]) && (9..=11).contains(&rates[1]), "{rates:?}");
         assert_eq!(meter.rates(60_000), None);
+        assert_eq!((meter.windows_of(5_000), Meter::default().windows_of(5_000)), (500, 0));
         assert_eq!((eta_s(0, None), eta_s(101, Some(10)), eta_s(5, None), eta_s(5, Some(0))), (Some(0), Some(11), None, None));
     }
 }

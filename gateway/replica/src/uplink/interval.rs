@@ -18,6 +18,9 @@ use telemetry::entry::Entry;
 /// Bytes of a mark on the line, at most.
 const MARK_WIRE_BYTES_MAX: usize = 72;
 
+/// Boots that are asked about at once: others have their turn beside.
+const ASKED_AT_ONCE: usize = 2;
+
 /// What an interval is to say.
 #[derive(Default)]
 struct Plan {
@@ -62,6 +65,11 @@ impl Uplink {
     /// The next interval, when there is something to say, or what must be offered before.
     pub(super) fn interval(&mut self, now_ms: i64, living: &Fold) -> Option<Out> {
         let most = self.entries_max();
+        if let Some(part) = living.boots.iter().find(|p| self.asks(p))
+            && living.boots.iter().filter(|p| self.flights.asks(p.boot)).count() < ASKED_AT_ONCE
+        {
+            return Some(Out::Delta(self.ask(now_ms, living, part)));
+        }
         let every_ms = if living.is_healing() { self.settings.every_ms.min(HEALING_PAUSE_MS) } else { self.settings.every_ms };
         let Some(fold) = living.outbox() else {
             self.next_ms = now_ms.saturating_add(every_ms);
@@ -77,9 +85,6 @@ impl Uplink {
             return Some(out);
         }
         let Some(part) = part else {
-            if let Some(part) = living.boots.iter().find(|p| self.asks(p)) {
-                return Some(Out::Delta(self.ask(now_ms, living, part)));
-            }
             self.next_ms = now_ms.saturating_add(every_ms);
             return None;
         };
@@ -132,7 +137,7 @@ impl Uplink {
     }
 
     /// Whether it is not known if the present cloud has all of a boot that is over: nothing else
-    /// would ever be said of it.
+    /// would ever be said of it. Asked first, as what a cloud lost is told again in one go, and counts as held from there on.
     fn asks(&self, part: &BootPart) -> bool {
         part.ended && part.forked.is_none() && self.cloud_boot != 0 && part.cloud_boot != self.cloud_boot && !self.flights.asks(part.boot)
     }

@@ -426,6 +426,7 @@ fn after_an_outage_the_newest_windows_come_first_and_history_fills_in() {
     let (series, windows) = (100, 360);
     let mut pair = backlog(Settings { budget: Some(4_096), ..Settings::default() }, clean(50), 4, series, windows);
     let newest = pair.newest();
+    let expected = pair.uplink.drain(pair.now_ms, &pair.fold).bytes;
     pair.connect();
     let took = pair.run_until(5_000, |p| p.has(newest));
     let applied = pair.fold.boots[0].applied;
@@ -440,6 +441,8 @@ fn after_an_outage_the_newest_windows_come_first_and_history_fills_in() {
     assert!(drain.windows > 0 && drain.bytes > 0 && drain.windows_per_s.unwrap() > 0 && drain.eta_s.unwrap() > 0, "{drain:?}");
     pair.run_until(600_000, Pair::is_drained);
     assert_eq!(pair.uplink.drain(pair.now_ms, &pair.fold).eta_s, Some(0));
+    let all = pair.bytes() as u64;
+    assert!(expected < 2 * all && all < 2 * expected, "{expected} bytes were expected before the first contact, {all} it took");
 }
 
 #[test]
@@ -577,6 +580,32 @@ fn what_an_ended_boot_left_goes_with_the_sizes_that_it_ran_with() {
     }
     let delta = found.unwrap();
     assert_eq!((delta.boot, delta.sizes, delta.grace_ms), (7, vec![SIZE_MS], 0));
+}
+
+#[test]
+fn what_a_cloud_lost_of_all_boots_counts_as_held_before_any_of_it_goes_again() {
+    let mut pair = Pair::new(Settings { boot: 9, ..Settings::default() }, clean(10), 5);
+    let config = FoldConfig { fold_version: FOLD_VERSION, sizes_ms: vec![SIZE_MS], offers: true, ..FoldConfig::default() };
+    let config = schemas::cbor::to_vec(&config);
+    for boot in [8, 9] {
+        pair.define(1);
+        pair.windows(1, 3);
+        let part = pair.fold.current().unwrap();
+        let parent = Some((part.boot, part.end));
+        pair.log(0, &Record::Boot { boot, parent, config: &config });
+    }
+    pair.connect();
+    pair.run(20_000);
+    let accepted = pair.fold.ledger().accepted;
+    assert_eq!((pair.fold.ledger().delivered, accepted > 0), (accepted, true));
+    (pair.bridge, pair.cloud_lsn) = (Bridge::default(), 0);
+    pair.cloud_log(&Record::Boot { boot: 10, parent: None, config: &[] });
+    pair.windows(1, 1);
+    // Nothing goes before the log is folded again, which is not done here.
+    pair.run(20_000);
+    let (ledger, drain) = (pair.fold.ledger(), pair.uplink.drain(pair.now_ms, &pair.fold));
+    assert_eq!((ledger.delivered, ledger.held), (0, ledger.accepted), "{ledger:?}");
+    assert!(drain.windows > 0 && drain.bytes > 0 && drain.eta_s != Some(0), "{drain:?}");
 }
 
 #[test]
