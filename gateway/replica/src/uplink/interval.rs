@@ -65,7 +65,8 @@ impl Uplink {
     /// The next interval, when there is something to say, or what must be offered before.
     pub(super) fn interval(&mut self, now_ms: i64, living: &Fold) -> Option<Out> {
         let most = self.entries_max();
-        if let Some(part) = living.boots.iter().find(|p| self.asks(p))
+        // One with something left to say says with it that it is over.
+        if let Some(part) = living.boots.iter().find(|p| p.applied >= p.end && self.asks(p))
             && living.boots.iter().filter(|p| self.flights.asks(p.boot)).count() < ASKED_AT_ONCE
         {
             return Some(Out::Delta(self.ask(now_ms, living, part)));
