@@ -304,7 +304,8 @@ impl Cloud {
                     (delta.hash_from, delta.hash_to, delta.after) = (0, 0, 0);
                 }
                 if delta.cloud_boot != 0 && [Mutation::HeldBefore, Mutation::UnderWayBefore].contains(&ctx.mutation) {
-                    delta.cloud_boot = process.bridge.boot;
+                    // Nor is looked which interval it follows, which would tell as well.
+                    (delta.cloud_boot, delta.after) = (process.bridge.boot, 0);
                 }
                 ctx.oracle.interval(gateway, &delta)?;
                 let known = process.bridge.gateways.get(gateway).and_then(|g| g.boots.get(&delta.boot));
