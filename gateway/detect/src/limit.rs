@@ -388,6 +388,17 @@ impl Limits {
             Kind::HighHigh | Kind::LowLow => Severity::Critical,
             _ => Severity::Warning,
         };
-        Finding { kind, severity, state, time_ms, value: self.value, limit, score: None, baseline: usual, message, contributors: Vec::new() }
+        Finding {
+            kind,
+            severity,
+            state,
+            time_ms,
+            value: self.value,
+            limit,
+            score: None,
+            baseline: usual,
+            message,
+            contributors: Vec::new(),
+        }
     }
 }

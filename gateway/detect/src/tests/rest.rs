@@ -185,7 +185,10 @@ fn a_lasting_change_becomes_usual_to_a_dynamic_limit_within_a_day_and_mutes_for_
         watch.observe(now_ms, now_ms, value, &mut out);
         for finding in out.iter().filter(|finding| finding.kind == Kind::High && finding.state == ACTIVE) {
             let usual = finding.baseline.expect("what was usual");
-            assert!((finding.limit.unwrap() - usual - 5.0).abs() < 1e-9 && (usual - if at < 9 * 1_440 { 20.0 } else { 30.0 }).abs() < 1.0, "{finding:?}");
+            assert!(
+                (finding.limit.unwrap() - usual - 5.0).abs() < 1e-9 && (usual - if at < 9 * 1_440 { 20.0 } else { 30.0 }).abs() < 1.0,
+                "{finding:?}"
+            );
             assert!(finding.message.contains(", which is 5 above what is usual, "), "{}", finding.message);
         }
         told.extend(out.into_iter().map(|finding| (at, finding.kind, finding.state)));
