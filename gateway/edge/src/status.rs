@@ -180,7 +180,8 @@ impl Status {
     /// Adds how the backlog drains; what it says of the mean of what was sent tells how much the rest takes.
     pub fn drains(&mut self, drain: Drain, fold: &Fold) {
         if let Some(mean) = drain.bytes.checked_div(drain.windows) {
-            self.held_bytes = fold.held_bytes(mean);
+            // Windows that are all alike take less than a byte each.
+            self.held_bytes = fold.held_bytes(mean.max(1));
         }
         self.drain = Some(drain);
     }
