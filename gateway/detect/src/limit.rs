@@ -350,9 +350,10 @@ impl Limits {
 
     fn finding(&self, index: usize, kind: Kind, state: State, time_ms: i64, unit: Option<&str>) -> Finding {
         let limit = self.slots[index].limit;
+        // What is usual, and by how much the limit is beyond it.
         let usual = limit.filter(|_| self.follows(index)).zip(self.dynamic).and_then(|(limit, dynamic)| match index {
-            HIGH => Some(limit - dynamic.above?),
-            _ => Some(limit + dynamic.below?),
+            HIGH => dynamic.above.map(|by| (limit - by, by)),
+            _ => dynamic.below.map(|by| (limit + by, by)),
         });
         let message = match limit {
             None => format!("the limit was removed; the last value was {}", amount(self.value, unit)),
@@ -376,8 +377,7 @@ impl Limits {
                     }
                     _ => String::new(),
                 };
-                let beside = usual.filter(|_| state == State::Active).map_or(String::new(), |usual| {
-                    let by = self.dynamic.and_then(|dynamic| if upper { dynamic.above } else { dynamic.below }).unwrap_or_default();
+                let beside = usual.filter(|_| state == State::Active).map_or(String::new(), |(usual, by)| {
                     let side = if upper { "above" } else { "below" };
                     format!(", which is {} {side} what is usual, {}", amount(by, unit), amount(usual, unit))
                 });
@@ -396,7 +396,7 @@ impl Limits {
             value: self.value,
             limit,
             score: None,
-            baseline: usual,
+            baseline: usual.map(|(usual, _)| usual),
             message,
             contributors: Vec::new(),
         }

@@ -85,7 +85,7 @@ impl Alerts {
         self.looked = Instant::now();
         self.let_go(fold);
         let (lsn, behind) = (self.shown, self.behind());
-        if self.unheld == 0 && self.told == (lsn, behind.clone()) {
+        if self.unheld == 0 && (self.told.0, &self.told.1) == (lsn, &behind) {
             return;
         }
         let numbers = Numbers { bytes: &Behind::encode(lsn, &behind) };

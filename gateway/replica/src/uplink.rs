@@ -563,16 +563,15 @@ impl Uplink {
             Some(again) => again.max(self.meter.windows_of(readings)),
         };
         // Before any went, some are weighed.
-        let fullest = || fold.boots.iter().max_by_key(|p| waiting(p)).map_or((0, 0), |p| p.entries.weighed());
-        let (sixteenths, of) = match self.is_weighed {
-            true => (self.entry_bytes as u64, 1),
-            false => (fullest().0.saturating_mul(16), fullest().1.max(1)),
+        let (bytes, of) = match self.is_weighed {
+            true => (self.entry_bytes as u64, 16),
+            false => fold.boots.iter().max_by_key(|p| waiting(p)).map_or((0, 0), |p| p.entries.weighed()),
         };
         let rates = self.meter.rates(now_ms);
         Drain {
             readings,
             windows,
-            bytes: u64::try_from(u128::from(windows) * u128::from(sixteenths) / u128::from(of) / 16).unwrap_or(u64::MAX),
+            bytes: u64::try_from(u128::from(windows) * u128::from(bytes) / u128::from(of.max(1))).unwrap_or(u64::MAX),
             in_flight: self.flights.len() as u64,
             alerts: self.urgent.len() as u64,
             readings_per_s: rates.map(|[readings, ..]| readings),

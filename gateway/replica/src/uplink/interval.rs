@@ -65,8 +65,7 @@ impl Uplink {
     /// The next interval, when there is something to say, or what must be offered before.
     pub(super) fn interval(&mut self, now_ms: i64, living: &Fold) -> Option<Out> {
         let most = self.entries_max();
-        // One with something left to say says with it that it is over.
-        if let Some(part) = living.boots.iter().find(|p| p.applied >= p.end && self.asks(p))
+        if let Some(part) = living.boots.iter().find(|p| self.asks(p))
             && living.boots.iter().filter(|p| self.flights.asks(p.boot)).count() < ASKED_AT_ONCE
         {
             return Some(Out::Delta(self.ask(now_ms, living, part)));
@@ -140,7 +139,9 @@ impl Uplink {
     /// Whether it is not known if the present cloud has all of a boot that is over: nothing else
     /// would ever be said of it. Asked first, as what a cloud lost is told again in one go, and counts as held from there on.
     fn asks(&self, part: &BootPart) -> bool {
-        part.ended && part.forked.is_none() && self.cloud_boot != 0 && part.cloud_boot != self.cloud_boot && !self.flights.asks(part.boot)
+        // One with something left to say says with it that it is over.
+        let is_told = part.ended && part.forked.is_none() && part.applied >= part.end;
+        is_told && self.cloud_boot != 0 && part.cloud_boot != self.cloud_boot && !self.flights.asks(part.boot)
     }
 
     /// An interval that begins beyond everything changes nothing, and is answered with `applied`.
